@@ -1,0 +1,228 @@
+"""Named causal features, each with the number of earlier bars that it depends on.
+
+Every indicator here has finite weights (simple or linearly weighted averages instead of Wilder's and exponential
+ones), so that its value at a bar depends on a known number of bars and on nothing before them. A backtest over years
+and a live engine that keeps a few dozen bars then compute the same number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import talib
+
+from data.candles import OHLCV
+from data.errors import DataError
+from data.windows import log_returns, windows
+
+DEFAULT_FEATURES = ("log_return", "volatility", "rsi", "macd", "boll_width")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A causal function of candles.
+
+    Attributes
+    ----------
+    lookback
+        How many bars before a bar its value depends on: 0 where only the bar itself counts.
+    columns
+        Names of the columns that `compute` gives.
+    compute
+        Candles to ``(n_bars,)``, or ``(n_bars, n_columns)``, row for row.
+    """
+
+    name: str
+    lookback: int
+    columns: tuple[str, ...]
+    compute: Callable[[pd.DataFrame], np.ndarray]
+
+
+FEATURES: dict[str, Feature] = {}
+
+
+def feature(
+    name: str, *, lookback: int, columns: Sequence[str] = ()
+) -> Callable[[Callable[[pd.DataFrame], np.ndarray]], Callable[[pd.DataFrame], np.ndarray]]:
+    """Decorator that registers a function of candles as the feature ``name``, for training, backtest and live alike.
+
+    The function may look back at most ``lookback`` bars and never ahead; its first ``lookback`` rows are ignored.
+
+    Examples
+    --------
+    >>> @feature("close_to_high", lookback=0)
+    ... def close_to_high(candles):
+    ...     return (candles["close"] / candles["high"]).to_numpy()
+    """
+
+    def register(compute: Callable[[pd.DataFrame], np.ndarray]) -> Callable[[pd.DataFrame], np.ndarray]:
+        FEATURES[name] = Feature(name, lookback, tuple(columns) or (name,), compute)
+        return compute
+
+    return register
+
+
+def find_feature(name: str, candles: pd.DataFrame) -> Feature:
+    """The registered feature of that name, or the candles' own column of that name (lookback 0)."""
+    if name in FEATURES:
+        return FEATURES[name]
+    if name in candles:
+        return Feature(name, 0, (name,), lambda frame: frame[name].to_numpy(dtype=float))
+    own = [column for column in candles if column not in OHLCV]
+    raise DataError(
+        f"feature {name!r} is neither built in ({', '.join(FEATURES)}) nor a column of the candles "
+        f"({', '.join(map(str, own)) or 'there are no further columns'})."
+    )
+
+
+def lookback_of(names: Sequence[str]) -> int:
+    """Bars before a bar that the features together depend on; a column of the candles depends on none."""
+    return max((FEATURES[name].lookback for name in names if name in FEATURES), default=0)
+
+
+def compute_features(candles: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Features of every bar.
+
+    Parameters
+    ----------
+    candles
+        ``(n_bars, >= 5)`` frame as `data.candles.read_candles` gives it.
+    names
+        Built-in or registered features, or numeric columns of the candles.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``(n_bars, n_columns)`` float64 over the candles' index; NaN while a feature's own lookback is not filled.
+
+    Raises
+    ------
+    DataError
+        If a name is neither a feature nor a column.
+    """
+    table: dict[str, np.ndarray] = {}
+    for name in names:
+        found = find_feature(name, candles)
+        values = np.array(found.compute(candles), dtype=float).reshape(len(candles), len(found.columns))
+        values[: found.lookback] = np.nan
+        table.update(zip(found.columns, values.T, strict=True))
+    return pd.DataFrame(table, index=candles.index)
+
+
+def _column(candles: pd.DataFrame, name: str) -> np.ndarray:
+    return candles[name].to_numpy(dtype=float)
+
+
+def _tail_aligned(values: np.ndarray, n_bars: int) -> np.ndarray:
+    """Values of the last bars, NaN before them."""
+    aligned = np.full(n_bars, np.nan)
+    aligned[n_bars - len(values) :] = values
+    return aligned
+
+
+# TA-Lib's STDDEV takes any variance below 1e-14 for zero and subtracts running sums of squares, which costs most
+# digits on prices far from 0; NumPy over window views is exact for both.
+def _rolling_std(values: np.ndarray, length: int) -> np.ndarray:
+    return _tail_aligned(windows(values, length).std(axis=1), len(values))
+
+
+def _rolling_mean(values: np.ndarray, length: int) -> np.ndarray:
+    return _tail_aligned(windows(values, length).mean(axis=1), len(values))
+
+
+@feature("log_return", lookback=1)
+def _log_return(candles: pd.DataFrame) -> np.ndarray:
+    return log_returns(_column(candles, "close"))
+
+
+@feature("volatility", lookback=20)
+def _volatility(candles: pd.DataFrame) -> np.ndarray:
+    """Standard deviation of the last 20 log returns."""
+    return _rolling_std(log_returns(_column(candles, "close")), 20)
+
+
+@feature("rsi", lookback=14)
+def _rsi(candles: pd.DataFrame) -> np.ndarray:
+    """Relative strength index over 14 changes with simple averages (Cutler's variant), 0 to 100; 50 without change."""
+    close = _column(candles, "close")
+    change = np.diff(close)
+    if len(change) < 14:
+        return np.full(len(candles), np.nan)
+    gain = talib.SMA(np.maximum(change, 0.0), 14)
+    movement = talib.SMA(np.abs(change), 14)
+    share = np.divide(gain, movement, out=np.full_like(gain, 0.5), where=movement > 1e-12 * close[1:])
+    return _tail_aligned(100 * share, len(candles))
+
+
+@feature("macd", lookback=25)
+def _macd(candles: pd.DataFrame) -> np.ndarray:
+    """Linearly weighted 12-bar less 26-bar average of the close, relative to the close."""
+    close = _column(candles, "close")
+    return (talib.WMA(close, 12) - talib.WMA(close, 26)) / close
+
+
+@feature("boll_width", lookback=19)
+def _boll_width(candles: pd.DataFrame) -> np.ndarray:
+    """Width of the 20-bar, two-sigma Bollinger band relative to its middle."""
+    close = _column(candles, "close")
+    return 4 * _rolling_std(close, 20) / _rolling_mean(close, 20)
+
+
+@feature("atr", lookback=14)
+def _atr(candles: pd.DataFrame) -> np.ndarray:
+    """Simple average of the last 14 true ranges, relative to the close."""
+    close = _column(candles, "close")
+    true_range = talib.TRANGE(_column(candles, "high"), _column(candles, "low"), close)[1:]
+    if len(true_range) < 14:
+        return np.full(len(candles), np.nan)
+    return _tail_aligned(talib.SMA(true_range, 14), len(candles)) / close
+
+
+@feature("volume_zscore", lookback=19)
+def _volume_zscore(candles: pd.DataFrame) -> np.ndarray:
+    """Volume in standard deviations from its 20-bar mean; 0 where the volume does not vary."""
+    volume = _column(candles, "volume")
+    spread = _rolling_std(volume, 20)
+    return np.divide(volume - _rolling_mean(volume, 20), spread, out=np.zeros(len(candles)), where=spread > 0)
+
+
+@feature("momentum", lookback=10)
+def _momentum(candles: pd.DataFrame) -> np.ndarray:
+    """Log return over the last 10 bars."""
+    close = np.log(_column(candles, "close"))
+    return _tail_aligned(close[10:] - close[:-10], len(candles))
+
+
+@feature("trend_strength", lookback=50)
+def _trend_strength(candles: pd.DataFrame) -> np.ndarray:
+    """t statistic of the mean of the last 50 log returns; about standard normal on a random walk."""
+    returns = windows(log_returns(_column(candles, "close")), 50)
+    spread = returns.std(axis=1)
+    drift = returns.mean(axis=1) * np.sqrt(50)
+    return _tail_aligned(np.divide(drift, spread, out=np.zeros(len(drift)), where=spread > 0), len(candles))
+
+
+@feature("range", lookback=0)
+def _range(candles: pd.DataFrame) -> np.ndarray:
+    """High less low, relative to the close."""
+    return (_column(candles, "high") - _column(candles, "low")) / _column(candles, "close")
+
+
+def _on_circle(phase: np.ndarray) -> np.ndarray:
+    return np.stack([np.sin(2 * np.pi * phase), np.cos(2 * np.pi * phase)], axis=1)
+
+
+@feature("hour_of_day", lookback=0, columns=["hour_of_day_sin", "hour_of_day_cos"])
+def _hour_of_day(candles: pd.DataFrame) -> np.ndarray:
+    """Open time in the UTC day, as a point on the circle."""
+    index = pd.DatetimeIndex(candles.index)
+    return _on_circle((index.hour + index.minute / 60).to_numpy() / 24)
+
+
+@feature("day_of_week", lookback=0, columns=["day_of_week_sin", "day_of_week_cos"])
+def _day_of_week(candles: pd.DataFrame) -> np.ndarray:
+    """Day of the week (UTC), as a point on the circle."""
+    return _on_circle(pd.DatetimeIndex(candles.index).day_of_week.to_numpy() / 7)

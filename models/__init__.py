@@ -1,0 +1,6 @@
+"""What is learnt, and how it is asked: networks, regime detectors, model sets and the forecaster."""
+
+from models.forecaster import Forecast, Forecaster
+from models.model_set import ModelSet
+
+__all__ = ["Forecast", "Forecaster", "ModelSet"]

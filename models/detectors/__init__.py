@@ -1,0 +1,5 @@
+"""Regime detectors, one a file; importing this package registers them."""
+
+from models.detectors import hmm, labels, trend
+
+__all__ = ["hmm", "labels", "trend"]

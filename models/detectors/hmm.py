@@ -1,0 +1,129 @@
+"""Gaussian hidden Markov model of returns and volatility, asked through its forward filter alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from data.errors import DataError
+from models.regimes import Regime, register_detector
+
+# Keeps a state reachable and a likelihood above zero, so that one odd bar cannot rule a regime out for ever.
+_SMALLEST_TRANSITION = 1e-6
+_SMALLEST_LOG_LIKELIHOOD = -50.0  # relative to the likeliest state's
+
+
+@register_detector
+class HMMDetector:
+    """Three Gaussian states over log return and volatility, named by their mean return.
+
+    The probabilities at t are those of the forward recursion (Rabiner 1989, eq. 19-20) over the last ``memory`` bars,
+    begun at the stationary distribution: filtered, never smoothed, and exactly independent of anything earlier. The
+    recursion is computed as an associative scan (Särkkä and García-Fernández 2021): the product of ``memory``
+    transition-times-likelihood matrices, doubled in length ``log2(memory)`` times, for all bars at once.
+
+    Parameters
+    ----------
+    memory
+        Bars that an answer depends on, a power of two.
+    n_starts
+        Random starts of the EM fit, of which the likeliest is kept.
+    """
+
+    name: ClassVar[str] = "hmm"
+
+    def __init__(self, memory: int = 128, n_starts: int = 5) -> None:
+        self.features: tuple[str, ...] = ("log_return", "volatility")
+        self.regimes: tuple[int, ...] = tuple(Regime)
+        self.memory = memory
+        self.n_starts = n_starts
+
+    def fit(self, features: np.ndarray, labels: np.ndarray | None, seed: int) -> Self:
+        from hmmlearn.hmm import GaussianHMM
+        from threadpoolctl import threadpool_limits
+
+        self.mean_, self.scale_ = features.mean(axis=0), features.std(axis=0)
+        if not (self.scale_ > 0).all():
+            raise DataError("the training part's price hardly moves; no regimes can be told apart in it.")
+        observed = (features - self.mean_) / self.scale_
+        best, best_score = None, -np.inf
+        with _hmmlearn_quiet(), threadpool_limits(1):  # several threads would add up in an order of their own
+            for start in range(self.n_starts):
+                candidate = GaussianHMM(len(self.regimes), "full", n_iter=200, tol=1e-2, random_state=seed + start)
+                candidate.fit(observed)
+                score = candidate.score(observed)
+                if np.isfinite(score) and score > best_score:
+                    best, best_score = candidate, score
+        if best is None:
+            raise DataError("no hidden Markov model fits the training part; train with --detector trend instead.")
+        by_mean_return = np.argsort(best.means_[:, 0])
+        self.state_means_ = best.means_[by_mean_return]
+        self.state_covariances_ = best.covars_[by_mean_return]
+        transitions = np.maximum(best.transmat_[np.ix_(by_mean_return, by_mean_return)], _SMALLEST_TRANSITION)
+        self.transitions_ = transitions / transitions.sum(axis=1, keepdims=True)
+        return self
+
+    def filter(self, features: np.ndarray) -> np.ndarray:
+        n_bars, n_states = len(features), len(self.regimes)
+        probabilities = np.full((n_bars, n_states), np.nan)
+        if n_bars < self.memory:
+            return probabilities
+        product = self.transitions_ * self._likelihoods((features - self.mean_) / self.scale_)[:, None, :]
+        for _ in range(self.memory.bit_length() - 1):  # entry i: the product over bars i .. i + length - 1
+            length_of_product = n_bars - len(product) + 1
+            product = product[:-length_of_product] @ product[length_of_product:]
+            product /= product.max(axis=(1, 2), keepdims=True)
+        unnormalised = self._stationary() @ product
+        probabilities[self.memory - 1 :] = unnormalised / unnormalised.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def _likelihoods(self, observed: np.ndarray) -> np.ndarray:
+        """Each state's Gaussian density at each bar ``(n_bars, n_states)``, relative to the bar's largest."""
+        deviation = observed[:, None, :] - self.state_means_  # (n_bars, n_states, n_features)
+        precision = np.linalg.inv(self.state_covariances_)
+        distance = np.einsum("tsi,sij,tsj->ts", deviation, precision, deviation)
+        log_density = -0.5 * (distance + np.linalg.slogdet(self.state_covariances_)[1])
+        relative = log_density - log_density.max(axis=1, keepdims=True)
+        return np.exp(np.maximum(relative, _SMALLEST_LOG_LIKELIHOOD))
+
+    def _stationary(self) -> np.ndarray:
+        """The distribution that the transitions leave as it is: ``pi A = pi``, ``sum(pi) = 1``."""
+        n_states = len(self.regimes)
+        equations = np.vstack([self.transitions_.T - np.eye(n_states), np.ones(n_states)])
+        return np.linalg.lstsq(equations, np.append(np.zeros(n_states), 1.0))[0]
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "memory": self.memory,
+            "mean": self.mean_.tolist(),
+            "scale": self.scale_.tolist(),
+            "state_means": self.state_means_.tolist(),
+            "state_covariances": self.state_covariances_.tolist(),
+            "transitions": self.transitions_.tolist(),
+        }
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
+        detector = cls(memory=parameters["memory"])
+        detector.mean_ = np.array(parameters["mean"])
+        detector.scale_ = np.array(parameters["scale"])
+        detector.state_means_ = np.array(parameters["state_means"])
+        detector.state_covariances_ = np.array(parameters["state_covariances"])
+        detector.transitions_ = np.array(parameters["transitions"])
+        return detector
+
+
+@contextmanager
+def _hmmlearn_quiet() -> Iterator[None]:
+    """hmmlearn warns when EM's last steps lose a rounding error of likelihood; the best start is kept anyway."""
+    logger = logging.getLogger("hmmlearn.base")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,120 @@
+"""Regimes, what a detector of them must do, and how a chosen regime is held against flickering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+import numpy as np
+
+from data.errors import SettingsError
+from data.windows import windows
+
+
+class Regime(IntEnum):
+    BEARISH = 0
+    SIDEWAYS = 1
+    BULLISH = 2
+
+
+def regime_name(regime: int) -> str:
+    """``bearish``, ``sideways``, ``bullish``; any other number keeps it: ``regime3``."""
+    return Regime(regime).name.lower() if regime in set(Regime) else f"regime{regime}"
+
+
+class RegimeDetector(Protocol):
+    """Regime probabilities at each bar from the bars up to it.
+
+    Attributes
+    ----------
+    features
+        Names of the features it reads.
+    regimes
+        The regimes it tells apart, in the order of the probabilities' columns.
+    memory
+        How many rows of features, the bar's own included, its answer at a bar depends on.
+    """
+
+    name: ClassVar[str]
+    features: tuple[str, ...]
+    regimes: tuple[int, ...]
+    memory: int
+
+    def fit(self, features: np.ndarray, labels: np.ndarray | None, seed: int) -> Self:
+        """Learn from the training part: ``(n_rows, n_features)`` finite, and ``(n_rows,)`` labels where it has any."""
+        ...
+
+    def filter(self, features: np.ndarray) -> np.ndarray:
+        """Probabilities ``(n_bars, n_regimes)``, each row from its last `memory` rows of features; NaN before."""
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything learnt, as numbers and lists that JSON keeps."""
+        ...
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
+        """The detector that `parameters` described."""
+        ...
+
+
+DETECTORS: dict[str, type[RegimeDetector]] = {}
+
+Detector = TypeVar("Detector", bound=type[RegimeDetector])
+
+
+def register_detector(detector: Detector) -> Detector:
+    """Class decorator: makes a detector known by its ``name`` to training, model sets and the command line."""
+    DETECTORS[detector.name] = detector
+    return detector
+
+
+def find_detector(name: str) -> type[RegimeDetector]:
+    try:
+        return DETECTORS[name]
+    except KeyError:
+        raise SettingsError(f"there is no detector {name!r}; known: {', '.join(DETECTORS)}.") from None
+
+
+# A held regime may reach back this many bars for the last confirmed one, so that it too has a finite lookback.
+HOLD_MEMORY = 64
+
+
+def hold_lookback(min_confidence: float, min_dwell: int) -> int:
+    """How many bars before a bar its held regime depends on."""
+    return HOLD_MEMORY + min_dwell - 2 if min_confidence > 0 or min_dwell > 1 else 0
+
+
+def likeliest_regime(
+    probabilities: np.ndarray, regimes: tuple[int, ...], min_confidence: float = 0.0, min_dwell: int = 1
+) -> np.ndarray:
+    """The regime to act on at each bar, held against flickering, from bars up to it.
+
+    A regime is confirmed at a bar where it has been the likeliest, with at least ``min_confidence``, for
+    ``min_dwell`` bars in a row. The regime at t is the last one confirmed; where none was within `HOLD_MEMORY` bars,
+    the likeliest at t.
+
+    Parameters
+    ----------
+    probabilities
+        ``(n_bars, n_regimes)``, columns in the order of ``regimes``; rows of NaN have no regime.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n_bars,)`` float64, NaN where the probabilities are.
+    """
+    known = np.isfinite(probabilities).all(axis=1)
+    filled = np.where(known[:, None], probabilities, 0.0)
+    likeliest = np.where(known, np.asarray(regimes, dtype=float)[filled.argmax(axis=1)], np.nan)
+    if hold_lookback(min_confidence, min_dwell) == 0 or len(likeliest) < min_dwell:
+        return likeliest
+    sure = known & (filled.max(axis=1) >= min_confidence)
+    run = windows(likeliest, min_dwell)
+    confirmed = np.zeros(len(likeliest), dtype=bool)
+    confirmed[min_dwell - 1 :] = (run == run[:, :1]).all(axis=1) & windows(sure, min_dwell).all(axis=1)
+    bar = np.arange(len(likeliest))
+    last_confirmed = np.maximum.accumulate(np.where(confirmed, bar, -HOLD_MEMORY))
+    held = np.where(bar - last_confirmed < HOLD_MEMORY, likeliest[np.maximum(last_confirmed, 0)], likeliest)
+    return np.where(known, held, np.nan)

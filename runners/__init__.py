@@ -1,0 +1,1 @@
+"""Commands that a person types: they parse, call, print and write files."""

@@ -1,0 +1,97 @@
+"""What commands print: tables, notices and progress. Results go to standard output, the rest to standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from runners.report import tables
+
+if TYPE_CHECKING:
+    from models.model_set import ModelSet
+    from runners.backtest import Backtest
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Epoch(Protocol):
+    """One epoch of one network, as training reports it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def validation_loss(self) -> float: ...
+
+
+class OnEpoch(Protocol):
+    def __call__(self, report: Epoch, /) -> None: ...
+
+
+def notice(text: str) -> None:
+    err.print(text, style="yellow")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def print_experts(model_set: ModelSet, folder: Path) -> None:
+    print_table(
+        f"{model_set.dataset}\nloss relative to the zero forecast's, below 1 is better",
+        tables.EXPERT_COLUMNS,
+        tables.experts(model_set),
+    )
+    for note in tables.expert_notes(model_set):
+        out.print(note)
+    print_path("models", folder)
+
+
+def print_backtest(result: Backtest, folder: Path) -> None:
+    index = result.equity.index
+    mark = "  IN-SAMPLE" if result.in_sample else ""
+    title = f"{result.model_set.dataset}\n{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
+    print_table(title, ["", "strategy", "buy and hold"], tables.figures(result.metrics, result.holding))
+    out.print(tables.verdict(result))
+    print_path("report", folder / "report.html")
+
+
+def print_path(name: str, path: Path) -> None:
+    """A path on one line, however narrow the terminal, so that it can be copied."""
+    out.print(f"{name}: {path}", soft_wrap=True)
+
+
+@contextmanager
+def training_progress(dataset: str, epochs: int) -> Iterator[OnEpoch]:
+    """A bar for each network; the block gets the function that moves them."""
+    columns = (
+        TextColumn("  {task.description:<10}"),
+        BarColumn(30),
+        MofNCompleteColumn(),
+        TextColumn("validation loss {task.fields[loss]:.4f}"),
+        TimeElapsedColumn(),
+    )
+    err.print(f"training {dataset}")
+    with Progress(*columns, console=err) as progress:
+        bars = {}
+
+        def on_epoch(report: Epoch) -> None:
+            if report.name not in bars:
+                bars[report.name] = progress.add_task(report.name, total=epochs, loss=float("nan"))
+            progress.update(bars[report.name], completed=report.epoch, loss=report.validation_loss)
+
+        yield on_epoch

@@ -1,0 +1,1 @@
+"""Scripts to begin with; each is run by a test."""

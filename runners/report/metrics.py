@@ -1,0 +1,110 @@
+"""The figures of a run; every table, page and file takes them from here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from runners.recorder import Recorder
+
+_YEAR = pd.Timedelta(days=365.25)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of an equity curve; fractions, not per cent; None where a figure is not defined.
+
+    Attributes
+    ----------
+    sharpe, sortino, volatility, cagr, calmar
+        Annualised with ``bars_per_year``; risk-free rate 0.
+    max_drawdown
+        Deepest fall from a peak, negative.
+    exposure
+        Share of bars at whose close a position was open.
+    trades, win_rate, profit_factor
+        Of closed round trips, after costs; a position still open at the end counts as an open trade only.
+    costs
+        Commission paid, in currency; slippage is in the prices.
+    turnover
+        Value traded per year, in multiples of mean equity.
+    """
+
+    bars: int
+    bars_per_year: float
+    final_value: float
+    total_return: float
+    cagr: float | None
+    sharpe: float | None
+    sortino: float | None
+    volatility: float | None
+    max_drawdown: float
+    calmar: float | None
+    exposure: float
+    trades: int
+    open_trades: int
+    win_rate: float | None
+    profit_factor: float | None
+    costs: float
+    turnover: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def bars_per_year(index: pd.DatetimeIndex) -> float:
+    """The series' own bars per year, counted from its times: a market's holidays and nights are in it."""
+    return float((len(index) - 1) / ((index[-1] - index[0]) / _YEAR))
+
+
+def equity_returns(equity: pd.Series, cash: float) -> pd.Series:
+    """Simple return of each bar ``(n_bars,)``, the first against the starting ``cash``."""
+    before = np.append(cash, equity.to_numpy()[:-1])
+    return pd.Series(
+        equity.to_numpy() / before - 1, index=pd.DatetimeIndex(equity.index).tz_localize(None), name="return"
+    )
+
+
+def metrics_of(recorder: Recorder, cash: float) -> Metrics:
+    """Figures of the run that ``recorder`` watched, which began with ``cash``; it needs at least two bars."""
+    from quantstats import stats
+
+    recorded, trades = recorder.equity(), recorder.trades()
+    equity = recorded["equity"]
+    periods = bars_per_year(pd.DatetimeIndex(equity.index))
+    returns = equity_returns(equity, cash)
+    # quantstats guesses whether it was given prices or returns; a curve that begins at the cash leaves no doubt
+    before = pd.Series([cash], [returns.index[0] - pd.Timedelta(seconds=1)])
+    drawdown = float(stats.max_drawdown(pd.concat([before, pd.Series(equity.array, returns.index)])))
+    moves, falls = bool(returns.std() > 0), bool((returns < 0).any())
+    cagr = _finite(stats.cagr(returns, periods=periods))
+    pnl = trades["net_pnl"].to_numpy(dtype=float)
+    lost = -float(pnl[pnl < 0].sum())
+    return Metrics(
+        bars=len(equity),
+        bars_per_year=periods,
+        final_value=float(equity.iloc[-1]),
+        total_return=float(equity.iloc[-1] / cash - 1),
+        cagr=cagr,
+        sharpe=_finite(stats.sharpe(returns, periods=periods)) if moves else None,
+        sortino=_finite(stats.sortino(returns, periods=periods)) if moves and falls else None,
+        volatility=_finite(stats.volatility(returns, periods=periods)),
+        max_drawdown=drawdown,
+        calmar=cagr / -drawdown if cagr is not None and drawdown < 0 else None,
+        exposure=float((recorded["position"] != 0).mean()),
+        trades=len(trades),
+        open_trades=recorder.open_trades(),
+        win_rate=float((pnl > 0).mean()) if len(pnl) else None,
+        profit_factor=float(pnl[pnl > 0].sum()) / lost if lost > 0 else None,
+        costs=recorder.costs,
+        turnover=recorder.turnover / float(equity.mean()) / (len(equity) / periods),
+    )
+
+
+def _finite(number: Any) -> float | None:
+    value = float(number)
+    return value if math.isfinite(value) else None

@@ -1,0 +1,40 @@
+"""How figures look: one colour a regime, safe for colour-blind readers, and fonts that matplotlib carries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib
+from matplotlib.font_manager import fontManager
+
+# Okabe and Ito (2008), "Color universal design".
+REGIME_COLOURS = {0: "#D55E00", 1: "#999999", 2: "#0072B2"}
+_FURTHER_COLOURS = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
+STRATEGY_COLOUR, HOLDING_COLOUR, PRICE_COLOUR = "#000000", "#E69F00", "#444444"
+
+
+def regime_colour(regime: int) -> str:
+    return REGIME_COLOURS.get(regime, _FURTHER_COLOURS[(regime - 3) % len(_FURTHER_COLOURS)])
+
+
+def use_plain_style() -> None:
+    """Draw without a screen, in a font that is always there."""
+    matplotlib.use("agg")
+    matplotlib.rcParams.update(
+        {
+            "font.family": "DejaVu Sans",
+            "font.sans-serif": ["DejaVu Sans"],
+            "font.size": 9,
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+
+
+def stand_in_for_arial() -> None:
+    """Let DejaVu Sans answer to the name Arial where that is not installed: quantstats asks for it by name."""
+    if not any(font.name == "Arial" for font in fontManager.ttflist):
+        carried = [font for font in fontManager.ttflist if font.name == "DejaVu Sans"]
+        fontManager.ttflist.extend(replace(font, name="Arial") for font in carried)

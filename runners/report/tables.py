@@ -1,0 +1,88 @@
+"""The figures as a person reads them, for terminal and page alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runners.report.metrics import Metrics
+
+if TYPE_CHECKING:
+    from models.model_set import ModelSet
+    from runners.backtest import Backtest
+
+_NOT_DEFINED = "-"
+
+
+def figures(strategy: Metrics, holding: Metrics) -> list[tuple[str, str, str]]:
+    """Rows of name, the strategy's figure, and buy and hold's."""
+    return [
+        (name, of_strategy, of_holding)
+        for (name, of_strategy), (_, of_holding) in zip(_column(strategy), _column(holding), strict=True)
+    ]
+
+
+def _column(metrics: Metrics) -> list[tuple[str, str]]:
+    trades = f"{metrics.trades:,}" + (f" + {metrics.open_trades} open" if metrics.open_trades else "")
+    return [
+        ("Sharpe", _number(metrics.sharpe)),
+        ("max drawdown", _percent(metrics.max_drawdown)),
+        ("final value", f"{metrics.final_value:,.2f}"),
+        ("total return", _percent(metrics.total_return)),
+        ("CAGR", _percent(metrics.cagr)),
+        ("volatility", _percent(metrics.volatility)),
+        ("Sortino", _number(metrics.sortino)),
+        ("Calmar", _number(metrics.calmar)),
+        ("trades", trades),
+        ("win rate", _percent(metrics.win_rate)),
+        ("profit factor", _number(metrics.profit_factor)),
+        ("exposure", _percent(metrics.exposure)),
+        ("turnover per year", f"{metrics.turnover:.1f}x"),
+        ("commission paid", f"{metrics.costs:,.2f}"),
+    ]
+
+
+EXPERT_COLUMNS = ["regime", "windows", "best epoch", "train", "validation", "test"]
+
+
+def experts(model_set: ModelSet) -> list[list[str]]:
+    """Rows of `EXPERT_COLUMNS`; losses are mean squared errors relative to the zero forecast's."""
+    rows = []
+    for expert in [*model_set.experts.values(), model_set.all_regimes]:
+        training = expert.training
+        losses = [training["relative_loss"][part] for part in ("train", "validation", "test")]
+        epochs = f"{training['best_epoch']} of {len(training['train_losses'])}"
+        windows = f"{training['windows']['train']:,}"
+        rows.append([expert.name, windows, epochs, *(_number(loss, 4) for loss in losses)])
+    return rows
+
+
+def expert_notes(model_set: ModelSet) -> list[str]:
+    """What a reader of the experts' table must know of single ones."""
+    notes = []
+    for expert in model_set.experts.values():
+        training = expert.training
+        if training["fallback"]:
+            notes.append(f"{expert.name} uses the all-regimes network: {training['fallback']}.")
+        elif training["validation_part"] == "train":
+            notes.append(f"{expert.name} is hardly in the validation part; its last training windows validate it.")
+    return notes
+
+
+def verdict(result: Backtest) -> str:
+    """The run in a sentence, without more certainty than two totals carry."""
+    mine, hold = result.metrics, result.holding
+    side = "more" if mine.total_return > hold.total_return else "less"
+    where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
+    return (
+        f"After costs and {where}, the strategy returned {_percent(mine.total_return)}, {side} than buy and hold's "
+        f"{_percent(hold.total_return)}; its deepest drawdown was {_percent(mine.max_drawdown)} "
+        f"against {_percent(hold.max_drawdown)}. One path is one draw: it does not show skill by itself."
+    )
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return _NOT_DEFINED if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return _NOT_DEFINED if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,75 @@
+"""A backtest's folder in ``results``."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from data.files import mark_latest, new_run_id, whole_folder, write_json
+from runners.recorder import EQUITY_COLUMNS
+from runners.report.metrics import equity_returns
+from runners.report.page import report_html
+from runners.report.plots import cerebro_png
+from runners.report.style import stand_in_for_arial, use_plain_style
+
+if TYPE_CHECKING:
+    from runners.backtest import Backtest
+
+
+def write_backtest(result: Backtest, results: Path, *, candle_file: Path, models: Path) -> Path:
+    """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder."""
+    folder = results / result.model_set.dataset / new_run_id()
+    with whole_folder(folder) as draft:
+        config = {
+            "file": str(candle_file.resolve()),
+            "models": str(models.resolve()),
+            "fingerprint": result.fingerprint,
+            "backtest": {name: value for name, value in result.settings if value is not None},
+        }
+        (draft / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
+        write_json(draft / "metrics.json", metrics_json(result))
+        result.equity.to_csv(draft / "equity.csv", columns=EQUITY_COLUMNS[1:])
+        result.trades.to_csv(draft / "trades.csv", index=False)
+        (draft / "report.html").write_text(report_html(result), encoding="utf-8")
+        (draft / "cerebro.png").write_bytes(cerebro_png(result))
+        _write_tearsheet(result, draft / "tearsheet.html")
+    mark_latest(folder)
+    return folder
+
+
+def metrics_json(result: Backtest) -> dict[str, Any]:
+    """The run's figures and what they are of; nothing that changes when the run is repeated."""
+    index = result.equity.index
+    return {
+        "dataset": result.model_set.dataset,
+        "first_bar": index[0].isoformat(),
+        "last_bar": index[-1].isoformat(),
+        "in_sample": result.in_sample,
+        "fingerprint": result.fingerprint,
+        "strategy": result.metrics.to_dict(),
+        "buy_and_hold": result.holding.to_dict(),
+    }
+
+
+def _write_tearsheet(result: Backtest, path: Path) -> None:
+    """quantstats' page, of daily returns: its monthly and yearly tables know no shorter bars."""
+    import quantstats
+
+    use_plain_style()
+    stand_in_for_arial()
+    daily = {}
+    for name, equity in (("Strategy", result.equity["equity"]), ("Buy and hold", result.holding_equity)):
+        closes = equity.tz_convert(None).resample("D").last().dropna()
+        daily[name] = equity_returns(closes.tz_localize("UTC"), result.settings.cash).rename(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # quantstats 0.0.86 calls pandas 3.1 and matplotlib 3.11 in ways they deprecate
+        quantstats.reports.html(
+            daily["Strategy"],
+            benchmark=daily["Buy and hold"],
+            title=f"{result.model_set.dataset}{' (in-sample)' if result.in_sample else ''}",
+            output=str(path),
+            periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
+        )

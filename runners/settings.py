@@ -1,0 +1,80 @@
+"""Settings of a backtest, and where a setting's value comes from: default, TOML file, flag."""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.errors import SettingsError
+
+CONFIG_NAME = "regimes.toml"
+
+
+class BacktestSettings(BaseModel):
+    """Settings of one backtest; the flags and the TOML file's ``[backtest]`` table are made of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    long_threshold: float = Field(0.001, description="Go long above this forecast log return.")
+    short_threshold: float = Field(-0.001, description="Go short below this forecast log return.")
+    between: Literal["hold", "flat"] = Field("hold", description="In between: hold the position, or go flat.")
+    exposure: float = Field(0.95, gt=0, description="Fraction of equity that a position is worth.")
+    commission: float = Field(0.001, ge=0, lt=1, description="Commission, as a fraction of each trade's value.")
+    slippage: float = Field(0.0005, ge=0, lt=1, description="Slippage, as a fraction of the fill price.")
+    cash: float = Field(100_000.0, gt=0, description="Equity at the start.")
+    blend: bool = Field(False, description="Weigh all experts by their regime's probability.")
+    regime_source: Literal["detector", "column"] = Field(
+        "detector", description="Take the regime from the detector, or from the CSV's column."
+    )
+    start: dt.datetime | None = Field(None, description="First bar that trades (UTC); default: the test part's first.")
+    end: dt.datetime | None = Field(None, description="Last bar (UTC); default: the last one.")
+    in_sample: bool = Field(False, description="Allow a start among the bars that training has seen.")
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A TOML file's content.
+
+    Raises
+    ------
+    SettingsError
+        If it is not there or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is no TOML ({error}).") from None
+
+
+def make_settings(
+    kind: type[Settings], table: dict[str, Any], source: str, flags: dict[str, Any] | None = None
+) -> Settings:
+    """Defaults, overridden by a file's table, overridden by flags (those that are None were not given).
+
+    Raises
+    ------
+    SettingsError
+        Naming the setting, what was given, what is allowed, and the nearest name for an unknown one.
+    """
+    for name in table:
+        if name not in kind.model_fields:
+            near = difflib.get_close_matches(name, kind.model_fields, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(kind.model_fields)}."
+            raise SettingsError(f"{source}: there is no setting {name!r}. {hint}")
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return kind(**{**table, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        origin = f"--{name.replace('_', '-')}" if name in given else f"{source}, {name}"
+        raise SettingsError(f"{origin}: {first['msg']}, but {first['input']!r} was given.") from None

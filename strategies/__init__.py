@@ -1,0 +1,7 @@
+"""Strategies for Backtrader, and the rule that turns a forecast into a position."""
+
+from strategies.baselines import BuyAndHold
+from strategies.lstm_regime import LSTMRegimeStrategy
+from strategies.rules import ThresholdRule
+
+__all__ = ["BuyAndHold", "LSTMRegimeStrategy", "ThresholdRule"]

@@ -1,0 +1,51 @@
+"""Candles out of a Backtrader feed: the whole of a preloaded one, or its newest bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+
+from data.errors import DataError
+
+_EPOCH_DAY = 719163  # Backtrader counts days from 0001-01-01, which it numbers 1
+
+
+def is_preloaded(feed: bt.feed.DataBase) -> bool:
+    """Whether the feed already holds all its bars, before the strategy's first ``next``."""
+    return bool(feed.buflen() > 0 and len(feed) == 0)
+
+
+def preloaded_candles(feed: bt.feed.DataBase, columns: Sequence[str]) -> pd.DataFrame:
+    """``(n_bars, n_columns)`` candles of a preloaded feed over their open times in UTC."""
+    _require_lines(feed, columns)
+    index = _utc(np.array(feed.datetime.array))
+    return pd.DataFrame({name: np.array(getattr(feed, name).array) for name in columns}, index=index)
+
+
+def newest_candle(feed: bt.feed.DataBase, columns: Sequence[str]) -> dict[str, object]:
+    """The feed's current bar with its open time in UTC."""
+    _require_lines(feed, columns)
+    candle: dict[str, object] = {name: getattr(feed, name)[0] for name in columns}
+    return {"timestamp": _utc(np.array([feed.datetime[0]]))[0], **candle}
+
+
+def _utc(days: np.ndarray) -> pd.DatetimeIndex:
+    """Backtrader's float days as times, to the millisecond (a float day resolves about ten microseconds).
+
+    A daily bar carries the end of its session, 23:59:59.99, on several of Backtrader's feeds; what is forecast from
+    daily bars does not depend on the time of day, so it is left as it is.
+    """
+    milliseconds = np.round((days - _EPOCH_DAY) * 86_400_000).astype("datetime64[ms]")
+    return pd.DatetimeIndex(milliseconds, name="timestamp").tz_localize("UTC").as_unit("us")
+
+
+def _require_lines(feed: bt.feed.DataBase, columns: Sequence[str]) -> None:
+    missing = [name for name in columns if not hasattr(feed.lines, name)]
+    if missing:
+        raise DataError(
+            f"the models need {', '.join(missing)}, which the feed has no line for. "
+            "Add lines of these names to the feed's class."
+        )

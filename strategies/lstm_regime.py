@@ -1,0 +1,143 @@
+"""The strategy: the current regime, the matching expert's forecast, and the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+
+from data.candles import check_candles, interval_of, interval_text
+from data.errors import DataError, SettingsError
+from models.forecaster import Forecaster
+from models.model_set import ModelSet
+from strategies.feed import is_preloaded, newest_candle, preloaded_candles
+from strategies.rules import ThresholdRule
+from strategies.sizing import target_size
+
+
+class LSTMRegimeStrategy(bt.Strategy):
+    """Trades the first feed on the forecasts of one LSTM per regime.
+
+    At each bar's close it works out the regime, asks the regime's expert for the next log return and goes long above
+    ``long_threshold``, short below ``short_threshold``; the order fills at the next bar's open. It runs in any
+    Cerebro: preloaded or not, ``runonce`` on or off, resampled (with ``rightedge=False`` where a feature reads the
+    time of day, since models are trained on open times), under ``optstrategy``, live. Nothing trades before
+    `Forecaster.lookback` bars are known.
+
+    Parameters
+    ----------
+    models
+        A `ModelSet`, the folder of one, or a dataset's folder, whose newest set is taken.
+    long_threshold, short_threshold, between
+        As in `ThresholdRule`, log returns.
+    exposure
+        Fraction of equity to hold when a position is opened or turned; units may be fractions.
+    blend, regime_source
+        As in `Forecaster`.
+    trade_from
+        Open time (UTC, naive) of the first bar that decides; earlier ones only fill the lookback.
+
+    Attributes
+    ----------
+    regime, forecast
+        At the current bar; NaN while not known.
+
+    Raises
+    ------
+    ModelSetError, DataError, SettingsError
+        When the run starts, or ends too early: models not to be loaded, a feed of another interval than they were
+        trained on, shorter than the lookback or without a line that they need, a replayed feed, bad settings.
+    """
+
+    params = (
+        ("models", None),
+        ("long_threshold", 0.001),
+        ("short_threshold", -0.001),
+        ("between", "hold"),
+        ("exposure", 0.95),
+        ("blend", False),
+        ("regime_source", "detector"),
+        ("trade_from", None),
+    )
+
+    def __init__(self) -> None:
+        if self.p.models is None:
+            raise SettingsError("LSTMRegimeStrategy needs models=PATH, the folder of a model set.")
+        if not self.p.exposure > 0:
+            raise SettingsError(f"exposure is {self.p.exposure:g}; it is a fraction of equity above 0.")
+        if self.data.replaying:
+            raise SettingsError("a replayed feed shows unfinished bars; give the strategy a resampled one.")
+        self.model_set = self.p.models if isinstance(self.p.models, ModelSet) else ModelSet.load(self.p.models)
+        self.rule = ThresholdRule(self.p.long_threshold, self.p.short_threshold, self.p.between)
+        self.forecaster = Forecaster(self.model_set, blend=self.p.blend, regime_source=self.p.regime_source)
+        self.regime = self.forecast = np.nan
+        self._bars_seen = 0
+        self._recent: list[pd.Timestamp] = []
+
+    def start(self) -> None:
+        columns = self.forecaster.columns()
+        if is_preloaded(self.data):
+            candles = preloaded_candles(self.data, columns)
+            check_candles(candles, source="feed")
+            self._require_interval(pd.DatetimeIndex(candles.index))
+            self._require_length(len(candles))
+            self._forecasts = self._precomputed(candles)
+        else:
+            self._forecasts = self._streamed(columns)
+
+    def next(self) -> None:
+        if len(self.data) == self._bars_seen:  # another feed of this Cerebro moved
+            return
+        self._bars_seen = len(self.data)
+        self.regime, self.forecast = next(self._forecasts)
+        if np.isnan(self.forecast):
+            return
+        if self.p.trade_from is not None and self.data.datetime.datetime(0) < self.p.trade_from:
+            return
+        held = int(np.sign(self.position.size))
+        wanted = self.rule.target(self.forecast, held)
+        if wanted != held:
+            self.order_target_size(target=target_size(self, wanted, self.p.exposure))
+
+    def stop(self) -> None:
+        self._require_length(self._bars_seen)
+
+    def _precomputed(self, candles: pd.DataFrame) -> Iterator[tuple[float, float]]:
+        """All bars in one batch; bar by bar the stream would say the same (`Forecaster`)."""
+        table = self.forecaster.forecast(candles)
+        return iter(zip(table["regime"].tolist(), table["forecast"].tolist(), strict=True))
+
+    def _streamed(self, columns: list[str]) -> Iterator[tuple[float, float]]:
+        stream = self.forecaster.stream()
+        while True:
+            candle: dict[str, Any] = newest_candle(self.data, columns)
+            known = stream.push(candle)
+            self._watch_interval(candle["timestamp"])
+            yield (known.regime, known.log_return) if known else (np.nan, np.nan)
+
+    def _watch_interval(self, timestamp: pd.Timestamp) -> None:
+        """Check a streamed feed's interval once, as soon as enough bars are there to tell it from a weekend."""
+        if len(self._recent) < 8:
+            self._recent.append(timestamp)
+            if len(self._recent) == 8:
+                self._require_interval(pd.DatetimeIndex(self._recent))
+
+    def _require_interval(self, index: pd.DatetimeIndex) -> None:
+        if len(index) < 2:
+            return
+        found, trained = interval_of(index), self.model_set.interval
+        if abs(found - trained) > 0.01 * trained:
+            raise DataError(
+                f"the feed's bars are {interval_text(found)} apart, but the models of {self.model_set.dataset} were "
+                f"trained on bars {interval_text(trained)} apart. Resample the feed, or train on its interval."
+            )
+
+    def _require_length(self, n_bars: int) -> None:
+        if n_bars <= self.forecaster.lookback:
+            raise DataError(
+                f"the feed ended after {n_bars} bars, but a forecast needs {self.forecaster.lookback + 1} "
+                "(the lookback and the bar itself). Start the feed earlier."
+            )

@@ -1,0 +1,73 @@
+"""Candles and small trained model sets that many tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.samples import sp500_candles
+from models import ModelSet
+from training import TrainSettings, train
+
+# Small enough to train in a second; every mechanism is the default one's.
+SMALL = {"window": 6, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30}
+
+BTC = Path(__file__).parents[2] / "shared" / "data" / "BTCUSDT_4h_20220101_20250707.csv"
+
+
+def switching_candles(n_bars: int = 1200, seed: int = 0) -> pd.DataFrame:
+    """4 h candles whose drift and volatility switch among three regimes; the true regime is in the column."""
+    random = np.random.default_rng(seed)
+    stay = random.random(n_bars) > 0.02
+    regime = np.zeros(n_bars, dtype=int)
+    for bar in range(1, n_bars):
+        regime[bar] = regime[bar - 1] if stay[bar] else random.integers(3)
+    drift, volatility = np.array([-0.004, 0.0, 0.003]), np.array([0.02, 0.003, 0.008])
+    close = 100 * np.exp(np.cumsum(drift[regime] + volatility[regime] * random.standard_normal(n_bars)))
+    opened = np.append(100.0, close[:-1])
+    return pd.DataFrame(
+        {
+            "open": opened,
+            "high": np.maximum(opened, close) * (1 + 0.002 * random.random(n_bars)),
+            "low": np.minimum(opened, close) * (1 - 0.002 * random.random(n_bars)),
+            "close": close,
+            "volume": random.lognormal(5, 1, n_bars),
+            "regime": regime.astype(float),
+        },
+        index=pd.date_range("2022-01-01", periods=n_bars, freq="4h", tz="UTC", name="timestamp", unit="us"),
+    )
+
+
+@pytest.fixture(scope="session")
+def sp500() -> pd.DataFrame:
+    return sp500_candles()
+
+
+@pytest.fixture(scope="session")
+def candles() -> pd.DataFrame:
+    """Switching candles without labels."""
+    return switching_candles().drop(columns="regime")
+
+
+@pytest.fixture(scope="session")
+def labelled() -> pd.DataFrame:
+    return switching_candles()
+
+
+@pytest.fixture(scope="session")
+def model_set(candles: pd.DataFrame) -> ModelSet:
+    return train(candles, "SWITCH", TrainSettings(**SMALL))
+
+
+@pytest.fixture(scope="session")
+def saved(model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the saved model set; tests that change files copy it first."""
+    return model_set.save(tmp_path_factory.mktemp("trained"))
+
+
+def to_csv(candles: pd.DataFrame, path: Path) -> Path:
+    candles.to_csv(path, date_format="%Y-%m-%dT%H:%M:%SZ")
+    return path

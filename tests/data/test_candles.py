@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.candles import check_candles, fingerprint, interval_of, missing_bars, read_candles
+from data.errors import DataError
+from tests.conftest import to_csv
+
+HEADER = "timestamp,open,high,low,close,volume"
+ROWS = [
+    "2024-01-01T00:00:00Z,10,12,9,11,5",
+    "2024-01-01T04:00:00Z,11,13,10,12,6",
+    "2024-01-01T08:00:00Z,12,14,11,13,7",
+    "2024-01-01T12:00:00Z,13,15,12,14,0",
+]
+
+
+def write(folder: Path, *lines: str) -> Path:
+    path = folder / "BTC.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_reads_candles_over_their_open_times_in_utc(tmp_path: Path) -> None:
+    candles = read_candles(write(tmp_path, HEADER, *ROWS))
+    assert list(candles) == ["open", "high", "low", "close", "volume"]
+    assert candles.index[1] == pd.Timestamp("2024-01-01 04:00", tz="UTC")
+    assert candles.loc["2024-01-01 08:00+00:00"].tolist() == [12, 14, 11, 13, 7]
+    assert interval_of(candles.index) == pd.Timedelta(hours=4)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2024-01-01 00:00:00", "2024-01-01 04:00:00", "2024-01-01 08:00:00"],
+        ["2024-01-01T02:00:00+02:00", "2024-01-01T06:00:00+02:00", "2024-01-01T10:00:00+02:00"],
+        ["1704067200", "1704081600", "1704096000"],
+        ["1704067200000", "1704081600000", "1704096000000"],
+        ["1704067200000000", "1704081600000000", "1704096000000000"],
+    ],
+)
+@pytest.mark.parametrize("name", ["timestamp", "Date", "datetime", "OPEN_TIME"])
+def test_the_same_times_in_every_accepted_spelling(tmp_path: Path, times: list[str], name: str) -> None:
+    rows = [f"{time},{row.split(',', 1)[1]}" for time, row in zip(times, ROWS, strict=False)]
+    candles = read_candles(write(tmp_path, f"{name},Open,HIGH,low,Close,Volume", *rows))
+    assert candles.index.tolist() == pd.date_range("2024-01-01", periods=3, freq="4h", tz="UTC").tolist()
+
+
+def test_dates_written_as_eight_digits_are_dates_not_seconds(tmp_path: Path) -> None:
+    rows = [f"2024010{day},{row.split(',', 1)[1]}" for day, row in enumerate(ROWS, start=1)]
+    assert read_candles(write(tmp_path, HEADER, *rows)).index[0] == pd.Timestamp("2024-01-01", tz="UTC")
+
+
+def test_keeps_regime_and_numeric_columns_and_leaves_text_out(tmp_path: Path) -> None:
+    rows = [f"{row},{regime},0.5,BTC" for row, regime in zip(ROWS, [0, 1, 2, 3], strict=True)]
+    candles = read_candles(write(tmp_path, f"{HEADER},Regime,funding,symbol", *rows))
+    assert list(candles) == ["open", "high", "low", "close", "volume", "regime", "funding"]
+    assert candles["regime"].tolist() == [0, 1, 2, 3]
+
+
+def test_a_byte_order_mark_and_blank_lines_at_the_end_do_no_harm(tmp_path: Path) -> None:
+    assert len(read_candles(write(tmp_path, "\ufeff" + HEADER, *ROWS, "", ""))) == 4
+
+
+def replaced(row: int, text: str) -> list[str]:
+    return [text if number == row else line for number, line in enumerate(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "cannot be read as CSV"),
+        ([HEADER], "no rows"),
+        (["timestamp,open,high,low,volume", *ROWS], "column close is missing; found timestamp, open"),
+        (["timestamp,open,open,low,close,volume", *ROWS], "open"),
+        ([HEADER, *replaced(2, "31.01.2024,12,14,11,13,7")], "line 4: timestamp '31.01.2024' cannot be read"),
+        ([HEADER, *replaced(1, ROWS[0])], "line 3: timestamp 2024-01-01 00:00:00.00:00 stands twice"),
+        ([HEADER, ROWS[0], ROWS[2], ROWS[1]], "line 4: timestamp 2024-01-01 04:00:00.00:00 is earlier .* --sort"),
+        ([HEADER, *replaced(2, "2024-01-01T08:00:00Z,12,14,11,,7")], "line 4: close is nan"),
+        ([HEADER, *replaced(2, "2024-01-01T08:00:00Z,12,inf,11,13,7")], "line 4: high is inf"),
+        ([HEADER, *replaced(2, "2024-01-01T08:00:00Z,12,14,n/k,13,7")], "line 4: low is 'n/k'"),
+        ([HEADER, *replaced(3, "2024-01-01T12:00:00Z,0,14,11,13,7")], "line 5: open is 0, but log returns need"),
+        ([HEADER, *replaced(3, "2024-01-01T12:00:00Z,12,14,-11,13,7")], "line 5: low is -11"),
+        ([HEADER, *replaced(0, "2024-01-01T00:00:00Z,12,11,14,12,7")], "line 2: high 11 is below low 14"),
+        (
+            [HEADER, *replaced(0, "2024-01-01T00:00:00Z,12,13,11,14,7")],
+            "line 2: close 14 lies outside low 11 .. high 13",
+        ),
+        ([HEADER, *replaced(0, "2024-01-01T00:00:00Z,12,13,11,12,-7")], "line 2: volume is -7"),
+        ([HEADER, ROWS[0], "", *ROWS[1:]], "line 3: timestamp nan cannot be read"),
+        ([HEADER, *ROWS, "2024-01-01T13:00:00Z,12,14,11,13,7"], "line 6: this bar opens 1 h after the one before"),
+        ([HEADER + ",regime", *(f"{row},1.5" for row in ROWS)], "line 2: regime is 1.5"),
+        (
+            [HEADER + ",regime", *(f"{row},{r}" for row, r in zip(ROWS, ["0", "", "1", "2"], strict=True))],
+            "line 3: regime",
+        ),
+        ([HEADER + ",regime", *(f"{row},bull" for row in ROWS)], "line 2: regime is 'bull'"),
+    ],
+)
+def test_refuses_what_is_wrong_and_names_file_and_place(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message) as refused:
+        read_candles(write(tmp_path, *lines))
+    assert "BTC.csv" in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing\.csv: there is no such file"):
+        read_candles(tmp_path / "nothing.csv")
+
+
+def test_sorting_is_offered(tmp_path: Path) -> None:
+    candles = read_candles(write(tmp_path, HEADER, ROWS[0], ROWS[2], ROWS[1], ROWS[3]), sort=True)
+    assert candles["close"].tolist() == [11, 12, 13, 14]
+
+
+def test_hourly_bars_followed_by_daily_ones_are_mixed_intervals(candles: pd.DataFrame) -> None:
+    index = candles.index[:100].append(pd.date_range(candles.index[100], periods=20, freq="D"))
+    with pytest.raises(
+        DataError, match="row 101: this bar opens 1 d after the one before, but the series' interval is 4 h"
+    ):
+        check_candles(candles.iloc[:120].set_axis(index))
+
+
+def test_absent_bars_are_counted_and_none_is_invented(candles: pd.DataFrame) -> None:
+    gappy = candles.drop(candles.index[[50, 51, 300]])
+    check_candles(gappy)
+    assert len(gappy) == len(candles) - 3
+    assert missing_bars(candles.index) == 0
+    assert missing_bars(gappy.index) == 3
+
+
+def test_weekends_of_a_daily_series_are_no_gaps(sp500: pd.DataFrame) -> None:
+    check_candles(sp500)
+    weekdays = np.busday_count(sp500.index[0].date(), sp500.index[-1].date()) + 1
+    assert missing_bars(sp500.index) == weekdays - len(sp500)  # only the market's holidays
+
+
+def test_nights_of_a_session_are_no_gaps() -> None:
+    days = pd.bdate_range("2024-01-01", periods=60, tz="UTC")
+    hours = pd.DatetimeIndex([day + pd.Timedelta(hours=h) for day in days for h in range(14, 21)]).as_unit("us")
+    assert missing_bars(hours) == 0
+    assert missing_bars(hours.delete([10, 200])) == 2
+
+
+def test_the_fingerprint_tells_any_change_and_survives_a_round_trip(candles: pd.DataFrame, tmp_path: Path) -> None:
+    changed = candles.copy()
+    changed.iloc[7, 3] = np.nextafter(changed.iloc[7, 3], np.inf)
+    assert fingerprint(read_candles(to_csv(candles, tmp_path / "a.csv"))) == fingerprint(candles)
+    assert fingerprint(changed) != fingerprint(candles)
+    assert len(fingerprint(candles)) == hashlib.sha256().digest_size * 2

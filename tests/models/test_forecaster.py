@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.errors import DataError
+from data.features import FEATURES, compute_features
+from data.windows import windows
+from models import Forecaster, ModelSet
+from tests.conftest import SMALL
+from training import TrainSettings, train
+
+EVERYTHING = (*FEATURES, "funding")
+
+
+@pytest.fixture(scope="module")
+def funded(labelled: pd.DataFrame) -> pd.DataFrame:
+    """Labelled candles with a column of the user's own."""
+    return labelled.assign(funding=np.random.default_rng(1).standard_normal(len(labelled)))
+
+
+def every_bar(forecaster: Forecaster, candles: pd.DataFrame, start: int, stop: int) -> tuple[pd.DataFrame, list[Any]]:
+    batch = forecaster.forecast(candles).iloc[start:stop]
+    stream = forecaster.stream(candles.iloc[:start])
+    rows = candles.iloc[start:stop]
+    return batch, [stream.push({"timestamp": time, **row}) for time, row in rows.iterrows()]
+
+
+@pytest.mark.parametrize("blend", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "source"),
+    [
+        ({"detector": "hmm"}, "detector"),
+        ({"detector": "trend"}, "detector"),
+        ({"detector": "labels"}, "detector"),
+        ({"detector": "labels"}, "column"),
+        ({"detector": "hmm", "min_confidence": 0.7, "min_dwell": 3}, "detector"),
+    ],
+)
+def test_batch_and_stream_agree_on_every_bar_for_every_feature(
+    funded: pd.DataFrame, settings: dict[str, Any], source: Any, blend: bool
+) -> None:
+    model_set = train(funded, "ALL", TrainSettings(**{**SMALL, "epochs": 1, "features": EVERYTHING, **settings}))
+    forecaster = Forecaster(model_set, blend=blend, regime_source=source)
+    batch, stream = every_bar(forecaster, funded, 900, 1000)
+    assert not batch.isna().any(axis=None)
+    for (_, row), pushed in zip(batch.iterrows(), stream, strict=True):
+        assert pushed.regime == row["regime"]
+        assert abs(pushed.log_return - row["forecast"]) <= 1e-6 * max(abs(pushed.log_return), abs(row["forecast"]))
+
+
+def test_a_forecast_begins_once_the_lookback_is_filled_and_not_before(
+    model_set: ModelSet, candles: pd.DataFrame
+) -> None:
+    forecaster = Forecaster(model_set)
+    batch = forecaster.forecast(candles)
+    assert batch.iloc[: forecaster.lookback].isna().all(axis=None)
+    assert batch.iloc[forecaster.lookback :].notna().all(axis=None)
+    stream = forecaster.stream()
+    pushed = [
+        stream.push({"timestamp": time, **row}) for time, row in candles.iloc[: forecaster.lookback + 1].iterrows()
+    ]
+    assert pushed[:-1] == [None] * forecaster.lookback
+    assert pushed[-1].log_return == pytest.approx(batch["forecast"].iloc[forecaster.lookback], rel=1e-6)
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_later_bars_change_no_forecast(model_set: ModelSet, candles: pd.DataFrame, blend: bool) -> None:
+    forecaster = Forecaster(model_set, blend=blend)
+    whole = forecaster.forecast(candles)
+    for last in (400, 801, 1100):
+        cut = forecaster.forecast(candles.iloc[: last + 1])
+        pd.testing.assert_series_equal(cut.iloc[-1], whole.iloc[last], rtol=1e-9)
+
+
+def test_the_forecast_is_that_of_the_regimes_expert(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    import torch
+
+    table = Forecaster(model_set).forecast(candles)
+    for bar in (500, 700, 1100):
+        expert = model_set.experts[int(table["regime"].iloc[bar])]
+        scaled = (compute_features(candles, expert.features).to_numpy() - expert.mean) / expert.scale
+        window = windows(scaled, expert.window)[bar - expert.window + 1]
+        with torch.no_grad():
+            output = expert.network(torch.from_numpy(window.copy())[None]).item()
+        assert table["forecast"].iloc[bar] == pytest.approx(output * expert.target_scale, rel=1e-9)
+
+
+def test_a_blend_is_the_mean_of_the_experts_weighted_by_probability(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    blended = Forecaster(model_set, blend=True).forecast(candles).iloc[-200:]
+    single = []
+    for regime in (0, 1, 2):
+        fixed = candles.assign(regime=float(regime))
+        single.append(Forecaster(model_set, regime_source="column").forecast(fixed)["forecast"].iloc[-200:])
+    weights = blended[["p_bearish", "p_sideways", "p_bullish"]].to_numpy()
+    np.testing.assert_allclose(blended["forecast"], (weights * np.stack(single, axis=1)).sum(axis=1), rtol=1e-9)
+
+
+def test_an_unknown_value_of_a_users_column_silences_the_bars_whose_window_holds_it(funded: pd.DataFrame) -> None:
+    settings = TrainSettings(**{**SMALL, "epochs": 1, "features": ("log_return", "funding"), "detector": "trend"})
+    model_set = train(funded, "GAP", settings)
+    gappy = funded.copy()
+    gappy.iloc[1000, gappy.columns.get_loc("funding")] = np.nan
+    silent = Forecaster(model_set).forecast(gappy)["forecast"].isna().to_numpy().nonzero()[0]
+    assert silent[silent > 100].tolist() == list(range(1000, 1000 + SMALL["window"]))
+
+
+def test_a_missing_column_is_named(funded: pd.DataFrame) -> None:
+    settings = TrainSettings(**{**SMALL, "epochs": 1, "features": ("log_return", "funding"), "detector": "trend"})
+    forecaster = Forecaster(train(funded, "OWN", settings))
+    assert forecaster.columns() == ["open", "high", "low", "close", "volume", "funding"]
+    with pytest.raises(DataError, match="funding"):
+        forecaster.forecast(funded.drop(columns="funding"))
+    with pytest.raises(DataError, match="needs column funding"):
+        forecaster.stream(funded.drop(columns="funding"))
+
+
+def test_a_bad_candle_is_refused_and_the_stream_goes_on_as_if_it_had_not_come(
+    model_set: ModelSet, candles: pd.DataFrame
+) -> None:
+    forecaster = Forecaster(model_set)
+    stream = forecaster.stream(candles.iloc[:600])
+    following = {"timestamp": candles.index[600], **candles.iloc[600]}
+    with pytest.raises(DataError, match="push candles in order"):
+        stream.push({**following, "timestamp": candles.index[599]})
+    with pytest.raises(DataError, match="close is -1"):
+        stream.push({**following, "close": -1.0})
+    pushed = stream.push(following)
+    assert pushed is not None
+    assert pushed.log_return == pytest.approx(forecaster.forecast(candles)["forecast"].iloc[600], rel=1e-6)

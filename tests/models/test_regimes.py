@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import multivariate_normal
+
+from data.errors import DataError, SettingsError
+from data.features import compute_features
+from models.detectors.hmm import HMMDetector
+from models.detectors.labels import ColumnDetector, LabelsDetector
+from models.detectors.trend import TrendDetector
+from models.regimes import DETECTORS, HOLD_MEMORY, find_detector, hold_lookback, likeliest_regime, regime_name
+
+REGIMES = (0, 1, 2)
+
+
+def observed(candles: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
+    return compute_features(candles, names).to_numpy()
+
+
+@pytest.fixture(scope="module")
+def hmm(labelled: pd.DataFrame) -> HMMDetector:
+    return HMMDetector().fit(observed(labelled, HMMDetector().features)[20:800], None, seed=0)
+
+
+def test_regimes_have_the_names_of_the_field() -> None:
+    assert [regime_name(regime) for regime in range(5)] == ["bearish", "sideways", "bullish", "regime3", "regime4"]
+
+
+def test_the_filter_is_the_forward_recursion_over_its_memory(hmm: HMMDetector, labelled: pd.DataFrame) -> None:
+    features = observed(labelled, hmm.features)[20:400]
+    scaled = (features - hmm.mean_) / hmm.scale_
+    states = list(zip(hmm.state_means_, hmm.state_covariances_, strict=True))
+    eigenvalues, vectors = np.linalg.eig(hmm.transitions_.T)
+    stationary = np.real(vectors[:, np.argmax(np.real(eigenvalues))])
+    stationary /= stationary.sum()
+    probabilities = hmm.filter(features)
+    for bar in (127, 200, 379):
+        belief = stationary
+        for row in scaled[bar - 127 : bar + 1]:
+            belief = belief @ hmm.transitions_ * [multivariate_normal.pdf(row, *state) for state in states]
+            belief = belief / belief.sum()
+        np.testing.assert_allclose(probabilities[bar], belief, rtol=1e-6, atol=1e-12)
+    assert np.isnan(probabilities[:127]).all()
+
+
+def test_the_filter_at_a_bar_is_the_same_to_the_last_bit_from_its_memory_alone(
+    hmm: HMMDetector, labelled: pd.DataFrame
+) -> None:
+    features = observed(labelled, hmm.features)[20:]
+    whole = hmm.filter(features)
+    for bar in (127, 500, 1000):
+        alone = hmm.filter(features[bar + 1 - hmm.memory : bar + 1])
+        np.testing.assert_array_equal(alone[-1], whole[bar])
+
+
+def test_the_hmm_names_states_by_their_mean_return_and_finds_planted_ones(
+    hmm: HMMDetector, labelled: pd.DataFrame
+) -> None:
+    assert (np.diff(hmm.state_means_[:, 0]) > 0).all()
+    found = likeliest_regime(hmm.filter(observed(labelled, hmm.features)), REGIMES)[800:]
+    truth = labelled["regime"].to_numpy()[800:]
+    assert np.mean(found == truth) > 0.6  # chance is a third; the 20-bar volatility lags
+
+
+def test_a_price_that_does_not_move_has_no_hidden_states() -> None:
+    with pytest.raises(DataError, match="price hardly moves"):
+        HMMDetector().fit(np.zeros((300, 2)), None, seed=0)
+
+
+def test_a_wild_bar_does_not_break_the_filter(hmm: HMMDetector, labelled: pd.DataFrame) -> None:
+    features = observed(labelled, hmm.features)[20:400].copy()
+    features[200] = [5.0, 3.0]
+    probabilities = hmm.filter(features)[127:]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_the_trend_rule_follows_the_sign_of_a_clear_trend() -> None:
+    probabilities = TrendDetector().filter(np.array([[-0.6], [0.1], [0.6], [np.nan]]))
+    np.testing.assert_array_equal(probabilities[:3], np.eye(3))
+    assert np.isnan(probabilities[3]).all()
+
+
+def test_the_classifier_learns_labels_that_the_features_show(labelled: pd.DataFrame) -> None:
+    names = LabelsDetector().features
+    features, labels = observed(labelled, names)[50:], labelled["regime"].to_numpy()[50:]
+    detector = LabelsDetector().fit(features[:800], labels[:800], seed=0)
+    found = likeliest_regime(detector.filter(features[800:]), detector.regimes)
+    assert np.mean(found == labels[800:]) > 0.6
+
+
+def test_the_classifier_of_two_classes_gives_probabilities_of_both() -> None:
+    features = np.random.default_rng(0).standard_normal((200, 7))
+    detector = LabelsDetector().fit(features, np.where(features[:, 0] > 0, 2.0, 0.0), seed=0)
+    probabilities = detector.filter(features)
+    assert detector.regimes == (0, 2)
+    assert np.mean((probabilities[:, 1] > 0.5) == (features[:, 0] > 0)) > 0.95
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_labels_of_one_class_cannot_train_a_classifier() -> None:
+    with pytest.raises(DataError, match="holds only 1; a classifier needs two"):
+        LabelsDetector().fit(np.zeros((50, 7)), np.ones(50), seed=0)
+
+
+def test_labels_without_a_column_are_asked_for() -> None:
+    with pytest.raises(DataError, match="learns from a column 'regime'"):
+        LabelsDetector().fit(np.zeros((50, 7)), None, seed=0)
+
+
+def test_the_column_itself_is_certain_and_silent_where_no_expert_is() -> None:
+    probabilities = ColumnDetector((0, 1, 2)).filter(np.array([[0.0], [2.0], [7.0]]))
+    np.testing.assert_array_equal(probabilities[:2], [[1, 0, 0], [0, 0, 1]])
+    assert np.isnan(probabilities[2]).all()
+
+
+@pytest.mark.parametrize("name", ["hmm", "trend", "labels"])
+def test_a_detector_survives_json(labelled: pd.DataFrame, name: str) -> None:
+    detector = DETECTORS[name]()
+    features = observed(labelled, detector.features)[50:]
+    detector.fit(features[:700], labelled["regime"].to_numpy()[50:750], seed=1)
+    again = find_detector(name).from_parameters(json.loads(json.dumps(detector.parameters())))
+    assert again.regimes == detector.regimes
+    np.testing.assert_array_equal(again.filter(features), detector.filter(features))
+
+
+def test_an_unknown_detector_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="no detector 'hnm'; known: hmm, labels, trend"):
+        find_detector("hnm")
+
+
+def certain(regimes: list[int], confidence: float = 0.9) -> np.ndarray:
+    rest = (1 - confidence) / 2
+    return np.where(np.eye(3)[regimes] > 0, confidence, rest)
+
+
+def test_without_holding_the_likeliest_regime_is_taken() -> None:
+    probabilities = certain([0, 2, 1, 1])
+    probabilities[3] = np.nan
+    np.testing.assert_array_equal(likeliest_regime(probabilities, REGIMES), [0, 2, 1, np.nan])
+
+
+def test_a_regime_is_taken_once_it_has_dwelt() -> None:
+    held = likeliest_regime(certain([0, 0, 0, 2, 0, 2, 2, 2, 1]), REGIMES, min_dwell=3)
+    assert held.tolist() == [0, 0, 0, 0, 0, 0, 0, 2, 2]
+
+
+def test_an_unsure_regime_does_not_displace_a_sure_one() -> None:
+    probabilities = np.vstack([certain([0, 0]), certain([2, 2], confidence=0.5), certain([2])])
+    assert likeliest_regime(probabilities, REGIMES, min_confidence=0.8).tolist() == [0, 0, 0, 0, 2]
+
+
+def test_a_held_regime_depends_on_nothing_before_its_lookback() -> None:
+    random = np.random.default_rng(3)
+    probabilities = random.dirichlet([0.4, 0.4, 0.4], size=1000)
+    whole = likeliest_regime(probabilities, REGIMES, 0.6, 4)
+    lookback = hold_lookback(0.6, 4)
+    assert lookback == HOLD_MEMORY + 2
+    for bar in range(lookback, 1000, 37):
+        cut = likeliest_regime(probabilities[bar - lookback : bar + 1], REGIMES, 0.6, 4)
+        assert cut[-1] == whole[bar]

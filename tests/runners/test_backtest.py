@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.errors import DataError, SettingsError
+from models import ModelSet
+from runners.backtest import Backtest, backtest
+from runners.settings import BacktestSettings
+from tests.conftest import BTC, to_csv
+
+SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
+ROOT = Path(__file__).parents[2]
+QUICK = ["--epochs", "1", "--hidden-dim", "8", "--num-layers", "1", "--window", "6", "--min-windows", "30"]
+
+
+@pytest.fixture(scope="module")
+def result(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
+    return backtest(candles, model_set, SETTINGS)
+
+
+def test_only_the_test_part_is_traded(result: Backtest, candles: pd.DataFrame, model_set: ModelSet) -> None:
+    assert result.equity.index[0] > model_set.validation_end
+    assert result.equity.index.equals(candles.index[960:])
+    assert result.holding_equity.index.equals(candles.index[960:])
+    assert np.isfinite(result.equity).all(axis=None)  # the bars before have filled the lookback
+    assert not result.in_sample
+    assert result.equity["equity"].iloc[0] == SETTINGS.cash
+
+
+def test_the_ledger_of_trades_adds_up_to_the_equity(result: Backtest, candles: pd.DataFrame) -> None:
+    trades, last = result.trades, result.equity.iloc[-1]
+    assert len(trades) > 3
+    np.testing.assert_allclose(trades["net_pnl"], trades["pnl"] - trades["commission"])
+    signed = np.where(trades["direction"] == "long", 1, -1) * trades["size"]
+    np.testing.assert_allclose(signed * (trades["exit_price"] - trades["entry_price"]), trades["pnl"])
+    entry_bars = candles.loc[trades["opened"].dt.tz_localize("UTC")]
+    slip = np.where(trades["direction"] == "long", 1 + SETTINGS.slippage, 1 - SETTINGS.slippage)
+    np.testing.assert_allclose(trades["entry_price"], entry_bars["open"] * slip)
+    assert result.metrics.open_trades == 1
+    entry = candles.loc[trades["closed"].iloc[-1].tz_localize("UTC")]["open"]
+    entry *= 1 + SETTINGS.slippage * np.sign(last["position"])
+    open_pnl = (
+        last["position"] * (candles["close"].iloc[-1] - entry) - abs(last["position"]) * entry * SETTINGS.commission
+    )
+    assert last["equity"] - SETTINGS.cash == pytest.approx(trades["net_pnl"].sum() + open_pnl)
+
+
+def test_a_trades_forecast_is_that_of_the_bar_that_decided_it(result: Backtest) -> None:
+    for trade in result.trades.itertuples():
+        filled = result.equity.index.get_loc(trade.opened.tz_localize("UTC"))
+        decided = result.equity.iloc[filled - 1]
+        assert (trade.forecast, trade.regime) == (decided["forecast"], decided["regime"])
+        assert (trade.forecast > 0) == (trade.direction == "long")
+
+
+def test_costs_are_not_zero_by_default() -> None:
+    assert BacktestSettings().commission > 0
+    assert BacktestSettings().slippage > 0
+
+
+def test_training_rows_are_traded_only_when_asked_for_and_then_marked(
+    candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    early = candles.index[700].to_pydatetime()
+    with pytest.raises(SettingsError, match="training and validation have seen .* add --in-sample"):
+        backtest(candles, model_set, BacktestSettings(start=early))
+    asked = backtest(candles, model_set, BacktestSettings(start=early, in_sample=True))
+    assert asked.in_sample
+    assert asked.equity.index[0] == candles.index[700]
+
+
+def test_a_range_may_end_early_and_must_hold_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    end = candles.index[1000].to_pydatetime()
+    assert backtest(candles, model_set, BacktestSettings(end=end)).equity.index[-1] == candles.index[1000]
+    with pytest.raises(DataError, match="only 0 bars lie in the range to trade"):
+        backtest(candles.iloc[:900], model_set)
+
+
+@pytest.fixture(scope="module")
+def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workplace where `regimes train` and `regimes backtest` ran once."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
+    trained = command(home, "train", *QUICK)
+    assert trained.returncode == 0, trained.stderr
+    assert "bullish" in trained.stdout
+    tested = command(home, "backtest", "SWITCH", "--long-threshold", "0.0002", "--short-threshold=-0.0002")
+    assert tested.returncode == 0, tested.stderr
+    assert "Sharpe" in tested.stdout
+    assert "buy and hold" in tested.stdout
+    return home
+
+
+def command(home: Path, name: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", f"runners.{name}", "--home", str(home), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)},
+    )
+
+
+def run_folders(home: Path) -> list[Path]:
+    return sorted(path for path in (home / "results" / "SWITCH").iterdir() if path.is_dir())
+
+
+def test_a_backtest_writes_the_files_that_its_readers_expect(home: Path) -> None:
+    (folder,) = run_folders(home)[:1]
+    assert {path.name for path in folder.iterdir()} == {
+        "config.toml",
+        "metrics.json",
+        "equity.csv",
+        "trades.csv",
+        "report.html",
+        "tearsheet.html",
+        "cerebro.png",
+    }
+    metrics = json.loads((folder / "metrics.json").read_text())
+    equity = pd.read_csv(folder / "equity.csv")
+    assert list(equity) == ["timestamp", "equity", "position", "regime", "forecast"]
+    assert equity["equity"].iloc[-1] == metrics["strategy"]["final_value"]
+    assert len(pd.read_csv(folder / "trades.csv")) == metrics["strategy"]["trades"]
+    assert tomllib.loads((folder / "config.toml").read_text())["backtest"]["long_threshold"] == 0.0002
+    assert (folder / "cerebro.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text()
+    assert "buy and hold" in page
+    assert "http" not in page.replace("http-equiv", "")  # nothing is fetched from anywhere
+
+
+def test_its_config_repeats_a_run_bit_for_bit(home: Path) -> None:
+    first = run_folders(home)[0]
+    repeated = command(home, "backtest", "--config", str(first / "config.toml"))
+    assert repeated.returncode == 0, repeated.stderr
+    second = run_folders(home)[-1]
+    assert second != first
+    for name in ("metrics.json", "equity.csv", "trades.csv", "config.toml"):
+        assert (second / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_training_again_with_the_same_seed_gives_the_same_weights(home: Path) -> None:
+    assert command(home, "train", "SWITCH", *QUICK).returncode == 0
+    one, other = sorted(path for path in (home / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())[-2:]
+    for path in one.glob("*.pt"):
+        assert path.read_bytes() == (other / path.name).read_bytes()
+
+
+def test_changed_candles_are_noticed_when_a_run_is_repeated(home: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(home, tmp_path / "home"))
+    csv = again / "data" / "csv" / "SWITCH.csv"
+    csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
+    repeated = command(again, "backtest", str(csv), "--config", str(run_folders(again)[0] / "config.toml"))
+    assert repeated.returncode == 0
+    assert "has changed since the run" in repeated.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("backtest", ["NOTHING"], "NOTHING.csv: there is no such file"),
+        ("backtest", ["SWITCH", "--models", "elsewhere"], "elsewhere: there is no model set"),
+        ("backtest", ["SWITCH", "--exposure", "0"], "--exposure: Input should be greater than 0, but 0.0 was given"),
+        ("backtest", ["SWITCH", "--between", "keep"], "--between: Input should be 'hold' or 'flat', but 'keep'"),
+        ("backtest", ["SWITCH", "--start", "2022-01-01"], "add --in-sample"),
+        ("train", ["SWITCH", "--features", "rsj"], "'rsj' is neither built in"),
+        ("train", ["SWITCH", "--detector", "hnm"], "there is no detector 'hnm'"),
+        ("train", ["--config", "nothing.toml"], "nothing.toml: there is no such file"),
+    ],
+)
+def test_a_users_mistake_is_one_line_without_a_traceback(
+    home: Path, name: str, arguments: list[str], message: str
+) -> None:
+    failed = command(home, name, *arguments)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("Error: ")
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_setting_that_does_not_exist_is_answered_with_the_nearest(home: Path, tmp_path: Path) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text("[train]\nhiden_dim = 8\n")
+    failed = command(home, "train", "SWITCH", "--config", str(config))
+    assert failed.returncode == 1
+    assert "there is no setting 'hiden_dim'. Did you mean 'hidden_dim'?" in failed.stderr
+
+
+def test_a_toml_file_sets_what_flags_do_not(home: Path, tmp_path: Path) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text("[train]\nhidden_dim = 4\nepochs = 9\nwindow = 5\nnum_layers = 1\nmin_windows = 30\n")
+    assert command(home, "train", "SWITCH", "--config", str(config), "--epochs", "1").returncode == 0
+    newest = ModelSet.load(home / "models" / "trained" / "SWITCH").provenance["settings"]
+    assert (newest["hidden_dim"], newest["window"], newest["epochs"]) == (4, 5, 1)
+
+
+def test_the_example_with_a_cerebro_of_ones_own_runs(home: Path, candles: pd.DataFrame) -> None:
+    script = ROOT / "runners" / "examples" / "own_cerebro.py"
+    csv, models = home / "data" / "csv" / "SWITCH.csv", home / "models" / "trained" / "SWITCH"
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(script), str(csv), str(models)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("final value ")
+
+
+def test_help_comes_without_the_heavy_libraries() -> None:
+    probe = "import sys, runners.cli; print([m for m in ('torch', 'pandas', 'quantstats', 'backtrader') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not BTC.exists(), reason="real four-hour candles are not beside this checkout")
+def test_real_candles_train_and_backtest_without_a_warning(tmp_path: Path) -> None:
+    quick = ["--epochs", "1", "--hidden-dim", "16", "--num-layers", "1"]
+    trained = command(tmp_path, "train", str(BTC), *quick)
+    tested = command(tmp_path, "backtest", str(BTC))
+    assert trained.returncode == tested.returncode == 0, trained.stderr + tested.stderr
+    assert "Warning" not in trained.stderr + tested.stderr
+    experts = ModelSet.load(tmp_path / "models" / "trained" / BTC.stem).experts
+    assert [expert.name for expert in experts.values()] == ["bearish", "sideways", "bullish"]
+    assert len(list((tmp_path / "results" / BTC.stem).glob("*/report.html"))) == 1

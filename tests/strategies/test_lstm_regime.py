@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.errors import DataError, ModelSetError, SettingsError
+from models import Forecaster, ModelSet
+from runners.backtest import candle_feed
+from strategies import BuyAndHold, LSTMRegimeStrategy
+
+# Small networks forecast small returns: thresholds that they pass often enough for a test to see every turn.
+EAGER = {"long_threshold": 0.0001, "short_threshold": -0.0001}
+
+
+class Watched(LSTMRegimeStrategy):
+    """The strategy, and what it knew and held at each bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[float, float, float, float]] = []
+
+    def next(self) -> None:
+        super().next()
+        self.seen.append((self.regime, self.forecast, self.position.size, self.broker.getvalue()))
+
+
+def run(candles: pd.DataFrame, models: Any, *, feed: Any = None, settings: Any = None, **cerebro: Any) -> np.ndarray:
+    engine = bt.Cerebro(**cerebro)
+    engine.adddata(feed if feed is not None else candle_feed(candles))
+    engine.addstrategy(Watched, models=models, **EAGER, **(settings or {}))
+    engine.broker.setcommission(commission=0.001)
+    return np.array(engine.run()[0].seen)
+
+
+@pytest.fixture(scope="module")
+def preloaded(candles: pd.DataFrame, model_set: ModelSet) -> np.ndarray:
+    return run(candles.iloc[:500], model_set)
+
+
+def test_at_each_bar_it_knows_the_forecasters_regime_and_forecast(
+    preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    expected = Forecaster(model_set).forecast(candles.iloc[:500])
+    np.testing.assert_array_equal(preloaded[:, 0], expected["regime"])
+    np.testing.assert_allclose(preloaded[:, 1], expected["forecast"], rtol=1e-9)
+
+
+def test_an_order_decided_at_a_close_fills_at_the_next_open(
+    preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    """Hand arithmetic of the whole path: the rule's target, sized at the close, filled at the next open, with commission."""
+    cash, size, held = 10_000.0, 0.0, 0
+    wanted_size = None
+    for bar, (_, forecast, position, equity) in enumerate(preloaded):
+        opened, close = candles["open"].iloc[bar], candles["close"].iloc[bar]
+        if wanted_size is not None:
+            traded = wanted_size - size
+            cash -= traded * opened + abs(traded) * opened * 0.001
+            size, wanted_size = wanted_size, None
+        assert position == pytest.approx(size)
+        assert equity == pytest.approx(cash + size * close)
+        held = int(np.sign(size))
+        wanted = 1 if forecast > 0.0001 else -1 if forecast < -0.0001 else held
+        if wanted != held and np.isfinite(forecast):
+            wanted_size = wanted * 0.95 * (cash + size * close) / close
+    assert len(np.unique(np.sign(preloaded[:, 2]))) == 3  # it was flat, long and short
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        {"runonce": False},
+        {"preload": False},
+        {"preload": False, "runonce": False},
+        {"exactbars": 1},
+        {"stdstats": False},
+        {"live": True},
+    ],
+)
+def test_every_mode_of_cerebro_gives_the_same_run(
+    preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet, mode: dict[str, Any]
+) -> None:
+    same(run(candles.iloc[:500], model_set, **mode), preloaded)
+
+
+def test_a_resampled_feed_gives_the_run_of_its_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    """One-hour bars that Backtrader resamples to four hours, against those four-hour bars themselves."""
+    n_bars = 300
+    hourly = candles.iloc[:n_bars].loc[candles.index[:n_bars].repeat(4)]
+    for_close = np.tile([False, False, False, True], n_bars)
+    hourly = hourly.assign(
+        close=np.where(for_close, hourly["close"], hourly["open"]), volume=hourly["volume"] / 4
+    ).set_axis(pd.date_range(candles.index[0], periods=4 * n_bars, freq="h", name="timestamp"))
+    for preload in (True, False):
+        engine = bt.Cerebro(preload=preload)
+        engine.resampledata(
+            candle_feed(hourly), timeframe=bt.TimeFrame.Minutes, compression=240, bar2edge=True, rightedge=False
+        )
+        engine.addstrategy(Watched, models=model_set, **EAGER)
+        engine.broker.setcommission(commission=0.001)
+        seen = np.array(engine.run()[0].seen)
+        expected = run(candles.iloc[:n_bars], model_set)[: len(seen)]
+        assert len(seen) >= n_bars - 1  # without preloading the last, still open bar is not delivered
+        np.testing.assert_array_equal(seen[:, 0], expected[:, 0])
+        np.testing.assert_allclose(seen[:, 1], expected[:, 1], rtol=1e-6)
+
+
+def test_optstrategy_with_many_processes_gives_the_runs_of_one(candles: pd.DataFrame, saved: Path) -> None:
+    thresholds = [0.0001, 0.0005, 0.05]
+    values = []
+    for processes in (1, 2):
+        engine = bt.Cerebro(maxcpus=processes, optreturn=True)
+        engine.adddata(candle_feed(candles.iloc[:400]))
+        engine.optstrategy(LSTMRegimeStrategy, models=[str(saved)], long_threshold=thresholds)
+        engine.addanalyzer(bt.analyzers.TimeReturn, timeframe=bt.TimeFrame.NoTimeFrame, _name="total")
+        values.append([list(result[0].analyzers.total.get_analysis().values()) for result in engine.run()])
+    assert values[0] == values[1]
+    assert len(values[0]) == len(thresholds)
+    assert values[0][0] != values[0][2]
+
+
+def test_a_feed_of_generic_csv_data_gives_the_same_run(
+    preloaded: np.ndarray, candles: pd.DataFrame, saved: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "candles.csv"
+    candles.iloc[:500].to_csv(path, date_format="%Y-%m-%d %H:%M:%S")
+    feed = bt.feeds.GenericCSVData(dataname=str(path), timeframe=bt.TimeFrame.Minutes, compression=240, openinterest=-1)
+    same(run(candles, saved, feed=feed), preloaded)
+
+
+def test_a_second_feed_that_ticks_more_often_does_not_disturb_it(
+    preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    hourly = candles.iloc[:500].set_axis(pd.date_range(candles.index[0], periods=500, freq="h", name="timestamp"))
+    engine = bt.Cerebro()
+    engine.adddata(candle_feed(candles.iloc[:500]))
+    engine.adddata(candle_feed(hourly))
+    engine.addstrategy(LSTMRegimeStrategy, models=model_set, **EAGER)
+    engine.broker.setcommission(commission=0.001)
+    engine.run()
+    assert engine.broker.getvalue() == pytest.approx(preloaded[-1, 3])
+
+
+def test_nothing_trades_before_the_time_given(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    start = 300
+    trade_from = candles.index[start].tz_convert(None).to_pydatetime()
+    positions = run(candles.iloc[:500], model_set, settings={"trade_from": trade_from})[:, 2]
+    assert not positions[: start + 1].any()  # decided at the bar's close, filled at the next one's open
+    assert positions[start + 1 :].any()
+
+
+def test_flat_between_the_thresholds_closes_what_hold_keeps(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    wide = {"long_threshold": 0.0008, "short_threshold": -0.0008}
+    exposures = []
+    for between in ("hold", "flat"):
+        engine = bt.Cerebro()
+        engine.adddata(candle_feed(candles.iloc[:500]))
+        engine.addstrategy(Watched, models=model_set, between=between, **wide)
+        exposures.append(np.mean(np.array(engine.run()[0].seen)[:, 2] != 0))
+    assert 0 < exposures[1] < exposures[0]
+
+
+def test_a_feed_shorter_than_the_lookback_is_refused_with_the_number_needed(
+    candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    lookback = Forecaster(model_set).lookback
+    for preload in (True, False):
+        with pytest.raises(DataError, match=f"ended after 100 bars, but a forecast needs {lookback + 1}"):
+            run(candles.iloc[:100], model_set, preload=preload)
+
+
+def test_a_feed_of_another_interval_is_refused(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    hourly = candles.set_axis(pd.date_range(candles.index[0], periods=len(candles), freq="h", name="timestamp"))
+    for preload in (True, False):
+        with pytest.raises(DataError, match="the feed's bars are 1 h apart, but .* trained on bars 4 h apart"):
+            run(hourly, model_set, preload=preload)
+
+
+def test_a_feed_without_a_line_that_the_models_need_is_refused(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    with pytest.raises(DataError, match="the models need regime, which the feed has no line for"):
+        run(candles, model_set, settings={"regime_source": "column"})
+
+
+def test_a_replayed_feed_is_refused(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    engine = bt.Cerebro()
+    engine.replaydata(candle_feed(candles), timeframe=bt.TimeFrame.Days, compression=1)
+    engine.addstrategy(LSTMRegimeStrategy, models=model_set)
+    with pytest.raises(SettingsError, match="replayed feed shows unfinished bars"):
+        engine.run()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"models": None}, SettingsError, "needs models=PATH"),
+        ({"models": "nowhere"}, ModelSetError, "nowhere: there is no model set"),
+        ({"exposure": 0.0}, SettingsError, "exposure is 0"),
+        ({"between": "keep"}, SettingsError, "between is 'keep'"),
+    ],
+)
+def test_bad_settings_are_refused_before_the_run(
+    candles: pd.DataFrame, model_set: ModelSet, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    engine = bt.Cerebro()
+    engine.adddata(candle_feed(candles))
+    engine.addstrategy(LSTMRegimeStrategy, **{"models": model_set, **settings})
+    with pytest.raises(error, match=message):
+        engine.run()
+
+
+def test_buying_and_holding_buys_once(candles: pd.DataFrame) -> None:
+    engine = bt.Cerebro()
+    engine.adddata(candle_feed(candles))
+    engine.addstrategy(BuyAndHold, exposure=0.5, trade_from=candles.index[10].tz_convert(None).to_pydatetime())
+    engine.run()
+    size = 0.5 * 10_000 / candles["close"].iloc[10]
+    change = candles["close"].iloc[-1] - candles["open"].iloc[11]
+    assert engine.broker.getvalue() == pytest.approx(10_000 + size * change)
+
+
+def same(seen: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_array_equal(seen[:, 0], expected[:, 0])
+    np.testing.assert_allclose(seen[:, 1:], expected[:, 1:], rtol=1e-6)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from data.errors import DataError, SettingsError
+from data.features import compute_features
+from models import Forecaster, ModelSet
+from tests.conftest import SMALL, switching_candles
+from training import TrainSettings, train
+from training.fit import fit_network
+from training.train import Progress
+
+
+def weights(model_set: ModelSet) -> dict[str, torch.Tensor]:
+    networks = {expert.name: expert.network for expert in [*model_set.experts.values(), model_set.all_regimes]}
+    return {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
+
+
+def equal(one: ModelSet, other: ModelSet) -> bool:
+    mine, theirs = weights(one), weights(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+def test_same_seed_same_weights_however_many_processes(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    assert equal(model_set, train(candles, "SWITCH", TrainSettings(**SMALL), jobs=1))
+    assert not equal(model_set, train(candles, "SWITCH", TrainSettings(**SMALL, seed=1)))
+
+
+def test_nothing_that_is_fitted_knows_the_bars_after_its_part(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    noise = switching_candles(seed=9).drop(columns="regime")
+    after_training, after_validation = candles.copy(), candles.copy()
+    after_training.iloc[840:] = noise.iloc[840:]
+    after_validation.iloc[960:] = noise.iloc[960:]
+    retrained = train(after_training, "SWITCH", TrainSettings(**SMALL))
+    np.testing.assert_array_equal(retrained.all_regimes.mean, model_set.all_regimes.mean)
+    np.testing.assert_array_equal(retrained.all_regimes.scale, model_set.all_regimes.scale)
+    assert retrained.all_regimes.target_scale == model_set.all_regimes.target_scale
+    assert retrained.detector.parameters() == model_set.detector.parameters()
+    assert equal(train(after_validation, "SWITCH", TrainSettings(**SMALL)), model_set)
+
+
+def test_a_regime_column_trains_on_itself_and_further_regimes_keep_their_number() -> None:
+    candles = switching_candles()
+    candles.loc[candles["regime"] == 1, "regime"] = 3.0
+    model_set = train(candles, "LABELS", TrainSettings(**SMALL))
+    assert model_set.detector.name == "labels"
+    assert {regime: expert.name for regime, expert in model_set.experts.items()} == {
+        0: "bearish",
+        2: "bullish",
+        3: "regime3",
+    }
+    trained = candles["regime"].iloc[50:839]  # from the classifier's lookback to the training part's last target
+    assert model_set.experts[3].training["windows"]["train"] == pytest.approx((trained == 3).sum(), abs=20)
+
+
+def test_without_a_regime_column_the_hidden_markov_model_is_used(model_set: ModelSet) -> None:
+    assert model_set.detector.name == "hmm"
+    assert [expert.name for expert in model_set.experts.values()] == ["bearish", "sideways", "bullish"]
+
+
+def test_a_rare_regime_uses_the_all_regimes_network_and_says_so() -> None:
+    candles = switching_candles()
+    candles["regime"] = np.where(np.arange(len(candles)) % 100 == 0, 2.0, candles["regime"] % 2)
+    model_set = train(candles, "RARE", TrainSettings(**SMALL))
+    rare = model_set.experts[2]
+    assert rare.training["fallback"] == "only 8 training windows, min_windows is 30"
+    assert torch.equal(rare.network.head.weight, model_set.all_regimes.network.head.weight)
+    assert model_set.experts[0].training["fallback"] is None
+
+
+def test_a_regime_that_the_validation_part_lacks_is_validated_on_its_last_training_windows() -> None:
+    candles = switching_candles()
+    candles["regime"] = np.where(np.arange(len(candles)) < 700, candles["regime"] % 2, 0.0)
+    missing = train(candles, "LACKS", TrainSettings(**SMALL)).experts[1].training
+    assert missing["validation_part"] == "train"
+    assert missing["windows"]["validation"] >= 10
+    assert missing["fallback"] is None
+
+
+def test_too_few_bars_are_refused_with_the_number_needed(candles: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match=r"SHORT: has 200 bars, but at least (\d+) are needed") as refused:
+        train(candles.iloc[:200], "SHORT", TrainSettings(**SMALL))
+    needed = int(str(refused.value).split("at least ")[1].split()[0])
+    train(candles.iloc[:needed], "SHORT", TrainSettings(**SMALL))
+
+
+def test_a_column_without_values_is_said_to_leave_no_windows(candles: pd.DataFrame) -> None:
+    empty = candles.assign(funding=np.nan)
+    with pytest.raises(DataError, match="only 0 training and 0 validation windows have all features"):
+        train(empty, "EMPTY", TrainSettings(**SMALL, features=("log_return", "funding")))
+
+
+def test_fractions_must_leave_a_test_part(candles: pd.DataFrame) -> None:
+    with pytest.raises(SettingsError, match="leave no bars to test on"):
+        train(candles, "ALL", TrainSettings(**SMALL, train_fraction=0.9))
+
+
+def test_progress_reports_every_epoch_of_every_network(candles: pd.DataFrame) -> None:
+    reports: list[Progress] = []
+    train(candles, "SWITCH", TrainSettings(**SMALL), progress=reports.append)
+    epochs = sorted((report.name, report.epoch) for report in reports)
+    assert epochs == [(name, epoch) for name in ("all", "bearish", "bullish", "sideways") for epoch in (1, 2)]
+
+
+def test_training_finds_most_of_what_can_be_forecast() -> None:
+    """An AR(1) return's best possible R2 is the square of its coefficient."""
+    random = np.random.default_rng(0)
+    coefficient, n_bars = 0.6, 4000
+    returns = np.zeros(n_bars)
+    for bar in range(1, n_bars):
+        returns[bar] = coefficient * returns[bar - 1] + random.standard_normal()
+    target = np.append(returns[1:], np.nan)
+    settings = TrainSettings(window=5, hidden_dim=16, num_layers=1, epochs=10)
+    bars = np.arange(5, n_bars - 1)
+    result = fit_network(returns[:, None], target, bars[:3000], bars[3000:], settings, 0, lambda epoch, loss: None)
+    assert min(result.validation_losses) == result.validation_losses[result.best_epoch - 1]
+    assert 1 - min(result.validation_losses) > 0.85 * coefficient**2
+
+
+def test_the_best_epoch_is_kept_and_training_stops_after_patience() -> None:
+    random = np.random.default_rng(0)
+    noise, target = random.standard_normal((400, 2)), random.standard_normal(400)
+    settings = TrainSettings(window=3, hidden_dim=16, num_layers=1, epochs=100, patience=2, lr=0.01)
+    bars = np.arange(3, 399)
+    result = fit_network(noise, target, bars[:300], bars[300:], settings, 0, lambda epoch, loss: None)
+    assert len(result.validation_losses) == result.best_epoch + 2
+
+
+def test_scaled_inputs_of_the_training_part_have_mean_0_and_deviation_1(
+    model_set: ModelSet, candles: pd.DataFrame
+) -> None:
+    expert = model_set.all_regimes
+    training_part = compute_features(candles, expert.features).to_numpy()[25:840]
+    scaled = (training_part - expert.mean) / expert.scale
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(scaled.std(axis=0), 1)
+
+
+def test_forecasts_are_in_log_return_units(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    forecast = Forecaster(model_set).forecast(candles)["forecast"]
+    realised = np.log(candles["close"]).diff().std()
+    assert forecast.abs().max() < 3 * realised
