@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from data.errors import DataError
 from data.features import FEATURES, compute_features, lookback_of
 from data.windows import complete_windows
 from models.detectors.labels import ColumnDetector
-from models.lstm import gather_windows
+from models.lstm import gather_windows, one_thread
 from models.model_set import Expert, ModelSet
 from models.regimes import hold_lookback, likeliest_regime, regime_name
 
@@ -184,20 +183,9 @@ def _expert_forecast(expert: Expert, candles: pd.DataFrame, bars: np.ndarray) ->
     bars = bars[complete[bars]]
     log_return = np.full(len(candles), np.nan)
     scaled = torch.from_numpy((features - expert.mean) / expert.scale)
-    with _one_thread(), torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         for chunk in np.split(bars, range(_WINDOWS_AT_ONCE, len(bars), _WINDOWS_AT_ONCE)):
             if len(chunk):
                 batch = gather_windows(scaled, torch.from_numpy(chunk), expert.window)
                 log_return[chunk] = expert.network(batch).numpy() * expert.target_scale
     return log_return
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread: faster on networks this small, and safe in the processes that `optstrategy` forks."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

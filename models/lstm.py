@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import Tensor, nn
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: faster on networks this small, the same sums every time, and safe in forked processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class RegimeLSTM(nn.Module):

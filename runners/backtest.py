@@ -148,7 +148,9 @@ def _run(
 def candle_feed(candles: pd.DataFrame) -> bt.feeds.PandasData:
     """Candles as a Backtrader feed, with a line for every further column."""
     own = tuple(name for name in candles if name not in OHLCV)
-    feed = type("CandleFeed", (bt.feeds.PandasData,), {"lines": own, "params": tuple((name, name) for name in own)})
+    feed = bt.feeds.PandasData
+    if own:  # a class made here cannot be pickled for optstrategy's processes, so only where lines are added
+        feed = type("CandleFeed", (feed,), {"lines": own, "params": tuple((name, name) for name in own)})
     index = pd.DatetimeIndex(candles.index)
     minutes = interval_of(index) / pd.Timedelta(minutes=1)
     timeframe, compression = (bt.TimeFrame.Days, 1) if minutes >= 1440 else (bt.TimeFrame.Minutes, int(minutes))
@@ -169,9 +171,9 @@ def run_backtest(
     settings = make_settings(BacktestSettings, given.get("backtest", {}), source, flags)
     name = name or given.get("file")
     candle_file = home.candle_file(name)
-    models = models or Path(given.get("models", home.trained / candle_file.stem))
-    folder = find_model_set(models)
-    result = backtest(read_candles(candle_file, sort=sort), ModelSet.load(folder), settings)
+    candles = read_candles(candle_file, sort=sort)
+    folder = find_model_set(models or Path(given.get("models", home.trained / candle_file.stem)))
+    result = backtest(candles, ModelSet.load(folder), settings)
     if given.get("fingerprint") not in (None, result.fingerprint):
         notice(f"{candle_file} has changed since the run that {source} describes; this is not a repetition of it.")
     written = write_backtest(result, home.results, candle_file=candle_file, models=folder)

@@ -23,8 +23,9 @@ class LSTMRegimeStrategy(bt.Strategy):
 
     At each bar's close it works out the regime, asks the regime's expert for the next log return and goes long above
     ``long_threshold``, short below ``short_threshold``; the order fills at the next bar's open. It runs in any
-    Cerebro: preloaded or not, ``runonce`` on or off, resampled (with ``rightedge=False`` where a feature reads the
-    time of day, since models are trained on open times), under ``optstrategy``, live. Nothing trades before
+    Cerebro: preloaded or not, ``runonce`` on or off, resampled, under ``optstrategy``,
+    live. (Backtrader resamples bars stamped with their close; a feature that reads the time of day, trained on open
+    times, would see the stamps shifted by one bar then.) Nothing trades before
     `Forecaster.lookback` bars are known.
 
     Parameters

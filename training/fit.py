@@ -32,10 +32,11 @@ def fit_network(
     train_bars: np.ndarray,
     validation_bars: np.ndarray,
     settings: TrainSettings,
-    seed: int,
     on_epoch: Callable[[int, float], None],
 ) -> FitResult:
     """Train on the windows that end at ``train_bars``; keep the epoch with the best validation loss.
+
+    Weights, order of samples and dropout come from torch's random numbers, which the caller has seeded.
 
     Parameters
     ----------
@@ -46,8 +47,6 @@ def fit_network(
     on_epoch
         Called with the epoch from 1 and its relative validation loss.
     """
-    torch.manual_seed(seed)
-    torch.set_num_threads(1)
     inputs = torch.from_numpy(features.astype(np.float32))
     outcome = torch.from_numpy(target.astype(np.float32))
     network = RegimeLSTM(inputs.shape[1], settings.hidden_dim, settings.num_layers, settings.dropout)

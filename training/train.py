@@ -24,6 +24,7 @@ from data.errors import DataError, SettingsError
 from data.features import compute_features, lookback_of
 from data.splits import Split, chronological_split
 from data.windows import complete_windows, samples_of_regime, targets
+from models.lstm import one_thread
 from models.model_set import Expert, ModelSet, expert_name
 from models.regimes import RegimeDetector, find_detector, hold_lookback, likeliest_regime
 from training.fit import FitResult, fit_network, relative_loss
@@ -279,7 +280,9 @@ def _fit_task(task: _Task, features: np.ndarray, target: np.ndarray, settings: T
             epochs.put(Progress(expert_name(task.regime), epoch, validation_loss))
 
     seed = settings.seed * 1000 + (0 if task.regime is None else task.regime + 1)
-    return fit_network(features, target, task.samples.train, task.samples.validation, settings, seed, on_epoch)
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return fit_network(features, target, task.samples.train, task.samples.validation, settings, on_epoch)
 
 
 def _or_none(number: float) -> float | None:

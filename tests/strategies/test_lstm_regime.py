@@ -53,7 +53,7 @@ def test_at_each_bar_it_knows_the_forecasters_regime_and_forecast(
 def test_an_order_decided_at_a_close_fills_at_the_next_open(
     preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
-    """Hand arithmetic of the whole path: the rule's target, sized at the close, filled at the next open, with commission."""
+    """Hand arithmetic of the whole path: the target, sized at the close, filled at the next open, with commission."""
     cash, size, held = 10_000.0, 0.0, 0
     wanted_size = None
     for bar, (_, forecast, position, equity) in enumerate(preloaded):
@@ -89,23 +89,21 @@ def test_every_mode_of_cerebro_gives_the_same_run(
 
 
 def test_a_resampled_feed_gives_the_run_of_its_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
-    """One-hour bars that Backtrader resamples to four hours, against those four-hour bars themselves."""
+    """One-hour bars, stamped with their close as Backtrader wants them, against the four-hour bars they make up."""
     n_bars = 300
     hourly = candles.iloc[:n_bars].loc[candles.index[:n_bars].repeat(4)]
     for_close = np.tile([False, False, False, True], n_bars)
     hourly = hourly.assign(
         close=np.where(for_close, hourly["close"], hourly["open"]), volume=hourly["volume"] / 4
-    ).set_axis(pd.date_range(candles.index[0], periods=4 * n_bars, freq="h", name="timestamp"))
+    ).set_axis(pd.date_range(candles.index[0] + pd.Timedelta(hours=1), periods=4 * n_bars, freq="h", name="timestamp"))
     for preload in (True, False):
         engine = bt.Cerebro(preload=preload)
-        engine.resampledata(
-            candle_feed(hourly), timeframe=bt.TimeFrame.Minutes, compression=240, bar2edge=True, rightedge=False
-        )
+        engine.resampledata(candle_feed(hourly), timeframe=bt.TimeFrame.Minutes, compression=240)
         engine.addstrategy(Watched, models=model_set, **EAGER)
         engine.broker.setcommission(commission=0.001)
         seen = np.array(engine.run()[0].seen)
         expected = run(candles.iloc[:n_bars], model_set)[: len(seen)]
-        assert len(seen) >= n_bars - 1  # without preloading the last, still open bar is not delivered
+        assert len(seen) == n_bars
         np.testing.assert_array_equal(seen[:, 0], expected[:, 0])
         np.testing.assert_allclose(seen[:, 1], expected[:, 1], rtol=1e-6)
 
@@ -177,7 +175,7 @@ def test_a_feed_shorter_than_the_lookback_is_refused_with_the_number_needed(
 def test_a_feed_of_another_interval_is_refused(candles: pd.DataFrame, model_set: ModelSet) -> None:
     hourly = candles.set_axis(pd.date_range(candles.index[0], periods=len(candles), freq="h", name="timestamp"))
     for preload in (True, False):
-        with pytest.raises(DataError, match="the feed's bars are 1 h apart, but .* trained on bars 4 h apart"):
+        with pytest.raises(DataError, match=r"the feed's bars are 1 h apart, but .* trained on bars 4 h apart"):
             run(hourly, model_set, preload=preload)
 
 

@@ -36,7 +36,7 @@ def test_the_mirrored_forecast_wants_the_mirrored_position(log_return: float, po
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(SettingsError, match="short_threshold 0.002 lies above long_threshold 0.001"):
+    with pytest.raises(SettingsError, match=r"short_threshold 0\.002 lies above long_threshold 0\.001"):
         ThresholdRule(short_threshold=0.002)
     with pytest.raises(SettingsError, match="between is 'keep'"):
         ThresholdRule(between="keep")  # type: ignore[arg-type]
