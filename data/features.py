@@ -83,6 +83,11 @@ def lookback_of(names: Sequence[str]) -> int:
     return max((FEATURES[name].lookback for name in names if name in FEATURES), default=0)
 
 
+def columns_of(names: Sequence[str]) -> list[str]:
+    """The columns that `compute_features` gives for these names, in their order."""
+    return [column for name in names for column in (FEATURES[name].columns if name in FEATURES else (name,))]
+
+
 def compute_features(candles: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Features of every bar.
 

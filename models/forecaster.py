@@ -11,7 +11,7 @@ import torch
 
 from data.candles import OHLCV, REGIME, check_candles
 from data.errors import DataError
-from data.features import FEATURES, compute_features, lookback_of
+from data.features import FEATURES, columns_of, compute_features, lookback_of
 from data.windows import complete_windows
 from models.detectors.labels import ColumnDetector
 from models.lstm import gather_windows, one_thread
@@ -57,6 +57,8 @@ class Forecaster:
         self.blend = blend
         self._detector = ColumnDetector(tuple(model_set.experts)) if regime_source == "column" else model_set.detector
         self._experts = [*model_set.experts.values(), model_set.all_regimes]
+        named = [name for expert in self._experts for name in expert.features]
+        self._features = sorted({*self._detector.features, *named})
         regime_lookback = lookback_of(self._detector.features) + self._detector.memory - 1
         regime_lookback += hold_lookback(model_set.min_confidence, model_set.min_dwell)
         self.lookback = max(
@@ -65,8 +67,7 @@ class Forecaster:
 
     def columns(self) -> list[str]:
         """Columns that candles must have: OHLCV and what features, or the regime source, take as it stands."""
-        named = {name for expert in self._experts for name in expert.features} | set(self._detector.features)
-        return [*OHLCV, *sorted(named - set(FEATURES) - set(OHLCV))]
+        return [*OHLCV, *(name for name in self._features if name not in FEATURES and name not in OHLCV)]
 
     def forecast(self, candles: pd.DataFrame) -> pd.DataFrame:
         """Forecasts of every bar, each from the bars up to it.
@@ -87,7 +88,11 @@ class Forecaster:
         DataError
             If a column that the model set needs is missing.
         """
-        probabilities, regimes = self._regimes(candles)
+        features = compute_features(candles, self._features)
+        probabilities = self._detector.filter(features[columns_of(self._detector.features)].to_numpy())
+        regimes = likeliest_regime(
+            probabilities, self._detector.regimes, self.model_set.min_confidence, self.model_set.min_dwell
+        )
         known = np.arange(len(candles)) >= self.lookback
         forecast = np.full(len(candles), np.nan)
         if self.blend:
@@ -95,13 +100,13 @@ class Forecaster:
             total = np.zeros(len(candles))
             for column, regime in enumerate(self._detector.regimes):
                 bars = np.flatnonzero(np.isfinite(shares[:, column]))
-                log_return = _expert_forecast(self._expert_of(regime), candles, bars)
+                log_return = _expert_forecast(self._expert_of(regime), features, bars)
                 total += shares[:, column] * log_return
             forecast = total
         else:
             for regime in np.unique(regimes[known & np.isfinite(regimes)]):
                 bars = np.flatnonzero(known & (regimes == regime))
-                forecast[bars] = _expert_forecast(self._expert_of(int(regime)), candles, bars)[bars]
+                forecast[bars] = _expert_forecast(self._expert_of(int(regime)), features, bars)[bars]
         table = {"regime": np.where(known, regimes, np.nan), "forecast": forecast}
         for column, regime in enumerate(self._detector.regimes):
             table[f"p_{regime_name(regime)}"] = np.where(known, probabilities[:, column], np.nan)
@@ -113,14 +118,6 @@ class Forecaster:
 
     def _expert_of(self, regime: int) -> Expert:
         return self.model_set.experts.get(regime, self.model_set.all_regimes)
-
-    def _regimes(self, candles: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        features = compute_features(candles, self._detector.features).to_numpy()
-        probabilities = self._detector.filter(features)
-        regimes = likeliest_regime(
-            probabilities, self._detector.regimes, self.model_set.min_confidence, self.model_set.min_dwell
-        )
-        return probabilities, regimes
 
 
 class ForecastStream:
@@ -176,13 +173,12 @@ def _require_columns(found: Sequence[str] | pd.Index, needed: Sequence[str]) -> 
         raise DataError(f"the model set needs column {', '.join(missing)}, which the candles do not have.")
 
 
-def _expert_forecast(expert: Expert, candles: pd.DataFrame, bars: np.ndarray) -> np.ndarray:
+def _expert_forecast(expert: Expert, features: pd.DataFrame, bars: np.ndarray) -> np.ndarray:
     """The expert's log return at ``bars``; NaN elsewhere and where its window is not complete: ``(n_bars,)``."""
-    features = compute_features(candles, expert.features).to_numpy()
-    complete = complete_windows(features, expert.window)
-    bars = bars[complete[bars]]
-    log_return = np.full(len(candles), np.nan)
-    scaled = torch.from_numpy((features - expert.mean) / expert.scale)
+    inputs = features[columns_of(expert.features)].to_numpy()
+    bars = bars[complete_windows(inputs, expert.window)[bars]]
+    log_return = np.full(len(inputs), np.nan)
+    scaled = torch.from_numpy((inputs - expert.mean) / expert.scale)
     with one_thread(), torch.inference_mode():
         for chunk in np.split(bars, range(_WINDOWS_AT_ONCE, len(bars), _WINDOWS_AT_ONCE)):
             if len(chunk):

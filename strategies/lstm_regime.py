@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import backtrader as bt
@@ -11,7 +11,7 @@ import pandas as pd
 
 from data.candles import check_candles, interval_of, interval_text
 from data.errors import DataError, SettingsError
-from models.forecaster import Forecaster
+from models.forecaster import Forecaster, ForecastStream
 from models.model_set import ModelSet
 from strategies.feed import is_preloaded, newest_candle, preloaded_candles
 from strategies.rules import ThresholdRule
@@ -76,6 +76,8 @@ class LSTMRegimeStrategy(bt.Strategy):
         self.forecaster = Forecaster(self.model_set, blend=self.p.blend, regime_source=self.p.regime_source)
         self.regime = self.forecast = np.nan
         self._bars_seen = 0
+        self._order: bt.Order | None = None
+        self._at_bar: Callable[[int], tuple[float, float]]
         self._recent: list[pd.Timestamp] = []
 
     def start(self) -> None:
@@ -85,39 +87,44 @@ class LSTMRegimeStrategy(bt.Strategy):
             check_candles(candles, source="feed")
             self._require_interval(pd.DatetimeIndex(candles.index))
             self._require_length(len(candles))
-            self._forecasts = self._precomputed(candles)
+            table = self.forecaster.forecast(candles)
+            known = list(zip(table["regime"].tolist(), table["forecast"].tolist(), strict=True))
+            self._at_bar = known.__getitem__
         else:
-            self._forecasts = self._streamed(columns)
+            stream = self.forecaster.stream()
+            self._at_bar = lambda bar: self._push(stream, columns)
+
+    def prenext(self) -> None:
+        self._observe()  # another feed of this Cerebro has not begun yet
 
     def next(self) -> None:
-        if len(self.data) == self._bars_seen:  # another feed of this Cerebro moved
-            return
-        self._bars_seen = len(self.data)
-        self.regime, self.forecast = next(self._forecasts)
-        if np.isnan(self.forecast):
+        if not self._observe() or np.isnan(self.forecast):
             return
         if self.p.trade_from is not None and self.data.datetime.datetime(0) < self.p.trade_from:
+            return
+        if self._order is not None and self._order.alive():  # live, an order may take longer than a bar
             return
         held = int(np.sign(self.position.size))
         wanted = self.rule.target(self.forecast, held)
         if wanted != held:
-            self.order_target_size(target=target_size(self, wanted, self.p.exposure))
+            self._order = self.order_target_size(target=target_size(self, wanted, self.p.exposure))
 
     def stop(self) -> None:
         self._require_length(self._bars_seen)
 
-    def _precomputed(self, candles: pd.DataFrame) -> Iterator[tuple[float, float]]:
-        """All bars in one batch; bar by bar the stream would say the same (`Forecaster`)."""
-        table = self.forecaster.forecast(candles)
-        return iter(zip(table["regime"].tolist(), table["forecast"].tolist(), strict=True))
+    def _observe(self) -> bool:
+        """Take in the first feed's newest bar; False where it was another feed that moved."""
+        if len(self.data) == self._bars_seen:
+            return False
+        self._bars_seen = len(self.data)
+        self.regime, self.forecast = self._at_bar(self._bars_seen - 1)
+        return True
 
-    def _streamed(self, columns: list[str]) -> Iterator[tuple[float, float]]:
-        stream = self.forecaster.stream()
-        while True:
-            candle: dict[str, Any] = newest_candle(self.data, columns)
-            known = stream.push(candle)
-            self._watch_interval(candle["timestamp"])
-            yield (known.regime, known.log_return) if known else (np.nan, np.nan)
+    def _push(self, stream: ForecastStream, columns: list[str]) -> tuple[float, float]:
+        candle: dict[str, Any] = newest_candle(self.data, columns)
+        self._watch_interval(candle["timestamp"])
+        known = stream.push(candle)
+        return (known.regime, known.log_return) if known else (np.nan, np.nan)
 
     def _watch_interval(self, timestamp: pd.Timestamp) -> None:
         """Check a streamed feed's interval once, as soon as enough bars are there to tell it from a weekend."""

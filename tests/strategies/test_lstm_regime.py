@@ -144,6 +144,31 @@ def test_a_second_feed_that_ticks_more_often_does_not_disturb_it(
     assert engine.broker.getvalue() == pytest.approx(preloaded[-1, 3])
 
 
+@pytest.mark.parametrize("preload", [True, False])
+def test_a_second_feed_that_begins_later_does_not_shift_the_forecasts(
+    preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet, preload: bool
+) -> None:
+    engine = bt.Cerebro(preload=preload)
+    engine.adddata(candle_feed(candles.iloc[:500]))
+    engine.adddata(candle_feed(candles.iloc[200:500]))
+    engine.addstrategy(Watched, models=model_set, **EAGER)
+    seen = np.array(engine.run()[0].seen)
+    np.testing.assert_array_equal(seen[:, 0], preloaded[200:, 0])
+    np.testing.assert_allclose(seen[:, 1], preloaded[200:, 1], rtol=1e-6)
+
+
+def test_while_an_order_is_being_filled_no_second_one_is_sent(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    engine = bt.Cerebro()
+    engine.adddata(candle_feed(candles.iloc[:500]))
+    engine.addstrategy(Watched, models=model_set, long_threshold=-1.0, short_threshold=-2.0)
+    engine.broker.set_filler(bt.broker.fillers.FixedSize(size=5))  # about twenty bars for the whole of it
+    lookback = Forecaster(model_set).lookback
+    wanted = 0.95 * 10_000 / candles["close"].iloc[lookback]
+    sizes = np.array(engine.run()[0].seen)[:, 2]
+    np.testing.assert_allclose(sizes[lookback + 1 : lookback + 5], [5, 10, 15, 20])
+    assert sizes[-1] == pytest.approx(wanted)
+
+
 def test_nothing_trades_before_the_time_given(candles: pd.DataFrame, model_set: ModelSet) -> None:
     start = 300
     trade_from = candles.index[start].tz_convert(None).to_pydatetime()
