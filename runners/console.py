@@ -16,7 +16,7 @@ from runners.report import tables
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
-    from runners.backtest import Backtest
+    from runners.simulation import Backtest
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -1,22 +1,24 @@
 """`regimes demo`: train and backtest on daily S&P 500 candles that ship with a dependency."""
 
-from __future__ import annotations
-
-from data.samples import SP500, sp500_candles
-from runners.backtest import run_backtest
-from runners.cli import main
+from runners.backtest import backtest_file
+from runners.command import HomeOption, run_alone
 from runners.home import Home
-from runners.train import run_train
+from runners.settings import BacktestSettings
+from runners.train import train_file
+from training.settings import TrainSettings
 
 
-def run_demo(home: Home) -> None:
-    """Write the sample CSV into the home, train on it with the default settings, and backtest on the unseen part."""
-    home.csv.mkdir(parents=True, exist_ok=True)
-    file = home.csv / f"{SP500}.csv"
+def demo(home: HomeOption = None) -> None:
+    """Train and backtest on daily S&P 500 candles, 1999 to 2018, without a download."""
+    from data.samples import SP500, sp500_candles
+
+    place = Home.find(home)
+    place.csv.mkdir(parents=True, exist_ok=True)
+    file = place.csv / f"{SP500}.csv"
     sp500_candles().to_csv(file, date_format="%Y-%m-%dT%H:%M:%SZ")
-    (models,) = run_train(home, [str(file)], {}, config=None, jobs=None, sort=False)
-    run_backtest(home, str(file), {}, config=None, models=models, sort=False)
+    models = train_file(place, file, TrainSettings())
+    backtest_file(place, file, models, BacktestSettings())
 
 
 if __name__ == "__main__":
-    main("demo")
+    run_alone(demo)

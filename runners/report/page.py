@@ -13,7 +13,7 @@ from runners.report import tables
 from runners.report.plots import overview_png
 
 if TYPE_CHECKING:
-    from runners.backtest import Backtest
+    from runners.simulation import Backtest
 
 _TRADE_COLUMNS = ["opened", "closed", "direction", "entry_price", "exit_price", "net_pnl", "bars", "regime", "forecast"]
 

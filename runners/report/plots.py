@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from runners.backtest import Backtest
+    from runners.simulation import Backtest
 
 
 def overview_png(result: Backtest) -> bytes:
@@ -53,12 +53,13 @@ def _draw_price(axes: Axes, result: Backtest) -> None:
     axes.set_ylabel("close (price)")
     regimes = result.equity["regime"].to_numpy()
     for regime in np.unique(regimes[np.isfinite(regimes)]).astype(int):
+        shaded = regimes == regime
+        shaded[1:] |= shaded[:-1].copy()  # a regime lasts from its bar to the next
         axes.fill_between(
             time,
             0,
             1,
-            where=regimes == regime,
-            step="post",
+            where=shaded,
             transform=axes.get_xaxis_transform(),
             color=regime_colour(regime),
             alpha=0.22,

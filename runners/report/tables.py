@@ -8,7 +8,7 @@ from runners.report.metrics import Metrics
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
-    from runners.backtest import Backtest
+    from runners.simulation import Backtest
 
 _NOT_DEFINED = "-"
 

@@ -16,7 +16,7 @@ from runners.report.plots import cerebro_png
 from runners.report.style import stand_in_for_arial, use_plain_style
 
 if TYPE_CHECKING:
-    from runners.backtest import Backtest
+    from runners.simulation import Backtest
 
 
 def write_backtest(result: Backtest, results: Path, *, candle_file: Path, models: Path) -> Path:

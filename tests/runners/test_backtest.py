@@ -14,8 +14,8 @@ import pytest
 
 from data.errors import DataError, SettingsError
 from models import ModelSet
-from runners.backtest import Backtest, backtest
 from runners.settings import BacktestSettings
+from runners.simulation import Backtest, backtest
 from tests.conftest import BTC, to_csv
 
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)

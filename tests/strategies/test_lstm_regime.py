@@ -10,7 +10,7 @@ import pytest
 
 from data.errors import DataError, ModelSetError, SettingsError
 from models import Forecaster, ModelSet
-from runners.backtest import candle_feed
+from runners.simulation import candle_feed
 from strategies import BuyAndHold, LSTMRegimeStrategy
 
 # Small networks forecast small returns: thresholds that they pass often enough for a test to see every turn.

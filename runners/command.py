@@ -1,0 +1,75 @@
+"""What every command of `regimes` has in common: options out of settings, and mistakes told in one line."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from pydantic import BaseModel
+
+from data.errors import RegimesError
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(help="Workplace with data/csv, models/trained and results; default: here.", show_default=False),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(help="TOML file with the settings; default: regimes.toml of the home.", show_default=False),
+]
+SortOption = Annotated[bool, typer.Option("--sort", help="Sort the CSV's rows by time instead of refusing.")]
+
+
+def with_settings(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option per field of ``kind``; it receives those that were used in the dict ``flags``."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            flags = {name: given.pop(name) for name in kind.model_fields}
+            command(**given, flags=flags)
+
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "flags"]
+        own += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, kind))
+            for name in kind.model_fields
+        ]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        setattr(run, "__signature__", inspect.Signature(own))  # noqa: B010  typer reads it, types do not know it
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in own}
+        return run
+
+    return decorate
+
+
+def _option(name: str, kind: type[BaseModel]) -> Any:
+    field = kind.model_fields[name]
+    flag = "--" + name.replace("_", "-")
+    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    shown = "" if default is None or isinstance(default, bool) else f" Default: {default}."
+    help_text = f"{field.description}{shown}"
+    if field.annotation is bool:
+        return Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=help_text, show_default=False)]
+    choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
+    metavar = "|".join(choices) if choices else None
+    number = field.annotation if field.annotation in (int, float) else str
+    return Annotated[number | None, typer.Option(flag, help=help_text, show_default=False, metavar=metavar)]
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run a command line; a user's mistake is one line on standard error, and exit status 1."""
+    try:
+        app()
+    except RegimesError as error:
+        from runners.console import err
+
+        err.print(f"Error: {error}", style="red", soft_wrap=True, markup=False)
+        sys.exit(1)
+
+
+def run_alone(command: Callable[..., None]) -> None:
+    """Run one command without its name, for ``python -m runners.NAME``."""
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.command()(command)
+    run_app(app)

@@ -1,0 +1,157 @@
+"""A backtest of a model set on the bars that its training never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import backtrader as bt
+import pandas as pd
+
+from data.candles import OHLCV, fingerprint, interval_of
+from data.errors import DataError, SettingsError
+from models.forecaster import Forecaster
+from models.model_set import ModelSet
+from runners.recorder import Recorder
+from runners.report.metrics import Metrics, metrics_of
+from runners.settings import BacktestSettings
+from strategies import BuyAndHold, LSTMRegimeStrategy
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a backtest gives.
+
+    Attributes
+    ----------
+    equity
+        ``(n_bars, 4)`` at each close: equity, position, regime, forecast.
+    trades
+        A row per closed round trip.
+    metrics, holding
+        Figures of the strategy, and of buying and holding over the same bars with the same exposure and costs.
+    holding_equity
+        ``(n_bars,)`` of buying and holding.
+    candles
+        Of the bars traded.
+    in_sample
+        Whether bars that training or validation has seen were traded.
+    """
+
+    model_set: ModelSet
+    settings: BacktestSettings
+    candles: pd.DataFrame
+    equity: pd.DataFrame
+    trades: pd.DataFrame
+    metrics: Metrics
+    holding_equity: pd.Series
+    holding: Metrics
+    in_sample: bool
+    fingerprint: str
+    cerebro: bt.Cerebro
+
+
+def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSettings | None = None) -> Backtest:
+    """Run `LSTMRegimeStrategy` over a range of the candles, by default those after training and validation.
+
+    Bars before the range fill the lookback without trading; a decision at a bar's close fills at the next open.
+
+    Raises
+    ------
+    SettingsError
+        If the range begins among bars that training has seen without ``in_sample``.
+    DataError
+        If the range holds no two bars, or the candles do not fit the models.
+    """
+    settings = settings or BacktestSettings()
+    start, end, in_sample = _trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
+    lookback = Forecaster(model_set, blend=settings.blend, regime_source=settings.regime_source).lookback
+    first = max(0, start - lookback)
+    fed, traded = candles.iloc[first:end], candles.iloc[start:end]
+    trade_from = traded.index[0].tz_convert(None).to_pydatetime()
+
+    strategy_settings = {
+        name: getattr(settings, name)
+        for name in (
+            "long_threshold",
+            "short_threshold",
+            "between",
+            "exposure",
+            "blend",
+            "regime_source",
+        )
+    }
+    cerebro, run = _run(fed, settings, LSTMRegimeStrategy, trade_from, models=model_set, **strategy_settings)
+    _, holding_run = _run(fed, settings, BuyAndHold, trade_from, exposure=settings.exposure)
+    return Backtest(
+        model_set=model_set,
+        settings=settings,
+        candles=traded,
+        equity=run.equity(),
+        trades=run.trades(),
+        metrics=metrics_of(run, settings.cash),
+        holding_equity=holding_run.equity()["equity"],
+        holding=metrics_of(holding_run, settings.cash),
+        in_sample=in_sample,
+        fingerprint=fingerprint(candles),
+        cerebro=cerebro,
+    )
+
+
+def _trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: BacktestSettings) -> tuple[int, int, bool]:
+    """First bar, end (exclusive), and whether the first was seen in training."""
+    unseen = int(index.searchsorted(model_set.validation_end, side="right"))
+    start = unseen if settings.start is None else int(index.searchsorted(_utc(settings.start)))
+    end = len(index) if settings.end is None else int(index.searchsorted(_utc(settings.end), side="right"))
+    in_sample = start < unseen
+    if in_sample and not settings.in_sample:
+        raise SettingsError(
+            f"the range begins at {index[start]}, but training and validation have seen the bars up to "
+            f"{model_set.validation_end}. Begin later, or add --in-sample to have the result marked so."
+        )
+    if end - start < 2:
+        raise DataError(
+            f"only {max(0, end - start)} bars lie in the range to trade: the candles end at {index[-1]}, and training "
+            f"has seen those up to {model_set.validation_end}. Bring newer candles, or choose another range."
+        )
+    return start, end, in_sample
+
+
+def _utc(time: Any) -> pd.Timestamp:
+    stamp = pd.Timestamp(time)
+    return stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
+
+
+def _run(
+    candles: pd.DataFrame,
+    settings: BacktestSettings,
+    strategy: type[bt.Strategy],
+    trade_from: Any,
+    **strategy_settings: Any,
+) -> tuple[bt.Cerebro, Recorder]:
+    cerebro = bt.Cerebro()
+    cerebro.adddata(candle_feed(candles))
+    cerebro.broker.setcash(settings.cash)
+    cerebro.broker.setcommission(commission=settings.commission)
+    cerebro.broker.set_slippage_perc(settings.slippage, slip_open=True, slip_match=True, slip_out=True)
+    cerebro.addstrategy(strategy, trade_from=trade_from, **strategy_settings)
+    cerebro.addanalyzer(Recorder, _name="recorder", trade_from=trade_from)
+    ran = cerebro.run()[0]
+    return cerebro, ran.analyzers.recorder
+
+
+def candle_feed(candles: pd.DataFrame) -> bt.feeds.PandasData:
+    """Candles as a Backtrader feed, with a line for every further column."""
+    own = tuple(name for name in candles if name not in OHLCV)
+    feed = bt.feeds.PandasData
+    if own:  # a class made here cannot be pickled for optstrategy's processes, so only where lines are added
+        feed = type("CandleFeed", (feed,), {"lines": own, "params": tuple((name, name) for name in own)})
+    index = pd.DatetimeIndex(candles.index)
+    minutes = interval_of(index) / pd.Timedelta(minutes=1)
+    timeframe, compression = (bt.TimeFrame.Days, 1) if minutes >= 1440 else (bt.TimeFrame.Minutes, int(minutes))
+    return feed(
+        dataname=candles.set_axis(index.tz_convert(None)),
+        timeframe=timeframe,
+        compression=compression,
+        openinterest=None,
+    )
