@@ -5,6 +5,7 @@ import typer
 from runners.backtest import backtest
 from runners.command import run_app
 from runners.demo import demo
+from runners.evaluate import evaluate
 from runners.train import train
 
 app = typer.Typer(
@@ -12,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One LSTM per market regime, trained, backtested and compared on candles that it never saw.",
 )
-for command in (train, backtest, demo):
+for command in (train, evaluate, backtest, demo):
     app.command()(command)
 
 

@@ -17,6 +17,7 @@ from runners.report import tables
 if TYPE_CHECKING:
     from models.model_set import ModelSet
     from runners.simulation import Backtest
+    from training.evaluate import Evaluation
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -68,6 +69,28 @@ def print_backtest(result: Backtest, folder: Path) -> None:
     print_table(title, ["", "strategy", "buy and hold"], tables.figures(result.metrics, result.holding))
     out.print(tables.verdict(result))
     print_path("report", folder / "report.html")
+
+
+def print_evaluation(found: Evaluation, folder: Path) -> None:
+    index = found.forecasts.index
+    out.print(f"{found.dataset}: bars {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, unseen in training")
+    for group, of_group in found.scores.items():
+        print_table(f"{group}: {of_group['zero'].bars:,}", tables.SCORE_COLUMNS, tables.scores(of_group))
+    out.print(
+        "RMSE, MAE: basis points of log return. R2: %, against the forecast 0 and the mean. Hits: % with their "
+        "95 % interval. DM: Diebold-Mariano, above 0 is better than the forecast 0.\n"
+    )
+    print_table("regimes", tables.REGIME_COLUMNS, tables.regime_quality(found.regimes))
+    out.print("Returns in basis points. Then: which regime the next bar is in, %, in the order of the rows.\n")
+    if found.classifier:
+        rows = [
+            [name, *map(str, counts)]
+            for name, counts in zip(found.classifier.regimes, found.classifier.confusion, strict=True)
+        ]
+        title = f"classifier: {100 * found.classifier.accuracy:.1f} % of the test labels; label by row, guess by column"
+        print_table(title, ["", *found.classifier.regimes], rows)
+    out.print(found.conclusion)
+    print_path("evaluation", folder)
 
 
 def print_path(name: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Plots of a backtest, as PNG."""
+"""Plots of a backtest and of an evaluation, as PNG."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from models.model_set import ModelSet
     from runners.simulation import Backtest
+    from training.evaluate import Evaluation
 
 
 def overview_png(result: Backtest) -> bytes:
@@ -46,14 +48,14 @@ def overview_png(result: Backtest) -> bytes:
     return _png(figure)
 
 
-def _draw_price(axes: Axes, result: Backtest) -> None:
-    time = pd.DatetimeIndex(result.equity.index).tz_convert(None)
-    close = result.candles["close"].to_numpy()
+def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:
+    time = pd.DatetimeIndex(close.index).tz_convert(None)
     axes.plot(time, close, color=PRICE_COLOUR, linewidth=0.9)
     axes.set_ylabel("close (price)")
-    regimes = result.equity["regime"].to_numpy()
-    for regime in np.unique(regimes[np.isfinite(regimes)]).astype(int):
-        shaded = regimes == regime
+    axes.margins(y=0.12)
+    regimes = regime.to_numpy()
+    for number in np.unique(regimes[np.isfinite(regimes)]).astype(int):
+        shaded = regimes == number
         shaded[1:] |= shaded[:-1].copy()  # a regime lasts from its bar to the next
         axes.fill_between(
             time,
@@ -61,11 +63,15 @@ def _draw_price(axes: Axes, result: Backtest) -> None:
             1,
             where=shaded,
             transform=axes.get_xaxis_transform(),
-            color=regime_colour(regime),
+            color=regime_colour(number),
             alpha=0.22,
             linewidth=0,
-            label=regime_name(regime),
+            label=regime_name(number),
         )
+
+
+def _draw_price(axes: Axes, result: Backtest) -> None:
+    _draw_regimes(axes, result.candles["close"], result.equity["regime"])
     for direction, marker in (("long", "^"), ("short", "v")):
         of_direction = result.trades[result.trades["direction"] == direction]
         if len(of_direction):
@@ -81,7 +87,57 @@ def _draw_price(axes: Axes, result: Backtest) -> None:
                 label=f"{direction} opened",
             )
     axes.legend(loc="upper left", framealpha=0.85, ncols=5, fontsize=8)
-    axes.margins(y=0.12)
+
+
+def forecast_png(found: Evaluation) -> bytes:
+    """Mean outcome in each tenth of the forecasts, with its 95 % interval: a rising line is skill."""
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    forecast, outcome = found.forecasts["experts"], found.forecasts["outcome"]
+    tenth = pd.qcut(forecast.rank(method="first"), 10, labels=False)
+    by_tenth = pd.DataFrame({"forecast": forecast, "outcome": outcome}).groupby(tenth)
+    mean, error = 1e4 * by_tenth.mean(), 1e4 * by_tenth["outcome"].sem()
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    axes.errorbar(mean["forecast"], mean["outcome"], 1.96 * error, fmt="o", color=STRATEGY_COLOUR, capsize=3)
+    limits = mean["forecast"].min(), mean["forecast"].max()
+    axes.plot(limits, limits, color=HOLDING_COLOUR, linewidth=1, label="outcome = forecast")
+    axes.axhline(0, color=PRICE_COLOUR, linewidth=0.6)
+    axes.set_xlabel("mean forecast of a tenth of the bars (basis points of log return)")
+    axes.set_ylabel("mean outcome, 95 % interval (basis points)")
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def regimes_png(found: Evaluation) -> bytes:
+    """The regimes of the test part over its price."""
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 4), layout="constrained")
+    _draw_regimes(axes, found.forecasts["close"], found.forecasts["regime"])
+    axes.set_xlabel("time (UTC)")
+    axes.legend(loc="upper left", framealpha=0.85, ncols=5, fontsize=8)
+    return _png(figure)
+
+
+def losses_png(model_set: ModelSet) -> bytes:
+    """Training and validation loss of every network, epoch by epoch."""
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    experts = [*model_set.experts.values(), model_set.all_regimes]
+    figure, grid = plt.subplots(1, len(experts), figsize=(3 * len(experts), 3.2), layout="constrained", squeeze=False)
+    for axes, expert in zip(grid[0], experts, strict=True):
+        for part, colour in (("train", HOLDING_COLOUR), ("validation", STRATEGY_COLOUR)):
+            losses = expert.training[f"{part}_losses"]
+            axes.plot(range(1, len(losses) + 1), losses, color=colour, label=part)
+        axes.axvline(expert.training["best_epoch"], color=PRICE_COLOUR, linewidth=0.6, linestyle="--")
+        axes.set_title(expert.name, fontsize=9)
+        axes.set_xlabel("epoch")
+    grid[0][0].set_ylabel("squared error / that of the forecast 0")
+    grid[0][0].legend(frameon=False)
+    return _png(figure)
 
 
 def cerebro_png(result: Backtest) -> bytes:

@@ -9,6 +9,8 @@ from runners.report.metrics import Metrics
 if TYPE_CHECKING:
     from models.model_set import ModelSet
     from runners.simulation import Backtest
+    from training.evaluate import RegimeQuality
+    from training.scores import Score
 
 _NOT_DEFINED = "-"
 
@@ -38,6 +40,49 @@ def _column(metrics: Metrics) -> list[tuple[str, str]]:
         ("exposure", _percent(metrics.exposure)),
         ("turnover per year", f"{metrics.turnover:.1f}x"),
         ("commission paid", f"{metrics.costs:,.2f}"),
+    ]
+
+
+SCORE_COLUMNS = ["", "RMSE", "MAE", "R2", "R2 mean", "hits", "IC", "DM", "p"]
+
+
+def scores(of_group: dict[str, Score]) -> list[list[str]]:
+    """Rows of `SCORE_COLUMNS` for one group of bars; errors in basis points, R2 and hits in per cent."""
+    return [
+        [
+            name,
+            f"{1e4 * one.rmse:.1f}",
+            f"{1e4 * one.mae:.1f}",
+            _signed_percent(one.r2_zero),
+            _signed_percent(one.r2_mean),
+            _NOT_DEFINED
+            if one.hit_rate is None or one.hit_low is None or one.hit_high is None
+            else f"{100 * one.hit_rate:.0f} ({100 * one.hit_low:.0f}-{100 * one.hit_high:.0f})",
+            _number(one.information_coefficient),
+            _number(one.dm_statistic),
+            _number(one.dm_p, 3),
+        ]
+        for name, one in of_group.items()
+    ]
+
+
+REGIME_COLUMNS = ["part", "regime", "share", "lasts", "next return", "volatility", "then"]
+
+
+def regime_quality(parts: dict[str, dict[str, RegimeQuality]]) -> list[list[str]]:
+    """Rows of `REGIME_COLUMNS`: bars it lasts, mean and deviation of the next log return in basis points."""
+    return [
+        [
+            part,
+            name,
+            _percent(one.occupancy),
+            _number(one.mean_duration, 1),
+            _NOT_DEFINED if one.mean_return is None else f"{1e4 * one.mean_return:+.2f}",
+            _NOT_DEFINED if one.volatility is None else f"{1e4 * one.volatility:.1f}",
+            " / ".join(f"{100 * share:.0f}" for share in one.transitions.values()),
+        ]
+        for part, regimes in parts.items()
+        for name, one in regimes.items()
     ]
 
 
@@ -82,6 +127,10 @@ def verdict(result: Backtest) -> str:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return _NOT_DEFINED if value is None else f"{value:.{digits}f}"
+
+
+def _signed_percent(value: float | None) -> str:
+    return _NOT_DEFINED if value is None else f"{100 * value:+.2f}"
 
 
 def _percent(value: float | None) -> str:

@@ -114,7 +114,7 @@ def command(home: Path, name: str, *arguments: str, cwd: Path = ROOT) -> subproc
 
 
 def run_folders(home: Path) -> list[Path]:
-    return sorted(path for path in (home / "results" / "SWITCH").iterdir() if path.is_dir())
+    return sorted(path for path in (home / "results" / "SWITCH").glob("2*"))
 
 
 def test_a_backtest_writes_the_files_that_its_readers_expect(home: Path) -> None:
@@ -218,6 +218,21 @@ def test_the_example_with_a_cerebro_of_ones_own_runs(home: Path, candles: pd.Dat
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("final value ")
+
+
+def test_evaluate_prints_its_tables_and_writes_figures_and_plots(home: Path) -> None:
+    ran = command(home, "evaluate")
+    assert ran.returncode == 0, ran.stderr
+    assert "one LSTM" in ran.stdout
+    assert "unseen bars the experts' squared error is" in " ".join(ran.stdout.split())
+    (folder,) = (home / "results" / "SWITCH" / "evaluations").iterdir()
+    assert {path.name for path in folder.iterdir()} == {
+        "evaluation.json",
+        "forecasts.png",
+        "regimes.png",
+        "losses.png",
+    }
+    assert json.loads((folder / "evaluation.json").read_text())["scores"]["all bars"]["zero"]["r2_zero"] == 0
 
 
 def test_help_comes_without_the_heavy_libraries() -> None:

@@ -1,0 +1,49 @@
+"""`regimes evaluate`: how well a model set forecasts the bars that its training never saw."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runners.command import HomeOption, SortOption, run_alone
+from runners.home import Home
+
+
+def evaluate(
+    model_set: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL_SET]",
+            help="A set's folder, or a dataset's name for its newest; default: that of the only CSV in data/csv.",
+            show_default=False,
+        ),
+    ] = None,
+    candles: Annotated[
+        Path | None, typer.Option(help="Candles; default: the dataset's file in data/csv.", show_default=False)
+    ] = None,
+    home: HomeOption = None,
+    sort: SortOption = False,
+) -> None:
+    """Score the forecasts of unseen bars against zero, mean, ridge and one LSTM for all regimes."""
+    from data.candles import read_candles
+    from data.files import new_run_id, whole_folder, write_json
+    from models.model_set import ModelSet, find_model_set
+    from runners.console import print_evaluation
+    from runners.report.plots import forecast_png, losses_png, regimes_png
+    from training.evaluate import evaluate as score_model_set
+
+    place = Home.find(home)
+    name = model_set or (candles or place.candle_file(None)).stem
+    loaded = ModelSet.load(find_model_set(Path(name) if Path(name).is_dir() else place.trained / name))
+    found = score_model_set(loaded, read_candles(candles or place.candle_file(loaded.dataset), sort=sort))
+    folder = place.results / loaded.dataset / "evaluations" / new_run_id()
+    with whole_folder(folder) as draft:
+        write_json(draft / "evaluation.json", found.to_dict())
+        (draft / "forecasts.png").write_bytes(forecast_png(found))
+        (draft / "regimes.png").write_bytes(regimes_png(found))
+        (draft / "losses.png").write_bytes(losses_png(loaded))
+    print_evaluation(found, folder)
+
+
+if __name__ == "__main__":
+    run_alone(evaluate)

@@ -1,0 +1,227 @@
+"""Forecast quality of a model set on the bars that its training never saw, against baselines on the same bars."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data.candles import REGIME
+from data.errors import DataError
+from data.features import compute_features
+from data.windows import complete_windows, targets, windows
+from models.forecaster import Forecaster
+from models.model_set import ModelSet
+from models.regimes import regime_name
+from training.scores import Score, diebold_mariano, score
+
+WHOLE = "all bars"
+EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "one LSTM", "ridge", "mean", "zero"
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class RegimeQuality:
+    """How a regime behaves in one part of the series: the detector's word for it, and the returns that followed.
+
+    Attributes
+    ----------
+    occupancy
+        Share of the part's bars.
+    mean_duration
+        Bars that it lasts on average, None where it never occurs.
+    transitions
+        Share of its bars that each regime of the part follows, by name.
+    mean_return, volatility
+        Of the next bar's log return.
+    """
+
+    occupancy: float
+    mean_duration: float | None
+    transitions: dict[str, float]
+    mean_return: float | None
+    volatility: float | None
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """How well the classifier guesses the CSV's labels on the test part.
+
+    ``confusion`` counts bars by label (rows) and guess (columns), both in the order of ``regimes``.
+    """
+
+    accuracy: float
+    regimes: list[str]
+    confusion: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` finds.
+
+    Attributes
+    ----------
+    scores
+        By group of bars (all, or one regime's) and forecast.
+    regimes
+        By part (``train``, ``test``) and regime.
+    forecasts
+        ``(n_bars, 7)`` of the test bars: close, regime, outcome and each forecast.
+    conclusion
+        Which differences are larger than chance, in words.
+    """
+
+    dataset: str
+    scores: dict[str, dict[str, Score]]
+    regimes: dict[str, dict[str, RegimeQuality]]
+    classifier: Classifier | None
+    forecasts: pd.DataFrame
+    conclusion: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the forecasts, for JSON."""
+        return {
+            "dataset": self.dataset,
+            "first_bar": self.forecasts.index[0].isoformat(),
+            "last_bar": self.forecasts.index[-1].isoformat(),
+            "scores": {group: {name: asdict(one) for name, one in of.items()} for group, of in self.scores.items()},
+            "regimes": {part: {name: asdict(one) for name, one in of.items()} for part, of in self.regimes.items()},
+            "classifier": asdict(self.classifier) if self.classifier else None,
+            "conclusion": self.conclusion,
+        }
+
+
+def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
+    """Forecast every bar after the validation part and score it, with baselines on exactly the same bars.
+
+    The baselines: the forecast 0; the mean return of the training part; ridge regression on the same windows, its
+    penalty chosen by leave-one-out on the training part; and the one LSTM trained on all regimes.
+
+    Parameters
+    ----------
+    candles
+        The series that the set was trained on, with bars after it.
+
+    Raises
+    ------
+    DataError
+        If the candles do not hold the training part, or no ten bars after validation can be forecast and scored.
+    """
+    index = pd.DatetimeIndex(candles.index)
+    train_end = _train_end(model_set, index)
+    table = Forecaster(model_set).forecast(candles)
+    outcome = targets(candles["close"].to_numpy())
+    training_mean = float(np.nanmean(outcome[: train_end - 1]))
+    forecasts = pd.DataFrame(
+        {
+            "close": candles["close"],
+            "regime": table["regime"],
+            "outcome": outcome,
+            EXPERTS: table["forecast"],
+            ONE_LSTM: Forecaster(replace(model_set, experts={})).forecast(candles)["forecast"],
+            RIDGE: _ridge(model_set, candles, outcome, train_end),
+            MEAN: training_mean,
+            ZERO: 0.0,
+        },
+        index=index,
+    )
+    unseen = forecasts[(index > model_set.validation_end) & forecasts.notna().all(axis=1).to_numpy()]
+    if len(unseen) < 10:
+        raise DataError(
+            f"only {len(unseen)} bars after {model_set.validation_end} can be forecast and scored; bring newer candles."
+        )
+    names = [EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO]
+    groups = {WHOLE: unseen}
+    for regime in sorted(unseen["regime"].unique()):
+        groups[regime_name(int(regime))] = unseen[unseen["regime"] == regime]
+    scores = {
+        group: {name: score(bars[name].to_numpy(), bars["outcome"].to_numpy(), training_mean) for name in names}
+        for group, bars in groups.items()
+    }
+    parts = {"train": table["regime"].iloc[:train_end], "test": table["regime"][index > model_set.validation_end]}
+    return Evaluation(
+        dataset=model_set.dataset,
+        scores=scores,
+        regimes={part: _regime_quality(of_part, forecasts["outcome"]) for part, of_part in parts.items()},
+        classifier=_classifier(model_set, candles, parts["test"]),
+        forecasts=unseen,
+        conclusion=_conclusion(unseen),
+    )
+
+
+def _train_end(model_set: ModelSet, index: pd.DatetimeIndex) -> int:
+    """How many of the candles' first bars are the training part."""
+    split = model_set.provenance["split"]["train"]
+    first, last = pd.Timestamp(split["first_bar"]), pd.Timestamp(split["last_bar"])
+    if first not in index or last not in index:
+        raise DataError(
+            f"the candles do not hold the training part ({first} to {last}), which the baselines are fitted on. "
+            f"Give the series that {model_set.dataset} was trained on."
+        )
+    return int(index.searchsorted(last, side="right"))
+
+
+def _ridge(model_set: ModelSet, candles: pd.DataFrame, outcome: np.ndarray, train_end: int) -> np.ndarray:
+    """Ridge regression on the all-regimes network's scaled windows, flattened: forecasts ``(n_bars,)``."""
+    from sklearn.linear_model import RidgeCV
+
+    expert = model_set.all_regimes
+    scaled = (compute_features(candles, expert.features).to_numpy() - expert.mean) / expert.scale
+    bars = np.flatnonzero(complete_windows(scaled, expert.window))
+    flat = windows(scaled, expert.window)[bars - expert.window + 1].reshape(len(bars), -1)
+    trains = (bars < train_end - 1) & np.isfinite(outcome[bars])
+    ridge = RidgeCV(alphas=np.logspace(0, 6, 13)).fit(flat[trains], outcome[bars[trains]])
+    forecast = np.full(len(candles), np.nan)
+    forecast[bars] = ridge.predict(flat)
+    return forecast
+
+
+def _regime_quality(regimes: pd.Series, outcome: pd.Series) -> dict[str, RegimeQuality]:
+    known = regimes.dropna().astype(int)
+    values, following = known.to_numpy(), outcome.loc[known.index].to_numpy()
+    begins = np.append(True, values[1:] != values[:-1])
+    found = {}
+    for regime in np.unique(values):
+        here = values == regime
+        after = values[1:][here[:-1]]
+        n_after = max(1, len(after))
+        returns = following[here & np.isfinite(following)]
+        found[regime_name(int(regime))] = RegimeQuality(
+            occupancy=float(here.mean()),
+            mean_duration=float(here.sum() / (begins & here).sum()),
+            transitions={regime_name(int(to)): float((after == to).sum() / n_after) for to in np.unique(values)},
+            mean_return=float(returns.mean()) if len(returns) else None,
+            volatility=float(returns.std(ddof=1)) if len(returns) > 1 else None,
+        )
+    return found
+
+
+def _classifier(model_set: ModelSet, candles: pd.DataFrame, guessed: pd.Series) -> Classifier | None:
+    if model_set.detector.name != "labels" or REGIME not in candles:
+        return None
+    guess = guessed.dropna()
+    label = candles.loc[guess.index, REGIME]
+    regimes = sorted({*guess.astype(int), *label.astype(int)})
+    confusion = [[int(((label == row) & (guess == column)).sum()) for column in regimes] for row in regimes]
+    return Classifier(float((label == guess).mean()), [regime_name(regime) for regime in regimes], confusion)
+
+
+def _conclusion(unseen: pd.DataFrame) -> str:
+    outcome = unseen["outcome"].to_numpy()
+    verdicts = []
+    for name in (ZERO, MEAN, RIDGE, ONE_LSTM):
+        statistic, p_value = diebold_mariano(unseen[EXPERTS].to_numpy(), unseen[name].to_numpy(), outcome)
+        if statistic is None or p_value is None:
+            verdicts.append(f"the same as {name}")
+        elif p_value >= _LEVEL:
+            verdicts.append(f"not to be told from {name} (p = {p_value:.2f})")
+        else:
+            verdicts.append(
+                f"{'better' if statistic > 0 else 'worse'} than {name} by more than chance (p = {p_value:.3f})"
+            )
+    return (
+        f"On {len(unseen):,} unseen bars the experts' squared error is {'; '.join(verdicts)}. "
+        "Diebold-Mariano tests at the 5 % level, each on its own."
+    )

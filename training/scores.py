@@ -1,0 +1,101 @@
+"""How good a forecast is, and whether one is better than another by more than chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Score:
+    """Quality of one forecast over some bars; log-return units; None where a figure is not defined.
+
+    Attributes
+    ----------
+    r2_zero, r2_mean
+        Share of squared error saved against the forecast 0, and against the training part's mean return.
+    hit_rate, hit_low, hit_high
+        Share of bars whose direction was right, of those where forecast and outcome are not 0, and its 95 %
+        interval (Wilson 1927).
+    information_coefficient
+        Spearman's rank correlation of forecast and outcome.
+    dm_statistic, dm_p
+        `diebold_mariano` against the forecast 0: positive where this one is better.
+    """
+
+    bars: int
+    mse: float
+    rmse: float
+    mae: float
+    r2_zero: float | None
+    r2_mean: float | None
+    hit_rate: float | None
+    hit_low: float | None
+    hit_high: float | None
+    information_coefficient: float | None
+    dm_statistic: float | None
+    dm_p: float | None
+
+
+def score(forecast: np.ndarray, outcome: np.ndarray, training_mean: float) -> Score:
+    """Compare ``forecast`` with ``outcome``, both ``(n_bars,)`` finite log returns with at least one bar."""
+    from scipy.stats import binomtest, spearmanr
+
+    error = forecast - outcome
+    mse = float(np.mean(error**2))
+    decided = (forecast != 0) & (outcome != 0)
+    hits = int(np.sum(np.sign(forecast[decided]) == np.sign(outcome[decided])))
+    binomial = binomtest(hits, int(decided.sum())) if decided.any() else None
+    interval = binomial.proportion_ci(0.95, method="wilson") if binomial else None
+    varies = len(forecast) > 2 and bool(np.ptp(forecast) > 0) and bool(np.ptp(outcome) > 0)
+    statistic, p_value = diebold_mariano(forecast, np.zeros_like(forecast), outcome)
+    return Score(
+        bars=len(forecast),
+        mse=mse,
+        rmse=math.sqrt(mse),
+        mae=float(np.mean(np.abs(error))),
+        r2_zero=_saved(mse, float(np.mean(outcome**2))),
+        r2_mean=_saved(mse, float(np.mean((outcome - training_mean) ** 2))),
+        hit_rate=hits / int(decided.sum()) if binomial else None,
+        hit_low=float(interval.low) if interval else None,
+        hit_high=float(interval.high) if interval else None,
+        information_coefficient=float(spearmanr(forecast, outcome).statistic) if varies else None,
+        dm_statistic=statistic,
+        dm_p=p_value,
+    )
+
+
+def diebold_mariano(
+    forecast: np.ndarray, reference: np.ndarray, outcome: np.ndarray
+) -> tuple[float | None, float | None]:
+    """Test of equal squared error of two one-step forecasts (Diebold and Mariano 1995).
+
+    Parameters
+    ----------
+    forecast, reference, outcome
+        ``(n_bars,)`` in order of time.
+
+    Returns
+    -------
+    tuple
+        Statistic, positive where ``forecast`` is better than ``reference``, and its two-sided p value from Student's t
+        with the small-sample factor of Harvey, Leybourne and Newbold (1997). The variance of the loss difference is
+        the long-run one (Bartlett kernel), since losses cluster as volatility does. None, None where the two do not
+        differ, or with fewer than ten bars.
+    """
+    from arch.covariance.kernel import Bartlett
+    from scipy.stats import t as student
+
+    difference = (reference - outcome) ** 2 - (forecast - outcome) ** 2
+    n_bars = len(difference)
+    if n_bars < 10 or np.ptp(difference) == 0:
+        return None, None
+    long_run_variance = float(np.squeeze(Bartlett(difference / difference.std()).cov.long_run)) * difference.var()
+    statistic = float(difference.mean() / math.sqrt(long_run_variance / n_bars)) * math.sqrt((n_bars - 1) / n_bars)
+    return statistic, float(2 * student.sf(abs(statistic), n_bars - 1))
+
+
+def _saved(mse: float, reference_mse: float) -> float | None:
+    return 1 - mse / reference_mse if reference_mse > 0 else None
