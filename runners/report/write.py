@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,11 @@ from runners.report.style import stand_in_for_arial, use_plain_style
 
 if TYPE_CHECKING:
     from runners.simulation import Backtest
+
+
+_NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>No tearsheet</title>
+<p>quantstats cannot make its page of this run: {reason}. The figures are in report.html.</p></html>
+"""
 
 
 def write_backtest(result: Backtest, results: Path, *, candle_file: Path, models: Path) -> Path:
@@ -66,10 +72,14 @@ def _write_tearsheet(result: Backtest, path: Path) -> None:
         daily[name] = equity_returns(closes.tz_localize("UTC"), result.settings.cash).rename(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # quantstats 0.0.86 calls pandas 3.1 and matplotlib 3.11 in ways they deprecate
-        quantstats.reports.html(
-            daily["Strategy"],
-            benchmark=daily["Buy and hold"],
-            title=f"{result.model_set.dataset}{' (in-sample)' if result.in_sample else ''}",
-            output=str(path),
-            periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
-        )
+        try:
+            quantstats.reports.html(
+                daily["Strategy"],
+                benchmark=daily["Buy and hold"],
+                title=f"{result.model_set.dataset}{' (in-sample)' if result.in_sample else ''}",
+                output=str(path),
+                periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
+            )
+        # An account that never moved, or a run of a few days, breaks it in many ways; the run is not lost for it.
+        except Exception as error:
+            path.write_text(_NO_TEARSHEET.format(reason=html.escape(str(error))), encoding="utf-8")

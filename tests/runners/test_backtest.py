@@ -14,9 +14,10 @@ import pytest
 
 from data.errors import DataError, SettingsError
 from models import ModelSet
+from runners.report.write import write_backtest
 from runners.settings import BacktestSettings
 from runners.simulation import Backtest, backtest
-from tests.conftest import BTC, to_csv
+from tests.conftest import BTC, switching_candles, to_csv
 
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,23 @@ def test_training_rows_are_traded_only_when_asked_for_and_then_marked(
     asked = backtest(candles, model_set, BacktestSettings(start=early, in_sample=True))
     assert asked.in_sample
     assert asked.equity.index[0] == candles.index[700]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        BacktestSettings(long_threshold=1.0, short_threshold=-1.0),  # it never trades
+        BacktestSettings(long_threshold=-1.0, short_threshold=-2.0),  # it buys once
+        BacktestSettings(end=switching_candles().index[961].to_pydatetime()),  # two bars
+    ],
+)
+def test_a_run_in_which_little_happens_is_written_like_any_other(
+    candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSettings, tmp_path: Path
+) -> None:
+    result = backtest(candles, model_set, settings)
+    folder = write_backtest(result, tmp_path, candle_file=tmp_path / "SWITCH.csv", models=tmp_path)
+    assert len(list(folder.iterdir())) == 7
+    assert all(path.stat().st_size > 0 for path in folder.iterdir())
 
 
 def test_a_range_may_end_early_and_must_hold_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
@@ -233,6 +251,11 @@ def test_evaluate_prints_its_tables_and_writes_figures_and_plots(home: Path) -> 
         "losses.png",
     }
     assert json.loads((folder / "evaluation.json").read_text())["scores"]["all bars"]["zero"]["r2_zero"] == 0
+
+
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    script = (ROOT / "runners" / "examples" / "own_cerebro.py").read_text().split('"""\n', 1)[1].strip()
+    assert script in (ROOT / "README.md").read_text()
 
 
 def test_help_comes_without_the_heavy_libraries() -> None:
