@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import backtrader as bt
+import numpy as np
 import pandas as pd
+
+from strategies.feed import bar_times
 
 EQUITY_COLUMNS = ["timestamp", "equity", "position", "regime", "forecast"]
 TRADE_COLUMNS = [
@@ -83,8 +86,7 @@ class Recorder(bt.Analyzer):
     def equity(self) -> pd.DataFrame:
         """``(n_bars, 4)``: equity, position in units, regime, forecast; over the bars' times in UTC."""
         times, *values = zip(*self._bars, strict=True) if self._bars else ([], [], [], [], [])
-        index = pd.DatetimeIndex([bt.num2date(time) for time in times], name="timestamp")
-        index = index.round("ms").tz_localize("UTC").as_unit("us")
+        index = bar_times(self.strategy.data, np.array(times))
         return pd.DataFrame(dict(zip(EQUITY_COLUMNS[1:], values, strict=True)), index=index)
 
     def trades(self) -> pd.DataFrame:

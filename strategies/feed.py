@@ -21,7 +21,7 @@ def is_preloaded(feed: bt.feed.DataBase) -> bool:
 def preloaded_candles(feed: bt.feed.DataBase, columns: Sequence[str]) -> pd.DataFrame:
     """``(n_bars, n_columns)`` candles of a preloaded feed over their open times in UTC."""
     _require_lines(feed, columns)
-    index = _utc(np.array(feed.datetime.array))
+    index = bar_times(feed, np.array(feed.datetime.array))
     return pd.DataFrame({name: np.array(getattr(feed, name).array) for name in columns}, index=index)
 
 
@@ -29,15 +29,17 @@ def newest_candle(feed: bt.feed.DataBase, columns: Sequence[str]) -> dict[str, o
     """The feed's current bar with its open time in UTC."""
     _require_lines(feed, columns)
     candle: dict[str, object] = {name: getattr(feed, name)[0] for name in columns}
-    return {"timestamp": _utc(np.array([feed.datetime[0]]))[0], **candle}
+    return {"timestamp": bar_times(feed, np.array([feed.datetime[0]]))[0], **candle}
 
 
-def _utc(days: np.ndarray) -> pd.DatetimeIndex:
-    """Backtrader's float days as times, to the millisecond (a float day resolves about ten microseconds).
+def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
+    """Backtrader's float days as times in UTC, to the millisecond (a float day resolves about ten microseconds).
 
-    A daily bar carries the end of its session, 23:59:59.99, on several of Backtrader's feeds; what is forecast from
-    daily bars does not depend on the time of day, so it is left as it is.
+    Several feeds stamp a daily bar with the end of its session, 23:59:59.99; it is given its day's midnight here, as
+    in the CSV that it comes from.
     """
+    if feed._timeframe >= bt.TimeFrame.Days:
+        days = np.floor(days)
     milliseconds = np.round((days - _EPOCH_DAY) * 86_400_000).astype("datetime64[ms]")
     return pd.DatetimeIndex(milliseconds, name="timestamp").tz_localize("UTC").as_unit("us")
 

@@ -120,6 +120,8 @@ def train(
     mean, scale = _scaler(features[split.train])
     scaled = ((features - mean) / scale).astype(np.float32)
     target_scale = float(np.std(target[everything.train]))
+    if target_scale == 0:
+        raise DataError(f"{dataset}: the close does not change in the training part; there is nothing to forecast.")
     scaled_target = target / target_scale
 
     by_regime = {regime: _with_validation(samples(regime), settings) for regime in detector.regimes}

@@ -12,6 +12,8 @@ from data.errors import DataError, ModelSetError, SettingsError
 from models import Forecaster, ModelSet
 from runners.simulation import candle_feed
 from strategies import BuyAndHold, LSTMRegimeStrategy
+from tests.conftest import SMALL
+from training import TrainSettings, train
 
 # Small networks forecast small returns: thresholds that they pass often enough for a test to see every turn.
 EAGER = {"long_threshold": 0.0001, "short_threshold": -0.0001}
@@ -129,6 +131,19 @@ def test_a_feed_of_generic_csv_data_gives_the_same_run(
     candles.iloc[:500].to_csv(path, date_format="%Y-%m-%d %H:%M:%S")
     feed = bt.feeds.GenericCSVData(dataname=str(path), timeframe=bt.TimeFrame.Minutes, compression=240, openinterest=-1)
     same(run(candles, saved, feed=feed), preloaded)
+
+
+def test_daily_bars_stamped_with_the_end_of_their_session_keep_their_date(sp500: pd.DataFrame, tmp_path: Path) -> None:
+    daily = sp500.iloc[-800:]
+    settings = TrainSettings(**{**SMALL, "epochs": 1, "detector": "trend", "features": ("log_return", "day_of_week")})
+    model_set = train(daily, "DAILY", settings)
+    path = tmp_path / "daily.csv"
+    daily.to_csv(path, date_format="%Y-%m-%d")
+    feed = bt.feeds.GenericCSVData(dataname=str(path), dtformat="%Y-%m-%d", openinterest=-1)
+    expected = Forecaster(model_set).forecast(daily)["forecast"]
+    for preload in (True, False):
+        seen = run(daily, model_set, feed=feed, preload=preload)
+        np.testing.assert_allclose(seen[:, 1], expected, rtol=1e-6)
 
 
 def test_a_second_feed_that_ticks_more_often_does_not_disturb_it(

@@ -95,6 +95,13 @@ def test_a_column_without_values_is_said_to_leave_no_windows(candles: pd.DataFra
         train(empty, "EMPTY", TrainSettings(**SMALL, features=("log_return", "funding")))
 
 
+def test_a_price_that_never_changes_is_refused(candles: pd.DataFrame) -> None:
+    flat = candles.assign(open=10.0, high=10.0, low=10.0, close=10.0)
+    for detector, message in (("hmm", "price hardly moves"), ("trend", "close does not change")):
+        with pytest.raises(DataError, match=message):
+            train(flat, "FLAT", TrainSettings(**SMALL, detector=detector))
+
+
 def test_fractions_must_leave_a_test_part(candles: pd.DataFrame) -> None:
     with pytest.raises(SettingsError, match="leave no bars to test on"):
         train(candles, "ALL", TrainSettings(**SMALL, train_fraction=0.9))
