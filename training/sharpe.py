@@ -1,0 +1,203 @@
+"""How sure a Sharpe ratio is, how sure after many tries, and whether two of them differ by more than luck.
+
+Sharpe ratios here are of simple returns a bar with the risk-free rate 0: *per bar* where no other unit is named,
+*annualised* by ``sqrt(bars_per_year)`` where ``bars_per_year`` is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+LEVEL = 0.95
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Bounds that hold the true figure with probability `LEVEL`."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SharpeDifference:
+    """The first Sharpe ratio less the second, annualised, and the two-sided p value of there being none."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """What the formulas of Bailey and López de Prado need of a series of returns.
+
+    Attributes
+    ----------
+    sharpe
+        Per bar.
+    bars
+        Length of the series.
+    skewness, kurtosis
+        Of the returns; a normal distribution's are 0 and 3.
+    """
+
+    sharpe: float
+    bars: int
+    skewness: float = 0.0
+    kurtosis: float = 3.0
+
+    @classmethod
+    def of(cls, returns: np.ndarray) -> TrackRecord | None:
+        """The record of ``(n_bars,)`` returns; None where they do not vary."""
+        from scipy.stats import kurtosis, skew
+
+        if len(returns) < 3 or not returns.std() > 0:
+            return None
+        return cls(float(_sharpe(returns)), len(returns), float(skew(returns)), float(kurtosis(returns, fisher=False)))
+
+    def probabilistic_sharpe(self, benchmark: float = 0.0) -> float:
+        """Probability that the true Sharpe ratio exceeds ``benchmark`` (per bar).
+
+        Bailey and López de Prado (2012), "The Sharpe ratio efficient frontier", eq. 11.
+        """
+        from scipy.stats import norm
+
+        return float(norm.cdf((self.sharpe - benchmark) * math.sqrt(self.bars - 1) / math.sqrt(self._variance())))
+
+    def deflated_sharpe(self, trials: int, variance: float) -> float:
+        """Probability that the true Sharpe ratio is above zero, given that it is the best of ``trials``.
+
+        Bailey and López de Prado (2014), "The deflated Sharpe ratio", eq. 2: the probabilistic Sharpe ratio against
+        the best one that so many tries without skill would show.
+
+        Parameters
+        ----------
+        trials
+            Independent settings that were tried; related ones count for less, so the figure errs towards caution.
+        variance
+            Of the trials' Sharpe ratios, per bar.
+        """
+        return self.probabilistic_sharpe(expected_best_sharpe(trials, variance))
+
+    def minimum_length(self, benchmark: float = 0.0) -> float | None:
+        """Bars that a record like this one needs to show, at `LEVEL`, a Sharpe ratio above ``benchmark`` (per bar).
+
+        Bailey and López de Prado (2012), eq. 13; None where the ratio does not exceed the benchmark.
+        """
+        from scipy.stats import norm
+
+        if self.sharpe <= benchmark:
+            return None
+        return 1 + self._variance() * (float(norm.ppf(LEVEL)) / (self.sharpe - benchmark)) ** 2
+
+    def _variance(self) -> float:
+        """Of the estimated ratio, times the number of bars (Mertens 2002); kurtosis >= 1 + skewness^2 keeps it > 0."""
+        return 1 - self.skewness * self.sharpe + (self.kurtosis - 1) / 4 * self.sharpe**2
+
+
+def expected_best_sharpe(trials: int, variance: float) -> float:
+    """The best Sharpe ratio to expect among ``trials`` without skill (Bailey and López de Prado 2014, eq. 1).
+
+    ``variance`` is that of the trials' ratios; the result has the unit of its root. One trial is expected at 0.
+    """
+    from scipy.stats import norm
+
+    if trials < 2:
+        return 0.0
+    euler = float(np.euler_gamma)
+    quantiles = (1 - euler) * norm.ppf(1 - 1 / trials) + euler * norm.ppf(1 - 1 / (trials * math.e))
+    return float(math.sqrt(variance) * quantiles)
+
+
+def sharpe_interval(returns: np.ndarray, bars_per_year: float) -> Interval | None:
+    """Annualised interval of the Sharpe ratio of ``(n_bars,)`` returns; None where they do not vary.
+
+    Percentiles of a stationary bootstrap (Politis and Romano 1994) with the block length of Politis and White (2004),
+    so that returns that hang together in time do not narrow it.
+    """
+    if len(returns) < 3 or not returns.std() > 0:
+        return None
+    resampled = _resampled_sharpes(returns[:, None])[:, 0] * math.sqrt(bars_per_year)
+    tail = (1 - LEVEL) / 2
+    return Interval(*(float(bound) for bound in np.quantile(resampled, [tail, 1 - tail])))
+
+
+def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year: float) -> SharpeDifference | None:
+    """Whether two series of returns over the same bars differ in their Sharpe ratios.
+
+    Both are resampled by the same blocks of bars, so that what moves them together does not blur the difference
+    (as Ledoit and Wolf 2008, with the stationary bootstrap's blocks). The p value counts resamples whose difference
+    is as far from the one found as that is from 0.
+
+    Parameters
+    ----------
+    returns, reference
+        ``(n_bars,)`` each.
+
+    Returns
+    -------
+    SharpeDifference or None
+        None where one of the two does not vary, or both are equal.
+    """
+    pair = np.stack([returns, reference], axis=1)
+    if len(pair) < 3 or not (pair.std(axis=0) > 0).all() or np.array_equal(returns, reference):
+        return None
+    scale = math.sqrt(bars_per_year)
+    found = float(np.subtract(*_sharpe(pair))) * scale
+    resampled = np.subtract(*_resampled_sharpes(pair).T) * scale
+    as_far = int(np.sum(np.abs(resampled - found) >= abs(found)))
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return SharpeDifference(found, float(low), float(high), (1 + as_far) / (1 + len(resampled)))
+
+
+def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.ndarray) -> float | None:
+    """p value of "none of the strategies earns more than the reference", the best of many tries allowed for.
+
+    Hansen (2005), "A test for superior predictive ability", consistent variant, on mean returns a bar; None where no
+    strategy differs from the reference.
+
+    Parameters
+    ----------
+    strategies, reference
+        ``(n_bars,)`` returns each, over the same bars.
+    """
+    from arch.bootstrap import SPA
+
+    differing = [returns for returns in strategies if np.ptp(returns - reference) > 0]
+    if not differing:
+        return None
+    losses = pd.DataFrame(-np.stack(differing, axis=1))
+    test = SPA(-reference, losses, block_size=_block_length(losses.to_numpy()), reps=_RESAMPLES, seed=0)
+    test.compute()
+    return float(test.pvalues["consistent"])
+
+
+def _sharpe(returns: np.ndarray) -> np.ndarray:
+    """Of each column; 0 where it does not vary."""
+    spread = np.asarray(returns.std(axis=0, ddof=1))
+    return np.divide(returns.mean(axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
+
+
+def _resampled_sharpes(returns: np.ndarray) -> np.ndarray:
+    """Per bar, ``(n_resamples, n_columns)``; the same returns always give the same."""
+    from arch.bootstrap import StationaryBootstrap
+
+    return StationaryBootstrap(_block_length(returns), returns, seed=0).apply(_sharpe, _RESAMPLES)
+
+
+def _block_length(returns: np.ndarray) -> int:
+    """Mean length of the blocks: the longest that one of the columns asks for, and at least one bar."""
+    from arch.bootstrap import optimal_block_length
+
+    varying = returns[:, returns.std(axis=0) > 0]
+    wanted = optimal_block_length(varying)["stationary"].to_numpy()
+    return math.ceil(np.clip(np.nan_to_num(wanted).max(), 1, math.sqrt(len(returns))))
