@@ -16,6 +16,7 @@ from runners.report import tables
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
+    from runners.registry import Trials
     from runners.simulation import Backtest
     from training.evaluate import Evaluation
 
@@ -62,11 +63,11 @@ def print_experts(model_set: ModelSet, folder: Path) -> None:
     print_path("models", folder)
 
 
-def print_backtest(result: Backtest, folder: Path) -> None:
+def print_backtest(result: Backtest, trials: Trials, folder: Path) -> None:
     index = result.equity.index
     mark = "  IN-SAMPLE" if result.in_sample else ""
     title = f"{result.model_set.dataset}\n{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
-    print_table(title, ["", "strategy", "buy and hold"], tables.figures(result.metrics, result.holding))
+    print_table(title, ["", "strategy", "buy and hold"], tables.figures(result, trials))
     out.print(tables.verdict(result))
     print_path("report", folder / "report.html")
 

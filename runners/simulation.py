@@ -13,9 +13,10 @@ from data.errors import DataError, SettingsError
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
 from runners.recorder import Recorder
-from runners.report.metrics import Metrics, metrics_of
+from runners.report.metrics import Metrics, equity_returns, metrics_of
 from runners.settings import BacktestSettings
 from strategies import BuyAndHold, LSTMRegimeStrategy
+from training.sharpe import SharpeDifference, sharpe_difference
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Backtest:
         Figures of the strategy, and of buying and holding over the same bars with the same exposure and costs.
     holding_equity
         ``(n_bars,)`` of buying and holding.
+    difference
+        The strategy's Sharpe ratio less that of buying and holding; None where one of them never moves.
     candles
         Of the bars traded.
     in_sample
@@ -46,6 +49,7 @@ class Backtest:
     metrics: Metrics
     holding_equity: pd.Series
     holding: Metrics
+    difference: SharpeDifference | None
     in_sample: bool
     fingerprint: str
     cerebro: bt.Cerebro
@@ -83,15 +87,20 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
     }
     cerebro, run = _run(fed, settings, LSTMRegimeStrategy, trade_from, models=model_set, **strategy_settings)
     _, holding_run = _run(fed, settings, BuyAndHold, trade_from, exposure=settings.exposure)
+    metrics, equity = metrics_of(run, settings.cash), run.equity()
+    holding_equity = holding_run.equity()["equity"]
+    returns = equity_returns(equity["equity"], settings.cash).to_numpy()
+    holding_returns = equity_returns(holding_equity, settings.cash).to_numpy()
     return Backtest(
         model_set=model_set,
         settings=settings,
         candles=traded,
-        equity=run.equity(),
+        equity=equity,
         trades=run.trades(),
-        metrics=metrics_of(run, settings.cash),
-        holding_equity=holding_run.equity()["equity"],
+        metrics=metrics,
+        holding_equity=holding_equity,
         holding=metrics_of(holding_run, settings.cash),
+        difference=sharpe_difference(returns, holding_returns, metrics.bars_per_year),
         in_sample=in_sample,
         fingerprint=fingerprint(candles),
         cerebro=cerebro,

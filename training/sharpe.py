@@ -15,6 +15,7 @@ import pandas as pd
 
 LEVEL = 0.95
 _RESAMPLES = 1000
+_FEWEST_BARS = 20  # fewer say nothing about how they hang together
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,12 @@ def expected_best_sharpe(trials: int, variance: float) -> float:
 
 
 def sharpe_interval(returns: np.ndarray, bars_per_year: float) -> Interval | None:
-    """Annualised interval of the Sharpe ratio of ``(n_bars,)`` returns; None where they do not vary.
+    """Annualised interval of the Sharpe ratio of ``(n_bars,)`` returns; None if they do not vary, or are below 20.
 
     Percentiles of a stationary bootstrap (Politis and Romano 1994) with the block length of Politis and White (2004),
     so that returns that hang together in time do not narrow it.
     """
-    if len(returns) < 3 or not returns.std() > 0:
+    if len(returns) < _FEWEST_BARS or not returns.std() > 0:
         return None
     resampled = _resampled_sharpes(returns[:, None])[:, 0] * math.sqrt(bars_per_year)
     tail = (1 - LEVEL) / 2
@@ -145,10 +146,10 @@ def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year:
     Returns
     -------
     SharpeDifference or None
-        None where one of the two does not vary, or both are equal.
+        None where one of the two does not vary, both are equal, or they are fewer than 20.
     """
     pair = np.stack([returns, reference], axis=1)
-    if len(pair) < 3 or not (pair.std(axis=0) > 0).all() or np.array_equal(returns, reference):
+    if len(pair) < _FEWEST_BARS or not (pair.std(axis=0) > 0).all() or np.array_equal(returns, reference):
         return None
     scale = math.sqrt(bars_per_year)
     found = float(np.subtract(*_sharpe(pair))) * scale
@@ -163,7 +164,7 @@ def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.
     """p value of "none of the strategies earns more than the reference", the best of many tries allowed for.
 
     Hansen (2005), "A test for superior predictive ability", consistent variant, on mean returns a bar; None where no
-    strategy differs from the reference.
+    strategy differs from the reference, or with fewer than 20 bars.
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.
     from arch.bootstrap import SPA
 
     differing = [returns for returns in strategies if np.ptp(returns - reference) > 0]
-    if not differing:
+    if not differing or len(reference) < _FEWEST_BARS:
         return None
     losses = pd.DataFrame(-np.stack(differing, axis=1))
     test = SPA(-reference, losses, block_size=_block_length(losses.to_numpy()), reps=_RESAMPLES, seed=0)
@@ -199,5 +200,6 @@ def _block_length(returns: np.ndarray) -> int:
     from arch.bootstrap import optimal_block_length
 
     varying = returns[:, returns.std(axis=0) > 0]
-    wanted = optimal_block_length(varying)["stationary"].to_numpy()
-    return math.ceil(np.clip(np.nan_to_num(wanted).max(), 1, math.sqrt(len(returns))))
+    with np.errstate(all="ignore"):  # a stretch without any move gives a correlation of 0 / 0
+        wanted = optimal_block_length(varying)["stationary"].to_numpy()
+    return math.ceil(np.clip(np.nan_to_num(wanted, posinf=0).max(), 1, math.sqrt(len(returns))))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from runners.recorder import Recorder
+from training.sharpe import TrackRecord, sharpe_interval
 
 _YEAR = pd.Timedelta(days=365.25)
 
@@ -22,6 +23,14 @@ class Metrics:
     ----------
     sharpe, sortino, volatility, cagr, calmar
         Annualised with ``bars_per_year``; risk-free rate 0.
+    sharpe_low, sharpe_high
+        Its 95 % interval (`training.sharpe.sharpe_interval`).
+    probabilistic_sharpe
+        Probability that the true Sharpe ratio is above 0, as if nothing else had been tried.
+    minimum_years
+        Length that such a track record needs to show a Sharpe ratio above 0 at the 95 % level.
+    skewness, kurtosis
+        Of the bars' returns; 0 and 3 for normal ones.
     max_drawdown
         Deepest fall from a peak, negative.
     exposure
@@ -40,6 +49,12 @@ class Metrics:
     total_return: float
     cagr: float | None
     sharpe: float | None
+    sharpe_low: float | None
+    sharpe_high: float | None
+    probabilistic_sharpe: float | None
+    minimum_years: float | None
+    skewness: float | None
+    kurtosis: float | None
     sortino: float | None
     volatility: float | None
     max_drawdown: float
@@ -54,6 +69,12 @@ class Metrics:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def track_record(self) -> TrackRecord | None:
+        """Sharpe ratio per bar, length and moments; None for an account that never moved."""
+        if self.sharpe is None or self.skewness is None or self.kurtosis is None:
+            return None
+        return TrackRecord(self.sharpe / math.sqrt(self.bars_per_year), self.bars, self.skewness, self.kurtosis)
 
 
 def bars_per_year(index: pd.DatetimeIndex) -> float:
@@ -81,6 +102,8 @@ def metrics_of(recorder: Recorder, cash: float) -> Metrics:
     before = pd.Series([cash], [returns.index[0] - pd.Timedelta(seconds=1)])
     drawdown = float(stats.max_drawdown(pd.concat([before, pd.Series(equity.array, returns.index)])))
     moves, falls = bool(returns.std() > 0), bool((returns < 0).any())
+    record, interval = TrackRecord.of(returns.to_numpy()), sharpe_interval(returns.to_numpy(), periods)
+    needed = record.minimum_length() if record else None
     cagr = _finite(stats.cagr(returns, periods=periods))
     pnl = trades["net_pnl"].to_numpy(dtype=float)
     lost = -float(pnl[pnl < 0].sum())
@@ -91,6 +114,12 @@ def metrics_of(recorder: Recorder, cash: float) -> Metrics:
         total_return=float(equity.iloc[-1] / cash - 1),
         cagr=cagr,
         sharpe=_finite(stats.sharpe(returns, periods=periods)) if moves else None,
+        sharpe_low=interval.low if interval else None,
+        sharpe_high=interval.high if interval else None,
+        probabilistic_sharpe=record.probabilistic_sharpe() if record else None,
+        minimum_years=needed / periods if needed else None,
+        skewness=record.skewness if record else None,
+        kurtosis=record.kurtosis if record else None,
         sortino=_finite(stats.sortino(returns, periods=periods)) if moves and falls else None,
         volatility=_finite(stats.volatility(returns, periods=periods)),
         max_drawdown=drawdown,

@@ -13,12 +13,13 @@ from runners.report import tables
 from runners.report.plots import overview_png
 
 if TYPE_CHECKING:
+    from runners.registry import Trials
     from runners.simulation import Backtest
 
 _TRADE_COLUMNS = ["opened", "closed", "direction", "entry_price", "exit_price", "net_pnl", "bars", "regime", "forecast"]
 
 
-def report_html(result: Backtest) -> str:
+def report_html(result: Backtest, trials: Trials) -> str:
     """The report as self-contained HTML."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     index, model_set = result.equity.index, result.model_set
@@ -30,7 +31,7 @@ def report_html(result: Backtest) -> str:
         interval=interval_text(model_set.interval),
         metrics=result.metrics,
         verdict=tables.verdict(result),
-        figures=tables.figures(result.metrics, result.holding),
+        figures=tables.figures(result, trials),
         expert_columns=tables.EXPERT_COLUMNS,
         experts=tables.experts(model_set),
         notes=tables.expert_notes(model_set),

@@ -8,6 +8,7 @@ from runners.report.metrics import Metrics
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
+    from runners.registry import Trials
     from runners.simulation import Backtest
     from training.evaluate import RegimeQuality
     from training.scores import Score
@@ -15,18 +16,24 @@ if TYPE_CHECKING:
 _NOT_DEFINED = "-"
 
 
-def figures(strategy: Metrics, holding: Metrics) -> list[tuple[str, str, str]]:
+def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
     """Rows of name, the strategy's figure, and buy and hold's."""
-    return [
+    rows = [
         (name, of_strategy, of_holding)
-        for (name, of_strategy), (_, of_holding) in zip(_column(strategy), _column(holding), strict=True)
+        for (name, of_strategy), (_, of_holding) in zip(_column(result.metrics), _column(result.holding), strict=True)
     ]
+    tries = "1 try" if trials.count == 1 else f"best of {trials.count} tries"
+    rows.insert(3, (f"... as {tries}", _percent(trials.deflated_sharpe(result.metrics)), ""))
+    return rows
 
 
 def _column(metrics: Metrics) -> list[tuple[str, str]]:
     trades = f"{metrics.trades:,}" + (f" + {metrics.open_trades} open" if metrics.open_trades else "")
     return [
         ("Sharpe", _number(metrics.sharpe)),
+        ("95 % interval", _interval(metrics.sharpe_low, metrics.sharpe_high)),
+        ("true Sharpe above 0", _percent(metrics.probabilistic_sharpe)),
+        ("years to show it", _number(metrics.minimum_years, 1)),
         ("max drawdown", _percent(metrics.max_drawdown)),
         ("final value", f"{metrics.final_value:,.2f}"),
         ("total return", _percent(metrics.total_return)),
@@ -114,19 +121,38 @@ def expert_notes(model_set: ModelSet) -> list[str]:
 
 
 def verdict(result: Backtest) -> str:
-    """The run in a sentence, without more certainty than two totals carry."""
+    """The run in three sentences, with no more certainty than its bars carry."""
     mine, hold = result.metrics, result.holding
     side = "more" if mine.total_return > hold.total_return else "less"
     where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
     return (
         f"After costs and {where}, the strategy returned {_percent(mine.total_return)}, {side} than buy and hold's "
         f"{_percent(hold.total_return)}; its deepest drawdown was {_percent(mine.max_drawdown)} "
-        f"against {_percent(hold.max_drawdown)}. One path is one draw: it does not show skill by itself."
+        f"against {_percent(hold.max_drawdown)}. {_luck(result)}"
     )
+
+
+def _luck(result: Backtest) -> str:
+    """Which of the run's Sharpe ratio and its distance from buy and hold's are more than luck would show."""
+    mine, difference = result.metrics, result.difference
+    if mine.sharpe is None or mine.sharpe_low is None or mine.sharpe_high is None:
+        return "The account never moved, so there is no Sharpe ratio."
+    above = mine.sharpe_low > 0 or mine.sharpe_high < 0
+    own = f"Its Sharpe ratio of {mine.sharpe:.2f} can{'' if above else 'not'} be told from 0"
+    if difference is None:
+        return f"{own}."
+    apart = difference.p_value < 0.05
+    versus = f"{'but' if above else 'and'} not" if not apart else f"{'and' if above else 'but'} it can be told"
+    versus = f"{versus} from buy and hold's"
+    return f"{own}, {versus} (difference {difference.difference:+.2f}, p = {difference.p_value:.2f})."
 
 
 def _number(value: float | None, digits: int = 2) -> str:
     return _NOT_DEFINED if value is None else f"{value:.{digits}f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return _NOT_DEFINED if low is None or high is None else f"{low:.2f} to {high:.2f}"
 
 
 def _signed_percent(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from runners.report.plots import cerebro_png
 from runners.report.style import stand_in_for_arial, use_plain_style
 
 if TYPE_CHECKING:
+    from runners.registry import Trials
     from runners.simulation import Backtest
 
 
@@ -25,7 +27,7 @@ _NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>N
 """
 
 
-def write_backtest(result: Backtest, results: Path, *, candle_file: Path, models: Path) -> Path:
+def write_backtest(result: Backtest, trials: Trials, results: Path, *, candle_file: Path, models: Path) -> Path:
     """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder."""
     folder = results / result.model_set.dataset / new_run_id()
     with whole_folder(folder) as draft:
@@ -39,7 +41,7 @@ def write_backtest(result: Backtest, results: Path, *, candle_file: Path, models
         write_json(draft / "metrics.json", metrics_json(result))
         result.equity.to_csv(draft / "equity.csv", columns=EQUITY_COLUMNS[1:])
         result.trades.to_csv(draft / "trades.csv", index=False)
-        (draft / "report.html").write_text(report_html(result), encoding="utf-8")
+        (draft / "report.html").write_text(report_html(result, trials), encoding="utf-8")
         (draft / "cerebro.png").write_bytes(cerebro_png(result))
         _write_tearsheet(result, draft / "tearsheet.html")
     mark_latest(folder)
@@ -57,6 +59,7 @@ def metrics_json(result: Backtest) -> dict[str, Any]:
         "fingerprint": result.fingerprint,
         "strategy": result.metrics.to_dict(),
         "buy_and_hold": result.holding.to_dict(),
+        "sharpe_difference": asdict(result.difference) if result.difference else None,
     }
 
 
