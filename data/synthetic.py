@@ -1,0 +1,133 @@
+"""Series whose right answer is known: a planted edge per regime, a martingale, and noise in place of the future."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from data.candles import OHLCV, REGIME
+from data.windows import log_returns
+
+
+@dataclass(frozen=True)
+class RegimeSeries:
+    """Log returns that follow another first-order autoregression in each of three regimes.
+
+    With the regime s at t: ``return[t+1] = drift[s] + slope[s] * return[t] + volatility[s] * noise[t+1]``, the noise
+    standard normal; the regime itself is a Markov chain that stays with probability ``stay`` and else moves to one of
+    the other two.
+
+    Parameters
+    ----------
+    drift, slope, volatility
+        For regimes 0 bearish, 1 sideways, 2 bullish; log return units a bar.
+    """
+
+    drift: tuple[float, float, float]
+    slope: tuple[float, float, float]
+    volatility: tuple[float, float, float]
+    stay: float
+
+    def candles(self, n_bars: int, seed: int) -> pd.DataFrame:
+        """``(n_bars, 6)`` four-hour candles with the true regime in the column ``regime``."""
+        random = np.random.default_rng(seed)
+        moves = (random.random(n_bars) >= self.stay) * random.integers(1, 3, n_bars)
+        regime = (random.integers(3) + np.cumsum(moves)) % 3
+        noise = random.standard_normal(n_bars)
+        returns = np.zeros(n_bars)
+        for bar in range(1, n_bars):
+            now = regime[bar - 1]
+            returns[bar] = self.drift[now] + self.slope[now] * returns[bar - 1] + self.volatility[now] * noise[bar]
+        close = 100 * np.exp(np.cumsum(returns))
+        opened = np.append(100.0, close[:-1])
+        wicks = 1 + 0.2 * np.array(self.volatility)[regime, None] * random.random((n_bars, 2))
+        return pd.DataFrame(
+            {
+                "open": opened,
+                "high": np.maximum(opened, close) * wicks[:, 0],
+                "low": np.minimum(opened, close) / wicks[:, 1],
+                "close": close,
+                "volume": random.lognormal(5, 1, n_bars),
+                REGIME: regime.astype(float),
+            },
+            index=pd.date_range("2020-01-01", periods=n_bars, freq="4h", tz="UTC", name="timestamp", unit="us"),
+        )
+
+    def best_r2(self) -> float:
+        """The share of squared error that a forecaster who knows regime and parameters saves against the forecast 0.
+
+        In the stationary state, with the chain's transitions ``P`` and equal shares of the regimes, the moments
+        ``a[j] = E[return 1(regime = j)]`` and ``b[j] = E[return^2 1(regime = j)]`` solve
+        ``a = P' (drift / 3 + slope a)`` and
+        ``b = P' ((drift^2 + volatility^2) / 3 + 2 drift slope a + slope^2 b)``; the best forecast's error is
+        ``sum(volatility^2) / 3``, the forecast 0's is ``sum(b)``.
+        """
+        drift, slope, volatility = (np.array(values) for values in (self.drift, self.slope, self.volatility))
+        leave = (1 - self.stay) / 2
+        into = np.full((3, 3), leave) + (self.stay - leave) * np.eye(3)  # symmetric: its own transpose
+        first = np.linalg.solve(np.eye(3) - into * slope, into @ drift / 3)
+        known = (drift**2 + volatility**2) / 3 + 2 * drift * slope * first
+        second = np.linalg.solve(np.eye(3) - into * slope**2, into @ known)
+        return float(1 - np.sum(volatility**2) / 3 / second.sum())
+
+
+# Regimes that a detector can see, since drift and volatility differ, each with an edge of its own.
+VISIBLE = RegimeSeries(drift=(-0.004, 0.0, 0.003), slope=(0.6, -0.6, -0.6), volatility=(0.012, 0.003, 0.006), stay=0.99)
+
+# Regimes that nothing but the label tells: equal but for the sign of the edge, and drawn anew at every bar, so that
+# past returns are no help.
+HIDDEN = RegimeSeries(drift=(0.0, 0.0, 0.0), slope=(-0.6, 0.0, 0.6), volatility=(0.01, 0.01, 0.01), stay=1 / 3)
+
+
+def martingale_like(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Candles as long and, bar by bar, as volatile as the given ones, on which no strategy can earn before costs.
+
+    Every gap to the open, and every move from open to close, keeps the size ``x`` of its log return and takes a sign
+    of its own, plus with probability ``1 / (1 + exp(x))``, so that the expected price is always the present one. Wicks
+    are mirrored with the move; volume, labels and further columns stay.
+    """
+    random = np.random.default_rng(seed)
+    open_, high, low, close = (candles[name].to_numpy() for name in OHLCV[:4])
+
+    def redrawn(move: np.ndarray) -> np.ndarray:
+        size = np.abs(move)
+        return np.where(random.random(len(size)) < 1 / (1 + np.exp(size)), size, -size)
+
+    gap = redrawn(np.append(0.0, np.log(open_[1:] / close[:-1])))
+    body = redrawn(np.log(close / open_))
+    turned = np.sign(body) != np.sign(np.log(close / open_))
+    above = np.log(high / np.maximum(open_, close))
+    below = np.log(np.minimum(open_, close) / low)
+    above, below = np.where(turned, below, above), np.where(turned, above, below)
+    new_close = open_[0] * np.exp(np.cumsum(gap + body))
+    new_open = new_close * np.exp(-body)
+    return candles.assign(
+        open=new_open,
+        high=np.maximum(new_open, new_close) * np.exp(above),
+        low=np.minimum(new_open, new_close) * np.exp(-below),
+        close=new_close,
+    )
+
+
+def with_noise_from(candles: pd.DataFrame, first: int, seed: int) -> pd.DataFrame:
+    """The same candles up to bar ``first``, and noise after: whatever was learnt from the later ones must move.
+
+    A random walk five times as volatile as the earlier bars; labels drawn among the earlier ones; volume and further
+    columns ten standard deviations away.
+    """
+    random = np.random.default_rng(seed)
+    earlier, n_later = candles.iloc[:first], len(candles) - first
+    spread = 5 * float(np.nanstd(log_returns(earlier["close"].to_numpy())))
+    close = float(earlier["close"].iloc[-1]) * np.exp(np.cumsum(spread * random.standard_normal(n_later)))
+    opened = np.append(earlier["close"].iloc[-1], close[:-1])
+    later = {"open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close}
+    for name in candles.columns.difference(list(later)):
+        known = earlier[name].dropna().to_numpy()
+        if name == REGIME:
+            later[name] = random.choice(known, n_later)
+        else:
+            later[name] = np.abs(known.mean() + 10 * known.std() * (1 + random.random(n_later)))
+    noisy = pd.DataFrame(later, index=candles.index[first:])[list(candles.columns)]
+    return pd.concat([earlier, noisy])
