@@ -3,6 +3,7 @@
 import typer
 
 from runners.backtest import backtest
+from runners.check import check
 from runners.command import run_app
 from runners.demo import demo
 from runners.evaluate import evaluate
@@ -13,7 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One LSTM per market regime, trained, backtested and compared on candles that it never saw.",
 )
-for command in (train, evaluate, backtest, demo):
+for command in (train, evaluate, backtest, check, demo):
     app.command()(command)
 
 

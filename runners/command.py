@@ -58,14 +58,14 @@ def _option(name: str, kind: type[BaseModel]) -> Any:
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run a command line; a user's mistake is one line on standard error, and exit status 1."""
+    """Run a command line; a user's mistake is one line on standard error, and exit status 2."""
     try:
         app()
     except RegimesError as error:
         from runners.console import err
 
         err.print(f"Error: {error}", style="red", soft_wrap=True, markup=False)
-        sys.exit(1)
+        sys.exit(2)
 
 
 def run_alone(command: Callable[..., None]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -16,6 +17,7 @@ from runners.report import tables
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
+    from runners.checks.outcome import Outcome
     from runners.registry import Trials
     from runners.simulation import Backtest
     from training.evaluate import Evaluation
@@ -92,6 +94,32 @@ def print_evaluation(found: Evaluation, folder: Path) -> None:
         print_table(title, ["", *found.classifier.regimes], rows)
     out.print(found.conclusion)
     print_path("evaluation", folder)
+
+
+def print_checks(name: str, outcomes: Iterable[Outcome]) -> bool:
+    """Each check as it ends, then everything found and what it means; gives whether all is clean."""
+    out.print(f"does {name} look ahead?\n")
+    found = []
+    with err.status("checking"):
+        for outcome in outcomes:
+            found += outcome.findings
+            clean = "[green]clean[/]" if not outcome.findings else f"[red]{len(outcome.findings)} found[/]"
+            line = Table.grid(padding=(0, 2))
+            line.add_column(width=12)
+            line.add_column(width=8)
+            line.add_column(overflow="fold")
+            line.add_row(outcome.name, clean, escape(outcome.looked_at))
+            out.print(line)
+    out.print()
+    for sentence in found:
+        out.print(sentence, style="red", markup=False)
+    out.print(
+        "Nothing looks ahead, as far as these checks see."
+        if not found
+        else f"{len(found)} thing{'s' if len(found) > 1 else ''} found: results of {name} are not to be trusted.",
+        markup=False,
+    )
+    return not found
 
 
 def print_path(name: str, path: Path) -> None:

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DataError
+from runners.own_code import load_code
 from runners.settings import CONFIG_NAME, read_config
 
 
 @dataclass(frozen=True)
 class Home:
-    """A workplace's folder, and the settings of its ``regimes.toml`` (none where it has no such file)."""
+    """A workplace's folder, and the settings of its ``regimes.toml`` (none where it has no such file).
+
+    The Python files that the settings list as ``code`` are run, so that features and detectors of the user's own are
+    known to every command.
+    """
 
     path: Path
     config: dict[str, Any]
@@ -22,6 +27,8 @@ class Home:
         """The folder given, or the one that ``regimes.toml`` of the working directory names, or that directory."""
         here = Path(given or ".")
         config = read_config(here / CONFIG_NAME) if (here / CONFIG_NAME).is_file() else {}
+        for file in config.get("code", []):
+            load_code(here / file)
         if given is None and "home" in config:
             return cls(Path(config["home"]), config)
         return cls(here, config)

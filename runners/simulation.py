@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import backtrader as bt
+import numpy as np
 import pandas as pd
 
 from data.candles import OHLCV, fingerprint, interval_of
@@ -74,19 +75,11 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
     fed, traded = candles.iloc[first:end], candles.iloc[start:end]
     trade_from = traded.index[0].tz_convert(None).to_pydatetime()
 
-    strategy_settings = {
-        name: getattr(settings, name)
-        for name in (
-            "long_threshold",
-            "short_threshold",
-            "between",
-            "exposure",
-            "blend",
-            "regime_source",
-        )
-    }
-    cerebro, run = _run(fed, settings, LSTMRegimeStrategy, trade_from, models=model_set, **strategy_settings)
-    _, holding_run = _run(fed, settings, BuyAndHold, trade_from, exposure=settings.exposure)
+    names = ("long_threshold", "short_threshold", "between", "exposure", "blend", "regime_source")
+    ours = {"models": model_set, "trade_from": trade_from, **{name: getattr(settings, name) for name in names}}
+    cerebro, run = run_strategy(fed, settings, LSTMRegimeStrategy, ours)
+    held = {"exposure": settings.exposure, "trade_from": trade_from}
+    _, holding_run = run_strategy(fed, settings, BuyAndHold, held)
     metrics, equity = metrics_of(run, settings.cash), run.equity()
     holding_equity = holding_run.equity()["equity"]
     returns = equity_returns(equity["equity"], settings.cash).to_numpy()
@@ -131,22 +124,41 @@ def _utc(time: Any) -> pd.Timestamp:
     return stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
 
 
-def _run(
+def run_strategy(
     candles: pd.DataFrame,
     settings: BacktestSettings,
     strategy: type[bt.Strategy],
-    trade_from: Any,
-    **strategy_settings: Any,
+    strategy_settings: dict[str, Any],
+    cerebro: bt.Cerebro | None = None,
 ) -> tuple[bt.Cerebro, Recorder]:
-    cerebro = bt.Cerebro()
+    """Run any strategy over the candles with the cash and costs of ``settings``; records from its ``trade_from`` on.
+
+    Pass a fresh ``cerebro`` to be able to look into it where the run fails.
+    """
+    cerebro = cerebro or bt.Cerebro()
     cerebro.adddata(candle_feed(candles))
     cerebro.broker.setcash(settings.cash)
     cerebro.broker.setcommission(commission=settings.commission)
     cerebro.broker.set_slippage_perc(settings.slippage, slip_open=True, slip_match=True, slip_out=True)
-    cerebro.addstrategy(strategy, trade_from=trade_from, **strategy_settings)
-    cerebro.addanalyzer(Recorder, _name="recorder", trade_from=trade_from)
+    cerebro.addstrategy(strategy, **strategy_settings)
+    cerebro.addanalyzer(Recorder, _name="recorder", trade_from=strategy_settings.get("trade_from"))
     ran = cerebro.run()[0]
     return cerebro, ran.analyzers.recorder
+
+
+def unseen_returns(model_set: ModelSet, candles: pd.DataFrame, settings: BacktestSettings, **own: Any) -> np.ndarray:
+    """What `LSTMRegimeStrategy`, with parameters ``own``, earns a bar on those after validation: ``(n_bars,)``."""
+    first = candles.index[candles.index > model_set.validation_end][0]
+    own |= {"models": model_set, "trade_from": first.tz_convert(None).to_pydatetime()}
+    return strategy_returns(candles, settings, LSTMRegimeStrategy, own)
+
+
+def strategy_returns(
+    candles: pd.DataFrame, settings: BacktestSettings, strategy: type[bt.Strategy], strategy_settings: dict[str, Any]
+) -> np.ndarray:
+    """Simple returns a bar of `run_strategy`'s equity."""
+    _, recorder = run_strategy(candles, settings, strategy, strategy_settings)
+    return equity_returns(recorder.equity()["equity"], settings.cash).to_numpy()
 
 
 def candle_feed(candles: pd.DataFrame) -> bt.feeds.PandasData:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,8 @@ from training import TrainSettings, train
 # Small enough to train in a second; every mechanism is the default one's.
 SMALL = {"window": 6, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30}
 
-BTC = Path(__file__).parents[2] / "shared" / "data" / "BTCUSDT_4h_20220101_20250707.csv"
+ROOT = Path(__file__).parents[1]
+BTC = ROOT.parent / "shared" / "data" / "BTCUSDT_4h_20220101_20250707.csv"
 
 
 def switching_candles(n_bars: int = 1200, seed: int = 0) -> pd.DataFrame:
@@ -71,3 +75,15 @@ def saved(model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path
 def to_csv(candles: pd.DataFrame, path: Path) -> Path:
     candles.to_csv(path, date_format="%Y-%m-%dT%H:%M:%SZ")
     return path
+
+
+def command(home: Path, name: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run ``regimes NAME`` in a process of its own, where every warning is an error."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", f"runners.{name}", "--home", str(home), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)},
+    )

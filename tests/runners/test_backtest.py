@@ -18,10 +18,9 @@ from runners.registry import Trials
 from runners.report.write import write_backtest
 from runners.settings import BacktestSettings
 from runners.simulation import Backtest, backtest
-from tests.conftest import BTC, switching_candles, to_csv
+from tests.conftest import BTC, ROOT, command, switching_candles, to_csv
 
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
-ROOT = Path(__file__).parents[2]
 QUICK = ["--epochs", "1", "--hidden-dim", "8", "--num-layers", "1", "--window", "6", "--min-windows", "30"]
 
 
@@ -121,17 +120,6 @@ def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return home
 
 
-def command(home: Path, name: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", f"runners.{name}", "--home", str(home), *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(ROOT)},
-    )
-
-
 def run_folders(home: Path) -> list[Path]:
     return sorted(path for path in (home / "results" / "SWITCH").glob("2*"))
 
@@ -202,7 +190,7 @@ def test_a_users_mistake_is_one_line_without_a_traceback(
     home: Path, name: str, arguments: list[str], message: str
 ) -> None:
     failed = command(home, name, *arguments)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     last_line = failed.stderr.splitlines()[-1]
     assert last_line.startswith("Error: ")
     assert message in last_line
@@ -213,7 +201,7 @@ def test_a_setting_that_does_not_exist_is_answered_with_the_nearest(home: Path, 
     config = tmp_path / "own.toml"
     config.write_text("[train]\nhiden_dim = 8\n")
     failed = command(home, "train", "SWITCH", "--config", str(config))
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert "there is no setting 'hiden_dim'. Did you mean 'hidden_dim'?" in failed.stderr
 
 

@@ -1,0 +1,54 @@
+"""`regimes check`: does a model set, or a user's own code, look ahead?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runners.command import HomeOption, SortOption, run_alone
+from runners.home import Home
+
+
+def check(
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL_SET | FILE.py]",
+            help="A set's folder or a dataset's name, or a Python file with features, detectors or strategies; "
+            "default: the newest set of the only CSV in data/csv.",
+            show_default=False,
+        ),
+    ] = None,
+    candles: Annotated[
+        Path | None, typer.Option(help="Candles; default: the dataset's file in data/csv.", show_default=False)
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Model set for strategies in FILE.py that trade one.", show_default=False),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer cuts and seeds, small networks.")] = False,
+    home: HomeOption = None,
+    sort: SortOption = False,
+) -> None:
+    """Look for look-ahead: exit status 0 if there is none, 1 if there is, 2 if it cannot be told."""
+    from data.candles import read_candles
+    from models.model_set import ModelSet, find_model_set
+    from runners.checks.run import run_checks
+    from runners.checks.subject import of_file, of_model_set
+    from runners.console import print_checks
+
+    place = Home.find(home)
+    if subject is not None and subject.endswith(".py"):
+        file = candles or place.candle_file(None)
+        own_set = ModelSet.load(find_model_set(models)) if models else None
+        checked = of_file(Path(subject), read_candles(file, sort=sort), own_set)
+    else:
+        name = subject or (candles or place.candle_file(None)).stem
+        model_set = ModelSet.load(find_model_set(Path(name) if Path(name).is_dir() else place.trained / name))
+        checked = of_model_set(model_set, read_candles(candles or place.candle_file(model_set.dataset), sort=sort))
+    if not print_checks(checked.name, run_checks(checked, quick=quick)):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    run_alone(check)

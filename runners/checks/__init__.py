@@ -1,0 +1,1 @@
+"""Does anything look ahead? One check a file; each gives an `Outcome`."""
