@@ -44,14 +44,14 @@ def backtest_file(home: Home, file: Path, models: Path, settings: BacktestSettin
     from data.candles import read_candles
     from models.model_set import ModelSet, find_model_set
     from runners.console import print_backtest
-    from runners.registry import Trials, read_runs
+    from runners.registry import Trials, read_tries
     from runners.report.write import write_backtest
     from runners.simulation import backtest as simulate
 
     candles = read_candles(file, sort=sort)
     folder = find_model_set(models)
     result = simulate(candles, ModelSet.load(folder), settings)
-    index, earlier = result.equity.index, read_runs(home.results / result.model_set.dataset)
+    index, earlier = result.equity.index, read_tries(home.results / result.model_set.dataset)
     trials = Trials.of(earlier, result.metrics, index[0], index[-1])
     print_backtest(result, trials, write_backtest(result, trials, home.results, candle_file=file, models=folder))
     return result.fingerprint

@@ -8,7 +8,7 @@ import pandas as pd
 
 from strategies.feed import bar_times
 
-EQUITY_COLUMNS = ["timestamp", "equity", "position", "regime", "forecast"]
+EQUITY_COLUMNS = ["equity", "position", "regime", "forecast", "traded", "commission"]
 TRADE_COLUMNS = [
     "opened",
     "closed",
@@ -26,7 +26,7 @@ TRADE_COLUMNS = [
 
 
 class Recorder(bt.Analyzer):
-    """Records equity, position, regime and forecast at each close from ``trade_from`` on, and the trades.
+    """Records, from ``trade_from`` on, each bar's equity, position, regime, forecast and trading, and the trades.
 
     A trade's regime and forecast are those of the bar that decided it, the one before it filled.
     """
@@ -34,18 +34,20 @@ class Recorder(bt.Analyzer):
     params = (("trade_from", None),)
 
     def start(self) -> None:
-        self._bars: list[tuple[float, float, float, float, float]] = []
+        self._bars: list[tuple[float, ...]] = []
         self._trades: list[dict[str, object]] = []
         self._open: dict[int, dict[str, object]] = {}
         self._decided = (float("nan"), float("nan"))
-        self.costs = 0.0
-        self.turnover = 0.0
+        self._booked: dict[int, tuple[float, float]] = {}
+        self._traded = self._commission = 0.0
         self._from = bt.date2num(self.p.trade_from) if self.p.trade_from else 0.0
 
     def notify_order(self, order: bt.Order) -> None:
-        if order.status in (order.Completed, order.Partial):
-            self.costs += order.executed.comm
-            self.turnover += abs(order.executed.size * order.executed.price)
+        if order.status in (order.Completed, order.Partial):  # an order's figures are sums over its parts
+            traded, commission = self._booked.get(order.ref, (0.0, 0.0))
+            self._booked[order.ref] = abs(order.executed.size * order.executed.price), order.executed.comm
+            self._traded += self._booked[order.ref][0] - traded
+            self._commission += self._booked[order.ref][1] - commission
 
     def notify_trade(self, trade: bt.Trade) -> None:
         if trade.justopened:
@@ -77,17 +79,18 @@ class Recorder(bt.Analyzer):
         self._decided = (getattr(strategy, "regime", float("nan")), getattr(strategy, "forecast", float("nan")))
         now = strategy.data.datetime[0]
         if now >= self._from:
-            self._bars.append((now, strategy.broker.getvalue(), strategy.position.size, *self._decided))
-
-    def open_trades(self) -> int:
-        """Positions that the last bar left open: their result is in the equity, not among the trades."""
-        return len(self._open)
+            held = strategy.broker.getvalue(), strategy.position.size
+            self._bars.append((now, *held, *self._decided, self._traded, self._commission))
+            self._traded = self._commission = 0.0
 
     def equity(self) -> pd.DataFrame:
-        """``(n_bars, 4)``: equity, position in units, regime, forecast; over the bars' times in UTC."""
-        times, *values = zip(*self._bars, strict=True) if self._bars else ([], [], [], [], [])
+        """``(n_bars, 6)`` over the bars' times in UTC.
+
+        At each close equity, position in units, regime and forecast; of the bar the value traded and the commission.
+        """
+        times, *values = zip(*self._bars, strict=True) if self._bars else [()] * (1 + len(EQUITY_COLUMNS))
         index = bar_times(self.strategy.data, np.array(times))
-        return pd.DataFrame(dict(zip(EQUITY_COLUMNS[1:], values, strict=True)), index=index)
+        return pd.DataFrame(dict(zip(EQUITY_COLUMNS, values, strict=True)), index=index)
 
     def trades(self) -> pd.DataFrame:
         """A row per closed round trip, columns `TRADE_COLUMNS`; prices include slippage, money is in the currency."""

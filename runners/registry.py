@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.errors import DataError
+from data.files import latest_run, write_text
 from runners.report.metrics import Metrics
+
+_REMOVED = ".removed"
+_NOTE = "note.txt"
+_TELLS_OF_IT = ["config.toml", "metrics.json"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class Run:
     ----------
     config
         Its ``config.toml``: candles, models, fingerprint, settings.
+    training
+        Fingerprint, last bar and settings of its models' training.
     metrics, holding
         Of the strategy and of buying and holding.
     """
@@ -33,12 +42,47 @@ class Run:
     last_bar: pd.Timestamp
     in_sample: bool
     config: dict[str, Any]
+    training: dict[str, Any]
     metrics: Metrics
     holding: Metrics
 
     @property
     def id(self) -> str:
         return self.folder.name
+
+    @property
+    def model_run(self) -> str:
+        return Path(self.config["models"]).name
+
+    @property
+    def cash(self) -> float:
+        return float(self.config["backtest"]["cash"])
+
+    @property
+    def note(self) -> str:
+        """What the user wrote down about it."""
+        file = self.folder / _NOTE
+        return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+
+    def write_note(self, text: str) -> None:
+        write_text(self.folder / _NOTE, text + "\n")
+
+    def equity(self) -> pd.DataFrame:
+        """Its ``equity.csv``: `runners.recorder.Recorder.equity`, and ``holding``, the equity of buying and holding."""
+        table = pd.read_csv(self.folder / "equity.csv", index_col="timestamp", float_precision="round_trip")
+        return table.set_index(pd.to_datetime(table.index, utc=True))
+
+    def trades(self) -> pd.DataFrame:
+        """Its ``trades.csv``: a row per closed round trip."""
+        return pd.read_csv(self.folder / "trades.csv", parse_dates=["opened", "closed"])
+
+    def remove(self) -> None:
+        """Delete all but the figures, which stay out of sight, so that the run still counts as a try."""
+        grave = self.folder.parent / _REMOVED / self.id
+        grave.mkdir(parents=True, exist_ok=True)
+        for name in _TELLS_OF_IT:
+            shutil.copy(self.folder / name, grave)
+        shutil.rmtree(self.folder)
 
 
 @dataclass(frozen=True)
@@ -74,6 +118,46 @@ def read_runs(folder: Path) -> list[Run]:
     return [run for run in runs if run is not None]
 
 
+def read_tries(folder: Path) -> list[Run]:
+    """The runs in one dataset's folder of results, and those removed from it, of which only the figures are left."""
+    return read_runs(folder) + read_runs(folder / _REMOVED)
+
+
+def deflated_sharpe(run: Run, tries: Sequence[Run]) -> float | None:
+    """Of one run among its dataset's tries."""
+    return Trials.of(tries, run.metrics, run.first_bar, run.last_bar).deflated_sharpe(run.metrics)
+
+
+def datasets_in(results: Path) -> list[str]:
+    return sorted(path.name for path in results.glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
+def find_run(results: Path, name: str) -> Run:
+    """A run by its folder, its id or a beginning of it, with its dataset before a slash or without; or by its dataset.
+
+    Raises
+    ------
+    DataError
+        If there is none, more than one, or its folder holds no whole run.
+    """
+    newest = latest_run(results / name) if (results / name).is_dir() else None
+    if (Path(name) / _TELLS_OF_IT[1]).is_file():
+        found = [Path(name)]
+    elif newest is not None:
+        found = [newest]
+    else:
+        found = sorted(results.glob(f"{name}*/{_TELLS_OF_IT[1]}" if "/" in name else f"*/{name}*/{_TELLS_OF_IT[1]}"))
+        found = [path.parent for path in found]
+    if not found:
+        raise DataError(f"{name}: there is no such run in {results}. `regimes runs` lists them.")
+    if len(found) > 1:
+        raise DataError(f"{name}: {len(found)} runs begin so: {', '.join(path.name for path in found[:4])}.")
+    run = _read_run(found[0])
+    if run is None:
+        raise DataError(f"{found[0]}: holds no whole run of this version; backtest again.")
+    return run
+
+
 def _read_run(folder: Path) -> Run | None:
     try:
         figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -85,6 +169,7 @@ def _read_run(folder: Path) -> Run | None:
             last_bar=pd.Timestamp(figures["last_bar"]),
             in_sample=figures["in_sample"],
             config=config,
+            training=figures["training"],
             metrics=Metrics(**figures["strategy"]),
             holding=Metrics(**figures["buy_and_hold"]),
         )

@@ -27,7 +27,7 @@ class Backtest:
     Attributes
     ----------
     equity
-        ``(n_bars, 4)`` at each close: equity, position, regime, forecast.
+        ``(n_bars, 6)`` of `runners.recorder.Recorder.equity`.
     trades
         A row per closed round trip.
     metrics, holding
@@ -80,8 +80,8 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
     cerebro, run = run_strategy(fed, settings, LSTMRegimeStrategy, ours)
     held = {"exposure": settings.exposure, "trade_from": trade_from}
     _, holding_run = run_strategy(fed, settings, BuyAndHold, held)
-    metrics, equity = metrics_of(run, settings.cash), run.equity()
-    holding_equity = holding_run.equity()["equity"]
+    equity, trades, held_equity = run.equity(), run.trades(), holding_run.equity()
+    metrics, holding_equity = metrics_of(equity, trades, settings.cash), held_equity["equity"]
     returns = equity_returns(equity["equity"], settings.cash).to_numpy()
     holding_returns = equity_returns(holding_equity, settings.cash).to_numpy()
     return Backtest(
@@ -89,10 +89,10 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
         settings=settings,
         candles=traded,
         equity=equity,
-        trades=run.trades(),
+        trades=trades,
         metrics=metrics,
         holding_equity=holding_equity,
-        holding=metrics_of(holding_run, settings.cash),
+        holding=metrics_of(held_equity, holding_run.trades(), settings.cash),
         difference=sharpe_difference(returns, holding_returns, metrics.bars_per_year),
         in_sample=in_sample,
         fingerprint=fingerprint(candles),

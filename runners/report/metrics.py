@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from runners.recorder import Recorder
 from training.sharpe import TrackRecord, sharpe_interval
 
 _YEAR = pd.Timedelta(days=365.25)
@@ -33,6 +32,8 @@ class Metrics:
         Of the bars' returns; 0 and 3 for normal ones.
     max_drawdown
         Deepest fall from a peak, negative.
+    drawdown_days
+        The longest time that equity stayed below a peak.
     exposure
         Share of bars at whose close a position was open.
     trades, win_rate, profit_factor
@@ -58,6 +59,7 @@ class Metrics:
     sortino: float | None
     volatility: float | None
     max_drawdown: float
+    drawdown_days: float
     calmar: float | None
     exposure: float
     trades: int
@@ -90,11 +92,18 @@ def equity_returns(equity: pd.Series, cash: float) -> pd.Series:
     )
 
 
-def metrics_of(recorder: Recorder, cash: float) -> Metrics:
-    """Figures of the run that ``recorder`` watched, which began with ``cash``; it needs at least two bars."""
+def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Metrics:
+    """Figures of at least two bars of a run.
+
+    Parameters
+    ----------
+    recorded, trades
+        As `runners.recorder.Recorder` gives them, or a part in time of them.
+    cash
+        Equity before the first bar.
+    """
     from quantstats import stats
 
-    recorded, trades = recorder.equity(), recorder.trades()
     equity = recorded["equity"]
     periods = bars_per_year(pd.DatetimeIndex(equity.index))
     returns = equity_returns(equity, cash)
@@ -123,15 +132,24 @@ def metrics_of(recorder: Recorder, cash: float) -> Metrics:
         sortino=_finite(stats.sortino(returns, periods=periods)) if moves and falls else None,
         volatility=_finite(stats.volatility(returns, periods=periods)),
         max_drawdown=drawdown,
+        drawdown_days=_longest_below_peak(equity, cash),
         calmar=cagr / -drawdown if cagr is not None and drawdown < 0 else None,
         exposure=float((recorded["position"] != 0).mean()),
         trades=len(trades),
-        open_trades=recorder.open_trades(),
+        open_trades=int(recorded["position"].iloc[-1] != 0),
         win_rate=float((pnl > 0).mean()) if len(pnl) else None,
         profit_factor=float(pnl[pnl > 0].sum()) / lost if lost > 0 else None,
-        costs=recorder.costs,
-        turnover=recorder.turnover / float(equity.mean()) / (len(equity) / periods),
+        costs=float(recorded["commission"].sum()),
+        turnover=float(recorded["traded"].sum()) / float(equity.mean()) / (len(equity) / periods),
     )
+
+
+def _longest_below_peak(equity: pd.Series, cash: float) -> float:
+    """Days from a peak, or the start, to the last bar below it."""
+    values, days = equity.to_numpy(), pd.DatetimeIndex(equity.index).to_julian_date().to_numpy()
+    below = values < np.maximum.accumulate(np.append(cash, values))[1:]
+    since_peak = days - np.maximum.accumulate(np.where(below, days[0], days))
+    return float(since_peak.max())
 
 
 def _finite(number: Any) -> float | None:

@@ -35,6 +35,7 @@ def _column(metrics: Metrics) -> list[tuple[str, str]]:
         ("true Sharpe above 0", _percent(metrics.probabilistic_sharpe)),
         ("years to show it", _number(metrics.minimum_years, 1)),
         ("max drawdown", _percent(metrics.max_drawdown)),
+        ("longest drawdown", f"{metrics.drawdown_days:,.0f} days"),
         ("final value", f"{metrics.final_value:,.2f}"),
         ("total return", _percent(metrics.total_return)),
         ("CAGR", _percent(metrics.cagr)),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from data.files import mark_latest, new_run_id, whole_folder, write_json
-from runners.recorder import EQUITY_COLUMNS
 from runners.report.metrics import equity_returns
 from runners.report.page import report_html
 from runners.report.plots import cerebro_png
@@ -39,7 +38,7 @@ def write_backtest(result: Backtest, trials: Trials, results: Path, *, candle_fi
         }
         (draft / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         write_json(draft / "metrics.json", metrics_json(result))
-        result.equity.to_csv(draft / "equity.csv", columns=EQUITY_COLUMNS[1:])
+        result.equity.assign(holding=result.holding_equity).to_csv(draft / "equity.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
         (draft / "report.html").write_text(report_html(result, trials), encoding="utf-8")
         (draft / "cerebro.png").write_bytes(cerebro_png(result))
@@ -50,13 +49,14 @@ def write_backtest(result: Backtest, trials: Trials, results: Path, *, candle_fi
 
 def metrics_json(result: Backtest) -> dict[str, Any]:
     """The run's figures and what they are of; nothing that changes when the run is repeated."""
-    index = result.equity.index
+    index, known = result.equity.index, result.model_set.provenance
     return {
         "dataset": result.model_set.dataset,
         "first_bar": index[0].isoformat(),
         "last_bar": index[-1].isoformat(),
         "in_sample": result.in_sample,
         "fingerprint": result.fingerprint,
+        "training": {key: known[key] for key in ("fingerprint", "last_bar", "settings") if key in known},
         "strategy": result.metrics.to_dict(),
         "buy_and_hold": result.holding.to_dict(),
         "sharpe_difference": asdict(result.difference) if result.difference else None,

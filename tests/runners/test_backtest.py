@@ -14,6 +14,7 @@ import pytest
 
 from data.errors import DataError, SettingsError
 from models import ModelSet
+from runners.recorder import EQUITY_COLUMNS
 from runners.registry import Trials
 from runners.report.write import write_backtest
 from runners.settings import BacktestSettings
@@ -137,7 +138,7 @@ def test_a_backtest_writes_the_files_that_its_readers_expect(home: Path) -> None
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     equity = pd.read_csv(folder / "equity.csv")
-    assert list(equity) == ["timestamp", "equity", "position", "regime", "forecast"]
+    assert list(equity) == ["timestamp", *EQUITY_COLUMNS, "holding"]
     assert equity["equity"].iloc[-1] == metrics["strategy"]["final_value"]
     assert len(pd.read_csv(folder / "trades.csv")) == metrics["strategy"]["trades"]
     assert tomllib.loads((folder / "config.toml").read_text())["backtest"]["long_threshold"] == 0.0002

@@ -1,34 +1,30 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from runners.recorder import TRADE_COLUMNS
-from runners.report.metrics import bars_per_year, equity_returns, metrics_of
+from runners.report.metrics import Metrics, bars_per_year, equity_returns, metrics_of
 
 
-def recorded(equity: list[float], *, position: list[float] | None = None, pnl: tuple[float, ...] = ()) -> Any:
-    """What a recorder gives after a run with these figures, daily bars."""
+def metrics_of_curve(
+    equity: list[float], cash: float, *, position: list[float] | None = None, pnl: tuple[float, ...] = ()
+) -> Metrics:
+    """Figures of a run with these equities on daily bars, which traded twice its mean equity for 7 at the last."""
     index = pd.date_range("2023-01-01", periods=len(equity), freq="D", tz="UTC", name="timestamp")
     table = pd.DataFrame({"equity": equity, "position": position or [1.0] * len(equity)}, index=index)
+    last = [0.0] * (len(equity) - 1)
+    table = table.assign(traded=[*last, 2 * float(np.mean(equity))], commission=[*last, 7.0])
     trades = pd.DataFrame({name: [0.0] * len(pnl) for name in TRADE_COLUMNS}).assign(net_pnl=list(pnl))
-    return SimpleNamespace(
-        equity=lambda: table,
-        trades=lambda: trades,
-        open_trades=lambda: 1,
-        costs=7.0,
-        turnover=2 * sum(equity) / len(equity),
-    )
+    return metrics_of(table, trades, cash)
 
 
 def test_sharpe_drawdown_and_cagr_are_the_formulas_on_a_hand_made_curve() -> None:
     equity = [110.0, 99.0, 108.9, 130.68, 104.544]
-    metrics = metrics_of(recorded(equity), cash=100.0)
+    metrics = metrics_of_curve(equity, 100.0)
     returns = np.array([0.1, -0.1, 0.1, 0.2, -0.2])
     assert metrics.bars_per_year == pytest.approx(365.25)
     assert metrics.sharpe == pytest.approx(returns.mean() / returns.std(ddof=1) * math.sqrt(365.25))
@@ -39,19 +35,20 @@ def test_sharpe_drawdown_and_cagr_are_the_formulas_on_a_hand_made_curve() -> Non
     downside = math.sqrt(np.mean(np.minimum(returns, 0) ** 2))
     assert metrics.sortino == pytest.approx(returns.mean() / downside * math.sqrt(365.25))
     assert metrics.total_return == pytest.approx(0.04544)
+    assert metrics.costs == 7
     assert metrics.turnover == pytest.approx(2 / (5 / 365.25))
 
 
 def test_a_loss_on_the_first_bar_is_a_drawdown_from_the_cash() -> None:
-    assert metrics_of(recorded([80.0, 90.0, 100.0]), cash=100.0).max_drawdown == pytest.approx(-0.2)
+    assert metrics_of_curve([80.0, 90.0, 100.0], 100.0).max_drawdown == pytest.approx(-0.2)
 
 
 def test_a_curve_near_one_is_not_taken_for_returns() -> None:
-    assert metrics_of(recorded([1.2, 0.9, 1.1]), cash=1.0).max_drawdown == pytest.approx(-0.25)
+    assert metrics_of_curve([1.2, 0.9, 1.1], 1.0).max_drawdown == pytest.approx(-0.25)
 
 
 def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
-    metrics = metrics_of(recorded([100.0] * 10, position=[0.0] * 10), cash=100.0)
+    metrics = metrics_of_curve([100.0] * 10, 100.0, position=[0.0] * 10)
     assert metrics.sharpe is None
     assert metrics.sortino is None
     assert metrics.calmar is None
@@ -59,7 +56,7 @@ def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
 
 
 def test_trades_are_judged_after_costs() -> None:
-    metrics = metrics_of(recorded([100.0, 101.0, 102.0], position=[0.0, 2.0, -2.0], pnl=(5.0, -2.0, 1.0)), cash=100.0)
+    metrics = metrics_of_curve([100.0, 101.0, 102.0], 100.0, position=[0.0, 2.0, -2.0], pnl=(5.0, -2.0, 1.0))
     assert (metrics.trades, metrics.open_trades) == (3, 1)
     assert metrics.win_rate == pytest.approx(2 / 3)
     assert metrics.profit_factor == pytest.approx(3)
@@ -73,5 +70,11 @@ def test_bars_per_year_are_counted_not_assumed(sp500: pd.DataFrame) -> None:
 
 
 def test_the_first_return_is_measured_from_the_cash() -> None:
-    returns = equity_returns(recorded([110.0, 99.0]).equity()["equity"], 100.0)
+    returns = equity_returns(pd.Series([110.0, 99.0], pd.date_range("2023-01-01", periods=2, tz="UTC")), 100.0)
     assert returns.tolist() == pytest.approx([0.1, -0.1])
+
+
+def test_the_longest_drawdown_runs_from_a_peak_to_the_last_bar_below_it() -> None:
+    assert metrics_of_curve([110.0, 100.0, 105.0, 111.0, 108.0], 100.0).drawdown_days == 2
+    assert metrics_of_curve([90.0, 95.0, 99.0, 101.0], 100.0).drawdown_days == 2
+    assert metrics_of_curve([101.0, 102.0, 103.0], 100.0).drawdown_days == 0

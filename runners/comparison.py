@@ -1,0 +1,176 @@
+"""Runs side by side, over the bars that they have in common, and which of their differences are more than luck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data.errors import DataError
+from runners.registry import Run, deflated_sharpe, read_tries
+from runners.report.metrics import Metrics, equity_returns, metrics_of
+from training.sharpe import SharpeDifference, sharpe_difference, superior_predictive_ability
+
+_FEWEST_BARS = 20
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run over the common bars.
+
+    Attributes
+    ----------
+    deflated_sharpe
+        Of the run on all its own bars, among all tries on them.
+    difference
+        Its Sharpe ratio less that of the comparison's first run; None for that run itself, and where they are equal.
+    growth
+        ``(n_bars,)`` equity relative to that before the first common bar.
+    """
+
+    label: str
+    run: Run
+    metrics: Metrics
+    deflated_sharpe: float | None
+    difference: SharpeDifference | None
+    growth: pd.Series
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs over their common bars.
+
+    Attributes
+    ----------
+    partly
+        Labels of the runs that have bars beyond the common ones.
+    superior
+        p value of Hansen's test of "none earns more than buying and holding"; None where it cannot be told.
+    differing
+        What differs in data, models and settings: a name, and each run's value.
+    """
+
+    title: str
+    runs: list[Compared]
+    first_bar: pd.Timestamp
+    last_bar: pd.Timestamp
+    bars: int
+    partly: list[str]
+    superior: float | None
+    differing: list[tuple[str, list[str]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the curves, for JSON."""
+        return {
+            "title": self.title,
+            "first_bar": self.first_bar.isoformat(),
+            "last_bar": self.last_bar.isoformat(),
+            "bars": self.bars,
+            "superior_to_holding_p": self.superior,
+            "differing": dict(self.differing),
+            "runs": [
+                {
+                    "label": one.label,
+                    "dataset": one.run.dataset,
+                    "run": one.run.id,
+                    "note": one.run.note,
+                    "deflated_sharpe": one.deflated_sharpe,
+                    "sharpe_difference": vars(one.difference) if one.difference else None,
+                    **one.metrics.to_dict(),
+                }
+                for one in self.runs
+            ],
+        }
+
+
+def compare(runs: Sequence[Run], title: str) -> Comparison:
+    """Compare runs, each with the first of them.
+
+    Raises
+    ------
+    DataError
+        If they have fewer than 20 bars in common.
+    """
+    tables = [run.equity() for run in runs]
+    indexes = (pd.DatetimeIndex(table.index) for table in tables)
+    common = reduce(lambda one, other: pd.DatetimeIndex(one.intersection(other)), indexes)
+    if len(common) < _FEWEST_BARS:
+        spans = "; ".join(f"{run.dataset}/{run.id} {run.first_bar:%Y-%m-%d} to {run.last_bar:%Y-%m-%d}" for run in runs)
+        raise DataError(f"these runs have {len(common)} bars in common, {_FEWEST_BARS} are needed: {spans}.")
+    tries = {folder: read_tries(folder) for folder in {run.folder.parent for run in runs}}
+    compared: list[Compared] = []
+    returns: list[np.ndarray] = []
+    partly = []
+    for number, (run, table) in enumerate(zip(runs, tables, strict=True)):
+        whole = len(table) == len(common)
+        part, cash = table.loc[common], _equity_before(table["equity"], common[0], run.cash)
+        own = equity_returns(part["equity"], cash)
+        metrics = run.metrics if whole else metrics_of(part, _trades_within(run.trades(), common), cash)
+        returns.append(own.to_numpy())
+        compared.append(
+            Compared(
+                label=_label(number),
+                run=run,
+                metrics=metrics,
+                deflated_sharpe=deflated_sharpe(run, tries[run.folder.parent]),
+                difference=sharpe_difference(returns[-1], returns[0], metrics.bars_per_year) if number else None,
+                growth=part["equity"] / cash,
+            )
+        )
+        partly += [] if whole else [_label(number)]
+    holding = equity_returns(
+        tables[0].loc[common, "holding"], _equity_before(tables[0]["holding"], common[0], runs[0].cash)
+    )
+    return Comparison(
+        title=title,
+        runs=compared,
+        first_bar=common[0],
+        last_bar=common[-1],
+        bars=len(common),
+        partly=partly,
+        superior=superior_predictive_ability(returns, holding.to_numpy()),
+        differing=_differing(runs),
+    )
+
+
+def _label(number: int) -> str:
+    """A, B, ... Z, A1, B1, ..."""
+    return chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
+
+
+def _equity_before(equity: pd.Series, first: pd.Timestamp, cash: float) -> float:
+    before = int(equity.index.searchsorted(first)) - 1
+    return float(equity.to_numpy()[before]) if before >= 0 else cash
+
+
+def _trades_within(trades: pd.DataFrame, bars: pd.DatetimeIndex) -> pd.DataFrame:
+    """Round trips that closed on these bars."""
+    first, last = bars[0].tz_localize(None), bars[-1].tz_localize(None)
+    return trades[(trades["closed"] >= first) & (trades["closed"] <= last)]
+
+
+def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    told = [_told(run) for run in runs]
+    names = list(dict.fromkeys(name for one in told for name in one))
+    rows = [(name, [one.get(name, "default") for one in told]) for name in names]
+    return [(name, values) for name, values in rows if len(set(values)) > 1]
+
+
+def _told(run: Run) -> dict[str, str]:
+    """Everything that makes a run what it is."""
+    data = {
+        "dataset": run.dataset,
+        "candles": f"{Path(run.config['file']).name} (sha256 {run.config['fingerprint'][:8]})",
+        "first bar": f"{run.first_bar:%Y-%m-%d %H:%M}",
+        "last bar": f"{run.last_bar:%Y-%m-%d %H:%M}",
+        "models": run.model_run,
+        "trained on": f"sha256 {run.training.get('fingerprint', 'unknown')[:8]}",
+    }
+    trained = {f"train: {name}": str(value) for name, value in run.training.get("settings", {}).items()}
+    traded = {f"backtest: {name}": str(value) for name, value in run.config["backtest"].items()}
+    return {**data, **trained, **traded}
