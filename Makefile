@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo chromium test lint clean
 
 $(VENV)/.app: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -17,7 +17,13 @@ $(VENV)/.dev: $(VENV)/.app
 demo: $(VENV)/.app
 	$(BIN)/regimes demo
 
-test: $(VENV)/.dev
+# The pages are looked at in a real browser; without one those tests are skipped, and say so.
+chromium:
+	@command -v chromium > /dev/null \
+	|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } > /dev/null \
+	|| echo "NO CHROMIUM: the pages' tests are skipped; install the package chromium to run them."
+
+test: $(VENV)/.dev chromium
 	$(BIN)/pytest
 
 lint: $(VENV)/.dev

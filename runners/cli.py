@@ -5,8 +5,11 @@ import typer
 from runners.backtest import backtest
 from runners.check import check
 from runners.command import run_app
+from runners.compare import compare
 from runners.demo import demo
 from runners.evaluate import evaluate
+from runners.retrain import retrain
+from runners.runs import app as runs
 from runners.train import train
 
 app = typer.Typer(
@@ -14,8 +17,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="One LSTM per market regime, trained, backtested and compared on candles that it never saw.",
 )
-for command in (train, evaluate, backtest, check, demo):
+for command in (train, evaluate, backtest, compare, retrain, check, demo):
     app.command()(command)
+app.add_typer(runs, name="runs")
 
 
 def main() -> None:

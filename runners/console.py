@@ -18,7 +18,8 @@ from runners.report import tables
 if TYPE_CHECKING:
     from models.model_set import ModelSet
     from runners.checks.outcome import Outcome
-    from runners.registry import Trials
+    from runners.comparison import Comparison
+    from runners.registry import Run, Trials
     from runners.simulation import Backtest
     from training.evaluate import Evaluation
 
@@ -45,13 +46,14 @@ def notice(text: str) -> None:
     err.print(text, style="yellow")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
+    """A table; one that is ``wide`` keeps every cell whole, so that it can be copied from a narrow terminal, too."""
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number == 0 else "right")
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=wide)
     for row in rows:
         table.add_row(*row)
-    out.print(table)
+    out.print(table, width=max(out.width, 400) if wide else None, crop=False, soft_wrap=False)
 
 
 def print_experts(model_set: ModelSet, folder: Path) -> None:
@@ -94,6 +96,42 @@ def print_evaluation(found: Evaluation, folder: Path) -> None:
         print_table(title, ["", *found.classifier.regimes], rows)
     out.print(found.conclusion)
     print_path("evaluation", folder)
+
+
+_RUNS_SIDE_BY_SIDE = 6
+
+
+def print_comparison(compared: Comparison) -> None:
+    """Figures of the runs side by side, the best in bold, and which differences are real."""
+    out.print(compared.title, style="bold", markup=False)
+    out.print(tables.bars_said(compared))
+    print_table("", tables.LEGEND_COLUMNS, _plain(tables.comparison_legend(compared)), wide=True)
+    rows = tables.comparison(compared)
+    for first in range(0, len(compared.runs), _RUNS_SIDE_BY_SIDE):
+        shown = range(first, min(first + _RUNS_SIDE_BY_SIDE, len(compared.runs)))
+        cells = [
+            [name, *(f"[bold]{values[at]}[/]" if at in best else values[at] for at in shown)]
+            for name, values, best in rows
+        ]
+        print_table("", ["", *(compared.runs[at].label for at in shown)], cells)
+    for name, values in compared.differing:
+        told = ", ".join(f"{one.label} {value}" for one, value in zip(compared.runs, values, strict=True))
+        out.print(f"{name}: {told}", markup=False)
+    out.print()
+    for sentence in tables.comparison_verdicts(compared):
+        out.print(sentence)
+    out.print()
+
+
+def print_runs(runs: Sequence[tuple[Run, float | None]]) -> None:
+    """The registry's table."""
+    rows = [tables.run_row(run, deflated) for run, deflated in runs]
+    print_table("", tables.RUN_COLUMNS, _plain(rows), wide=True)
+
+
+def _plain(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Cells that may hold brackets, which are not meant as markup."""
+    return [[escape(cell) for cell in row] for row in rows]
 
 
 def print_checks(name: str, outcomes: Iterable[Outcome]) -> bool:

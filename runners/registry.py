@@ -69,7 +69,7 @@ class Run:
 
     def equity(self) -> pd.DataFrame:
         """Its ``equity.csv``: `runners.recorder.Recorder.equity`, and ``holding``, the equity of buying and holding."""
-        table = pd.read_csv(self.folder / "equity.csv", index_col="timestamp", float_precision="round_trip")
+        table = pd.read_csv(self.folder / "equity.csv", index_col="timestamp")
         return table.set_index(pd.to_datetime(table.index, utc=True))
 
     def trades(self) -> pd.DataFrame:

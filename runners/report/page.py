@@ -1,29 +1,31 @@
-"""The page of one backtest: one file, which opens without a network."""
+"""The pages: one backtest, and runs side by side; each one file, which opens without a network."""
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader
 
 from data.candles import interval_text
+from models.regimes import regime_name
 from runners.report import tables
-from runners.report.plots import overview_png
+from runners.report.plots import comparison_svg, equity_svg, price_svg, tenths_svg
 
 if TYPE_CHECKING:
+    from runners.comparison import Comparison
     from runners.registry import Trials
     from runners.simulation import Backtest
 
 _TRADE_COLUMNS = ["opened", "closed", "direction", "entry_price", "exit_price", "net_pnl", "bars", "regime", "forecast"]
 
 
-def report_html(result: Backtest, trials: Trials) -> str:
-    """The report as self-contained HTML."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+def report_html(result: Backtest, trials: Trials, model_run: str) -> str:
+    """A backtest's report as self-contained HTML; ``model_run`` names the models' folder."""
     index, model_set = result.equity.index, result.model_set
-    return environment.get_template("page.html").render(
+    return _render(
+        "page.html",
         dataset=model_set.dataset,
         in_sample=result.in_sample,
         first=f"{index[0]:%Y-%m-%d %H:%M}",
@@ -32,30 +34,65 @@ def report_html(result: Backtest, trials: Trials) -> str:
         metrics=result.metrics,
         verdict=tables.verdict(result),
         figures=tables.figures(result, trials),
+        equity_linear=equity_svg(result, log=False),
+        equity_log=equity_svg(result, log=True),
+        price=price_svg(result),
+        tenths=tenths_svg(result),
+        regime_columns=tables.EARNING_COLUMNS,
+        regime_rows=tables.regime_earnings(result),
+        month_columns=tables.MONTH_COLUMNS,
+        months=tables.monthly_returns(result.equity["equity"], result.settings.cash),
         expert_columns=tables.EXPERT_COLUMNS,
         experts=tables.experts(model_set),
         notes=tables.expert_notes(model_set),
-        overview=base64.b64encode(overview_png(result)).decode(),
         trade_columns=[name.replace("_", " ") for name in _TRADE_COLUMNS],
         trades=_trade_rows(result),
-        provenance=_provenance(result),
+        provenance=_provenance(result, model_run),
     )
 
 
-def _trade_rows(result: Backtest) -> list[list[str]]:
+def comparison_html(comparisons: Sequence[Comparison]) -> str:
+    """Comparisons, one after another, as self-contained HTML."""
+    shown = [
+        {
+            "title": one.title,
+            "bars_said": tables.bars_said(one),
+            "verdicts": tables.comparison_verdicts(one),
+            "legend_columns": tables.LEGEND_COLUMNS,
+            "legend": tables.comparison_legend(one),
+            "labels": [run.label for run in one.runs],
+            "figures": tables.comparison(one),
+            "plot": comparison_svg(one),
+            "differing": [[name, *values] for name, values in one.differing],
+        }
+        for one in comparisons
+    ]
+    return _render("compare.html", comparisons=shown)
+
+
+def _render(template: str, **values: object) -> str:
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    return environment.get_template(template).render(**values)
+
+
+def _trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
+    """For each trade the cells as shown, and the values to sort by."""
     formats = {"entry_price": "{:,.2f}", "exit_price": "{:,.2f}", "net_pnl": "{:,.2f}", "forecast": "{:.5f}"}
-    formats |= {"regime": "{:.0f}", "opened": "{:%Y-%m-%d %H:%M}", "closed": "{:%Y-%m-%d %H:%M}"}
+    formats |= {"opened": "{:%Y-%m-%d %H:%M}", "closed": "{:%Y-%m-%d %H:%M}"}
+    trades = result.trades[_TRADE_COLUMNS]
+    trades = trades.assign(regime=[regime_name(int(regime)) for regime in trades["regime"]])
     return [
-        [formats.get(name, "{}").format(value) for name, value in zip(_TRADE_COLUMNS, row, strict=True)]
-        for row in result.trades[_TRADE_COLUMNS].itertuples(index=False)
+        [(formats.get(name, "{}").format(value), str(value)) for name, value in zip(_TRADE_COLUMNS, row, strict=True)]
+        for row in trades.itertuples(index=False)
     ]
 
 
-def _provenance(result: Backtest) -> list[tuple[str, str]]:
+def _provenance(result: Backtest, model_run: str) -> list[tuple[str, str]]:
     of_models = result.model_set.provenance
     rows = [(name.replace("_", " "), value) for name, value in result.settings.model_dump(mode="json").items()]
     rows += [(f"training: {name.replace('_', ' ')}", value) for name, value in of_models.get("settings", {}).items()]
     rows += [
+        ("model run", model_run),
         ("detector", result.model_set.detector.name),
         ("training seen up to", result.model_set.validation_end),
         ("candles sha256", result.fingerprint),

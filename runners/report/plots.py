@@ -1,4 +1,4 @@
-"""Plots of a backtest and of an evaluation, as PNG."""
+"""Plots: of a backtest and of runs side by side as SVG for a page, of an evaluation as PNG."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from data.windows import targets
 from models.regimes import regime_name
 from runners.report.style import (
     HOLDING_COLOUR,
+    INK,
     PRICE_COLOUR,
+    RUN_COLOURS,
     STRATEGY_COLOUR,
     regime_colour,
     use_plain_style,
@@ -22,30 +25,90 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from models.model_set import ModelSet
+    from runners.comparison import Comparison
     from runners.simulation import Backtest
     from training.evaluate import Evaluation
 
 
-def overview_png(result: Backtest) -> bytes:
-    """Equity against holding, drawdown, and the price with its regimes and trades, over one time axis."""
+_FEWEST_TO_SPLIT = 50  # five bars a tenth
+
+
+def equity_svg(result: Backtest, *, log: bool) -> str:
+    """Equity against buying and holding."""
     use_plain_style()
     import matplotlib.pyplot as plt
 
-    figure, (equity_axes, drawdown_axes, price_axes) = plt.subplots(
-        3, 1, figsize=(10, 9), sharex=True, height_ratios=[3, 1.4, 3], layout="constrained"
+    figure, axes = plt.subplots(figsize=(10, 3.6), layout="constrained")
+    time = pd.DatetimeIndex(result.equity.index).tz_convert(None)
+    axes.plot(time, result.equity["equity"], color=STRATEGY_COLOUR, linewidth=1.2, label="strategy")
+    axes.plot(time, result.holding_equity, color=HOLDING_COLOUR, linewidth=1.2, label="buy and hold")
+    if log:
+        from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.yaxis.set_minor_formatter(NullFormatter() if high > 10 * low else StrMethodFormatter("{x:,.0f}"))
+    axes.set_ylabel(f"equity (currency{', log scale' if log else ''})")
+    axes.set_xlabel("time (UTC)")
+    axes.legend(loc="upper left", frameon=False)
+    return _svg(figure)
+
+
+def price_svg(result: Backtest) -> str:
+    """Drawdown over the price with its regimes and trades, over one time axis."""
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    figure, (drawdown_axes, price_axes) = plt.subplots(
+        2, 1, figsize=(10, 6), sharex=True, height_ratios=[1.4, 3], layout="constrained"
     )
     time = pd.DatetimeIndex(result.equity.index).tz_convert(None)
-    equity, holding = result.equity["equity"].to_numpy(), result.holding_equity.to_numpy()
-    for values, label, colour in ((equity, "strategy", STRATEGY_COLOUR), (holding, "buy and hold", HOLDING_COLOUR)):
-        equity_axes.plot(time, values, color=colour, linewidth=1.2, label=label)
-        peak = np.maximum.accumulate(np.append(result.settings.cash, values))[1:]
-        drawdown_axes.plot(time, 100 * (values / peak - 1), color=colour, linewidth=1)
-    equity_axes.set_ylabel("equity (currency)")
-    equity_axes.legend(loc="upper left", frameon=False)
+    for equity, colour in ((result.equity["equity"], STRATEGY_COLOUR), (result.holding_equity, HOLDING_COLOUR)):
+        drawdown_axes.plot(time, _drawdown(equity, result.settings.cash), color=colour, linewidth=1)
     drawdown_axes.set_ylabel("drawdown (%)")
     _draw_price(price_axes, result)
     price_axes.set_xlabel("time (UTC)")
-    return _png(figure)
+    return _svg(figure)
+
+
+def tenths_svg(result: Backtest) -> str | None:
+    """Mean outcome in each tenth of the run's forecasts; None where there are too few, or they hardly differ."""
+    outcome = targets(result.candles["close"].to_numpy())
+    table = pd.DataFrame({"forecast": result.equity["forecast"].to_numpy(), "outcome": outcome}).dropna()
+    if len(table) < _FEWEST_TO_SPLIT or table["forecast"].nunique() < 10:
+        return None
+    return _svg(_tenths(table["forecast"], table["outcome"]))
+
+
+def comparison_svg(compared: Comparison) -> str:
+    """Growth of each run over the common bars, and its drawdown."""
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    figure, (growth_axes, drawdown_axes) = plt.subplots(
+        2, 1, figsize=(10, 6), sharex=True, height_ratios=[3, 1.4], layout="constrained"
+    )
+    for number, one in enumerate(compared.runs):
+        style = {
+            "color": RUN_COLOURS[number % len(RUN_COLOURS)],
+            "linestyle": ["-", "--", ":"][number // len(RUN_COLOURS) % 3],
+            "linewidth": 1.1,
+        }
+        time = pd.DatetimeIndex(one.growth.index).tz_convert(None)
+        growth_axes.plot(time, one.growth, label=one.label, **style)
+        drawdown_axes.plot(time, _drawdown(one.growth, 1.0), **style)
+    growth_axes.set_ylabel("equity (1 at the start)")
+    growth_axes.legend(loc="upper left", frameon=False, ncols=7)
+    drawdown_axes.set_ylabel("drawdown (%)")
+    drawdown_axes.set_xlabel("time (UTC)")
+    return _svg(figure)
+
+
+def _drawdown(equity: pd.Series, cash: float) -> np.ndarray:
+    """Per cent below the highest equity so far ``(n_bars,)``, negative."""
+    values = equity.to_numpy()
+    return 100 * (values / np.maximum.accumulate(np.append(cash, values))[1:] - 1)
 
 
 def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:
@@ -86,19 +149,23 @@ def _draw_price(axes: Axes, result: Backtest) -> None:
                 zorder=3,
                 label=f"{direction} opened",
             )
-    axes.legend(loc="upper left", framealpha=0.85, ncols=5, fontsize=8)
+    axes.legend(loc="upper left", framealpha=0, ncols=5, fontsize=8)
 
 
 def forecast_png(found: Evaluation) -> bytes:
+    """Mean outcome in each tenth of the experts' forecasts."""
+    return _png(_tenths(found.forecasts["experts"], found.forecasts["outcome"]))
+
+
+def _tenths(forecast: pd.Series, outcome: pd.Series) -> Figure:
     """Mean outcome in each tenth of the forecasts, with its 95 % interval: a rising line is skill."""
     use_plain_style()
     import matplotlib.pyplot as plt
 
-    forecast, outcome = found.forecasts["experts"], found.forecasts["outcome"]
     tenth = pd.qcut(forecast.rank(method="first"), 10, labels=False)
     by_tenth = pd.DataFrame({"forecast": forecast, "outcome": outcome}).groupby(tenth)
     mean, error = 1e4 * by_tenth.mean(), 1e4 * by_tenth["outcome"].sem()
-    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     axes.errorbar(mean["forecast"], mean["outcome"], 1.96 * error, fmt="o", color=STRATEGY_COLOUR, capsize=3)
     limits = mean["forecast"].min(), mean["forecast"].max()
     axes.plot(limits, limits, color=HOLDING_COLOUR, linewidth=1, label="outcome = forecast")
@@ -106,7 +173,7 @@ def forecast_png(found: Evaluation) -> bytes:
     axes.set_xlabel("mean forecast of a tenth of the bars (basis points of log return)")
     axes.set_ylabel("mean outcome, 95 % interval (basis points)")
     axes.legend(frameon=False)
-    return _png(figure)
+    return figure
 
 
 def regimes_png(found: Evaluation) -> bytes:
@@ -117,7 +184,7 @@ def regimes_png(found: Evaluation) -> bytes:
     figure, axes = plt.subplots(figsize=(10, 4), layout="constrained")
     _draw_regimes(axes, found.forecasts["close"], found.forecasts["regime"])
     axes.set_xlabel("time (UTC)")
-    axes.legend(loc="upper left", framealpha=0.85, ncols=5, fontsize=8)
+    axes.legend(loc="upper left", framealpha=0, ncols=5, fontsize=8)
     return _png(figure)
 
 
@@ -148,6 +215,17 @@ def cerebro_png(result: Backtest) -> bytes:
     figure = result.cerebro.plot(style="line", iplot=False, volume=False)[0][0]
     figure.set_size_inches(14, 8)
     return _png(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """The figure to be put into a page: no background, and ink in the colour of the page's text."""
+    import matplotlib.pyplot as plt
+
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    drawn = buffer.getvalue()
+    return drawn[drawn.index("<svg") :].replace(INK, "currentColor")
 
 
 def _png(figure: Figure) -> bytes:

@@ -10,7 +10,11 @@ from matplotlib.font_manager import fontManager
 # Okabe and Ito (2008), "Color universal design".
 REGIME_COLOURS = {0: "#D55E00", 1: "#999999", 2: "#0072B2"}
 _FURTHER_COLOURS = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
-STRATEGY_COLOUR, HOLDING_COLOUR, PRICE_COLOUR = "#000000", "#E69F00", "#444444"
+# Black to the eye; in a page it becomes the colour of the text, so that plots follow the theme.
+INK = "#010203"
+STRATEGY_COLOUR, HOLDING_COLOUR, PRICE_COLOUR = INK, "#E69F00", INK
+# Of runs side by side; the first is drawn in ink.
+RUN_COLOURS = [INK, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
 
 def regime_colour(regime: int) -> str:
@@ -25,8 +29,11 @@ def use_plain_style() -> None:
             "font.family": "DejaVu Sans",
             "font.sans-serif": ["DejaVu Sans"],
             "font.size": 9,
+            **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], INK),
+            "grid.color": INK,
+            "svg.hashsalt": "regimes",
             "axes.grid": True,
-            "grid.alpha": 0.25,
+            "grid.alpha": 0.15,
             "axes.spines.top": False,
             "axes.spines.right": False,
         }

@@ -40,7 +40,7 @@ def write_backtest(result: Backtest, trials: Trials, results: Path, *, candle_fi
         write_json(draft / "metrics.json", metrics_json(result))
         result.equity.assign(holding=result.holding_equity).to_csv(draft / "equity.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
-        (draft / "report.html").write_text(report_html(result, trials), encoding="utf-8")
+        (draft / "report.html").write_text(report_html(result, trials, models.name), encoding="utf-8")
         (draft / "cerebro.png").write_bytes(cerebro_png(result))
         _write_tearsheet(result, draft / "tearsheet.html")
     mark_latest(folder)
