@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from training.evaluate import Evaluation
 
 out = Console(highlight=False)
+_wide_out = Console(highlight=False, width=240)  # a narrower terminal wraps its lines and keeps every word
 err = Console(stderr=True, highlight=False)
 
 
@@ -53,7 +54,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(name, justify="left" if number == 0 else "right", no_wrap=wide)
     for row in rows:
         table.add_row(*row)
-    out.print(table, width=max(out.width, 400) if wide else None, crop=False, soft_wrap=False)
+    (_wide_out if wide else out).print(table)
 
 
 def print_experts(model_set: ModelSet, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -224,7 +225,8 @@ def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
-    drawn = buffer.getvalue()
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+    drawn = re.sub(r' xmlns(:xlink)?="[^"]*"', "", drawn)  # within HTML an SVG needs neither
     return drawn[drawn.index("<svg") :].replace(INK, "currentColor")
 
 
