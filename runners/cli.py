@@ -1,13 +1,19 @@
 """The `regimes` command, made of the commands beside it; each imports what it does only when it runs."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from runners.backtest import backtest
 from runners.check import check
 from runners.command import run_app
 from runners.compare import compare
+from runners.data import data
 from runners.demo import demo
+from runners.doctor import doctor
 from runners.evaluate import evaluate
+from runners.init import config, init
 from runners.retrain import retrain
 from runners.runs import app as runs
 from runners.train import train
@@ -15,11 +21,25 @@ from runners.train import train
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="One LSTM per market regime, trained, backtested and compared on candles that it never saw.",
 )
-for command in (train, evaluate, backtest, compare, retrain, check, demo):
+for command in (train, evaluate, backtest, compare, retrain, check, demo, init, config, data, doctor):
     app.command()(command)
 app.add_typer(runs, name="runs")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"regimes {version('regimes')}")
+        raise typer.Exit
+
+
+@app.callback()
+def regimes(
+    _: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """One LSTM per market regime, trained, backtested and compared on candles that it never saw."""
 
 
 def main() -> None:

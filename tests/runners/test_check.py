@@ -20,10 +20,11 @@ from runners.checks.refit import refit
 from runners.checks.run import run_checks
 from runners.checks.subject import Subject, of_file, of_model_set
 from runners.checks.values import start, truncation
-from tests.conftest import SMALL, command, to_csv
+from tests.conftest import ROOT, SMALL, command, to_csv
 from training import TrainSettings, train
 
 OWN = Path(__file__).parent / "own_code"
+EXAMPLE = ROOT / "runners" / "examples" / "own_code.py"
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,10 @@ def _registries() -> Iterator[None]:
 
 def own(name: str, candles: pd.DataFrame) -> Subject:
     return of_file(OWN / f"{name}.py", candles, None)
+
+
+def sound(candles: pd.DataFrame) -> Subject:
+    return of_file(EXAMPLE, candles, None)
 
 
 @pytest.mark.parametrize("name", ["centred_mean", "tomorrow", "scaled_close"])
@@ -104,7 +109,7 @@ def test_a_classifier_fitted_to_all_rows_is_named(labelled: pd.DataFrame) -> Non
 
 
 def test_a_detector_with_a_longer_memory_than_it_declares_is_found_by_start(candles: pd.DataFrame) -> None:
-    subject = own("sound", candles)
+    subject = sound(candles)
     assert start(subject, cuts=6).findings == []
     FEATURES["close_to_mean"] = replace(
         FEATURES["close_to_mean"], compute=lambda frame: np.log(frame["close"]).ewm(span=20).mean().to_numpy()
@@ -119,7 +124,7 @@ def test_the_null_finds_a_training_that_knows_tomorrow(candles: pd.DataFrame) ->
 
 
 def test_sound_code_is_clean(candles: pd.DataFrame) -> None:
-    outcomes = list(run_checks(own("sound", candles), quick=True))
+    outcomes = list(run_checks(sound(candles), quick=True))
     assert [outcome.name for outcome in outcomes] == ["truncation", "start", "refit", "orders", "null"]
     assert [outcome.findings for outcome in outcomes] == [[]] * 5
 
@@ -168,7 +173,7 @@ def test_look_ahead_ends_with_status_1_and_a_mistake_with_2(home: Path) -> None:
 
 
 def test_code_of_the_home_is_known_to_every_command(home: Path) -> None:
-    (home / "mine.py").write_text((OWN / "sound.py").read_text())
+    (home / "mine.py").write_text(EXAMPLE.read_text())
     (home / "regimes.toml").write_text('code = ["mine.py"]\n')
     small = ["--features", "log_return,close_to_mean", "--epochs", "1", "--hidden-dim", "8", "--num-layers", "1"]
     trained = command(home, "train", "SWITCH", "--detector", "mean_reversion", *small)

@@ -1,0 +1,79 @@
+"""Setting a workplace up and looking around in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data.errors import SettingsError
+from runners.home import Home
+from runners.init import TABLES, commented_settings
+from runners.settings import make_settings
+from tests.conftest import ROOT, command, to_csv
+
+
+def regimes(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; from runners.cli import main; sys.argv = ['regimes', *{arguments!r}]; main()"
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(home)},
+    )
+
+
+def test_every_line_of_a_new_settings_file_can_be_uncommented() -> None:
+    text = commented_settings()
+    assert tomllib.loads(text) == {table: {} for table in TABLES}
+    lines = [line.removeprefix("# ") for line in text.splitlines() if not line.endswith(" = ")]
+    setting = [line for line in lines if " = " in line or line.startswith(("[", "    ", "]"))]
+    in_file = tomllib.loads("\n".join(setting))
+    for table, kind in TABLES.items():
+        assert make_settings(kind, in_file[table], "text") == kind()
+        named = {name for name, field in kind.model_fields.items() if field.default is not None}
+        assert set(in_file[table]) == named
+
+
+def test_init_writes_settings_once_and_config_says_where_values_come_from(tmp_path: Path) -> None:
+    assert regimes(tmp_path, "init").returncode == 0
+    assert (tmp_path / "data" / "csv").is_dir()
+    assert regimes(tmp_path, "init").returncode == 2  # nothing is overwritten
+    file = tmp_path / "regimes.toml"
+    file.write_text(file.read_text().replace("# window = 20", "window = 33"))
+    told = json.loads(regimes(tmp_path, "config", "--json").stdout)
+    assert told["train.window"] == {"value": 33, "from": "regimes.toml"}
+    assert told["backtest.exposure"] == {"value": 0.95, "from": "default"}
+
+
+def test_an_unknown_entry_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "regimes.toml").write_text("[trian]\nwindow = 3\n")
+    with pytest.raises(SettingsError, match=r"no entry 'trian'. Did you mean 'train'"):
+        Home.find(tmp_path)
+
+
+def test_data_lists_whole_files_and_says_what_is_wrong_with_others(tmp_path: Path, labelled: pd.DataFrame) -> None:
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    to_csv(labelled.drop(labelled.index[[5, 6]]), folder / "SWITCH.csv")
+    (folder / "BROKEN.csv").write_text("timestamp,open\n1,2\n")
+    told = command(tmp_path, "data", "--json")
+    (one,) = json.loads(told.stdout)["datasets"]
+    assert (one["dataset"], one["bars"], one["missing"], one["regimes"]) == ("SWITCH", 1198, 2, "0 1 2")
+    assert "BROKEN.csv" in told.stderr
+    assert "SWITCH" in command(tmp_path, "data").stdout
+
+
+def test_version_and_doctor_answer(tmp_path: Path) -> None:
+    assert regimes(tmp_path, "--version").stdout.startswith("regimes ")
+    told = command(tmp_path, "doctor")
+    assert told.returncode == 0
+    assert "torch" in told.stdout
+    assert "can be written to" in told.stdout
