@@ -10,13 +10,15 @@ import backtrader as bt
 import pandas as pd
 
 from data.candles import fingerprint
-from data.errors import ModelSetError, SettingsError
+from data.errors import DataError, ModelSetError, SettingsError
 from data.features import FEATURES
 from models.model_set import ModelSet
 from models.regimes import DETECTORS
 from runners.own_code import load_code
 from strategies import LSTMRegimeStrategy
 from training.settings import TrainSettings
+
+_FEWEST_BARS = 200  # enough to draw the cuts from the second half
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,13 @@ def of_file(file: Path, candles: pd.DataFrame, model_set: ModelSet | None) -> Su
 
     Raises
     ------
+    DataError
+        If there are too few candles to cut.
     SettingsError
         If the file cannot be run, holds nothing to check, or needs a model set.
     """
+    if len(candles) < _FEWEST_BARS:
+        raise DataError(f"the candles hold {len(candles)} bars, a check needs {_FEWEST_BARS}. Bring more history.")
     features, detectors = dict(FEATURES), dict(DETECTORS)
     module = load_code(file)
     own_features = tuple(name for name, one in FEATURES.items() if features.get(name) is not one)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.errors import ModelSetError, SettingsError
+from data.errors import DataError, ModelSetError, SettingsError
 from data.features import FEATURES, compute_features
 from models import ModelSet
 from models.regimes import DETECTORS
@@ -140,6 +140,11 @@ def test_a_files_faults_are_told_with_their_line(tmp_path: Path, candles: pd.Dat
         file.write_text(text)
         with pytest.raises(SettingsError, match=said):
             of_file(file, candles, None)
+
+
+def test_too_few_candles_to_cut_are_refused(candles: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match="hold 150 bars, a check needs 200"):
+        of_file(EXAMPLE, candles.iloc[:150], None)
 
 
 def test_other_candles_than_the_trained_ones_are_refused(model_set: ModelSet, candles: pd.DataFrame) -> None:
