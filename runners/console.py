@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runners.report import tables
+from runners.report import side_by_side, tables
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
@@ -105,9 +105,9 @@ _RUNS_SIDE_BY_SIDE = 6
 def print_comparison(compared: Comparison) -> None:
     """Figures of the runs side by side, the best in bold, and which differences are real."""
     out.print(compared.title, style="bold", markup=False)
-    out.print(tables.bars_said(compared))
-    print_table("", tables.LEGEND_COLUMNS, _plain(tables.comparison_legend(compared)), wide=True)
-    rows = tables.comparison(compared)
+    out.print(side_by_side.bars_said(compared))
+    print_table("", side_by_side.LEGEND_COLUMNS, _plain(side_by_side.legend(compared)), wide=True)
+    rows = side_by_side.figures(compared)
     for first in range(0, len(compared.runs), _RUNS_SIDE_BY_SIDE):
         shown = range(first, min(first + _RUNS_SIDE_BY_SIDE, len(compared.runs)))
         cells = [
@@ -119,15 +119,15 @@ def print_comparison(compared: Comparison) -> None:
         told = ", ".join(f"{one.label} {value}" for one, value in zip(compared.runs, values, strict=True))
         out.print(f"{name}: {told}", markup=False)
     out.print()
-    for sentence in tables.comparison_verdicts(compared):
+    for sentence in side_by_side.verdicts(compared):
         out.print(sentence)
     out.print()
 
 
 def print_runs(runs: Sequence[tuple[Run, float | None]]) -> None:
     """The registry's table."""
-    rows = [tables.run_row(run, deflated) for run, deflated in runs]
-    print_table("", tables.RUN_COLUMNS, _plain(rows), wide=True)
+    rows = [side_by_side.run_row(run, deflated) for run, deflated in runs]
+    print_table("", side_by_side.RUN_COLUMNS, _plain(rows), wide=True)
 
 
 def _plain(rows: Sequence[Sequence[str]]) -> list[list[str]]:

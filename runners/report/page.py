@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from data.candles import interval_text
 from models.regimes import regime_name
-from runners.report import tables
+from runners.report import side_by_side, tables
 from runners.report.plots import comparison_svg, equity_svg, price_svg, tenths_svg
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ def comparison_html(comparisons: Sequence[Comparison]) -> str:
     shown = [
         {
             "title": one.title,
-            "bars_said": tables.bars_said(one),
-            "verdicts": tables.comparison_verdicts(one),
-            "legend_columns": tables.LEGEND_COLUMNS,
-            "legend": tables.comparison_legend(one),
+            "bars_said": side_by_side.bars_said(one),
+            "verdicts": side_by_side.verdicts(one),
+            "legend_columns": side_by_side.LEGEND_COLUMNS,
+            "legend": side_by_side.legend(one),
             "labels": [run.label for run in one.runs],
-            "figures": tables.comparison(one),
+            "figures": side_by_side.figures(one),
             "plot": comparison_svg(one),
             "differing": [[name, *values] for name, values in one.differing],
         }

@@ -14,7 +14,7 @@ from data.errors import DataError
 from models import ModelSet
 from runners.comparison import compare
 from runners.registry import Run, Trials, find_run, read_runs, read_tries
-from runners.report import tables
+from runners.report import side_by_side
 from runners.report.metrics import metrics_of
 from runners.report.page import comparison_html
 from runners.report.write import write_backtest
@@ -59,7 +59,7 @@ def test_runs_on_the_same_bars_keep_their_own_figures(runs: list[Run]) -> None:
     found = compare(runs[:2], "two")
     assert [one.metrics for one in found.runs] == [run.metrics for run in runs[:2]]
     assert found.partly == []
-    assert "the same for every run" in tables.bars_said(found)
+    assert "the same for every run" in side_by_side.bars_said(found)
     returns = [one.growth / one.growth.shift(1, fill_value=1.0) - 1 for one in found.runs]
     per_year = found.runs[0].metrics.bars_per_year
     expected = sharpe_difference(returns[1].to_numpy(), returns[0].to_numpy(), per_year)
@@ -73,7 +73,7 @@ def test_runs_over_other_bars_are_compared_over_the_common_ones_and_that_is_said
     found = compare([runs[0], runs[2]], "two")
     assert found.partly == ["A"]
     assert (found.bars, found.first_bar) == (100, runs[2].first_bar)
-    assert "further bars of A are left out" in tables.bars_said(found)
+    assert "further bars of A are left out" in side_by_side.bars_said(found)
     whole = runs[0].equity()
     first = whole.index.get_loc(found.first_bar)
     later = whole.iloc[first:]
@@ -92,7 +92,7 @@ def test_what_differs_is_listed_and_the_best_is_marked(runs: list[Run]) -> None:
     found = compare(runs[:2], "two")
     assert dict(found.differing)["backtest: long_threshold"] == ["0.0002", "0.0006"]
     assert "dataset" not in dict(found.differing)
-    rows = {name: (cells, best) for name, cells, best in tables.comparison(found)}
+    rows = {name: (cells, best) for name, cells, best in side_by_side.figures(found)}
     drawdowns = [run.metrics.max_drawdown for run in runs[:2]]
     assert rows["max drawdown"][1] == {int(np.argmax(drawdowns))}
     assert rows["commission paid"][1] == {int(np.argmin([run.metrics.costs for run in runs[:2]]))}
@@ -101,7 +101,7 @@ def test_what_differs_is_listed_and_the_best_is_marked(runs: list[Run]) -> None:
 
 def test_a_repeated_run_is_said_to_be_one(runs: list[Run]) -> None:
     found = compare([runs[0], runs[0]], "twice")
-    assert "A and B earned the same at every bar." in tables.comparison_verdicts(found)
+    assert "A and B earned the same at every bar." in side_by_side.verdicts(found)
     assert found.differing == []
     assert "the runs repeat each other" in comparison_html([found])
 

@@ -1,0 +1,22 @@
+"""How a figure is written, wherever it is read; one that is not defined is a dash."""
+
+from __future__ import annotations
+
+NOT_DEFINED = "-"
+LEVEL = 0.05  # a p value below it is called more than luck
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return NOT_DEFINED if value is None else f"{value:.{digits}f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return NOT_DEFINED if low is None or high is None else f"{low:.2f} to {high:.2f}"
+
+
+def signed_percent(value: float | None) -> str:
+    return NOT_DEFINED if value is None else f"{100 * value:+.2f}"
+
+
+def percent(value: float | None) -> str:
+    return NOT_DEFINED if value is None else f"{100 * value:.1f} %"

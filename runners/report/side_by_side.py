@@ -1,0 +1,111 @@
+"""Runs side by side as a person reads them, for terminal and page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from runners.report.numbers import LEVEL, NOT_DEFINED, interval, number, percent
+
+if TYPE_CHECKING:
+    from runners.comparison import Comparison
+    from runners.registry import Run
+
+
+def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
+    """Rows of name, each run's figure, and the numbers of the best runs."""
+    runs = compared.runs
+    given: list[tuple[str, Sequence[float | None], Callable[[float], str], int]] = []
+
+    def row(name: str, values: Sequence[float | None], shown: Callable[[float], str], better: int) -> None:
+        given.append((name, values, shown, better))
+
+    metrics = [one.metrics for one in runs]
+    row("Sharpe", [one.sharpe for one in metrics], number, +1)
+    row("deflated Sharpe", [one.deflated_sharpe for one in runs], percent, +1)
+    row("max drawdown", [one.max_drawdown for one in metrics], percent, +1)
+    row("longest drawdown, days", [one.drawdown_days for one in metrics], "{:,.0f}".format, -1)
+    row("total return", [one.total_return for one in metrics], percent, +1)
+    row("CAGR", [one.cagr for one in metrics], percent, +1)
+    row("volatility", [one.volatility for one in metrics], percent, -1)
+    row("Sortino", [one.sortino for one in metrics], number, +1)
+    row("Calmar", [one.calmar for one in metrics], number, +1)
+    row("exposure", [one.exposure for one in metrics], percent, 0)
+    row("turnover per year", [one.turnover for one in metrics], "{:.1f}x".format, 0)
+    row("trades", [one.trades for one in metrics], "{:,}".format, 0)
+    row("win rate", [one.win_rate for one in metrics], percent, +1)
+    row("profit factor", [one.profit_factor for one in metrics], number, +1)
+    row("commission paid", [one.costs for one in metrics], "{:,.2f}".format, -1)
+    rows = []
+    for name, values, shown, better in given:
+        known = [better * value for value in values if value is not None]
+        differ = better != 0 and len(known) > 1 and max(known) > min(known)
+        best = {at for at, value in enumerate(values) if differ and value is not None and better * value == max(known)}
+        rows.append((name, [NOT_DEFINED if value is None else shown(value) for value in values], best))
+    intervals = [interval(one.sharpe_low, one.sharpe_high) for one in metrics]
+    versus = [
+        "" if one.difference is None else f"{one.difference.difference:+.2f}, p = {one.difference.p_value:.2g}"
+        for one in runs
+    ]
+    rows.insert(1, ("95 % interval", intervals, set()))
+    rows.insert(2, (f"Sharpe less {runs[0].label}'s", versus, set()))
+    return rows
+
+
+LEGEND_COLUMNS = ["", "run", "models", "dataset", "note"]
+
+
+def legend(compared: Comparison) -> list[list[str]]:
+    """Rows of `LEGEND_COLUMNS`."""
+    return [
+        [one.label, _short(one.run.id), _short(one.run.model_run), _dataset(one.run), one.run.note]
+        for one in compared.runs
+    ]
+
+
+def _dataset(run: Run) -> str:
+    return f"{run.dataset} IN-SAMPLE" if run.in_sample else run.dataset
+
+
+def _short(run_id: str) -> str:
+    """Without the milliseconds, which a person hardly ever needs to tell runs apart."""
+    return run_id.split(".")[0]
+
+
+RUN_COLUMNS = ["id", "models", "Sharpe", "drawdown", "deflated", "kind", "dataset", "note"]
+
+
+def run_row(run: Run, deflated: float | None) -> list[str]:
+    """A row of `RUN_COLUMNS`."""
+    kind = "in-sample" if run.in_sample else "backtest"
+    of_metrics = [number(run.metrics.sharpe), percent(run.metrics.max_drawdown), percent(deflated)]
+    return [_short(run.id), _short(run.model_run), *of_metrics, kind, run.dataset, run.note]
+
+
+def bars_said(compared: Comparison) -> str:
+    """Which bars are compared, and whose others are left out."""
+    span = f"{compared.first_bar:%Y-%m-%d %H:%M} to {compared.last_bar:%Y-%m-%d %H:%M} UTC, {compared.bars:,} bars"
+    if not compared.partly:
+        return f"{span}, the same for every run."
+    return f"{span}, which all have in common; further bars of {', '.join(compared.partly)} are left out."
+
+
+def verdicts(compared: Comparison) -> list[str]:
+    """Which differences are real, in words."""
+    first = compared.runs[0].label
+    sentences = []
+    for one in compared.runs[1:]:
+        if one.difference is None:
+            same = one.growth.equals(compared.runs[0].growth)
+            reason = "earned the same at every bar" if same else "cannot be compared: one of them never traded"
+            sentences.append(f"{first} and {one.label} {reason}.")
+            continue
+        higher = "higher" if one.difference.difference > 0 else "lower"
+        size = f"{abs(one.difference.difference):.2f} {higher} than {first}'s"
+        luck = "more than luck" if one.difference.p_value < LEVEL else "which luck alone would show"
+        sentences.append(f"{one.label}'s Sharpe ratio is {size}, {luck} (p = {one.difference.p_value:.2g}).")
+    if compared.superior is not None:
+        earns = "at least one of them earns" if compared.superior < LEVEL else "none of them is shown to earn"
+        test = f"(Hansen's test, p = {compared.superior:.2g})"
+        sentences.append(f"Allowing for the number of runs, {earns} more than buying and holding {test}.")
+    return sentences
