@@ -15,27 +15,24 @@ if TYPE_CHECKING:
 def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
     """Rows of name, each run's figure, and the numbers of the best runs."""
     runs = compared.runs
-    given: list[tuple[str, Sequence[float | None], Callable[[float], str], int]] = []
-
-    def row(name: str, values: Sequence[float | None], shown: Callable[[float], str], better: int) -> None:
-        given.append((name, values, shown, better))
-
     metrics = [one.metrics for one in runs]
-    row("Sharpe", [one.sharpe for one in metrics], number, +1)
-    row("deflated Sharpe", [one.deflated_sharpe for one in runs], percent, +1)
-    row("max drawdown", [one.max_drawdown for one in metrics], percent, +1)
-    row("longest drawdown, days", [one.drawdown_days for one in metrics], "{:,.0f}".format, -1)
-    row("total return", [one.total_return for one in metrics], percent, +1)
-    row("CAGR", [one.cagr for one in metrics], percent, +1)
-    row("volatility", [one.volatility for one in metrics], percent, -1)
-    row("Sortino", [one.sortino for one in metrics], number, +1)
-    row("Calmar", [one.calmar for one in metrics], number, +1)
-    row("exposure", [one.exposure for one in metrics], percent, 0)
-    row("turnover per year", [one.turnover for one in metrics], "{:.1f}x".format, 0)
-    row("trades", [one.trades for one in metrics], "{:,}".format, 0)
-    row("win rate", [one.win_rate for one in metrics], percent, +1)
-    row("profit factor", [one.profit_factor for one in metrics], number, +1)
-    row("commission paid", [one.costs for one in metrics], "{:,.2f}".format, -1)
+    given: list[tuple[str, Sequence[float | None], Callable[[float], str], int]] = [  # the last: which sign is better
+        ("Sharpe", [one.sharpe for one in metrics], number, +1),
+        ("deflated Sharpe", [one.deflated_sharpe for one in runs], percent, +1),
+        ("max drawdown", [one.max_drawdown for one in metrics], percent, +1),
+        ("longest drawdown, days", [one.drawdown_days for one in metrics], "{:,.0f}".format, -1),
+        ("total return", [one.total_return for one in metrics], percent, +1),
+        ("CAGR", [one.cagr for one in metrics], percent, +1),
+        ("volatility", [one.volatility for one in metrics], percent, -1),
+        ("Sortino", [one.sortino for one in metrics], number, +1),
+        ("Calmar", [one.calmar for one in metrics], number, +1),
+        ("exposure", [one.exposure for one in metrics], percent, 0),
+        ("turnover per year", [one.turnover for one in metrics], "{:.1f}x".format, 0),
+        ("trades", [one.trades for one in metrics], "{:,}".format, 0),
+        ("win rate", [one.win_rate for one in metrics], percent, +1),
+        ("profit factor", [one.profit_factor for one in metrics], number, +1),
+        ("commission paid", [one.costs for one in metrics], "{:,.2f}".format, -1),
+    ]
     rows = []
     for name, values, shown, better in given:
         known = [better * value for value in values if value is not None]
