@@ -130,6 +130,11 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
         _refuse_mixed_intervals(source, where, rows, index)
 
 
+def time_text(time: pd.Timestamp) -> str:
+    """A bar's time as people read it, to the minute."""
+    return f"{time:%Y-%m-%d %H:%M}"
+
+
 def interval_of(index: pd.DatetimeIndex) -> pd.Timedelta:
     """The series' bar interval: its most frequent step between two open times."""
     if len(index) < 2:

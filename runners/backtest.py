@@ -28,7 +28,7 @@ def backtest(
         Path | None, typer.Option(help="Model set; default: the dataset's newest.", show_default=False)
     ] = None,
     sort: SortOption = False,
-    note: Annotated[str | None, typer.Option(help="Something to remember of the run.", show_default=False)] = None,
+    note: Annotated[str, typer.Option(help="Something to remember of the run.", show_default=False)] = "",
     *,
     flags: dict[str, Any],
 ) -> None:
@@ -47,7 +47,7 @@ def backtest(
 
 
 def backtest_file(
-    home: Home, file: Path, models: Path, settings: BacktestSettings, *, sort: bool = False, note: str | None = None
+    home: Home, file: Path, models: Path, settings: BacktestSettings, *, sort: bool = False, note: str = ""
 ) -> str:
     """Backtest one CSV, write the run into the home and print its table; gives the candles' fingerprint."""
     from data.candles import read_candles
@@ -67,20 +67,18 @@ def backtest_candles(
     models: Path,
     settings: BacktestSettings,
     *,
-    note: str | None = None,
+    note: str = "",
 ) -> "tuple[Backtest, Trials, Path]":
     """Backtest candles that came from ``file`` and write the run into the home; gives its folder, too."""
     from models.model_set import ModelSet
-    from runners.registry import Trials, find_run, read_tries
+    from runners.registry import Trials, read_tries
     from runners.report.write import write_backtest
     from runners.simulation import backtest as simulate
 
     result = simulate(candles, ModelSet.load(models), settings)
     index, earlier = result.equity.index, read_tries(home.results / result.model_set.dataset)
     trials = Trials.of(earlier, result.metrics, index[0], index[-1])
-    folder = write_backtest(result, trials, home.results, candle_file=file, models=models)
-    if note:
-        find_run(home.results, str(folder)).write_note(note)
+    folder = write_backtest(result, trials, home.results, candle_file=file, models=models, note=note)
     return result, trials, folder
 
 

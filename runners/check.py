@@ -32,7 +32,7 @@ def check(
 ) -> None:
     """Look for look-ahead: exit status 0 if there is none, 1 if there is, 2 if it cannot be told."""
     from data.candles import read_candles
-    from models.model_set import ModelSet, find_model_set
+    from models.model_set import ModelSet
     from runners.checks.run import run_checks
     from runners.checks.subject import of_file, of_model_set
     from runners.console import print_checks
@@ -40,11 +40,10 @@ def check(
     place = Home.find(home)
     if subject is not None and subject.endswith(".py"):
         file = candles or place.candle_file(None)
-        own_set = ModelSet.load(find_model_set(models)) if models else None
+        own_set = ModelSet.load(models) if models else None
         checked = of_file(Path(subject), read_candles(file, sort=sort), own_set)
     else:
-        name = subject or (candles or place.candle_file(None)).stem
-        model_set = ModelSet.load(find_model_set(Path(name) if Path(name).is_dir() else place.trained / name))
+        model_set = ModelSet.load(place.model_set(subject, candles))
         checked = of_model_set(model_set, read_candles(candles or place.candle_file(model_set.dataset), sort=sort))
     if not print_checks(checked.name, run_checks(checked, quick=quick)):
         raise typer.Exit(1)

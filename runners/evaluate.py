@@ -27,14 +27,13 @@ def evaluate(
     """Score the forecasts of unseen bars against zero, mean, ridge and one LSTM for all regimes."""
     from data.candles import read_candles
     from data.files import new_run_id, whole_folder, write_json
-    from models.model_set import ModelSet, find_model_set
+    from models.model_set import ModelSet
     from runners.console import print_evaluation
     from runners.report.plots import forecast_png, losses_png, regimes_png
     from training.evaluate import evaluate as score_model_set
 
     place = Home.find(home)
-    name = model_set or (candles or place.candle_file(None)).stem
-    loaded = ModelSet.load(find_model_set(Path(name) if Path(name).is_dir() else place.trained / name))
+    loaded = ModelSet.load(place.model_set(model_set, candles))
     found = score_model_set(loaded, read_candles(candles or place.candle_file(loaded.dataset), sort=sort))
     folder = place.results / loaded.dataset / "evaluations" / new_run_id()
     with whole_folder(folder) as draft:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.errors import DataError, SettingsError
+from data.errors import DataError
 from runners.own_code import load_code
-from runners.settings import CONFIG_NAME, read_config
+from runners.settings import CONFIG_NAME, read_config, require_known
 
 # What a regimes.toml may hold: the workplace, own code, tables of settings, and what a run's config.toml repeats.
 _KNOWN = ["home", "code", "train", "backtest", "file", "models", "fingerprint"]
@@ -31,7 +30,7 @@ class Home:
         """The folder given, or the one that ``regimes.toml`` of the working directory names, or that directory."""
         here = Path(given or ".")
         config = read_config(here / CONFIG_NAME) if (here / CONFIG_NAME).is_file() else {}
-        _require_known(here / CONFIG_NAME, config)
+        require_known(config, _KNOWN, str(here / CONFIG_NAME), "entry")
         for file in config.get("code", []):
             load_code(here / file)
         if given is None and "home" in config:
@@ -49,6 +48,15 @@ class Home:
     @property
     def results(self) -> Path:
         return self.path / "results"
+
+    @property
+    def folders(self) -> list[Path]:
+        return [self.csv, self.trained, self.results]
+
+    def model_set(self, name: str | None, candles: Path | None) -> Path:
+        """The folder of a model set or of a dataset's: named, of the dataset of ``candles``, or of the only CSV."""
+        name = name or (candles or self.candle_file(None)).stem
+        return Path(name) if Path(name).is_dir() else self.trained / name
 
     def candle_files(self) -> list[Path]:
         """Every CSV in ``data/csv``.
@@ -72,11 +80,3 @@ class Home:
             return files[0]
         path = Path(name)
         return path if path.suffix or path.exists() else self.csv / f"{name}.csv"
-
-
-def _require_known(file: Path, config: dict[str, Any]) -> None:
-    for name in config:
-        if name not in _KNOWN:
-            near = difflib.get_close_matches(name, _KNOWN, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(_KNOWN)}."
-            raise SettingsError(f"{file}: there is no entry {name!r}. {hint}")

@@ -32,8 +32,8 @@ def init(home: HomeOption = None) -> None:
     file = folder / CONFIG_NAME
     if file.exists():
         raise SettingsError(f"{file}: is there already; move it away to have a new one written.")
-    for part in ("data/csv", "models/trained", "results"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    for part in Home(folder, {}).folders:
+        part.mkdir(parents=True, exist_ok=True)
     file.write_text(commented_settings(), encoding="utf-8")
     print_path("settings", file)
 

@@ -18,7 +18,7 @@ from data.files import latest_run, write_text
 from runners.report.metrics import Metrics
 
 _REMOVED = ".removed"
-_NOTE = "note.txt"
+NOTE = "note.txt"
 _TELLS_OF_IT = ["config.toml", "metrics.json"]
 
 
@@ -61,11 +61,11 @@ class Run:
     @property
     def note(self) -> str:
         """What the user wrote down about it."""
-        file = self.folder / _NOTE
+        file = self.folder / NOTE
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
     def write_note(self, text: str) -> None:
-        write_text(self.folder / _NOTE, text + "\n")
+        write_text(self.folder / NOTE, text + "\n")
 
     def equity(self) -> pd.DataFrame:
         """Its ``equity.csv``: `runners.recorder.Recorder.equity`, and ``holding``, the equity of buying and holding."""

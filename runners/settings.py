@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -55,6 +56,21 @@ def read_config(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: is no TOML ({error}).") from None
 
 
+def require_known(names: Iterable[str], known: Sequence[str], source: str, what: str) -> None:
+    """Refuse the first name that is not known, with the nearest one.
+
+    Raises
+    ------
+    SettingsError
+        Naming it, and ``what`` it was to be.
+    """
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+            raise SettingsError(f"{source}: there is no {what} {name!r}. {hint}")
+
+
 def make_settings(
     kind: type[Settings], table: dict[str, Any], source: str, flags: dict[str, Any] | None = None
 ) -> Settings:
@@ -65,11 +81,7 @@ def make_settings(
     SettingsError
         Naming the setting, what was given, what is allowed, and the nearest name for an unknown one.
     """
-    for name in table:
-        if name not in kind.model_fields:
-            near = difflib.get_close_matches(name, kind.model_fields, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(kind.model_fields)}."
-            raise SettingsError(f"{source}: there is no setting {name!r}. {hint}")
+    require_known(table, list(kind.model_fields), source, "setting")
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     try:
         return kind(**{**table, **given})

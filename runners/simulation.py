@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import backtrader as bt
-import numpy as np
 import pandas as pd
 
 from data.candles import OHLCV, fingerprint, interval_of
@@ -144,21 +143,6 @@ def run_strategy(
     cerebro.addanalyzer(Recorder, _name="recorder", trade_from=strategy_settings.get("trade_from"))
     ran = cerebro.run()[0]
     return cerebro, ran.analyzers.recorder
-
-
-def unseen_returns(model_set: ModelSet, candles: pd.DataFrame, settings: BacktestSettings, **own: Any) -> np.ndarray:
-    """What `LSTMRegimeStrategy`, with parameters ``own``, earns a bar on those after validation: ``(n_bars,)``."""
-    first = candles.index[candles.index > model_set.validation_end][0]
-    own |= {"models": model_set, "trade_from": first.tz_convert(None).to_pydatetime()}
-    return strategy_returns(candles, settings, LSTMRegimeStrategy, own)
-
-
-def strategy_returns(
-    candles: pd.DataFrame, settings: BacktestSettings, strategy: type[bt.Strategy], strategy_settings: dict[str, Any]
-) -> np.ndarray:
-    """Simple returns a bar of `run_strategy`'s equity."""
-    _, recorder = run_strategy(candles, settings, strategy, strategy_settings)
-    return equity_returns(recorder.equity()["equity"], settings.cash).to_numpy()
 
 
 def candle_feed(candles: pd.DataFrame) -> bt.feeds.PandasData:

@@ -15,11 +15,10 @@ from data.windows import complete_windows, targets, windows
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
 from models.regimes import regime_name
-from training.scores import Score, diebold_mariano, score
+from training.scores import SIGNIFICANCE, Score, diebold_mariano, score
 
 WHOLE = "all bars"
 EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "one LSTM", "ridge", "mean", "zero"
-_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ def _conclusion(unseen: pd.DataFrame) -> str:
         statistic, p_value = diebold_mariano(unseen[EXPERTS].to_numpy(), unseen[name].to_numpy(), outcome)
         if statistic is None or p_value is None:
             verdicts.append(f"the same as {name}")
-        elif p_value >= _LEVEL:
+        elif p_value >= SIGNIFICANCE:
             verdicts.append(f"not to be told from {name} (p = {p_value:.2f})")
         else:
             verdicts.append(

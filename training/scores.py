@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SIGNIFICANCE = 0.05  # a p value below it is called more than luck
+
 
 @dataclass(frozen=True)
 class Score:

@@ -15,7 +15,7 @@ import pandas as pd
 
 LEVEL = 0.95
 _RESAMPLES = 1000
-_FEWEST_BARS = 20  # fewer say nothing about how they hang together
+FEWEST_BARS = 20  # fewer say nothing about how they hang together
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class TrackRecord:
 
         if len(returns) < 3 or not returns.std() > 0:
             return None
-        return cls(float(_sharpe(returns)), len(returns), float(skew(returns)), float(kurtosis(returns, fisher=False)))
+        return cls(
+            float(sharpe_ratio(returns)), len(returns), float(skew(returns)), float(kurtosis(returns, fisher=False))
+        )
 
     def probabilistic_sharpe(self, benchmark: float = 0.0) -> float:
         """Probability that the true Sharpe ratio exceeds ``benchmark`` (per bar).
@@ -124,7 +126,7 @@ def sharpe_interval(returns: np.ndarray, bars_per_year: float) -> Interval | Non
     Percentiles of a stationary bootstrap (Politis and Romano 1994) with the block length of Politis and White (2004),
     so that returns that hang together in time do not narrow it.
     """
-    if len(returns) < _FEWEST_BARS or not returns.std() > 0:
+    if len(returns) < FEWEST_BARS or not returns.std() > 0:
         return None
     resampled = _resampled_sharpes(returns[:, None])[:, 0] * math.sqrt(bars_per_year)
     tail = (1 - LEVEL) / 2
@@ -149,10 +151,10 @@ def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year:
         None where one of the two does not vary, both are equal, or they are fewer than 20.
     """
     pair = np.stack([returns, reference], axis=1)
-    if len(pair) < _FEWEST_BARS or not (pair.std(axis=0) > 0).all() or np.array_equal(returns, reference):
+    if len(pair) < FEWEST_BARS or not (pair.std(axis=0) > 0).all() or np.array_equal(returns, reference):
         return None
     scale = math.sqrt(bars_per_year)
-    found = float(np.subtract(*_sharpe(pair))) * scale
+    found = float(np.subtract(*sharpe_ratio(pair))) * scale
     resampled = np.subtract(*_resampled_sharpes(pair).T) * scale
     as_far = int(np.sum(np.abs(resampled - found) >= abs(found)))
     tail = (1 - LEVEL) / 2
@@ -174,7 +176,7 @@ def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.
     from arch.bootstrap import SPA
 
     differing = [returns for returns in strategies if np.ptp(returns - reference) > 0]
-    if not differing or len(reference) < _FEWEST_BARS:
+    if not differing or len(reference) < FEWEST_BARS:
         return None
     losses = pd.DataFrame(-np.stack(differing, axis=1))
     test = SPA(-reference, losses, block_size=_block_length(losses.to_numpy()), reps=_RESAMPLES, seed=0)
@@ -182,8 +184,8 @@ def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.
     return float(test.pvalues["consistent"])
 
 
-def _sharpe(returns: np.ndarray) -> np.ndarray:
-    """Of each column; 0 where it does not vary."""
+def sharpe_ratio(returns: np.ndarray) -> np.ndarray:
+    """Per bar, of ``(n_bars,)`` or of each column of ``(n_bars, n_columns)``; 0 where they do not vary."""
     spread = np.asarray(returns.std(axis=0, ddof=1))
     return np.divide(returns.mean(axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
 
@@ -192,7 +194,7 @@ def _resampled_sharpes(returns: np.ndarray) -> np.ndarray:
     """Per bar, ``(n_resamples, n_columns)``; the same returns always give the same."""
     from arch.bootstrap import StationaryBootstrap
 
-    return StationaryBootstrap(_block_length(returns), returns, seed=0).apply(_sharpe, _RESAMPLES)
+    return StationaryBootstrap(_block_length(returns), returns, seed=0).apply(sharpe_ratio, _RESAMPLES)
 
 
 def _block_length(returns: np.ndarray) -> int:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from data.synthetic import HIDDEN, VISIBLE
 from runners.checks.outcome import Outcome
-from runners.settings import BacktestSettings
-from runners.simulation import unseen_returns
+from runners.checks.returns import unseen_returns
 from training.evaluate import EXPERTS, ONE_LSTM, WHOLE, evaluate
-from training.scores import diebold_mariano
+from training.scores import SIGNIFICANCE, diebold_mariano
 from training.settings import TrainSettings
-from training.sharpe import sharpe_difference
+from training.sharpe import sharpe_difference, sharpe_ratio
 from training.train import train
 
 _N_BARS = 4000
 _SEED = 0
 _SETTINGS = TrainSettings(features=("log_return", "volatility"), window=10, hidden_dim=16, num_layers=1, lr=3e-3)
 _SHARE = 0.6
-_LEVEL = 0.05
-_FREE = BacktestSettings(commission=0, slippage=0)
 
 
 def planted_edge() -> Outcome:
@@ -44,7 +39,7 @@ def _visible() -> Outcome:
             f"experts reach {100 * experts / best:.0f} % of the planted edge's best R2 of {best:.3f} on unseen bars; "
             f"{100 * _SHARE:.0f} % are expected of a training that works."
         )
-    told = "not to be told apart" if p_value is None or p_value >= _LEVEL else "a real difference"
+    told = "not to be told apart" if p_value is None or p_value >= SIGNIFICANCE else "a real difference"
     shares = f"experts reach {100 * experts / best:.0f} %, one LSTM {100 * one / best:.0f} % of the best R2"
     p_shown = "" if p_value is None else f", p = {p_value:.2g}"
     return Outcome("visible", f"regimes that a detector sees: {shares} ({told}{p_shown})", findings)
@@ -55,14 +50,14 @@ def _hidden() -> Outcome:
     candles = HIDDEN.candles(_N_BARS, _SEED)
     experts = train(candles, "hidden", _SETTINGS)
     always = {"long_threshold": 0.0, "short_threshold": 0.0}
-    by_label = unseen_returns(experts, candles, _FREE, **always, regime_source="column")
-    by_one = unseen_returns(replace(experts, experts={}), candles, _FREE, **always)
+    by_label = unseen_returns(experts, candles, **always, regime_source="column")
+    by_one = unseen_returns(replace(experts, experts={}), candles, **always)
     difference = sharpe_difference(by_label, by_one, bars_per_year=1)
-    mine, other = (np.mean(returns) / np.std(returns) for returns in (by_label, by_one))
+    mine, other = (float(sharpe_ratio(returns)) for returns in (by_label, by_one))
     sharpes = f"experts' Sharpe ratio a bar {mine:.2f}, one LSTM's {other:.2f}"
     p_shown = "" if difference is None else f", p = {difference.p_value:.2g}"
     findings = []
-    if difference is None or difference.difference <= 0 or difference.p_value >= _LEVEL:
+    if difference is None or difference.difference <= 0 or difference.p_value >= SIGNIFICANCE:
         findings.append(
             f"on regimes that only the label tells, {sharpes}{p_shown}: experts that trade on the label must win."
         )

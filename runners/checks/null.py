@@ -9,15 +9,14 @@ import numpy as np
 
 from data.synthetic import martingale_like
 from runners.checks.outcome import Outcome
+from runners.checks.returns import strategy_returns, unseen_returns
 from runners.checks.subject import Subject
-from runners.settings import BacktestSettings
-from runners.simulation import strategy_returns, unseen_returns
 from strategies import LSTMRegimeStrategy
 from training.settings import TrainSettings
+from training.sharpe import sharpe_ratio
 from training.train import train
 
 _LEVEL = 0.01
-_FREE = BacktestSettings(commission=0, slippage=0)
 
 
 def null(subject: Subject, seeds: int, *, quick: bool) -> Outcome:
@@ -33,7 +32,7 @@ def null(subject: Subject, seeds: int, *, quick: bool) -> Outcome:
     """
     findings, looked_at = [], []
     for name, all_returns in _traded(subject, seeds, quick=quick):
-        scores = [_score(returns) for returns in all_returns]
+        scores = [float(sharpe_ratio(returns)) * math.sqrt(len(returns)) for returns in all_returns]
         z = sum(scores) / math.sqrt(len(scores))
         p_value = math.erfc(abs(z) / math.sqrt(2))
         looked_at.append(f"{name} on {seeds} martingales: z = {z:+.2f}, p = {p_value:.2g}")
@@ -51,18 +50,12 @@ def _traded(subject: Subject, seeds: int, *, quick: bool) -> Iterator[tuple[str,
     walks = [martingale_like(subject.candles, seed) for seed in range(seeds)]
     for settings in subject.trainings:
         used = _small(settings) if quick else settings
-        all_returns = [unseen_returns(train(walk, "martingale", used), walk, _FREE) for walk in walks]
+        all_returns = [unseen_returns(train(walk, "martingale", used), walk) for walk in walks]
         yield f"training with detector {settings.detector}", all_returns
     for strategy, parameters in subject.strategies:
         if not issubclass(strategy, LSTMRegimeStrategy):  # a model set's strategy is trained and traded above
-            yield strategy.__name__, [strategy_returns(walk, _FREE, strategy, parameters) for walk in walks]
+            yield strategy.__name__, [strategy_returns(walk, strategy, parameters) for walk in walks]
 
 
 def _small(settings: TrainSettings) -> TrainSettings:
     return settings.model_copy(update={"hidden_dim": 16, "num_layers": 1, "dropout": 0.0, "epochs": 3})
-
-
-def _score(returns: np.ndarray) -> float:
-    """About standard normal without skill; 0 where nothing was traded."""
-    spread = returns.std(ddof=1)
-    return float(returns.mean() / spread * math.sqrt(len(returns))) if spread > 0 else 0.0

@@ -8,6 +8,7 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
+from data.candles import time_text
 from data.errors import DataError, RegimesError
 from models.forecaster import Forecaster
 from runners.checks.outcome import Outcome
@@ -76,7 +77,7 @@ def _truncated(
         different = _first_difference(expected, found)
         if different:
             return [
-                f"orders of {strategy.__name__}: with the bars after {_shown(cut)} cut off, {different}: "
+                f"orders of {strategy.__name__}: with the bars after {time_text(cut)} cut off, {different}: "
                 "it looks ahead."
             ]
     return []
@@ -95,7 +96,7 @@ def _started_late(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: 
         if different:
             return [
                 f"orders of {strategy.__name__}: with only the lookback of {lookback} bars before "
-                f"{_shown(candles.index[bar])}, {different}."
+                f"{time_text(candles.index[bar])}, {different}."
             ]
     return []
 
@@ -107,7 +108,7 @@ def _filled_at_once(strategy: type[bt.Strategy], whole: list[_Order]) -> list[st
     first = at_once[0]
     return [
         f"orders of {strategy.__name__}: {len(at_once)} of {len(whole)} fill at the bar that decided them, the first "
-        f"at {_shown(first.decided)} for {first.price:.6g}: a decision at a close can fill at the next open at the "
+        f"at {time_text(first.decided)} for {first.price:.6g}: a decision at a close can fill at the next open at the "
         "earliest (look for cheat-on-close or cheat-on-open)."
     ]
 
@@ -123,7 +124,7 @@ def _orders(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[s
         told = f"{type(error).__name__}: {error}"
         if isinstance(error, IndexError) and len(cerebro.datas[0]) == len(candles):
             raise _ReadsAheadError(
-                f"at {_shown(candles.index[-1])}, the last bar there is, it reads a later one."
+                f"at {time_text(candles.index[-1])}, the last bar there is, it reads a later one."
             ) from error
         raise DataError(f"{strategy.__name__} fails on {len(candles)} bars: {told}") from error
     feed = cerebro.datas[0]
@@ -156,8 +157,4 @@ def _first_difference(whole: list[_Order], part: list[_Order]) -> str | None:
 def _told(order: _Order) -> str:
     side = "buy" if order.size > 0 else "sell"
     price = "" if order.price is None else f" filled at {order.price:.6g}"
-    return f"{side} {abs(order.size):.6g} of {_shown(order.decided)}{price}"
-
-
-def _shown(bar: pd.Timestamp) -> str:
-    return f"{bar:%Y-%m-%d %H:%M}"
+    return f"{side} {abs(order.size):.6g} of {time_text(order.decided)}{price}"

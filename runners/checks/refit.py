@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from data.candles import time_text
 from data.splits import chronological_split
 from data.synthetic import with_noise_from
 from models.model_set import ModelSet
@@ -20,15 +21,11 @@ _TOLERANCE = 1e-6
 def refit(subject: Subject) -> Outcome:
     """Fit again with noise in place of the validation and test parts: no parameter may move."""
     findings, looked_at = [], []
-    for settings in subject.trainings:
+    for number, settings in enumerate(subject.trainings):
         split = chronological_split(len(subject.candles), settings.train_fraction, settings.validation_fraction)
         noisy = with_noise_from(subject.candles, split.train.stop, settings.seed)
         again = _learnt(prepare(noisy, subject.name, settings))
-        known = (
-            _saved(subject.model_set)
-            if subject.model_set
-            else [_learnt(prepare(subject.candles, subject.name, settings))]
-        )
+        known = _saved(subject.model_set) if subject.model_set else [_learnt(subject.prepared[number])]
         for learnt in known:
             for name, value in learnt.items():
                 looked_at.append(name)
@@ -36,7 +33,7 @@ def refit(subject: Subject) -> Outcome:
                 if moved is not None:
                     findings.append(
                         f"{name}: moves by {moved:.2g} (relative) when noise replaces the bars from "
-                        f"{noisy.index[split.train.stop]:%Y-%m-%d %H:%M} on: it has learnt from bars after training."
+                        f"{time_text(noisy.index[split.train.stop])} on: it has learnt from bars after training."
                     )
     return Outcome("refit", ", ".join(dict.fromkeys(looked_at)), list(dict.fromkeys(findings)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from models.model_set import ModelSet
 from models.regimes import DETECTORS
 from runners.own_code import load_code
 from strategies import LSTMRegimeStrategy
+from training.prepare import Prepared, prepare
 from training.settings import TrainSettings
 
 _FEWEST_BARS = 200  # enough to draw the cuts from the second half
@@ -45,6 +47,11 @@ class Subject:
     features: tuple[str, ...]
     trainings: tuple[TrainSettings, ...]
     strategies: tuple[tuple[type[bt.Strategy], dict[str, Any]], ...]
+
+    @cached_property
+    def prepared(self) -> tuple[Prepared, ...]:
+        """What each of the trainings learns before any network."""
+        return tuple(prepare(self.candles, self.name, settings) for settings in self.trainings)
 
 
 def of_model_set(model_set: ModelSet, candles: pd.DataFrame) -> Subject:

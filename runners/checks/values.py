@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from data.candles import time_text
 from data.errors import DataError, RegimesError
 from data.features import FEATURES, compute_features, lookback_of
 from models.forecaster import Forecaster
 from models.regimes import RegimeDetector, regime_name
 from runners.checks.outcome import Outcome
 from runners.checks.subject import Subject
-from training.prepare import prepare
 
 _TOLERANCE = 1e-6  # of a column's standard deviation: rounding stays far below, a leak far above
 
@@ -102,8 +103,8 @@ def _compare(
             findings.append(
                 said.format(
                     name=name,
-                    bar=_shown(one.bar),
-                    cut=_shown(one.cut),
+                    bar=time_text(one.bar),
+                    cut=time_text(one.cut),
                     part=f"{one.part:.6g}",
                     whole=f"{one.whole:.6g}",
                     lookback=series.lookback,
@@ -126,8 +127,8 @@ def _series_of(subject: Subject) -> list[_Series]:
         series.append(_regimes(subject.model_set.detector))
         series.append(_Series("forecast", forecaster.lookback, forecaster.forecast))
         return series
-    own = [settings for settings in subject.trainings if settings.detector != "auto"]
-    return series + [_regimes(prepare(subject.candles, subject.name, settings).detector) for settings in own]
+    own = [settings.detector != "auto" for settings in subject.trainings]
+    return series + [_regimes(one.detector) for one in compress(subject.prepared, own)]
 
 
 def _regimes(detector: RegimeDetector) -> _Series:
@@ -160,7 +161,3 @@ def _largest_difference(whole: pd.Series, part: pd.Series, spread: float, cut: p
     if size[worst] <= _TOLERANCE:
         return None
     return _Difference(float(size[worst]), whole.index[worst], cut, float(expected[worst]), float(found[worst]))
-
-
-def _shown(bar: pd.Timestamp) -> str:
-    return f"{bar:%Y-%m-%d %H:%M}"

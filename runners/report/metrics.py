@@ -109,7 +109,7 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     returns = equity_returns(equity, cash)
     # quantstats guesses whether it was given prices or returns; a curve that begins at the cash leaves no doubt
     before = pd.Series([cash], [returns.index[0] - pd.Timedelta(seconds=1)])
-    drawdown = float(stats.max_drawdown(pd.concat([before, pd.Series(equity.array, returns.index)])))
+    deepest = float(stats.max_drawdown(pd.concat([before, pd.Series(equity.array, returns.index)])))
     moves, falls = bool(returns.std() > 0), bool((returns < 0).any())
     record, interval = TrackRecord.of(returns.to_numpy()), sharpe_interval(returns.to_numpy(), periods)
     needed = record.minimum_length() if record else None
@@ -131,9 +131,9 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         kurtosis=record.kurtosis if record else None,
         sortino=_finite(stats.sortino(returns, periods=periods)) if moves and falls else None,
         volatility=_finite(stats.volatility(returns, periods=periods)),
-        max_drawdown=drawdown,
+        max_drawdown=deepest,
         drawdown_days=_longest_below_peak(equity, cash),
-        calmar=cagr / -drawdown if cagr is not None and drawdown < 0 else None,
+        calmar=cagr / -deepest if cagr is not None and deepest < 0 else None,
         exposure=float((recorded["position"] != 0).mean()),
         trades=len(trades),
         open_trades=int(recorded["position"].iloc[-1] != 0),
@@ -144,11 +144,16 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     )
 
 
+def drawdown(equity: pd.Series, cash: float) -> np.ndarray:
+    """Fraction below the highest equity so far, ``cash`` included: ``(n_bars,)``, 0 or negative."""
+    values = equity.to_numpy()
+    return values / np.maximum.accumulate(np.append(cash, values))[1:] - 1
+
+
 def _longest_below_peak(equity: pd.Series, cash: float) -> float:
     """Days from a peak, or the start, to the last bar below it."""
-    values, days = equity.to_numpy(), pd.DatetimeIndex(equity.index).to_julian_date().to_numpy()
-    below = values < np.maximum.accumulate(np.append(cash, values))[1:]
-    since_peak = days - np.maximum.accumulate(np.where(below, days[0], days))
+    days = pd.DatetimeIndex(equity.index).to_julian_date().to_numpy()
+    since_peak = days - np.maximum.accumulate(np.where(drawdown(equity, cash) < 0, days[0], days))
     return float(since_peak.max())
 
 

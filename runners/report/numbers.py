@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 NOT_DEFINED = "-"
-LEVEL = 0.05  # a p value below it is called more than luck
 
 
 def number(value: float | None, digits: int = 2) -> str:

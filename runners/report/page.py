@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader
 
-from data.candles import interval_text
+from data.candles import interval_text, time_text
 from models.regimes import regime_name
 from runners.report import side_by_side, tables
 from runners.report.plots import comparison_svg, equity_svg, price_svg, tenths_svg
@@ -28,8 +28,8 @@ def report_html(result: Backtest, trials: Trials, model_run: str) -> str:
         "page.html",
         dataset=model_set.dataset,
         in_sample=result.in_sample,
-        first=f"{index[0]:%Y-%m-%d %H:%M}",
-        last=f"{index[-1]:%Y-%m-%d %H:%M} UTC",
+        first=time_text(index[0]),
+        last=f"{time_text(index[-1])} UTC",
         interval=interval_text(model_set.interval),
         metrics=result.metrics,
         verdict=tables.verdict(result),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from data.windows import targets
 from models.regimes import regime_name
+from runners.report.metrics import drawdown
 from runners.report.style import (
     HOLDING_COLOUR,
     INK,
@@ -66,7 +67,7 @@ def price_svg(result: Backtest) -> str:
     )
     time = pd.DatetimeIndex(result.equity.index).tz_convert(None)
     for equity, colour in ((result.equity["equity"], STRATEGY_COLOUR), (result.holding_equity, HOLDING_COLOUR)):
-        drawdown_axes.plot(time, _drawdown(equity, result.settings.cash), color=colour, linewidth=1)
+        drawdown_axes.plot(time, 100 * drawdown(equity, result.settings.cash), color=colour, linewidth=1)
     drawdown_axes.set_ylabel("drawdown (%)")
     _draw_price(price_axes, result)
     price_axes.set_xlabel("time (UTC)")
@@ -98,18 +99,12 @@ def comparison_svg(compared: Comparison) -> str:
         }
         time = pd.DatetimeIndex(one.growth.index).tz_convert(None)
         growth_axes.plot(time, one.growth, label=one.label, **style)
-        drawdown_axes.plot(time, _drawdown(one.growth, 1.0), **style)
+        drawdown_axes.plot(time, 100 * drawdown(one.growth, 1.0), **style)
     growth_axes.set_ylabel("equity (1 at the start)")
     growth_axes.legend(loc="upper left", frameon=False, ncols=7)
     drawdown_axes.set_ylabel("drawdown (%)")
     drawdown_axes.set_xlabel("time (UTC)")
     return _svg(figure)
-
-
-def _drawdown(equity: pd.Series, cash: float) -> np.ndarray:
-    """Per cent below the highest equity so far ``(n_bars,)``, negative."""
-    values = equity.to_numpy()
-    return 100 * (values / np.maximum.accumulate(np.append(cash, values))[1:] - 1)
 
 
 def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from runners.report.numbers import LEVEL, NOT_DEFINED, interval, number, percent
+from data.candles import time_text
+from runners.report.numbers import NOT_DEFINED, interval, number, percent
+from training.scores import SIGNIFICANCE
 
 if TYPE_CHECKING:
     from runners.comparison import Comparison
@@ -81,7 +83,7 @@ def run_row(run: Run, deflated: float | None) -> list[str]:
 
 def bars_said(compared: Comparison) -> str:
     """Which bars are compared, and whose others are left out."""
-    span = f"{compared.first_bar:%Y-%m-%d %H:%M} to {compared.last_bar:%Y-%m-%d %H:%M} UTC, {compared.bars:,} bars"
+    span = f"{time_text(compared.first_bar)} to {time_text(compared.last_bar)} UTC, {compared.bars:,} bars"
     if not compared.partly:
         return f"{span}, the same for every run."
     return f"{span}, which all have in common; further bars of {', '.join(compared.partly)} are left out."
@@ -99,10 +101,10 @@ def verdicts(compared: Comparison) -> list[str]:
             continue
         higher = "higher" if one.difference.difference > 0 else "lower"
         size = f"{abs(one.difference.difference):.2f} {higher} than {first}'s"
-        luck = "more than luck" if one.difference.p_value < LEVEL else "which luck alone would show"
+        luck = "more than luck" if one.difference.p_value < SIGNIFICANCE else "which luck alone would show"
         sentences.append(f"{one.label}'s Sharpe ratio is {size}, {luck} (p = {one.difference.p_value:.2g}).")
     if compared.superior is not None:
-        earns = "at least one of them earns" if compared.superior < LEVEL else "none of them is shown to earn"
+        earns = "at least one of them earns" if compared.superior < SIGNIFICANCE else "none of them is shown to earn"
         test = f"(Hansen's test, p = {compared.superior:.2g})"
         sentences.append(f"Allowing for the number of runs, {earns} more than buying and holding {test}.")
     return sentences

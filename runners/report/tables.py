@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from models.regimes import regime_name
-from runners.report.metrics import Metrics
-from runners.report.numbers import LEVEL, NOT_DEFINED, interval, number, percent, signed_percent
+from runners.report.metrics import Metrics, equity_returns
+from runners.report.numbers import NOT_DEFINED, interval, number, percent, signed_percent
+from training.scores import SIGNIFICANCE
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
@@ -145,7 +146,7 @@ def _luck(result: Backtest) -> str:
     own = f"Its Sharpe ratio of {mine.sharpe:.2f} can{'' if above else 'not'} be told from 0"
     if difference is None:
         return f"{own}."
-    apart = difference.p_value < LEVEL
+    apart = difference.p_value < SIGNIFICANCE
     versus = f"{'but' if above else 'and'} not" if not apart else f"{'and' if above else 'but'} it can be told"
     versus = f"{versus} from buy and hold's"
     return f"{own}, {versus} (difference {difference.difference:+.2f}, p = {difference.p_value:.2f})."
@@ -158,11 +159,10 @@ def regime_earnings(result: Backtest) -> list[list[str]]:
     """Rows of `EARNING_COLUMNS`: a bar's profit goes to the regime at the close before it, a trade to its opener."""
     equity, cash = result.equity, result.settings.cash
     decided = equity["regime"].shift(1)
-    before = equity["equity"].shift(1, fill_value=cash)
     bars = pd.DataFrame(
         {
-            "profit": equity["equity"] - before,
-            "return": equity["equity"] / before - 1,
+            "profit": equity["equity"].diff().fillna(equity["equity"].iloc[0] - cash),
+            "return": equity_returns(equity["equity"], cash).to_numpy(),
             "commission": equity["commission"],
         }
     )

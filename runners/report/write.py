@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from data.files import mark_latest, new_run_id, whole_folder, write_json
+from runners.registry import NOTE
 from runners.report.metrics import equity_returns
 from runners.report.page import report_html
 from runners.report.plots import cerebro_png
@@ -26,7 +27,9 @@ _NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>N
 """
 
 
-def write_backtest(result: Backtest, trials: Trials, results: Path, *, candle_file: Path, models: Path) -> Path:
+def write_backtest(
+    result: Backtest, trials: Trials, results: Path, *, candle_file: Path, models: Path, note: str = ""
+) -> Path:
     """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder."""
     folder = results / result.model_set.dataset / new_run_id()
     with whole_folder(folder) as draft:
@@ -42,6 +45,8 @@ def write_backtest(result: Backtest, trials: Trials, results: Path, *, candle_fi
         result.trades.to_csv(draft / "trades.csv", index=False)
         (draft / "report.html").write_text(report_html(result, trials, models.name), encoding="utf-8")
         (draft / "cerebro.png").write_bytes(cerebro_png(result))
+        if note:
+            (draft / NOTE).write_text(note + "\n", encoding="utf-8")
         _write_tearsheet(result, draft / "tearsheet.html")
     mark_latest(folder)
     return folder
