@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from data.errors import DataError, SettingsError
+
 
 @dataclass(frozen=True)
 class Split:
@@ -23,3 +25,51 @@ def chronological_split(n_bars: int, train_fraction: float = 0.7, validation_fra
     train_end = round(n_bars * train_fraction)
     validation_end = round(n_bars * (train_fraction + validation_fraction))
     return Split(slice(0, train_end), slice(train_end, validation_end), slice(validation_end, n_bars))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The bars that one refit learns from (training and validation), and those that it then forecasts."""
+
+    fit: slice
+    test: slice
+
+
+def walk_forward_folds(
+    n_bars: int, train_bars: int, test_bars: int, *, expanding: bool = False, embargo: int = 0
+) -> list[Fold]:
+    """Folds whose test parts follow each other without gap or overlap, to the last bar.
+
+    Parameters
+    ----------
+    train_bars
+        Bars to fit on, those that validate included; with ``expanding`` those of the first fold, to which every later
+        fold adds all bars since.
+    test_bars
+        Bars that each fold forecasts; the last one may have fewer, but at least two.
+    embargo
+        Bars left out between the two: what a retraining takes in practice, or for what the parts still share.
+
+    Raises
+    ------
+    DataError
+        If not even one fold fits into the series.
+    """
+    for name, value, least in (("train_bars", train_bars, 1), ("test_bars", test_bars, 2), ("embargo", embargo, 0)):
+        if value < least:
+            raise SettingsError(f"{name} is {value}; it must be at least {least}.")
+    first_test = train_bars + embargo
+    if n_bars < first_test + 2:
+        raise DataError(
+            f"there are {n_bars:,} bars; {train_bars:,} to train on{f', {embargo:,} of embargo' if embargo else ''} "
+            f"and two to trade need {first_test + 2:,}. Lower train_bars, or bring more history."
+        )
+    folds = []
+    for start in range(first_test, n_bars - 1, test_bars):
+        fit_end = start - embargo
+        end = min(start + test_bars, n_bars)
+        folds.append(Fold(slice(0 if expanding else fit_end - train_bars, fit_end), slice(start, end)))
+    last = folds[-1]
+    if n_bars - last.test.stop == 1:  # a single bar cannot be a fold of its own
+        folds[-1] = Fold(last.fit, slice(last.test.start, n_bars))
+    return folds

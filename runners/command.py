@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -23,17 +23,22 @@ SortOption = Annotated[bool, typer.Option("--sort", help="Sort the CSV's rows by
 
 
 def with_settings(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option per field of ``kind``; it receives those that were used in the dict ``flags``."""
+    """Give a command one option per field of ``kind``; it receives those that were used in the dict ``flags``.
+
+    A field that is a table has none: it belongs into a file.
+    """
+
+    names = [name for name, field in kind.model_fields.items() if get_origin(field.annotation) is not dict]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:
-            flags = {name: given.pop(name) for name in kind.model_fields}
+            flags = {name: given.pop(name) for name in names}
             command(**given, flags=flags)
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "flags"]
         own += [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, kind))
-            for name in kind.model_fields
+            for name in names
         ]
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         setattr(run, "__signature__", inspect.Signature(own))  # noqa: B010  typer reads it, types do not know it

@@ -22,6 +22,9 @@ _HEAD = """# Settings of this workplace. A line without its # overrides the defa
 # code = ["my_features.py"]
 """
 
+_NETWORK_EXAMPLE = """[train.networks.bullish]
+window = 40"""
+
 
 def init(home: HomeOption = None) -> None:
     """Write a commented regimes.toml with every setting and its default, and the folders of a workplace."""
@@ -47,7 +50,10 @@ def commented_settings() -> str:
         lines = [f"[{table}]"]
         for name, field in kind.model_fields.items():
             default = list(field.default) if isinstance(field.default, tuple) else field.default
-            shown = f"{name} = " if default is None else tomli_w.dumps({name: default}, multiline_strings=False)
+            if isinstance(default, dict):
+                shown = _NETWORK_EXAMPLE
+            else:
+                shown = f"{name} = " if default is None else tomli_w.dumps({name: default}, multiline_strings=False)
             lines += [f"# {field.description}", *(f"# {line}" for line in shown.strip().splitlines()), ""]
         parts.append("\n".join(lines))
     return "\n".join(parts)
@@ -78,7 +84,7 @@ def config(
 
 
 def _shown(value: object) -> str:
-    if value is None:
+    if value is None or value == {}:
         return "-"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 

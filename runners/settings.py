@@ -87,6 +87,6 @@ def make_settings(
         return kind(**{**table, **given})
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        name = ".".join(map(str, first["loc"]))
         origin = f"--{name.replace('_', '-')}" if name in given else f"{source}, {name}"
         raise SettingsError(f"{origin}: {first['msg']}, but {first['input']!r} was given.") from None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models.lstm import RegimeLSTM, gather_windows
-from training.settings import TrainSettings
+from training.settings import NetworkSettings
 
 _LARGEST_GRADIENT_NORM = 1.0
 _WINDOWS_AT_ONCE = 1024
@@ -31,8 +31,12 @@ def fit_network(
     target: np.ndarray,
     train_bars: np.ndarray,
     validation_bars: np.ndarray,
-    settings: TrainSettings,
+    settings: NetworkSettings,
+    *,
+    epochs: int,
+    patience: int,
     on_epoch: Callable[[int, float], None],
+    start: dict[str, torch.Tensor] | None = None,
 ) -> FitResult:
     """Train on the windows that end at ``train_bars``; keep the epoch with the best validation loss.
 
@@ -44,19 +48,25 @@ def fit_network(
         ``(n_bars, n_features)`` and ``(n_bars,)``, scaled; rows outside the windows may be NaN.
     train_bars, validation_bars
         Bars whose windows are samples.
+    epochs, patience
+        Passes over the training windows at most, and how many without a better validation loss end it earlier.
     on_epoch
-        Called with the epoch from 1 and its relative validation loss.
+        Called with the epoch from 1 and its relative validation loss; what it raises ends the training.
+    start
+        Weights to begin with, of a network of the same shape.
     """
     inputs = torch.from_numpy(features.astype(np.float32))
     outcome = torch.from_numpy(target.astype(np.float32))
     network = RegimeLSTM(inputs.shape[1], settings.hidden_dim, settings.num_layers, settings.dropout)
+    if start is not None:
+        network.load_state_dict(start)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr)
     train = torch.from_numpy(train_bars)
 
     best_state, best_epoch, best_loss = copy.deepcopy(network.state_dict()), 0, float("inf")
     train_losses: list[float] = []
     validation_losses: list[float] = []
-    for epoch in range(1, settings.epochs + 1):
+    for epoch in range(1, epochs + 1):
         network.train()
         squared_error = torch.zeros(())
         for bars in train[torch.randperm(len(train))].split(settings.batch_size):
@@ -71,7 +81,7 @@ def fit_network(
         on_epoch(epoch, validation_losses[-1])
         if validation_losses[-1] < best_loss:
             best_state, best_epoch, best_loss = copy.deepcopy(network.state_dict()), epoch, validation_losses[-1]
-        elif epoch - best_epoch >= settings.patience:
+        elif epoch - best_epoch >= patience:
             break
     network.load_state_dict(best_state)
     return FitResult(network.eval(), train_losses, validation_losses, best_epoch)

@@ -1,20 +1,23 @@
-"""What is fitted before any network is: the split, the detector, the scaler, and the bars that train each expert."""
+"""What is fitted before any network is: the split, the detector, the scalers, and the bars that train each expert."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from data.candles import REGIME, check_candles
-from data.errors import DataError, SettingsError
-from data.features import compute_features, lookback_of
+from data.errors import DataError
+from data.features import columns_of, compute_features, lookback_of
 from data.splits import Split, chronological_split
 from data.windows import complete_windows, samples_of_regime, targets
+from models.model_set import expert_name
 from models.regimes import RegimeDetector, find_detector, hold_lookback, likeliest_regime
-from training.settings import TrainSettings
+from training.settings import NetworkSettings, TrainSettings
 
 _MIN_VALIDATION_WINDOWS = 10
 
@@ -30,6 +33,34 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class NetworkData:
+    """What one network learns from: numbers alone, so that any process can train it.
+
+    Attributes
+    ----------
+    settings
+        Its own.
+    mean, scale
+        ``(n_columns,)`` of its features over the training part.
+    target_scale
+        Standard deviation of the log returns to forecast.
+    inputs, target
+        ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN where not known.
+    too_few
+        Why it cannot be trained, where its regime has too few windows.
+    """
+
+    settings: NetworkSettings
+    mean: np.ndarray
+    scale: np.ndarray
+    target_scale: float
+    inputs: np.ndarray
+    target: np.ndarray
+    samples: Samples
+    too_few: str | None
+
+
+@dataclass(frozen=True)
 class Prepared:
     """Everything that training needs besides the networks; all that is learnt in it is learnt from the training part.
 
@@ -37,89 +68,138 @@ class Prepared:
     ----------
     detector
         Fitted.
-    mean, scale
-        ``(n_columns,)`` of the features.
-    target_scale
-        Standard deviation of the log returns to forecast.
-    inputs, target
-        ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN where not known.
-    samples
-        By regime, and under None those of every regime together.
-    too_few
-        Regimes that cannot have an expert of their own, and why.
+    regimes
+        ``(n_bars,)`` whose bars the experts train on.
+    features
+        ``(n_bars, n_columns)`` of each feature, by its name.
+    log_returns
+        ``(n_bars,)`` to the next close.
     """
 
+    dataset: str
+    settings: TrainSettings
     split: Split
     detector: RegimeDetector
-    mean: np.ndarray
-    scale: np.ndarray
-    target_scale: float
-    inputs: np.ndarray
-    target: np.ndarray
-    samples: dict[int | None, Samples]
-    too_few: dict[int, str]
+    regimes: np.ndarray
+    features: dict[str, np.ndarray]
+    log_returns: np.ndarray
 
+    @cached_property
+    def networks(self) -> dict[int | None, NetworkData]:
+        """What the network of all regimes (None) and that of each regime learns from, by its own settings."""
+        regimes = (None, *self.detector.regimes)
+        return {regime: self.network(regime, self.settings.of(expert_name(regime))) for regime in regimes}
 
-def prepare(candles: pd.DataFrame, dataset: str, settings: TrainSettings) -> Prepared:
-    """Split the candles in time and fit detector and scaler on the first part; parameters as in `training.train`."""
-    check_candles(candles, source=dataset)
-    if settings.train_fraction + settings.validation_fraction >= 1:
-        raise SettingsError(
-            "train_fraction and validation_fraction leave no bars to test on; their sum must be below 1."
+    def network(self, regime: int | None, settings: NetworkSettings) -> NetworkData:
+        """What the network of a regime learns from, by settings that a search may try.
+
+        Raises
+        ------
+        DataError
+            If too few windows have all features, or the close never moves.
+        """
+        values = np.concatenate([self.features[name] for name in settings.features], axis=1)
+        complete = complete_windows(values, settings.window)
+        everything = self._samples(None, complete)
+        least = self.settings.min_windows
+        if len(everything.train) < least or len(everything.validation) < _MIN_VALIDATION_WINDOWS:
+            raise DataError(
+                f"{self.dataset}: only {len(everything.train)} training and {len(everything.validation)} validation "
+                f"windows have all features; {least} and {_MIN_VALIDATION_WINDOWS} are needed. "
+                "Look for empty values in the columns that features name."
+            )
+        mean, scale = _scaler(values[self.split.train])
+        target_scale = float(np.std(self.log_returns[everything.train]))
+        if target_scale == 0:
+            raise DataError(
+                f"{self.dataset}: the close does not change in the training part; there is nothing to forecast."
+            )
+        samples = everything
+        if regime is not None:
+            samples = _with_validation(self._samples(regime, complete), self.settings)
+        return NetworkData(
+            settings=settings,
+            mean=mean,
+            scale=scale,
+            target_scale=target_scale,
+            inputs=((values - mean) / scale).astype(np.float32),
+            target=self.log_returns / target_scale,
+            samples=samples,
+            too_few=None if regime is None else _too_few(samples, self.settings),
         )
-    detector = _new_detector(candles, settings)
-    _require_enough_bars(dataset, len(candles), settings, detector)
-    split = chronological_split(len(candles), settings.train_fraction, settings.validation_fraction)
 
-    features = compute_features(candles, settings.features).to_numpy()
-    target = targets(candles["close"].to_numpy())
-    regimes = _training_regimes(candles, detector, split, settings)
-    complete = complete_windows(features, settings.window)
-
-    def samples(regime: int | None) -> Samples:
-        parts = (split.train, split.validation, split.test)
-        found = [samples_of_regime(part, regimes, regime, complete, target) for part in parts]
+    def _samples(self, regime: int | None, complete: np.ndarray) -> Samples:
+        parts = (self.split.train, self.split.validation, self.split.test)
+        found = [samples_of_regime(part, self.regimes, regime, complete, self.log_returns) for part in parts]
         return Samples(found[0], found[1], found[2])
 
-    by_regime: dict[int | None, Samples] = {None: samples(None)}
-    everything = by_regime[None]
-    if len(everything.train) < settings.min_windows or len(everything.validation) < _MIN_VALIDATION_WINDOWS:
-        raise DataError(
-            f"{dataset}: only {len(everything.train)} training and {len(everything.validation)} validation windows "
-            f"have all features; {settings.min_windows} and {_MIN_VALIDATION_WINDOWS} are needed. "
-            "Look for empty values in the columns that features name."
-        )
-    mean, scale = _scaler(features[split.train])
-    scaled = ((features - mean) / scale).astype(np.float32)
-    target_scale = float(np.std(target[everything.train]))
-    if target_scale == 0:
-        raise DataError(f"{dataset}: the close does not change in the training part; there is nothing to forecast.")
 
-    by_regime |= {regime: _with_validation(samples(regime), settings) for regime in detector.regimes}
-    reasons = {regime: _too_few(by_regime[regime], settings) for regime in detector.regimes}
-    return Prepared(
-        split=split,
-        detector=detector,
-        mean=mean,
-        scale=scale,
-        target_scale=target_scale,
-        inputs=scaled,
-        target=target / target_scale,
-        samples=by_regime,
-        too_few={regime: reason for regime, reason in reasons.items() if reason},
-    )
+@dataclass(frozen=True)
+class DetectorTask:
+    """A detector to be fitted, and the training part that it learns from: numbers alone, as in `NetworkData`."""
+
+    detector: RegimeDetector
+    observed: np.ndarray
+    labels: np.ndarray | None
+    seed: int
+
+    def fit(self) -> RegimeDetector:
+        return self.detector.fit(self.observed, self.labels, self.seed)
 
 
-def _new_detector(candles: pd.DataFrame, settings: TrainSettings) -> RegimeDetector:
+def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) -> DetectorTask:
+    """What fits the detector of a training; parameters and errors as in `training.train`."""
+    check_candles(candles, source=dataset)
     name = settings.detector
     if name == "auto":
         name = "labels" if REGIME in candles else "hmm"
-    return find_detector(name)()
+    detector = find_detector(name)()
+    _require_enough_bars(dataset, len(candles), settings, detector)
+    train = _split(candles, settings).train
+    observed = compute_features(candles, detector.features).to_numpy()[train]
+    rows = np.isfinite(observed).all(axis=1)
+    labels = candles[REGIME].to_numpy()[train][rows] if REGIME in candles else None
+    return DetectorTask(detector, observed[rows], labels, settings.seed)
+
+
+def prepare(
+    candles: pd.DataFrame,
+    dataset: str,
+    settings: TrainSettings,
+    *,
+    detector: RegimeDetector | None = None,
+    more_features: Sequence[str] = (),
+) -> Prepared:
+    """Split the candles in time and find their regimes; parameters and errors as in `training.train`.
+
+    Parameters
+    ----------
+    detector
+        Fitted on the training part; without it one is fitted here.
+    more_features
+        Are computed, too, for networks that a search may try.
+    """
+    detector = detector or detector_task(candles, dataset, settings).fit()
+    names = sorted({*more_features, *(name for network in settings.every_network for name in network.features)})
+    table = compute_features(candles, names)
+    return Prepared(
+        dataset=dataset,
+        settings=settings,
+        split=_split(candles, settings),
+        detector=detector,
+        regimes=_training_regimes(candles, detector, settings),
+        features={name: table[columns_of([name])].to_numpy() for name in names},
+        log_returns=targets(candles["close"].to_numpy()),
+    )
+
+
+def _split(candles: pd.DataFrame, settings: TrainSettings) -> Split:
+    return chronological_split(len(candles), settings.train_fraction, settings.validation_fraction)
 
 
 def _require_enough_bars(dataset: str, n_bars: int, settings: TrainSettings, detector: RegimeDetector) -> None:
     lookback = max(
-        lookback_of(settings.features) + settings.window - 1,
+        *(lookback_of(network.features) + network.window - 1 for network in settings.every_network),
         lookback_of(detector.features)
         + detector.memory
         - 1
@@ -136,17 +216,11 @@ def _require_enough_bars(dataset: str, n_bars: int, settings: TrainSettings, det
         )
 
 
-def _training_regimes(
-    candles: pd.DataFrame, detector: RegimeDetector, split: Split, settings: TrainSettings
-) -> np.ndarray:
-    """Fit the detector on the training part; the regimes whose bars the experts train on, ``(n_bars,)``."""
+def _training_regimes(candles: pd.DataFrame, detector: RegimeDetector, settings: TrainSettings) -> np.ndarray:
+    """The regimes whose bars the experts train on, ``(n_bars,)``."""
+    if detector.name == "labels" and REGIME in candles:
+        return candles[REGIME].to_numpy()
     observed = compute_features(candles, detector.features).to_numpy()
-    labels = candles[REGIME].to_numpy() if REGIME in candles else None
-    finite = np.isfinite(observed).all(axis=1)
-    rows = np.arange(split.train.stop)[finite[split.train]]
-    detector.fit(observed[rows], None if labels is None else labels[rows], settings.seed)
-    if detector.name == "labels" and labels is not None:
-        return labels
     return likeliest_regime(detector.filter(observed), detector.regimes, settings.min_confidence, settings.min_dwell)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+_NETWORK_NAME = re.compile(r"bearish|sideways|bullish|regime\d+|all")
 
 
-class TrainSettings(BaseModel):
-    """Settings of one training run; the command line's flags and the TOML file's ``[train]`` table are made of it."""
+class NetworkSettings(BaseModel):
+    """What a network is, what it reads and how it learns: the part of the settings that a search may choose."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,6 +26,16 @@ class TrainSettings(BaseModel):
     dropout: float = Field(0.0, ge=0, lt=1, description="Fraction dropped between layers while training.")
     batch_size: int = Field(32, ge=1, description="Windows per optimiser step.")
     lr: float = Field(1e-3, gt=0, description="Adam's learning rate.")
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _split_at_commas(cls, given: Any) -> Any:
+        return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
+
+
+class TrainSettings(NetworkSettings):
+    """Settings of one training run; the command line's flags and the TOML file's ``[train]`` table are made of it."""
+
     epochs: int = Field(30, ge=1, description="Passes over the training windows at most.")
     patience: int = Field(5, ge=1, description="Stop after so many epochs without a better validation loss.")
     min_windows: int = Field(
@@ -34,8 +47,40 @@ class TrainSettings(BaseModel):
     train_fraction: float = Field(0.7, gt=0, lt=1, description="Share of the bars, from the start, to train on.")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="Share after that for early stopping.")
     seed: int = Field(0, ge=0, description="Same seed, same data: the same weights.")
+    networks: dict[str, NetworkSettings] = Field(
+        {}, description="What differs for one network: a regime's, or `all` for the all-regimes network."
+    )
 
-    @field_validator("features", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _split_at_commas(cls, given: Any) -> Any:
-        return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
+    def _complete_networks(cls, given: Any) -> Any:
+        """Give each network's table the values that stand outside it for what it leaves out."""
+        if not isinstance(given, dict) or not isinstance(given.get("networks"), dict):
+            return given
+        common = {name: given[name] for name in NetworkSettings.model_fields if name in given}
+        tables = given["networks"].items()
+        return {
+            **given,
+            "networks": {name: {**common, **table} if isinstance(table, dict) else table for name, table in tables},
+        }
+
+    @field_validator("networks")
+    @classmethod
+    def _known_networks(cls, given: dict[str, NetworkSettings]) -> dict[str, NetworkSettings]:
+        for name in given:
+            if not _NETWORK_NAME.fullmatch(name):
+                raise ValueError(
+                    f"there is no network {name!r}; known: bearish, sideways, bullish, regime3 ..., all"
+                )
+        return given
+
+    def of(self, network: str) -> NetworkSettings:
+        """The settings of one network, by its regime's name or ``all``."""
+        return self.networks.get(network) or NetworkSettings(
+            **{name: getattr(self, name) for name in NetworkSettings.model_fields}
+        )
+
+    @property
+    def every_network(self) -> list[NetworkSettings]:
+        """The common settings and each of those that differ."""
+        return [self.of(""), *self.networks.values()]

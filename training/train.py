@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import Manager
@@ -20,14 +20,16 @@ import torch
 from joblib import Parallel, delayed
 
 from data.candles import fingerprint, interval_of
+from data.errors import SettingsError
 from data.splits import Split
 from models.lstm import one_thread
 from models.model_set import Expert, ModelSet, expert_name
 from training.fit import FitResult, fit_network, relative_loss
-from training.prepare import Samples, prepare
+from training.prepare import NetworkData, Prepared, prepare
 from training.settings import TrainSettings
 
 _VERSIONED = ["numpy", "pandas", "torch", "scikit-learn", "hmmlearn", "TA-Lib", "backtrader"]
+_PARTS = ("train", "validation", "test")
 
 
 class Progress(NamedTuple):
@@ -39,9 +41,36 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Task:
+class NetworkTask:
+    """One network to be trained, in whatever process: arrays, numbers and nothing that must be registered there.
+
+    Attributes
+    ----------
+    start
+        Weights to begin with; None for random ones.
+    """
+
     regime: int | None
-    samples: Samples
+    data: NetworkData
+    settings: TrainSettings
+    start: dict[str, torch.Tensor] | None = None
+
+    def fit(self, on_epoch: Callable[[int, float], None] = lambda epoch, loss: None) -> FitResult:
+        """Train on one thread; the same task gives the same weights bit for bit."""
+        seed = self.settings.seed * 1000 + (0 if self.regime is None else self.regime + 1)
+        with one_thread(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return fit_network(
+                self.data.inputs,
+                self.data.target,
+                self.data.samples.train,
+                self.data.samples.validation,
+                self.data.settings,
+                epochs=self.settings.epochs,
+                patience=self.settings.patience,
+                on_epoch=on_epoch,
+                start=self.start,
+            )
 
 
 def train(
@@ -75,47 +104,78 @@ def train(
     ------
     DataError
         If there are fewer bars than features, windows and the split need, or the candles cannot carry regimes.
+    SettingsError
+        If training and validation leave no bars to test on.
     """
     settings = settings or TrainSettings()
+    if settings.train_fraction + settings.validation_fraction >= 1:
+        raise SettingsError(
+            "train_fraction and validation_fraction leave no bars to test on; their sum must be below 1."
+        )
     prepared = prepare(candles, dataset, settings)
-    regimes, inputs, target = prepared.detector.regimes, prepared.inputs, prepared.target
-    tasks = [_Task(None, prepared.samples[None])]
-    tasks += [_Task(regime, prepared.samples[regime]) for regime in regimes if regime not in prepared.too_few]
-    fitted = _fit_side_by_side(tasks, inputs, target, settings, jobs or os.cpu_count() or 1, progress)
+    fitted = _fit_side_by_side(network_tasks(prepared), jobs or os.cpu_count() or 1, progress)
+    return assemble(candles, prepared, fitted)
+
+
+def network_tasks(prepared: Prepared, warm_start: ModelSet | None = None) -> dict[int | None, NetworkTask]:
+    """The networks of a training: of all regimes (None), and of each regime that has enough windows.
+
+    ``warm_start`` is a model set of the same settings, whose networks these begin as; one that it lacks begins at
+    random.
+    """
+    return {
+        regime: NetworkTask(regime, data, prepared.settings, _weights(warm_start, regime) if warm_start else None)
+        for regime, data in prepared.networks.items()
+        if data.too_few is None
+    }
+
+
+def _weights(model_set: ModelSet, regime: int | None) -> dict[str, torch.Tensor] | None:
+    expert = model_set.all_regimes if regime is None else model_set.experts.get(regime)
+    if expert is None or expert.training["fallback"]:
+        return None
+    return {name: value.float() for name, value in expert.network.state_dict().items()}
+
+
+def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | None, FitResult]) -> ModelSet:
+    """The model set of a training's fitted networks (None: that of all regimes); not yet saved."""
+    settings = prepared.settings
 
     def expert(regime: int | None) -> Expert:
-        reason = None if regime is None else prepared.too_few.get(regime)
-        result = fitted[None if reason else regime]
-        of_regime = prepared.samples[regime]
-        all_inputs, outcome = torch.from_numpy(inputs).double(), torch.from_numpy(target.astype(np.float32)).double()
+        reason = prepared.networks[regime].too_few
+        trained = None if reason else regime
+        result, data = fitted[trained], prepared.networks[trained]
+        samples = prepared.network(regime, data.settings).samples if reason else data.samples
+        inputs = torch.from_numpy(data.inputs).double()
+        outcome = torch.from_numpy(data.target.astype(np.float32)).double()
+        network, window = result.network.double(), data.settings.window
         return Expert(
             name=expert_name(regime),
-            features=settings.features,
-            mean=prepared.mean,
-            scale=prepared.scale,
-            target_scale=prepared.target_scale,
-            network=result.network.double(),
-            hyperparameters=settings.model_dump(include={"window", "hidden_dim", "num_layers", "dropout"}),
+            features=data.settings.features,
+            mean=data.mean,
+            scale=data.scale,
+            target_scale=data.target_scale,
+            network=network,
+            hyperparameters=data.settings.model_dump(include={"window", "hidden_dim", "num_layers", "dropout"}),
             training={
-                **settings.model_dump(include={"batch_size", "lr", "epochs", "patience", "min_windows"}),
+                **data.settings.model_dump(include={"batch_size", "lr"}),
+                **settings.model_dump(include={"epochs", "patience", "min_windows"}),
                 "fallback": reason,
-                "validation_part": of_regime.validation_part,
-                "windows": {part: len(getattr(of_regime, part)) for part in ("train", "validation", "test")},
+                "validation_part": samples.validation_part,
+                "windows": {part: len(getattr(samples, part)) for part in _PARTS},
                 "best_epoch": result.best_epoch,
                 "train_losses": result.train_losses,
                 "validation_losses": result.validation_losses,
                 "relative_loss": {
-                    part: _or_none(
-                        relative_loss(result.network, all_inputs, outcome, getattr(of_regime, part), settings.window)
-                    )
-                    for part in ("train", "validation", "test")
+                    part: _or_none(relative_loss(network, inputs, outcome, getattr(samples, part), window))
+                    for part in _PARTS
                 },
             },
         )
 
     return ModelSet(
-        dataset=dataset,
-        experts={regime: expert(regime) for regime in regimes},
+        dataset=prepared.dataset,
+        experts={regime: expert(regime) for regime in prepared.detector.regimes},
         all_regimes=expert(None),
         detector=prepared.detector,
         interval=interval_of(pd.DatetimeIndex(candles.index)),
@@ -127,31 +187,23 @@ def train(
 
 
 def _fit_side_by_side(
-    tasks: list[_Task],
-    features: np.ndarray,
-    target: np.ndarray,
-    settings: TrainSettings,
-    jobs: int,
-    progress: Callable[[Progress], None] | None,
+    tasks: Mapping[int | None, NetworkTask], jobs: int, progress: Callable[[Progress], None] | None
 ) -> dict[int | None, FitResult]:
     """Each task's network, trained in a process of its own; one process also when ``jobs`` is 1, for equal weights."""
+    pool = Parallel(n_jobs=min(jobs, len(tasks)), backend="loky")
     if progress is None:
-        fitted = Parallel(n_jobs=min(jobs, len(tasks)), backend="loky")(
-            delayed(_fit_task)(task, features, target, settings, None) for task in tasks
-        )
-        return dict(zip((task.regime for task in tasks), fitted, strict=True))
+        fitted = pool(delayed(NetworkTask.fit)(task) for task in tasks.values())
+        return dict(zip(tasks, fitted, strict=True))
     with Manager() as manager:
         epochs = manager.Queue()
         listener = threading.Thread(target=_relay, args=(epochs, progress))
         listener.start()
         try:
-            fitted = Parallel(n_jobs=min(jobs, len(tasks)), backend="loky")(
-                delayed(_fit_task)(task, features, target, settings, epochs) for task in tasks
-            )
+            fitted = pool(delayed(_fit_reporting)(task, epochs) for task in tasks.values())
         finally:
             epochs.put(None)
             listener.join()
-    return dict(zip((task.regime for task in tasks), fitted, strict=True))
+    return dict(zip(tasks, fitted, strict=True))
 
 
 def _relay(epochs: Any, progress: Callable[[Progress], None]) -> None:
@@ -159,15 +211,9 @@ def _relay(epochs: Any, progress: Callable[[Progress], None]) -> None:
         progress(report)
 
 
-def _fit_task(task: _Task, features: np.ndarray, target: np.ndarray, settings: TrainSettings, epochs: Any) -> FitResult:
-    def on_epoch(epoch: int, validation_loss: float) -> None:
-        if epochs is not None:
-            epochs.put(Progress(expert_name(task.regime), epoch, validation_loss))
-
-    seed = settings.seed * 1000 + (0 if task.regime is None else task.regime + 1)
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return fit_network(features, target, task.samples.train, task.samples.validation, settings, on_epoch)
+def _fit_reporting(task: NetworkTask, epochs: Any) -> FitResult:
+    name = expert_name(task.regime)
+    return task.fit(lambda epoch, validation_loss: epochs.put(Progress(name, epoch, validation_loss)))
 
 
 def _or_none(number: float) -> float | None:
@@ -176,7 +222,6 @@ def _or_none(number: float) -> float | None:
 
 def _provenance(candles: pd.DataFrame, split: Split, settings: TrainSettings) -> dict[str, Any]:
     index = candles.index
-    parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {
         "fingerprint": fingerprint(candles),
         "n_bars": len(candles),
@@ -184,7 +229,8 @@ def _provenance(candles: pd.DataFrame, split: Split, settings: TrainSettings) ->
         "last_bar": index[-1].isoformat(),
         "split": {
             name: {"first_bar": index[part.start].isoformat(), "last_bar": index[part.stop - 1].isoformat()}
-            for name, part in parts.items()
+            for name in _PARTS
+            if (part := getattr(split, name)).stop > part.start
         },
         "settings": settings.model_dump(mode="json"),
         "seed": settings.seed,

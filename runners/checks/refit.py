@@ -10,7 +10,7 @@ import numpy as np
 from data.candles import time_text
 from data.splits import chronological_split
 from data.synthetic import with_noise_from
-from models.model_set import ModelSet
+from models.model_set import Expert, ModelSet
 from runners.checks.outcome import Outcome
 from runners.checks.subject import Subject
 from training.prepare import Prepared, prepare
@@ -25,11 +25,11 @@ def refit(subject: Subject) -> Outcome:
         split = chronological_split(len(subject.candles), settings.train_fraction, settings.validation_fraction)
         noisy = with_noise_from(subject.candles, split.train.stop, settings.seed)
         again = _learnt(prepare(noisy, subject.name, settings))
-        known = _saved(subject.model_set) if subject.model_set else [_learnt(subject.prepared[number])]
-        for learnt in known:
+        known = _saved(subject.model_set) if subject.model_set else _learnt(subject.prepared[number])
+        for network, learnt in known.items():
             for name, value in learnt.items():
                 looked_at.append(name)
-                moved = _moved(value, again[name])
+                moved = _moved(value, again[network][name])
                 if moved is not None:
                     findings.append(
                         f"{name}: moves by {moved:.2g} (relative) when noise replaces the bars from "
@@ -38,16 +38,24 @@ def refit(subject: Subject) -> Outcome:
     return Outcome("refit", ", ".join(dict.fromkeys(looked_at)), list(dict.fromkeys(findings)))
 
 
-def _learnt(prepared: Prepared) -> dict[str, Any]:
-    scaler = {"scaler": [prepared.mean, prepared.scale], "target scale": prepared.target_scale}
-    return {**scaler, **_of_detector(prepared.detector.name, prepared.detector.parameters())}
+def _learnt(prepared: Prepared) -> dict[int | None, dict[str, Any]]:
+    """By network: its scaler, and the detector that all share."""
+    shared = _of_detector(prepared.detector.name, prepared.detector.parameters())
+    return {
+        regime: {"scaler": [data.mean, data.scale], "target scale": data.target_scale, **shared}
+        for regime, data in prepared.networks.items()
+    }
 
 
-def _saved(model_set: ModelSet) -> list[dict[str, Any]]:
-    """What the set holds, once for each of its experts, which carry their scalers."""
-    named = _of_detector(model_set.detector.name, model_set.detector.parameters())
-    experts = [*model_set.experts.values(), model_set.all_regimes]
-    return [{"scaler": [expert.mean, expert.scale], "target scale": expert.target_scale, **named} for expert in experts]
+def _saved(model_set: ModelSet) -> dict[int | None, dict[str, Any]]:
+    """The same of a saved set; an expert that is the all-regimes network tells nothing of its own."""
+    shared = _of_detector(model_set.detector.name, model_set.detector.parameters())
+    experts: list[tuple[int | None, Expert]] = [(None, model_set.all_regimes), *model_set.experts.items()]
+    return {
+        regime: {"scaler": [expert.mean, expert.scale], "target scale": expert.target_scale, **shared}
+        for regime, expert in experts
+        if not expert.training["fallback"]
+    }
 
 
 def _of_detector(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,13 @@ from models import Forecaster, ModelSet
 from tests.conftest import SMALL, switching_candles
 from training import TrainSettings, train
 from training.fit import fit_network
-from training.train import Progress
+from training.prepare import prepare
+from training.settings import NetworkSettings
+from training.train import Progress, assemble, network_tasks
+
+
+def ignore(epoch: int, validation_loss: float) -> None:
+    pass
 
 
 def weights(model_set: ModelSet) -> dict[str, torch.Tensor]:
@@ -122,10 +128,11 @@ def test_training_finds_most_of_what_can_be_forecast() -> None:
     for bar in range(1, n_bars):
         returns[bar] = coefficient * returns[bar - 1] + random.standard_normal()
     target = np.append(returns[1:], np.nan)
-    settings = TrainSettings(window=5, hidden_dim=16, num_layers=1, epochs=10)
+    settings = NetworkSettings(window=5, hidden_dim=16, num_layers=1)
     bars = np.arange(5, n_bars - 1)
     torch.manual_seed(0)
-    result = fit_network(returns[:, None], target, bars[:3000], bars[3000:], settings, lambda epoch, loss: None)
+    parts = bars[:3000], bars[3000:]
+    result = fit_network(returns[:, None], target, *parts, settings, epochs=10, patience=5, on_epoch=ignore)
     assert min(result.validation_losses) == result.validation_losses[result.best_epoch - 1]
     assert 1 - min(result.validation_losses) > 0.85 * coefficient**2
 
@@ -133,11 +140,36 @@ def test_training_finds_most_of_what_can_be_forecast() -> None:
 def test_the_best_epoch_is_kept_and_training_stops_after_patience() -> None:
     random = np.random.default_rng(0)
     noise, target = random.standard_normal((400, 2)), random.standard_normal(400)
-    settings = TrainSettings(window=3, hidden_dim=16, num_layers=1, epochs=100, patience=2, lr=0.01)
+    settings = NetworkSettings(window=3, hidden_dim=16, num_layers=1, lr=0.01)
     bars = np.arange(3, 399)
     torch.manual_seed(0)
-    result = fit_network(noise, target, bars[:300], bars[300:], settings, lambda epoch, loss: None)
+    parts = bars[:300], bars[300:]
+    result = fit_network(noise, target, *parts, settings, epochs=100, patience=2, on_epoch=ignore)
     assert len(result.validation_losses) == result.best_epoch + 2
+
+
+def test_a_network_can_have_settings_of_its_own(candles: pd.DataFrame) -> None:
+    own = {"bullish": {"window": 9, "features": ["log_return", "momentum"]}, "all": {"hidden_dim": 4}}
+    settings = TrainSettings(**SMALL, networks=own)
+    trained = train(candles, "OWN", settings)
+    shapes = {one.name: (one.window, one.features, one.network.lstm.hidden_size) for one in trained.experts.values()}
+    assert shapes["bullish"] == (9, ("log_return", "momentum"), SMALL["hidden_dim"])
+    assert shapes["bearish"] == (SMALL["window"], TrainSettings().features, SMALL["hidden_dim"])
+    assert trained.all_regimes.network.lstm.hidden_size == 4
+    again = TrainSettings(**trained.provenance["settings"])
+    assert again == settings  # what a set keeps of its settings trains it again
+
+
+def test_a_network_that_nobody_knows_cannot_have_settings() -> None:
+    with pytest.raises(ValueError, match="there is no network 'bulish'"):
+        TrainSettings(networks={"bulish": {"window": 9}})
+
+
+def test_a_warm_start_begins_as_the_networks_before(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    prepared = prepare(candles, "SWITCH", TrainSettings(**SMALL, lr=1e-12))
+    fitted = {regime: task.fit() for regime, task in network_tasks(prepared, warm_start=model_set).items()}
+    for name, value in weights(assemble(candles, prepared, fitted)).items():
+        torch.testing.assert_close(value, weights(model_set)[name], rtol=0, atol=1e-6)
 
 
 def test_scaled_inputs_of_the_training_part_have_mean_0_and_deviation_1(
