@@ -2,5 +2,6 @@
 
 from models.forecaster import Forecast, Forecaster
 from models.model_set import ModelSet
+from models.recorded import RecordedForecasts
 
-__all__ = ["Forecast", "Forecaster", "ModelSet"]
+__all__ = ["Forecast", "Forecaster", "ModelSet", "RecordedForecasts"]

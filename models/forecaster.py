@@ -65,6 +65,14 @@ class Forecaster:
             regime_lookback, *(lookback_of(expert.features) + expert.window - 1 for expert in self._experts)
         )
 
+    @property
+    def dataset(self) -> str:
+        return self.model_set.dataset
+
+    @property
+    def interval(self) -> pd.Timedelta:
+        return self.model_set.interval
+
     def columns(self) -> list[str]:
         """Columns that candles must have: OHLCV and what features, or the regime source, take as it stands."""
         return [*OHLCV, *(name for name in self._features if name not in FEATURES and name not in OHLCV)]

@@ -93,6 +93,12 @@ class ModelSet:
     def save(self, trained: str | Path) -> Path:
         """Write the set to ``<trained>/<dataset>/<run>/`` and name it in ``latest`` there; gives the folder."""
         folder = Path(trained) / self.dataset / new_run_id()
+        self.write(folder)
+        mark_latest(folder)
+        return folder
+
+    def write(self, folder: Path) -> None:
+        """Write the set to a folder that is not there yet, whole or not at all."""
         with whole_folder(folder) as draft:
             files = {}
             for expert in [*self.experts.values(), self.all_regimes]:
@@ -116,8 +122,6 @@ class ModelSet:
                 "sha256": files,
             }
             write_json(draft / "model_set.json", manifest)
-        mark_latest(folder)
-        return folder
 
     @classmethod
     def load(cls, path: str | Path) -> ModelSet:

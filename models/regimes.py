@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -57,6 +57,40 @@ class RegimeDetector(Protocol):
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
         """The detector that `parameters` described."""
         ...
+
+
+@runtime_checkable
+class Reorderable(Protocol):
+    """A detector that finds its regimes by itself, so that their numbers are a matter of naming."""
+
+    def reordered(self, order: Sequence[int]) -> Self:
+        """The same detector with its state ``order[i]`` named ``i``."""
+        ...
+
+
+Fitted = TypeVar("Fitted", bound=RegimeDetector)
+
+
+def named_alike(detector: Fitted, reference: RegimeDetector, features: np.ndarray) -> Fitted:
+    """The detector with its states named as the reference names the same bars, as far as both are free to.
+
+    Of all ways to name them that with the largest summed product of probabilities is taken (the assignment problem;
+    Kuhn 1955). A detector whose regimes are given, by labels or a rule, keeps their names.
+
+    Parameters
+    ----------
+    features
+        ``(n_bars, n_features)`` that both read, of bars that both may know.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if not isinstance(detector, Reorderable) or detector.regimes != reference.regimes:
+        return detector
+    mine, theirs = detector.filter(features), reference.filter(features)
+    known = np.isfinite(mine).all(axis=1) & np.isfinite(theirs).all(axis=1)
+    agreement = theirs[known].T @ mine[known]  # (n_regimes of the reference, n_regimes)
+    _, order = linear_sum_assignment(agreement, maximize=True)
+    return detector.reordered(order.tolist()) if known.any() else detector
 
 
 DETECTORS: dict[str, type[RegimeDetector]] = {}

@@ -1,5 +1,6 @@
 """`regimes backtest`: trade the unseen bars of a CSV, and write the run's folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from runners.settings import CONFIG_NAME, BacktestSettings, make_settings, read_
 if TYPE_CHECKING:
     import pandas as pd
 
-    from runners.registry import Trials
+    from runners.registry import Run, Trials
     from runners.simulation import Backtest
 
 
@@ -27,21 +28,37 @@ def backtest(
     models: Annotated[
         Path | None, typer.Option(help="Model set; default: the dataset's newest.", show_default=False)
     ] = None,
+    forecasts: Annotated[
+        str | None,
+        typer.Option(help="A run whose recorded forecasts to trade, in place of models.", show_default=False),
+    ] = None,
     sort: SortOption = False,
     note: Annotated[str, typer.Option(help="Something to remember of the run.", show_default=False)] = "",
     *,
     flags: dict[str, Any],
 ) -> None:
     """Trade the bars that training never saw, and write a report."""
+    from data.errors import SettingsError
     from runners.console import notice
+    from runners.registry import find_run
 
     place = Home.find(home)
     given = read_config(config) if config else place.config
     source = str(config or CONFIG_NAME)
+    if "walk_forward" in given:
+        raise SettingsError(
+            f"{source}: describes a walk-forward; repeat it with regimes walk-forward --config {source}"
+        )
     settings = make_settings(BacktestSettings, given.get("backtest", {}), source, flags)
-    candle_file = place.candle_file(file or given.get("file"))
-    models = models or Path(given.get("models", place.trained / candle_file.stem))
-    fingerprint = backtest_file(place, candle_file, models, settings, sort=sort, note=note)
+    recorded = forecasts or (None if models else given.get("forecasts"))
+    if recorded:
+        run = find_run(place.results, recorded)
+        candle_file = run.file
+        fingerprint = backtest_forecasts(place, run, settings, sort=sort, note=note)
+    else:
+        candle_file = place.candle_file(file or given.get("file"))
+        models = models or Path(given.get("models", place.trained / candle_file.stem))
+        fingerprint = backtest_file(place, candle_file, models, settings, sort=sort, note=note)
     if given.get("fingerprint") not in (None, fingerprint):
         notice(f"{candle_file} has changed since the run that {source} describes; this is not a repetition of it.")
 
@@ -71,15 +88,48 @@ def backtest_candles(
 ) -> "tuple[Backtest, Trials, Path]":
     """Backtest candles that came from ``file`` and write the run into the home; gives its folder, too."""
     from models.model_set import ModelSet
-    from runners.registry import Trials, read_tries
-    from runners.report.write import write_backtest
     from runners.simulation import backtest as simulate
 
     result = simulate(candles, ModelSet.load(models), settings)
-    index, earlier = result.equity.index, read_tries(home.results / result.model_set.dataset)
-    trials = Trials.of(earlier, result.metrics, index[0], index[-1])
-    folder = write_backtest(result, trials, home.results, candle_file=file, models=models, note=note)
+    trials, folder = write_run(home, file, result, {"models": str(models.resolve())}, note=note)
     return result, trials, folder
+
+
+def backtest_forecasts(
+    home: Home, run: "Run", settings: BacktestSettings, *, sort: bool = False, note: str = ""
+) -> str:
+    """Trade a run's recorded forecasts anew, write that run and print its table; gives the candles' fingerprint."""
+    import pandas as pd
+
+    from data.candles import interval_of, read_candles
+    from models.recorded import RecordedForecasts
+    from runners.console import print_backtest
+    from runners.simulation import Source, backtest_recorded
+
+    candles = read_candles(run.file, sort=sort)
+    interval = interval_of(pd.DatetimeIndex(candles.index))
+    recorded = RecordedForecasts(run.dataset, interval, run.equity()[["regime", "forecast"]])
+    source = Source(run.dataset, interval, run.training)
+    result = backtest_recorded(candles, recorded, settings, source, in_sample=run.in_sample)
+    trials, folder = write_run(home, run.file, result, {"forecasts": str(run.folder.resolve())}, note=note)
+    print_backtest(result, trials, folder)
+    return result.fingerprint
+
+
+def write_run(
+    home: Home, file: Path, result: "Backtest", forecasts: "Mapping[str, Any]", *, note: str = ""
+) -> "tuple[Trials, Path]":
+    """Write a backtest of candles that came from ``file`` into the home; gives its folder, and what was tried before.
+
+    ``forecasts`` as in `runners.report.write.write_backtest`.
+    """
+    from runners.registry import Trials, read_tries
+    from runners.report.write import write_backtest
+
+    index, tries = result.equity.index, read_tries(home.results / result.source.dataset)
+    trials = Trials.of(tries, result.metrics, result.source.training, index[0], index[-1])
+    folder = write_backtest(result, trials, home.results, candle_file=file, forecasts=forecasts, note=note)
+    return trials, folder
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ from runners.init import config, init
 from runners.retrain import retrain
 from runners.runs import app as runs
 from runners.train import train
+from runners.walk_forward import walk_forward
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, backtest, compare, retrain, check, demo, init, config, data, doctor):
+for command in (train, evaluate, backtest, walk_forward, compare, retrain, check, demo, init, config, data, doctor):
     app.command()(command)
 app.add_typer(runs, name="runs")
 

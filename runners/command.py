@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from data.errors import RegimesError
 
@@ -22,23 +23,23 @@ ConfigOption = Annotated[
 SortOption = Annotated[bool, typer.Option("--sort", help="Sort the CSV's rows by time instead of refusing.")]
 
 
-def with_settings(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option per field of ``kind``; it receives those that were used in the dict ``flags``.
+def with_settings(*kinds: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option per field of these settings; it receives those that were used in the dict ``flags``.
 
     A field that is a table has none: it belongs into a file.
     """
-
-    names = [name for name, field in kind.model_fields.items() if get_origin(field.annotation) is not dict]
+    fields = {name: field for kind in kinds for name, field in kind.model_fields.items()}
+    flagged = {name: field for name, field in fields.items() if get_origin(field.annotation) is not dict}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:
-            flags = {name: given.pop(name) for name in names}
+            flags = {name: given.pop(name) for name in flagged}
             command(**given, flags=flags)
 
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "flags"]
         own += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, kind))
-            for name in names
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
+            for name, field in flagged.items()
         ]
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         setattr(run, "__signature__", inspect.Signature(own))  # noqa: B010  typer reads it, types do not know it
@@ -48,17 +49,17 @@ def with_settings(kind: type[BaseModel]) -> Callable[[Callable[..., None]], Call
     return decorate
 
 
-def _option(name: str, kind: type[BaseModel]) -> Any:
-    field = kind.model_fields[name]
+def _option(name: str, field: FieldInfo) -> Any:
     flag = "--" + name.replace("_", "-")
-    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
     shown = "" if default is None or isinstance(default, bool) else f" Default: {default}."
     help_text = f"{field.description}{shown}"
     if field.annotation is bool:
         return Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=help_text, show_default=False)]
     choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
     metavar = "|".join(choices) if choices else None
-    number = field.annotation if field.annotation in (int, float) else str
+    kinds = get_args(field.annotation) or (field.annotation,)
+    number = next((kind for kind in (int, float) if kind in kinds), str)
     return Annotated[number | None, typer.Option(flag, help=help_text, show_default=False, metavar=metavar)]
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 from data.candles import time_text
 from data.errors import DataError
 from runners.registry import Run, deflated_sharpe, read_tries
-from runners.report.metrics import Metrics, equity_returns, metrics_of
+from runners.report.metrics import Metrics, equity_before, equity_returns, metrics_of_part
+from runners.settings import flat_settings
 from training.sharpe import FEWEST_BARS, SharpeDifference, sharpe_difference, superior_predictive_ability
 
 
@@ -107,10 +108,9 @@ def compare(runs: Sequence[Run], title: str) -> Comparison:
     partly = []
     for number, (run, table) in enumerate(zip(runs, tables, strict=True)):
         whole = len(table) == len(common)
-        part, cash = table.loc[common], _equity_before(table["equity"], common[0], run.cash)
-        own = equity_returns(part["equity"], cash)
-        metrics = run.metrics if whole else metrics_of(part, _trades_within(run.trades(), common), cash)
-        returns.append(own.to_numpy())
+        equity, cash = table.loc[common, "equity"], equity_before(table["equity"], common[0], run.cash)
+        metrics = run.metrics if whole else metrics_of_part(table, run.trades(), run.cash, common)
+        returns.append(equity_returns(equity, cash).to_numpy())
         compared.append(
             Compared(
                 label=_label(number),
@@ -118,12 +118,12 @@ def compare(runs: Sequence[Run], title: str) -> Comparison:
                 metrics=metrics,
                 deflated_sharpe=deflated_sharpe(run, tries[run.folder.parent]),
                 difference=sharpe_difference(returns[-1], returns[0], metrics.bars_per_year) if number else None,
-                growth=part["equity"] / cash,
+                growth=equity / cash,
             )
         )
         partly += [] if whole else [_label(number)]
     holding = equity_returns(
-        tables[0].loc[common, "holding"], _equity_before(tables[0]["holding"], common[0], runs[0].cash)
+        tables[0].loc[common, "holding"], equity_before(tables[0]["holding"], common[0], runs[0].cash)
     )
     return Comparison(
         title=title,
@@ -142,17 +142,6 @@ def _label(number: int) -> str:
     return chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
 
 
-def _equity_before(equity: pd.Series, first: pd.Timestamp, cash: float) -> float:
-    before = int(equity.index.searchsorted(first)) - 1
-    return float(equity.to_numpy()[before]) if before >= 0 else cash
-
-
-def _trades_within(trades: pd.DataFrame, bars: pd.DatetimeIndex) -> pd.DataFrame:
-    """Round trips that closed on these bars."""
-    first, last = bars[0].tz_localize(None), bars[-1].tz_localize(None)
-    return trades[(trades["closed"] >= first) & (trades["closed"] <= last)]
-
-
 def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     told = [_told(run) for run in runs]
     names = list(dict.fromkeys(name for one in told for name in one))
@@ -167,9 +156,9 @@ def _told(run: Run) -> dict[str, str]:
         "candles": f"{Path(run.config['file']).name} (sha256 {run.config['fingerprint'][:8]})",
         "first bar": time_text(run.first_bar),
         "last bar": time_text(run.last_bar),
-        "models": run.model_run,
+        "models": run.models,
         "trained on": f"sha256 {run.training.get('fingerprint', 'unknown')[:8]}",
     }
-    trained = {f"train: {name}": str(value) for name, value in run.training.get("settings", {}).items()}
-    traded = {f"backtest: {name}": str(value) for name, value in run.config["backtest"].items()}
-    return {**data, **trained, **traded}
+    trained = flat_settings("train", run.training.get("settings", {}))
+    retrained = flat_settings("walk-forward", run.config.get("walk_forward", {}))
+    return {**data, **trained, **retrained, **flat_settings("backtest", run.config["backtest"])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runners.report import side_by_side, tables
+from runners.report import side_by_side, study_tables, tables
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from runners.registry import Run, Trials
     from runners.simulation import Backtest
     from training.evaluate import Evaluation
+    from training.search_settings import SearchSettings
+    from training.study_result import StudyResult
+    from training.study_worker import SearchProgress
 
 out = Console(highlight=False)
 _wide_out = Console(highlight=False, width=240)  # a narrower terminal wraps its lines and keeps every word
@@ -71,10 +74,19 @@ def print_experts(model_set: ModelSet, folder: Path) -> None:
 def print_backtest(result: Backtest, trials: Trials, folder: Path) -> None:
     index = result.equity.index
     mark = "  IN-SAMPLE" if result.in_sample else ""
-    title = f"{result.model_set.dataset}\n{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
+    title = f"{result.source.dataset}\n{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
     print_table(title, ["", "strategy", "buy and hold"], tables.figures(result, trials))
     out.print(tables.verdict(result))
     print_path("report", folder / "report.html")
+
+
+def print_folds(result: Backtest, kept: Path | None) -> None:
+    """What each fold of a walk-forward earned."""
+    shown = [tables.FOLD_COLUMNS.index(name) for name in ("fold", "from", "to", "loss", "Sharpe", "return", "holding")]
+    rows = [[row[at] for at in shown] for row in tables.folds(result)]
+    print_table("each fold, after costs", [tables.FOLD_COLUMNS[at] for at in shown], rows)
+    if kept:
+        print_path("models", kept)
 
 
 def print_evaluation(found: Evaluation, folder: Path) -> None:
@@ -186,3 +198,48 @@ def training_progress(dataset: str, epochs: int) -> Iterator[OnEpoch]:
             progress.update(bars[report.name], completed=report.epoch, loss=report.validation_loss)
 
         yield on_epoch
+
+
+def print_search(dataset: str, search: SearchSettings, results: Sequence[StudyResult]) -> None:
+    """How far each study is, and the best settings so far."""
+    title = f"{dataset}\n{study_tables.objective_said(search)}"
+    print_table(title, study_tables.RESULT_COLUMNS, study_tables.result_rows(results))
+    for result in results:
+        if result.best:
+            out.print(f"{result.name}: {study_tables.settings_said(result.best.settings)}")
+    out.print()
+    out.print(study_tables.caution(results))
+
+
+@contextmanager
+def search_progress(dataset: str, trials: int) -> Iterator[Callable[[SearchProgress], None]]:
+    """A bar for each study; the block gets the function that moves them."""
+    columns = (
+        TextColumn("  {task.description:<10}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TextColumn("best {task.fields[best]:<8} {task.fields[epoch]:<9}"),
+        TimeElapsedColumn(),
+    )
+    err.print(f"searching {dataset}")
+    with Progress(*columns, console=err) as progress:
+        bars = {}
+
+        def on_progress(report: SearchProgress) -> None:
+            if report.name not in bars:
+                bars[report.name] = progress.add_task(report.name, total=trials, best="", epoch="")
+            best = "-" if report.best is None else f"{report.best:.4f}"
+            epoch = f"epoch {report.epoch}" if report.epoch else ""
+            progress.update(bars[report.name], completed=report.finished, best=best, epoch=epoch)
+
+        yield on_progress
+
+
+@contextmanager
+def folds_progress(folds: Mapping[str, int]) -> Iterator[Callable[[str], None]]:
+    """A bar for each dataset; the block gets the function that counts one more of its folds."""
+    columns = (TextColumn("  {task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+    err.print("training folds")
+    with Progress(*columns, console=err) as progress:
+        bars = {dataset: progress.add_task(dataset, total=total) for dataset, total in folds.items()}
+        yield lambda dataset: progress.advance(bars[dataset])

@@ -9,9 +9,15 @@ from pydantic import BaseModel
 from runners.command import ConfigOption, HomeOption, run_alone
 from runners.home import Home
 from runners.settings import CONFIG_NAME, BacktestSettings, make_settings, read_config
-from training.settings import TrainSettings
+from training.search_settings import SearchSettings
+from training.settings import TrainSettings, WalkForwardSettings
 
-TABLES: dict[str, type[BaseModel]] = {"train": TrainSettings, "backtest": BacktestSettings}
+TABLES: dict[str, type[BaseModel]] = {
+    "train": TrainSettings,
+    "optimize": SearchSettings,
+    "backtest": BacktestSettings,
+    "walk_forward": WalkForwardSettings,
+}
 
 _HEAD = """# Settings of this workplace. A line without its # overrides the default; a flag overrides the line.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import traceback
@@ -35,4 +36,12 @@ def load_code(file: Path) -> ModuleType:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         where = f", line {lines[-1]}" if lines else ""
         raise SettingsError(f"{file}{where}: {type(error).__name__}: {error}") from error
+    _send_along(module)
     return module
+
+
+def _send_along(module: ModuleType) -> None:
+    """Let what the module defines travel to worker processes, which cannot import it, with its code."""
+    for pickler in ("joblib.externals.cloudpickle", "cloudpickle"):  # joblib's processes, and a Dask cluster's
+        if importlib.util.find_spec(pickler):
+            importlib.import_module(pickler).register_pickle_by_value(module)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from data.files import latest_run, write_text
 from runners.report.metrics import Metrics
 
 _REMOVED = ".removed"
+SWEEPS, SWEEP_TABLE = "sweeps", "settings.csv"
 NOTE = "note.txt"
 _TELLS_OF_IT = ["config.toml", "metrics.json"]
 
@@ -31,7 +32,7 @@ class Run:
     config
         Its ``config.toml``: candles, models, fingerprint, settings.
     training
-        Fingerprint, last bar and settings of its models' training.
+        Fingerprint, last bar and settings of its models' training, and the study that found them.
     metrics, holding
         Of the strategy and of buying and holding.
     """
@@ -51,8 +52,20 @@ class Run:
         return self.folder.name
 
     @property
-    def model_run(self) -> str:
-        return Path(self.config["models"]).name
+    def models(self) -> str:
+        """What made its forecasts."""
+        return models_said(self.config)
+
+    @property
+    def kind(self) -> str:
+        if self.in_sample:
+            return "in-sample"
+        return "walk-forward" if "walk_forward" in self.config else "backtest"
+
+    @property
+    def file(self) -> Path:
+        """Its candles."""
+        return Path(self.config["file"])
 
     @property
     def cash(self) -> float:
@@ -85,31 +98,69 @@ class Run:
         shutil.rmtree(self.folder)
 
 
+class Try(NamedTuple):
+    """One thing that was tried on unseen bars, of which a result may be the best.
+
+    Attributes
+    ----------
+    outcome
+        Tells it from others: a repeated run is the same try.
+    sharpe
+        Per bar; None where it was given up before it had one.
+    """
+
+    first_bar: pd.Timestamp
+    last_bar: pd.Timestamp
+    outcome: str
+    sharpe: float | None
+
+
 @dataclass(frozen=True)
 class Trials:
-    """What was tried on the same bars: how many different results, and the variance of their Sharpe ratios per bar."""
+    """What was tried on the same bars: how many different things, and the variance of their Sharpe ratios per bar."""
 
     count: int
     variance: float
 
     @classmethod
-    def of(cls, runs: Sequence[Run], metrics: Metrics, first_bar: pd.Timestamp, last_bar: pd.Timestamp) -> Trials:
-        """The result itself, and every other result of ``runs`` on unseen bars that overlap its own.
-
-        A run that was repeated is one try.
-        """
-        tried = {_outcome(metrics)}
-        tried |= {
-            _outcome(run.metrics)
-            for run in runs
-            if not run.in_sample and run.first_bar <= last_bar and run.last_bar >= first_bar
+    def of(
+        cls,
+        tries: Sequence[Try],
+        metrics: Metrics,
+        training: Mapping[str, Any],
+        first_bar: pd.Timestamp,
+        last_bar: pd.Timestamp,
+    ) -> Trials:
+        """A result, the trials of the study that its training comes from, and all earlier tries that share its bars."""
+        own = _tries_of(metrics, training, first_bar, last_bar)
+        tried = {
+            one.outcome: one.sharpe for one in [*own, *tries] if one.first_bar <= last_bar and one.last_bar >= first_bar
         }
-        return cls(len(tried), float(np.var([sharpe for _, sharpe in tried], ddof=1)) if len(tried) > 1 else 0.0)
+        known = [sharpe for sharpe in tried.values() if sharpe is not None]
+        return cls(len(tried), float(np.var(known, ddof=1)) if len(known) > 1 else 0.0)
 
     def deflated_sharpe(self, metrics: Metrics) -> float | None:
         """Probability that the true Sharpe ratio is above zero, given that it is the best of these trials."""
         record = metrics.track_record()
         return record.deflated_sharpe(self.count, self.variance) if record else None
+
+
+def _tries_of(
+    metrics: Metrics, training: Mapping[str, Any], first_bar: pd.Timestamp, last_bar: pd.Timestamp
+) -> list[Try]:
+    """A result, and the trials of the study that its settings come from."""
+    record = metrics.track_record()  # an account that never moved has none, and a ratio of 0
+    tries = [Try(first_bar, last_bar, outcome_of(metrics.final_value), record.sharpe if record else 0.0)]
+    study = training.get("study", {"id": "", "sharpes": {}})
+    for network, sharpes in study["sharpes"].items():
+        names = (f"{study['id']} {network} {number}" for number in range(len(sharpes)))
+        tries += [Try(first_bar, last_bar, name, sharpe) for name, sharpe in zip(names, sharpes, strict=True)]
+    return tries
+
+
+def outcome_of(final_value: float) -> str:
+    """A result's mark: its final equity, to the digits on which all ways of computing it agree."""
+    return f"{final_value:.9g}"
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -118,14 +169,24 @@ def read_runs(folder: Path) -> list[Run]:
     return [run for run in runs if run is not None]
 
 
-def read_tries(folder: Path) -> list[Run]:
-    """The runs in one dataset's folder of results, and those removed from it, of which only the figures are left."""
-    return read_runs(folder) + read_runs(folder / _REMOVED)
+def read_tries(folder: Path) -> list[Try]:
+    """What was tried on unseen bars in one dataset's folder of results: runs, those removed, and sweeps' settings."""
+    runs = [run for run in read_runs(folder) + read_runs(folder / _REMOVED) if not run.in_sample]
+    tries = [one for run in runs for one in _tries_of(run.metrics, run.training, run.first_bar, run.last_bar)]
+    for sweep in sorted((folder / SWEEPS).glob(f"[0-9]*/{SWEEP_TABLE}")):
+        table = pd.read_csv(sweep, parse_dates=["first_bar", "last_bar"])
+        tries += [
+            Try(first, last, outcome_of(value), sharpe)
+            for first, last, value, sharpe in zip(
+                table["first_bar"], table["last_bar"], table["final_value"], table["sharpe_per_bar"], strict=True
+            )
+        ]
+    return tries
 
 
-def deflated_sharpe(run: Run, tries: Sequence[Run]) -> float | None:
+def deflated_sharpe(run: Run, tries: Sequence[Try]) -> float | None:
     """Of one run among its dataset's tries."""
-    return Trials.of(tries, run.metrics, run.first_bar, run.last_bar).deflated_sharpe(run.metrics)
+    return Trials.of(tries, run.metrics, run.training, run.first_bar, run.last_bar).deflated_sharpe(run.metrics)
 
 
 def datasets_in(results: Path) -> list[str]:
@@ -177,7 +238,8 @@ def _read_run(folder: Path) -> Run | None:
         return None
 
 
-def _outcome(metrics: Metrics) -> tuple[float, float]:
-    """Final value, and Sharpe ratio per bar (an account that never moved has 0)."""
-    record = metrics.track_record()
-    return metrics.final_value, record.sharpe if record else 0.0
+def models_said(config: Mapping[str, Any]) -> str:
+    """What made a run's forecasts: a model set, another run's, or the folds of a walk-forward."""
+    if "models" in config:
+        return Path(config["models"]).name
+    return f"of {Path(config['forecasts']).name}" if "forecasts" in config else "one a fold"

@@ -66,13 +66,11 @@ def retrain(
 
 def _candle_file(home: Home, dataset: str | None) -> Path:
     """The dataset's CSV in data/csv, or else the one that its last run was made from."""
-    from pathlib import Path
-
     from runners.registry import read_runs
 
     file = home.candle_file(dataset)
     earlier = read_runs(home.results / file.stem)
-    return Path(earlier[-1].config["file"]) if earlier and not file.exists() else file
+    return earlier[-1].file if earlier and not file.exists() else file
 
 
 def what_changed(old: ModelSet, candles: pd.DataFrame) -> str:

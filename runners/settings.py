@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,8 +16,8 @@ from data.errors import SettingsError
 CONFIG_NAME = "regimes.toml"
 
 
-class BacktestSettings(BaseModel):
-    """Settings of one backtest; the flags and the TOML file's ``[backtest]`` table are made of it."""
+class TradingSettings(BaseModel):
+    """How forecasts are traded, and what it costs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +32,11 @@ class BacktestSettings(BaseModel):
     regime_source: Literal["detector", "column"] = Field(
         "detector", description="Take the regime from the detector, or from the CSV's column."
     )
+
+
+class BacktestSettings(TradingSettings):
+    """Settings of one backtest; the flags and the TOML file's ``[backtest]`` table are made of it."""
+
     start: dt.datetime | None = Field(None, description="First bar that trades (UTC); default: the test part's first.")
     end: dt.datetime | None = Field(None, description="Last bar (UTC); default: the last one.")
     in_sample: bool = Field(False, description="Allow a start among the bars that training has seen.")
@@ -54,6 +59,16 @@ def read_config(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: there is no such file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: is no TOML ({error}).") from None
+
+
+def flat_settings(table: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as text, each by its table and name; those of a table within it by its name, too."""
+    told: dict[str, str] = {}
+    for name, value in settings.items():
+        told |= (
+            flat_settings(f"{table}: {name}", value) if isinstance(value, dict) else {f"{table}: {name}": str(value)}
+        )
+    return told
 
 
 def require_known(names: Iterable[str], known: Sequence[str], source: str, what: str) -> None:
@@ -82,11 +97,12 @@ def make_settings(
         Naming the setting, what was given, what is allowed, and the nearest name for an unknown one.
     """
     require_known(table, list(kind.model_fields), source, "setting")
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    given = {name: value for name, value in (flags or {}).items() if value is not None and name in kind.model_fields}
     try:
         return kind(**{**table, **given})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
-        origin = f"--{name.replace('_', '-')}" if name in given else f"{source}, {name}"
+        flag = name.split(".")[0]
+        origin = f"--{flag.replace('_', '-')}" if flag in given else f"{source}, {name}"
         raise SettingsError(f"{origin}: {first['msg']}, but {first['input']!r} was given.") from None

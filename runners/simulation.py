@@ -1,4 +1,4 @@
-"""A backtest of a model set on the bars that its training never saw."""
+"""A backtest of a model set on the bars that its training never saw, or of forecasts that were made before."""
 
 from __future__ import annotations
 
@@ -12,11 +12,43 @@ from data.candles import OHLCV, fingerprint, interval_of
 from data.errors import DataError, SettingsError
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
+from models.recorded import RecordedForecasts
 from runners.recorder import Recorder
 from runners.report.metrics import Metrics, equity_returns, metrics_of
 from runners.settings import BacktestSettings
 from strategies import BuyAndHold, LSTMRegimeStrategy
 from training.sharpe import SharpeDifference, sharpe_difference
+
+
+@dataclass(frozen=True)
+class TradedFold:
+    """One refit of a walk-forward: the bars that it learnt from, and those that it forecast."""
+
+    fit_first: pd.Timestamp
+    fit_last: pd.Timestamp
+    first_bar: pd.Timestamp
+    last_bar: pd.Timestamp
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the forecasts of a backtest come from.
+
+    Attributes
+    ----------
+    training
+        What their training tells of itself (`ModelSet.provenance`): fingerprint, last bar, settings, versions.
+    model_set
+        None where there is not one: recorded forecasts, a walk-forward.
+    folds
+        Of a walk-forward.
+    """
+
+    dataset: str
+    interval: pd.Timedelta
+    training: dict[str, Any]
+    model_set: ModelSet | None = None
+    folds: tuple[TradedFold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +73,7 @@ class Backtest:
         Whether bars that training or validation has seen were traded.
     """
 
-    model_set: ModelSet
+    source: Source
     settings: BacktestSettings
     candles: pd.DataFrame
     equity: pd.DataFrame
@@ -68,14 +100,55 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
         If the range holds no two bars, or the candles do not fit the models.
     """
     settings = settings or BacktestSettings()
-    start, end, in_sample = _trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
+    traded, in_sample = _trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
+    source = Source(model_set.dataset, model_set.interval, model_set.provenance, model_set)
     lookback = Forecaster(model_set, blend=settings.blend, regime_source=settings.regime_source).lookback
-    first = max(0, start - lookback)
-    fed, traded = candles.iloc[first:end], candles.iloc[start:end]
-    trade_from = traded.index[0].tz_convert(None).to_pydatetime()
+    return _trade(candles, traded, model_set, lookback, settings, source, in_sample=in_sample)
 
+
+def backtest_recorded(
+    candles: pd.DataFrame,
+    recorded: RecordedForecasts,
+    settings: BacktestSettings,
+    source: Source,
+    *,
+    in_sample: bool = False,
+) -> Backtest:
+    """Run `LSTMRegimeStrategy` on forecasts that were made before, over their bars.
+
+    Raises
+    ------
+    DataError
+        If the candles do not hold these bars, or fewer than two of them lie between ``start`` and ``end``.
+    """
+    first, last = recorded.table.index[0], recorded.table.index[-1]
+    start, end = settings.start or first, settings.end or last
+    index = pd.DatetimeIndex(candles.index)
+    traded = slice(
+        int(index.searchsorted(max(_utc(start), first))), int(index.searchsorted(min(_utc(end), last), side="right"))
+    )
+    if not index[traded].isin(recorded.table.index).all() or traded.stop - traded.start < 2:
+        raise DataError(
+            f"the candles of {recorded.dataset} and the forecasts of {first} to {last} share no two bars in the range "
+            "to trade, or the candles have bars in it that were never forecast. Bring the candles that were forecast."
+        )
+    return _trade(candles, traded, recorded, recorded.lookback, settings, source, in_sample=in_sample)
+
+
+def _trade(
+    candles: pd.DataFrame,
+    traded: slice,
+    models: ModelSet | RecordedForecasts,
+    lookback: int,
+    settings: BacktestSettings,
+    source: Source,
+    *,
+    in_sample: bool,
+) -> Backtest:
+    fed, bars = candles.iloc[max(0, traded.start - lookback) : traded.stop], candles.iloc[traded]
+    trade_from = bars.index[0].tz_convert(None).to_pydatetime()
     names = ("long_threshold", "short_threshold", "between", "exposure", "blend", "regime_source")
-    ours = {"models": model_set, "trade_from": trade_from, **{name: getattr(settings, name) for name in names}}
+    ours = {"models": models, "trade_from": trade_from, **{name: getattr(settings, name) for name in names}}
     cerebro, run = run_strategy(fed, settings, LSTMRegimeStrategy, ours)
     held = {"exposure": settings.exposure, "trade_from": trade_from}
     _, holding_run = run_strategy(fed, settings, BuyAndHold, held)
@@ -84,9 +157,9 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
     returns = equity_returns(equity["equity"], settings.cash).to_numpy()
     holding_returns = equity_returns(holding_equity, settings.cash).to_numpy()
     return Backtest(
-        model_set=model_set,
+        source=source,
         settings=settings,
-        candles=traded,
+        candles=bars,
         equity=equity,
         trades=trades,
         metrics=metrics,
@@ -99,8 +172,8 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
     )
 
 
-def _trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: BacktestSettings) -> tuple[int, int, bool]:
-    """First bar, end (exclusive), and whether the first was seen in training."""
+def _trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: BacktestSettings) -> tuple[slice, bool]:
+    """The bars, and whether the first was seen in training."""
     unseen = int(index.searchsorted(model_set.validation_end, side="right"))
     start = unseen if settings.start is None else int(index.searchsorted(_utc(settings.start)))
     end = len(index) if settings.end is None else int(index.searchsorted(_utc(settings.end), side="right"))
@@ -115,7 +188,7 @@ def _trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: Backt
             f"only {max(0, end - start)} bars lie in the range to trade: the candles end at {index[-1]}, and training "
             f"has seen those up to {model_set.validation_end}. Bring newer candles, or choose another range."
         )
-    return start, end, in_sample
+    return slice(start, end), in_sample
 
 
 def _utc(time: Any) -> pd.Timestamp:

@@ -13,6 +13,7 @@ from data.candles import check_candles, interval_of, interval_text
 from data.errors import DataError, SettingsError
 from models.forecaster import Forecaster, ForecastStream
 from models.model_set import ModelSet
+from models.recorded import RecordedForecasts
 from strategies.feed import is_preloaded, newest_candle, preloaded_candles
 from strategies.rules import ThresholdRule
 from strategies.sizing import target_size
@@ -31,7 +32,8 @@ class LSTMRegimeStrategy(bt.Strategy):
     Parameters
     ----------
     models
-        A `ModelSet`, the folder of one, or a dataset's folder, whose newest set is taken.
+        A `ModelSet`, the folder of one, or a dataset's folder, whose newest set is taken; or `RecordedForecasts`, which
+        are looked up (``blend`` and ``regime_source`` change nothing in them).
     long_threshold, short_threshold, between
         As in `ThresholdRule`, log returns.
     exposure
@@ -71,14 +73,20 @@ class LSTMRegimeStrategy(bt.Strategy):
             raise SettingsError(f"exposure is {self.p.exposure:g}; it is a fraction of equity above 0.")
         if self.data.replaying:
             raise SettingsError("a replayed feed shows unfinished bars; give the strategy a resampled one.")
-        self.model_set = self.p.models if isinstance(self.p.models, ModelSet) else ModelSet.load(self.p.models)
         self.rule = ThresholdRule(self.p.long_threshold, self.p.short_threshold, self.p.between)
-        self.forecaster = Forecaster(self.model_set, blend=self.p.blend, regime_source=self.p.regime_source)
+        self.forecaster = self._forecaster()
         self.regime = self.forecast = np.nan
         self._bars_seen = 0
         self._order: bt.Order | None = None
         self._at_bar: Callable[[int], tuple[float, float]]
         self._recent: list[pd.Timestamp] = []
+
+    def _forecaster(self) -> Forecaster | RecordedForecasts:
+        models = self.p.models
+        if isinstance(models, RecordedForecasts):
+            return models
+        model_set = models if isinstance(models, ModelSet) else ModelSet.load(models)
+        return Forecaster(model_set, blend=self.p.blend, regime_source=self.p.regime_source)
 
     def start(self) -> None:
         columns = self.forecaster.columns()
@@ -120,7 +128,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         self.regime, self.forecast = self._at_bar(self._bars_seen - 1)
         return True
 
-    def _push(self, stream: ForecastStream, columns: list[str]) -> tuple[float, float]:
+    def _push(self, stream: ForecastStream | RecordedForecasts, columns: list[str]) -> tuple[float, float]:
         candle: dict[str, Any] = newest_candle(self.data, columns)
         self._watch_interval(candle["timestamp"])
         known = stream.push(candle)
@@ -136,10 +144,10 @@ class LSTMRegimeStrategy(bt.Strategy):
     def _require_interval(self, index: pd.DatetimeIndex) -> None:
         if len(index) < 2:
             return
-        found, trained = interval_of(index), self.model_set.interval
+        found, trained = interval_of(index), self.forecaster.interval
         if abs(found - trained) > 0.01 * trained:
             raise DataError(
-                f"the feed's bars are {interval_text(found)} apart, but the models of {self.model_set.dataset} were "
+                f"the feed's bars are {interval_text(found)} apart, but the models of {self.forecaster.dataset} were "
                 f"trained on bars {interval_text(trained)} apart. Resample the feed, or train on its interval."
             )
 

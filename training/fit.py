@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,11 +91,19 @@ def relative_loss(
     network: RegimeLSTM, inputs: torch.Tensor, outcome: torch.Tensor, bars: np.ndarray, window: int
 ) -> float:
     """Mean squared error at ``bars`` over that of the forecast 0; NaN without bars."""
-    network.eval()
     squared_error = 0.0
-    with torch.inference_mode():
-        for chunk in torch.from_numpy(bars).split(_WINDOWS_AT_ONCE):
-            forecast = network(gather_windows(inputs, chunk, window))
-            squared_error += float((forecast - outcome[chunk]).square().sum())
+    for chunk, forecast in forecasts(network, inputs, bars, window):
+        squared_error += float((forecast - outcome[chunk]).square().sum())
     zero_error = float(outcome[torch.from_numpy(bars)].square().sum())
     return squared_error / zero_error if zero_error > 0 else float("nan")
+
+
+def forecasts(
+    network: RegimeLSTM, inputs: torch.Tensor, bars: np.ndarray, window: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """What the network says at ``bars``, in pieces that fit into memory: some of the bars, and its outputs there."""
+    network.eval()
+    for chunk in torch.from_numpy(bars).split(_WINDOWS_AT_ONCE):
+        with torch.inference_mode():
+            forecast = network(gather_windows(inputs, chunk, window))
+        yield chunk, forecast

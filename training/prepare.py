@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from data.candles import REGIME, check_candles
 from data.errors import DataError
@@ -144,7 +145,8 @@ class DetectorTask:
     seed: int
 
     def fit(self) -> RegimeDetector:
-        return self.detector.fit(self.observed, self.labels, self.seed)
+        with threadpool_limits(1):  # several threads would add up in an order of their own, and the weights follow
+            return self.detector.fit(self.observed, self.labels, self.seed)
 
 
 def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) -> DetectorTask:

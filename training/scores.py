@@ -69,6 +69,13 @@ def score(forecast: np.ndarray, outcome: np.ndarray, training_mean: float) -> Sc
     )
 
 
+def relative_error(forecast: np.ndarray, outcome: np.ndarray) -> float | None:
+    """Mean squared error over that of the forecast 0, at the bars ``(n_bars,)`` where both are known; None without."""
+    known = np.isfinite(forecast) & np.isfinite(outcome)
+    of_zero = float(np.sum(outcome[known] ** 2))
+    return float(np.sum((forecast[known] - outcome[known]) ** 2)) / of_zero if of_zero > 0 else None
+
+
 def diebold_mariano(
     forecast: np.ndarray, reference: np.ndarray, outcome: np.ndarray
 ) -> tuple[float | None, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -33,8 +33,10 @@ class NetworkSettings(BaseModel):
         return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
 
 
-class TrainSettings(NetworkSettings):
-    """Settings of one training run; the command line's flags and the TOML file's ``[train]`` table are made of it."""
+class SharedSettings(BaseModel):
+    """What all networks of a training run share: the part of the settings that a search leaves alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(30, ge=1, description="Passes over the training windows at most.")
     patience: int = Field(5, ge=1, description="Stop after so many epochs without a better validation loss.")
@@ -47,6 +49,11 @@ class TrainSettings(NetworkSettings):
     train_fraction: float = Field(0.7, gt=0, lt=1, description="Share of the bars, from the start, to train on.")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="Share after that for early stopping.")
     seed: int = Field(0, ge=0, description="Same seed, same data: the same weights.")
+
+
+class TrainSettings(SharedSettings, NetworkSettings):
+    """Settings of one training run; the command line's flags and the TOML file's ``[train]`` table are made of it."""
+
     networks: dict[str, NetworkSettings] = Field(
         {}, description="What differs for one network: a regime's, or `all` for the all-regimes network."
     )
@@ -69,9 +76,7 @@ class TrainSettings(NetworkSettings):
     def _known_networks(cls, given: dict[str, NetworkSettings]) -> dict[str, NetworkSettings]:
         for name in given:
             if not _NETWORK_NAME.fullmatch(name):
-                raise ValueError(
-                    f"there is no network {name!r}; known: bearish, sideways, bullish, regime3 ..., all"
-                )
+                raise ValueError(f"there is no network {name!r}; known: bearish, sideways, bullish, regime3 ..., all")
         return given
 
     def of(self, network: str) -> NetworkSettings:
@@ -80,7 +85,40 @@ class TrainSettings(NetworkSettings):
             **{name: getattr(self, name) for name in NetworkSettings.model_fields}
         )
 
+    def without_test(self) -> Self:
+        """The same with the bars of the test part shared out among training and validation."""
+        seen = self.train_fraction + self.validation_fraction
+        shares = {"train_fraction": self.train_fraction / seen, "validation_fraction": self.validation_fraction / seen}
+        return self.model_copy(update=shares)
+
     @property
     def every_network(self) -> list[NetworkSettings]:
         """The common settings and each of those that differ."""
         return [self.of(""), *self.networks.values()]
+
+
+class WalkForwardSettings(BaseModel):
+    """When a walk-forward retrains, and on what; flags and the TOML file's ``[walk_forward]`` table are made of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train_bars: int | None = Field(
+        None, ge=1, description="Bars that each fold learns from, validation included; default: half of all."
+    )
+    test_bars: int | None = Field(
+        None, ge=2, description="Bars that each fold then forecasts and trades; default: a tenth of all."
+    )
+    expanding: bool = Field(False, description="Learn from all bars so far, not from the newest train_bars alone.")
+    embargo: int = Field(0, ge=0, description="Bars left out between learning and trading.")
+    warm_start: bool = Field(False, description="Begin each fold's networks as those of the fold before.")
+
+    def for_bars(self, n_bars: int) -> FoldLengths:
+        """Bars to learn from and to trade in each fold of a series of ``n_bars``."""
+        return FoldLengths(self.train_bars or max(1, n_bars // 2), self.test_bars or max(2, n_bars // 10))
+
+
+class FoldLengths(NamedTuple):
+    """Of one fold, in bars."""
+
+    train_bars: int
+    test_bars: int

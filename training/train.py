@@ -108,13 +108,18 @@ def train(
         If training and validation leave no bars to test on.
     """
     settings = settings or TrainSettings()
+    require_test_part(settings)
+    prepared = prepare(candles, dataset, settings)
+    fitted = _fit_side_by_side(network_tasks(prepared), jobs or os.cpu_count() or 1, progress)
+    return assemble(candles, prepared, fitted)
+
+
+def require_test_part(settings: TrainSettings) -> None:
+    """Refuse settings by which training and validation leave no bars to test on."""
     if settings.train_fraction + settings.validation_fraction >= 1:
         raise SettingsError(
             "train_fraction and validation_fraction leave no bars to test on; their sum must be below 1."
         )
-    prepared = prepare(candles, dataset, settings)
-    fitted = _fit_side_by_side(network_tasks(prepared), jobs or os.cpu_count() or 1, progress)
-    return assemble(candles, prepared, fitted)
 
 
 def network_tasks(prepared: Prepared, warm_start: ModelSet | None = None) -> dict[int | None, NetworkTask]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -44,14 +45,13 @@ class HMMDetector:
 
     def fit(self, features: np.ndarray, labels: np.ndarray | None, seed: int) -> Self:
         from hmmlearn.hmm import GaussianHMM
-        from threadpoolctl import threadpool_limits
 
         self.mean_, self.scale_ = features.mean(axis=0), features.std(axis=0)
         if not (self.scale_ > 0).all():
             raise DataError("the training part's price hardly moves; no regimes can be told apart in it.")
         observed = (features - self.mean_) / self.scale_
         best, best_score = None, -np.inf
-        with _hmmlearn_quiet(), threadpool_limits(1):  # several threads would add up in an order of their own
+        with _hmmlearn_quiet():
             for start in range(self.n_starts):
                 candidate = GaussianHMM(len(self.regimes), "full", n_iter=200, tol=1e-2, random_state=seed + start)
                 candidate.fit(observed)
@@ -80,6 +80,13 @@ class HMMDetector:
         unnormalised = self._stationary() @ product
         probabilities[self.memory - 1 :] = unnormalised / unnormalised.sum(axis=1, keepdims=True)
         return probabilities
+
+    def reordered(self, order: Sequence[int]) -> Self:
+        again = copy.copy(self)
+        again.state_means_ = self.state_means_[order]
+        again.state_covariances_ = self.state_covariances_[order]
+        again.transitions_ = self.transitions_[np.ix_(order, order)]
+        return again
 
     def _likelihoods(self, observed: np.ndarray) -> np.ndarray:
         """Each state's Gaussian density at each bar ``(n_bars, n_states)``, relative to the bar's largest."""

@@ -144,6 +144,19 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     )
 
 
+def metrics_of_part(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float, bars: pd.DatetimeIndex) -> Metrics:
+    """Figures of some of a run's bars, with the trades that closed in them; parameters as in `metrics_of`."""
+    first, last = bars[0].tz_localize(None), bars[-1].tz_localize(None)
+    closed = trades[(trades["closed"] >= first) & (trades["closed"] <= last)]
+    return metrics_of(recorded.loc[bars], closed, equity_before(recorded["equity"], bars[0], cash))
+
+
+def equity_before(equity: pd.Series, bar: pd.Timestamp, cash: float) -> float:
+    """Equity at the close before a bar; ``cash`` where it is the first."""
+    before = int(equity.index.searchsorted(bar)) - 1
+    return float(equity.to_numpy()[before]) if before >= 0 else cash
+
+
 def drawdown(equity: pd.Series, cash: float) -> np.ndarray:
     """Fraction below the highest equity so far, ``cash`` included: ``(n_bars,)``, 0 or negative."""
     values = equity.to_numpy()

@@ -12,6 +12,7 @@ from data.candles import interval_text, time_text
 from models.regimes import regime_name
 from runners.report import side_by_side, tables
 from runners.report.plots import comparison_svg, equity_svg, price_svg, tenths_svg
+from runners.settings import flat_settings
 
 if TYPE_CHECKING:
     from runners.comparison import Comparison
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 _TRADE_COLUMNS = ["opened", "closed", "direction", "entry_price", "exit_price", "net_pnl", "bars", "regime", "forecast"]
 
 
-def report_html(result: Backtest, trials: Trials, model_run: str) -> str:
-    """A backtest's report as self-contained HTML; ``model_run`` names the models' folder."""
-    index, model_set = result.equity.index, result.model_set
+def report_html(result: Backtest, trials: Trials, models: str) -> str:
+    """A backtest's report as self-contained HTML; ``models`` says what made its forecasts."""
+    index, source = result.equity.index, result.source
     return _render(
         "page.html",
-        dataset=model_set.dataset,
+        dataset=source.dataset,
         in_sample=result.in_sample,
         first=time_text(index[0]),
         last=f"{time_text(index[-1])} UTC",
-        interval=interval_text(model_set.interval),
+        interval=interval_text(source.interval),
         metrics=result.metrics,
         verdict=tables.verdict(result),
         figures=tables.figures(result, trials),
@@ -43,11 +44,13 @@ def report_html(result: Backtest, trials: Trials, model_run: str) -> str:
         month_columns=tables.MONTH_COLUMNS,
         months=tables.monthly_returns(result.equity["equity"], result.settings.cash),
         expert_columns=tables.EXPERT_COLUMNS,
-        experts=tables.experts(model_set),
-        notes=tables.expert_notes(model_set),
+        experts=tables.experts(source.model_set) if source.model_set else [],
+        notes=tables.expert_notes(source.model_set) if source.model_set else [],
+        fold_columns=tables.FOLD_COLUMNS,
+        folds=tables.folds(result),
         trade_columns=[name.replace("_", " ") for name in _TRADE_COLUMNS],
         trades=_trade_rows(result),
-        provenance=_provenance(result, model_run),
+        provenance=_provenance(result, models),
     )
 
 
@@ -87,17 +90,19 @@ def _trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
     ]
 
 
-def _provenance(result: Backtest, model_run: str) -> list[tuple[str, str]]:
-    of_models = result.model_set.provenance
+def _provenance(result: Backtest, models: str) -> list[tuple[str, str]]:
+    trained, model_set = result.source.training, result.source.model_set
     rows = [(name.replace("_", " "), value) for name, value in result.settings.model_dump(mode="json").items()]
-    rows += [(f"training: {name.replace('_', ' ')}", value) for name, value in of_models.get("settings", {}).items()]
+    rows += [(name.replace("_", " "), value) for name, value in flat_settings("training", trained["settings"]).items()]
+    rows.append(("forecasts", models))
+    if model_set:
+        rows += [("detector", model_set.detector.name), ("training seen up to", model_set.validation_end)]
+    if "study" in trained:
+        rows.append(("settings found by study", trained["study"]["id"]))
     rows += [
-        ("model run", model_run),
-        ("detector", result.model_set.detector.name),
-        ("training seen up to", result.model_set.validation_end),
         ("candles sha256", result.fingerprint),
-        ("training candles sha256", of_models.get("fingerprint", "")),
-        ("commit", of_models.get("commit") or "unknown"),
-        ("versions", ", ".join(f"{name} {number}" for name, number in of_models.get("versions", {}).items())),
+        ("training candles sha256", trained["fingerprint"]),
+        ("commit", trained.get("commit") or "unknown"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in trained.get("versions", {}).items())),
     ]
     return [(name, "default" if value is None else str(value)) for name, value in rows]

@@ -57,7 +57,7 @@ LEGEND_COLUMNS = ["", "run", "models", "dataset", "note"]
 def legend(compared: Comparison) -> list[list[str]]:
     """Rows of `LEGEND_COLUMNS`."""
     return [
-        [one.label, _short(one.run.id), _short(one.run.model_run), _dataset(one.run), one.run.note]
+        [one.label, _short(one.run.id), _short(one.run.models), _dataset(one.run), one.run.note]
         for one in compared.runs
     ]
 
@@ -76,9 +76,8 @@ RUN_COLUMNS = ["id", "models", "Sharpe", "drawdown", "deflated", "kind", "datase
 
 def run_row(run: Run, deflated: float | None) -> list[str]:
     """A row of `RUN_COLUMNS`."""
-    kind = "in-sample" if run.in_sample else "backtest"
     of_metrics = [number(run.metrics.sharpe), percent(run.metrics.max_drawdown), percent(deflated)]
-    return [_short(run.id), _short(run.model_run), *of_metrics, kind, run.dataset, run.note]
+    return [_short(run.id), _short(run.models), *of_metrics, run.kind, run.dataset, run.note]
 
 
 def bars_said(compared: Comparison) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from data.windows import targets
 from models.regimes import regime_name
-from runners.report.metrics import Metrics, equity_returns
+from runners.report.metrics import Metrics, equity_before, equity_returns, metrics_of_part
 from runners.report.numbers import NOT_DEFINED, interval, number, percent, signed_percent
-from training.scores import SIGNIFICANCE
+from training.scores import SIGNIFICANCE, relative_error
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
@@ -183,6 +184,46 @@ def regime_earnings(result: Backtest) -> list[list[str]]:
             ]
         )
     return rows
+
+
+FOLD_COLUMNS = ["fold", "trained on", "from", "to", "bars", "loss", "Sharpe", "return", "holding", "drawdown", "trades"]
+
+
+def folds(result: Backtest) -> list[list[str]]:
+    """Rows of `FOLD_COLUMNS` for each refit of a walk-forward, and for all the bars that they traded.
+
+    The loss is the squared error of the forecasts of these bars, relative to the zero forecast's.
+    """
+    cash, equity, holding = result.settings.cash, result.equity, result.holding_equity
+    index = pd.DatetimeIndex(equity.index)
+    outcome = targets(result.candles["close"].to_numpy())
+    rows = []
+    for position, fold in enumerate(result.source.folds, start=1):
+        bars = index[index.slice_indexer(fold.first_bar, fold.last_bar)]
+        here = index.get_indexer(bars)
+        metrics = metrics_of_part(equity, result.trades, cash, bars)
+        held = float(holding[bars[-1]]) / equity_before(holding, bars[0], cash) - 1
+        span = f"{fold.fit_first:%Y-%m-%d} to {fold.fit_last:%Y-%m-%d}"
+        loss = relative_error(equity["forecast"].to_numpy()[here], outcome[here])
+        rows.append([str(position), span, *_traded(bars, loss, metrics, held)])
+    if rows:
+        loss = relative_error(equity["forecast"].to_numpy(), outcome)
+        rows.append(["all", "", *_traded(index, loss, result.metrics, result.holding.total_return)])
+    return rows
+
+
+def _traded(bars: pd.DatetimeIndex, loss: float | None, metrics: Metrics, holding: float) -> list[str]:
+    return [
+        f"{bars[0]:%Y-%m-%d}",
+        f"{bars[-1]:%Y-%m-%d}",
+        f"{len(bars):,}",
+        number(loss, 4),
+        number(metrics.sharpe),
+        percent(metrics.total_return),
+        percent(holding),
+        percent(metrics.max_drawdown),
+        f"{metrics.trades:,}",
+    ]
 
 
 MONTH_COLUMNS = ["year", *(f"{month:02d}" for month in range(1, 13)), "year's"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from data.files import mark_latest, new_run_id, whole_folder, write_json
-from runners.registry import NOTE
+from runners.registry import NOTE, models_said
 from runners.report.metrics import equity_returns
 from runners.report.page import report_html
 from runners.report.plots import cerebro_png
@@ -28,22 +29,31 @@ _NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>N
 
 
 def write_backtest(
-    result: Backtest, trials: Trials, results: Path, *, candle_file: Path, models: Path, note: str = ""
+    result: Backtest,
+    trials: Trials,
+    results: Path,
+    *,
+    candle_file: Path,
+    forecasts: Mapping[str, Any],
+    note: str = "",
 ) -> Path:
-    """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder."""
-    folder = results / result.model_set.dataset / new_run_id()
+    """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder.
+
+    ``forecasts`` are the entries of ``config.toml`` that say what makes the forecasts again (`registry.models_said`).
+    """
+    folder = results / result.source.dataset / new_run_id()
     with whole_folder(folder) as draft:
         config = {
             "file": str(candle_file.resolve()),
-            "models": str(models.resolve()),
             "fingerprint": result.fingerprint,
+            **forecasts,
             "backtest": {name: value for name, value in result.settings if value is not None},
         }
         (draft / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         write_json(draft / "metrics.json", metrics_json(result))
         result.equity.assign(holding=result.holding_equity).to_csv(draft / "equity.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
-        (draft / "report.html").write_text(report_html(result, trials, models.name), encoding="utf-8")
+        (draft / "report.html").write_text(report_html(result, trials, models_said(config)), encoding="utf-8")
         (draft / "cerebro.png").write_bytes(cerebro_png(result))
         if note:
             (draft / NOTE).write_text(note + "\n", encoding="utf-8")
@@ -54,14 +64,14 @@ def write_backtest(
 
 def metrics_json(result: Backtest) -> dict[str, Any]:
     """The run's figures and what they are of; nothing that changes when the run is repeated."""
-    index, known = result.equity.index, result.model_set.provenance
+    index, known = result.equity.index, result.source.training
     return {
-        "dataset": result.model_set.dataset,
+        "dataset": result.source.dataset,
         "first_bar": index[0].isoformat(),
         "last_bar": index[-1].isoformat(),
         "in_sample": result.in_sample,
         "fingerprint": result.fingerprint,
-        "training": {key: known[key] for key in ("fingerprint", "last_bar", "settings") if key in known},
+        "training": {key: known[key] for key in ("fingerprint", "last_bar", "settings", "study") if key in known},
         "strategy": result.metrics.to_dict(),
         "buy_and_hold": result.holding.to_dict(),
         "sharpe_difference": asdict(result.difference) if result.difference else None,
@@ -84,7 +94,7 @@ def _write_tearsheet(result: Backtest, path: Path) -> None:
             quantstats.reports.html(
                 daily["Strategy"],
                 benchmark=daily["Buy and hold"],
-                title=f"{result.model_set.dataset}{' (in-sample)' if result.in_sample else ''}",
+                title=f"{result.source.dataset}{' (in-sample)' if result.in_sample else ''}",
                 output=str(path),
                 periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
             )

@@ -40,7 +40,7 @@ def made(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.Te
         SPLIT_LATER.model_copy(update={"start": candles.index[1100].to_pydatetime()}),
     ):
         result = backtest(candles, model_set, settings)
-        write_backtest(result, Trials(1, 0.0), home / "results", candle_file=file, models=models)
+        write_backtest(result, Trials(1, 0.0), home / "results", candle_file=file, forecasts={"models": str(models)})
     return home
 
 
@@ -154,8 +154,8 @@ def test_the_registry_lists_notes_and_removes_but_never_forgets_a_try(home: Path
     assert not second.folder.exists()
     assert len(read_runs_of(home)) == 2
     after = read_tries(home / "results" / "SWITCH")
-    before = Trials.of(tries, first.metrics, first.first_bar, first.last_bar)
-    assert Trials.of(after, first.metrics, first.first_bar, first.last_bar).count == before.count
+    before = Trials.of(tries, first.metrics, first.training, first.first_bar, first.last_bar)
+    assert Trials.of(after, first.metrics, first.training, first.first_bar, first.last_bar).count == before.count
 
 
 def command_of_runs(home: Path, *arguments: str):  # type: ignore[no-untyped-def]
@@ -175,7 +175,7 @@ def test_retraining_trades_old_and_new_models_on_the_same_bars(home: Path, candl
     assert (old.first_bar, old.last_bar) == (new.first_bar, new.last_bar)
     assert new.first_bar == candles.index[960]  # what neither of them has seen
     assert new.config["backtest"]["long_threshold"] == SPLIT_LATER.long_threshold  # the last run's
-    assert old.model_run < new.model_run
+    assert old.models < new.models
     assert new.training["settings"] == old.training["settings"]
     assert "before (A) and after (B)" in (home / "results" / "compare.html").read_text()
 

@@ -28,7 +28,9 @@ def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.T
     results = tmp_path_factory.mktemp("results")
     for edge in (0.0006, 0.0002):
         result = backtest(candles, model_set, BacktestSettings(long_threshold=edge, short_threshold=-edge))
-        folder = write_backtest(result, Trials(1, 0.0), results, candle_file=results / "SWITCH.csv", models=results)
+        folder = write_backtest(
+            result, Trials(1, 0.0), results, candle_file=results / "SWITCH.csv", forecasts={"models": str(results)}
+        )
     compared = results / "compare.html"
     compared.write_text(comparison_html([compare(read_runs(results / "SWITCH"), "SWITCH")]), encoding="utf-8")
     return {"report": folder / "report.html", "compare": compared}

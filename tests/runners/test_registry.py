@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from models import ModelSet
-from runners.registry import Trials, read_runs
+from runners.registry import Trials, read_runs, read_tries
 from runners.report import tables
 from runners.report.write import write_backtest
 from runners.settings import BacktestSettings
@@ -31,13 +31,15 @@ def folder(results: list[Backtest], tmp_path_factory: pytest.TempPathFactory) ->
     """Results in which the first run was made twice, the second once, and once more in-sample."""
     tmp_path = tmp_path_factory.mktemp("results")
     for result in (results[0], results[0], results[1], replace(results[1], in_sample=True)):
-        write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", models=tmp_path)
+        write_backtest(
+            result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", forecasts={"models": str(tmp_path)}
+        )
     return tmp_path / "SWITCH"
 
 
 def trials_of(result: Backtest, folder: Path) -> Trials:
     index = result.equity.index
-    return Trials.of(read_runs(folder), result.metrics, index[0], index[-1])
+    return Trials.of(read_tries(folder), result.metrics, {}, index[0], index[-1])
 
 
 def test_runs_are_read_as_they_were_written(results: list[Backtest], folder: Path) -> None:
@@ -70,7 +72,7 @@ def test_a_repeated_run_is_one_try_and_an_in_sample_one_is_none(results: list[Ba
 
 def test_runs_on_other_bars_are_no_tries(results: list[Backtest], folder: Path) -> None:
     later = results[0].equity.index[-1] + pd.Timedelta("1D")
-    assert Trials.of(read_runs(folder), results[0].metrics, later, later + pd.Timedelta("9D")).count == 1
+    assert Trials.of(read_tries(folder), results[0].metrics, {}, later, later + pd.Timedelta("9D")).count == 1
 
 
 def test_more_tries_deflate_the_sharpe_ratio_and_the_table_says_so(results: list[Backtest], folder: Path) -> None:

@@ -1,0 +1,53 @@
+"""Forecasts that were made before, asked as a `Forecaster` is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data.candles import OHLCV
+from models.forecaster import Forecast
+
+
+@dataclass(frozen=True)
+class RecordedForecasts:
+    """What was forecast at each bar, such as a walk-forward's forecasts, each by the models of its day.
+
+    Parameters
+    ----------
+    dataset
+        Of the candles that were forecast.
+    interval
+        Time between two bars.
+    table
+        ``(n_bars, >= 2)`` over open times in UTC: ``regime``, ``forecast`` (log return to the next close).
+    """
+
+    dataset: str
+    interval: pd.Timedelta
+    table: pd.DataFrame
+    lookback: int = 0
+
+    def columns(self) -> list[str]:
+        return list(OHLCV)
+
+    def forecast(self, candles: pd.DataFrame) -> pd.DataFrame:
+        """The forecasts of these bars; NaN where none was made: ``(n_bars, >= 2)``."""
+        return self.table.reindex(candles.index)
+
+    def stream(self) -> RecordedForecasts:
+        return self
+
+    def push(self, candle: Mapping[str, Any]) -> Forecast | None:
+        """What was forecast at this candle's close, or None."""
+        timestamp = candle["timestamp"]
+        if timestamp not in self.table.index:
+            return None
+        regime, log_return = self.table.loc[timestamp, ["regime", "forecast"]]
+        if not np.isfinite(regime) or not np.isfinite(log_return):
+            return None
+        return Forecast(timestamp, int(regime), float(log_return), {})

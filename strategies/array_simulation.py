@@ -1,0 +1,206 @@
+"""Backtests of many settings at once, as arrays: what Backtrader would do with each of them.
+
+`simulate` repeats, operation by operation in floating point, what Backtrader's ``BackBroker`` does with the orders of
+`LSTMRegimeStrategy`. Equity is the same to the last bit, and must be: the broker asks whether cash is below 0 to the
+last bit, and another answer is another run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from data.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class SettingsGrid:
+    """Settings to run side by side; every attribute is an array ``(n_settings,)``.
+
+    Attributes
+    ----------
+    long_threshold, short_threshold
+        Forecast log returns, as in `ThresholdRule`.
+    exposure
+        Fraction of equity that a position is worth when it is opened or turned.
+    commission, slippage
+        Fractions of the traded value and of the fill price.
+    between_flat
+        Whether to go flat between the thresholds instead of holding.
+
+    Raises
+    ------
+    SettingsError
+        Naming the setting by its number.
+    """
+
+    long_threshold: np.ndarray
+    short_threshold: np.ndarray
+    exposure: np.ndarray
+    commission: np.ndarray
+    slippage: np.ndarray
+    between_flat: np.ndarray
+
+    def __post_init__(self) -> None:
+        shapes = {field.name: np.shape(getattr(self, field.name)) for field in fields(self)}
+        if len(set(shapes.values())) > 1 or len(shapes["exposure"]) != 1:
+            raise SettingsError(f"the arrays of a grid have one entry a setting, but their shapes are {shapes}.")
+        if self.between_flat.dtype != bool:
+            raise SettingsError(f"between_flat has the type {self.between_flat.dtype}; it says True or False.")
+        for wrong, name, remedy in (
+            (~(self.short_threshold <= self.long_threshold), "short_threshold", "lies above long_threshold"),
+            (~(self.exposure > 0), "exposure", "is not a fraction of equity above 0"),
+            (~((self.commission >= 0) & (self.commission < 1)), "commission", "is not a fraction from 0 to below 1"),
+            (~((self.slippage >= 0) & (self.slippage < 1)), "slippage", "is not a fraction from 0 to below 1"),
+        ):
+            if wrong.any():
+                number = int(wrong.argmax())
+                raise SettingsError(f"setting {number}: {name} {getattr(self, name)[number]:g} {remedy}.")
+
+    def __len__(self) -> int:
+        return len(self.exposure)
+
+    def part(self, which: slice) -> SettingsGrid:
+        """A few of the settings."""
+        return SettingsGrid(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What each setting's account did.
+
+    Attributes
+    ----------
+    equity, position
+        ``(n_bars, n_settings)`` at each bar's close, in currency and in units, negative for short.
+    fills, round_trips
+        ``(n_settings,)`` orders that were filled, and positions that were closed or turned.
+    """
+
+    equity: np.ndarray
+    position: np.ndarray
+    fills: np.ndarray
+    round_trips: np.ndarray
+
+
+def simulate(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, grid: SettingsGrid, cash: float) -> Simulated:
+    """Trade each setting over the same bars, each with an account of its own.
+
+    Parameters
+    ----------
+    open_, close, forecast
+        ``(n_bars,)`` prices of the bars that trade, and the next bar's log return forecast at each close; nothing is
+        decided where the forecast is NaN. The first bar decides already; what the last one decides is never filled.
+    cash
+        Equity at the start.
+
+    Raises
+    ------
+    SettingsError
+        If the arrays are not one-dimensional and of one length, or there is no cash.
+    """
+    shapes = np.shape(open_), np.shape(close), np.shape(forecast)
+    if len(set(shapes)) > 1 or len(shapes[0]) != 1:
+        raise SettingsError(f"open, close and forecast have one entry a bar, but their shapes are {shapes}.")
+    if not cash > 0:
+        raise SettingsError(f"cash is {cash:g}; it is the equity at the start, above 0.")
+    equity, position = np.empty((len(close), len(grid))), np.empty((len(close), len(grid)))
+    accounts = _Accounts(grid, cash)
+    for bar, (opened_at, closed_at, known) in enumerate(zip(open_, close, forecast, strict=True)):
+        accounts.fill(opened_at)
+        equity[bar], position[bar] = accounts.value(closed_at), accounts.size
+        accounts.decide(known, equity[bar], closed_at)
+    return Simulated(equity, position, accounts.fills, accounts.round_trips)
+
+
+class _Accounts:
+    """All accounts between two bars: cash, units held and their average price, each ``(n_settings,)``.
+
+    ``ordering`` are the numbers of the settings with an order in the market, ``order`` its units, negative to sell,
+    ``decided_at`` the close it was decided on. No order outlives the next bar. (The broker would keep the remainder of
+    an order to turn if its closing and its opening part did not add up to it in floating point, but they always do.)
+    """
+
+    def __init__(self, grid: SettingsGrid, cash: float) -> None:
+        self.grid = grid
+        self.cash = np.full(len(grid), float(cash))
+        self.size, self.entry = np.zeros((2, len(grid)))
+        self.fills, self.round_trips = np.zeros((2, len(grid)), dtype=int)
+        self.ordering, self.order, self.decided_at = np.zeros(0, dtype=int), np.zeros(0), np.nan
+
+    def value(self, close: float) -> np.ndarray:
+        """Equity, added up as the broker does it: a long position's profit apart from what was paid for it."""
+        worth, profit = self.size * close, self.size * (close - self.entry)
+        return self.cash + np.where(worth > 0, (worth - profit) + profit, worth)
+
+    def decide(self, forecast: float, equity: np.ndarray, close: float) -> None:
+        """Order what `ThresholdRule` wants and is not held, in the size of `target_size`.
+
+        That size takes equity's sign: an account in debt orders the opposite of what is wanted, and again at every bar.
+        """
+        held = np.sign(self.size)
+        wanted = held if np.isnan(forecast) else np.where(self.grid.between_flat, 0.0, held)
+        wanted = np.where(forecast < self.grid.short_threshold, -1.0, wanted)
+        wanted = np.where(forecast > self.grid.long_threshold, 1.0, wanted)
+        self.ordering = at = np.flatnonzero(wanted != held)
+        self.order = wanted[at] * self.grid.exposure[at] * equity[at] / close - self.size[at]
+        self.decided_at = close
+
+    def fill(self, open_: float) -> None:
+        """Fill the orders at the open with slippage, where cash allows; the broker looks twice.
+
+        First it drops an order that would leave cash below 0 at the close it was decided on, without slippage; one to
+        close, too: an account without the cash to buy its short back stays short. Then, at the price of the fill, what
+        closes a position is filled even if cash falls below 0 by it, but not what opens one, so that an order to turn
+        may end flat. Either way the order is done with, and the strategy decides afresh at this bar's close.
+        """
+        if not self.order.size:
+            return
+        at, order, commission = self.ordering, self.order, self.grid.commission[self.ordering]
+        closed, opened = _closed_and_opened(self.size[at], order)
+        _, cash = _cash_after(self.cash[at], closed, opened, self.decided_at, self.decided_at, commission)
+        accepted = cash >= 0
+
+        at, order, closed, opened = at[accepted], order[accepted], closed[accepted], opened[accepted]
+        size, entry, commission, slippage = self.size[at], self.entry[at], commission[accepted], self.grid.slippage[at]
+        price = open_ * np.where(order > 0, 1 + slippage, 1 - slippage)
+        cash_closed, cash = _cash_after(self.cash[at], closed, opened, entry, price, commission)
+        refused = cash < 0  # where nothing opens, what closes is the whole order anyway
+        traded = np.where(refused, closed, order)
+        new_size = size + traded
+
+        side, new_side = np.sign(size), np.sign(new_size)
+        new_entry = np.where(new_side == side, entry, price)
+        grown = np.flatnonzero(side * np.sign(traded) > 0)  # only in debt: else what is held is not ordered
+        new_entry[grown] = (entry[grown] * size[grown] + traded[grown] * price[grown]) / new_size[grown]
+
+        self.cash[at] = np.where(refused, cash_closed, cash)
+        self.size[at], self.entry[at] = new_size, new_entry
+        self.fills[at] += traded != 0
+        self.round_trips[at] += (side != 0) & (new_side != side)
+
+
+def _closed_and_opened(size: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The units of an order that close a position of ``size``, and those that open or enlarge one."""
+    new_size = size + order
+    side = np.sign(size)
+    closes, turns = side * np.sign(order) < 0, side * np.sign(new_size) < 0
+    closed = np.where(turns, -size, np.where(closes, order, 0.0))
+    return closed, np.where(turns, new_size, np.where(closes, 0.0, order))
+
+
+def _cash_after(
+    cash: np.ndarray,
+    closed: np.ndarray,
+    opened: np.ndarray,
+    entry: np.ndarray | float,
+    price: np.ndarray | float,
+    commission: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cash once the closing part is filled, and once the opening part is too; selling short brings cash in.
+
+    The sums are the broker's: closing gives back what the units cost, and their profit.
+    """
+    cash_closed = cash + (-closed * entry + -closed * (price - entry)) - np.abs(closed) * commission * price
+    return cash_closed, cash_closed - opened * price - np.abs(opened) * commission * price

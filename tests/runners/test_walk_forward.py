@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.candles import read_candles
+from models import ModelSet
+from runners.checkpoint import Checkpoint
+from runners.cluster import workers
+from runners.registry import Run, read_runs
+from tests.conftest import ROOT, SMALL, command, switching_candles, to_csv
+from training import TrainSettings
+from training.settings import WalkForwardSettings
+from training.walk_forward import FoldId, fit_folds
+
+QUICK = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+SCHEDULE = WalkForwardSettings(train_bars=600, test_bars=200)
+PLAN = ["--train-bars", "600", "--test-bars", "200", *QUICK]
+TRADED = ["--long-threshold", "0.0002", "--short-threshold", "-0.0002"]
+FIGURES = ("metrics.json", "equity.csv", "trades.csv")
+
+
+def runs_of(home: Path, dataset: str = "SWITCH") -> list[Run]:
+    return read_runs(home / "results" / dataset)
+
+
+def figures(run: Run) -> list[bytes]:
+    return [(run.folder / name).read_bytes() for name in FIGURES]
+
+
+def checkpoint(home: Path) -> Path:
+    return home / "results" / "SWITCH" / ".walk-forward"
+
+
+@pytest.fixture(scope="module")
+def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workplace after one walk-forward whose models were kept."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
+    ran = command(home, "walk_forward", *PLAN, *TRADED, "--keep-models")
+    assert ran.returncode == 0, ran.stderr
+    assert "each fold, after costs" in ran.stdout
+    return home
+
+
+@pytest.fixture
+def copy(home: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(home, tmp_path / "home"))
+
+
+def test_every_fold_trades_its_own_bars_in_one_backtest(home: Path, candles: pd.DataFrame) -> None:
+    (run,) = runs_of(home)
+    assert run.kind == "walk-forward"
+    assert not run.in_sample
+    equity = run.equity()
+    assert equity.index.equals(candles.index[600:])
+    assert np.isfinite(equity["forecast"]).all()
+    assert run.metrics.trades > 5
+    page = (run.folder / "report.html").read_text()
+    assert "<h2>Folds</h2>" in page
+    assert page.count("<td>2022-") > 9  # three folds and their sum
+
+
+def test_models_are_kept_when_asked_for(home: Path, candles: pd.DataFrame) -> None:
+    (run,) = runs_of(home)
+    kept = sorted((home / "models" / "trained" / "SWITCH" / "walk_forward" / run.id).iterdir())
+    assert [ModelSet.load(path).validation_end for path in kept] == list(candles.index[[599, 799, 999]])
+    assert not checkpoint(home).exists()
+
+
+def test_its_config_repeats_it_bit_for_bit(copy: Path) -> None:
+    (first,) = runs_of(copy)
+    config = first.folder / "config.toml"
+    refused = command(copy, "backtest", "--config", str(config))
+    assert refused.returncode == 2
+    assert "repeat it with regimes walk-forward --config" in refused.stderr
+    repeated = command(copy, "walk_forward", "--config", str(config))
+    assert repeated.returncode == 0, repeated.stderr
+    assert figures(runs_of(copy)[-1]) == figures(first)
+    assert (runs_of(copy)[-1].folder / "config.toml").read_bytes() == config.read_bytes()
+    assert [path.name for path in (copy / "models" / "trained" / "SWITCH" / "walk_forward").iterdir()] == [first.id]
+
+
+def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> None:
+    (first,) = runs_of(copy)
+    flat = command(copy, "backtest", "--forecasts", first.id, "--between", "flat")
+    assert flat.returncode == 0, flat.stderr
+    again = runs_of(copy)[-1]
+    assert again.models == f"of {first.id}"
+    pd.testing.assert_series_equal(again.equity()["forecast"], first.equity()["forecast"])
+    assert again.metrics.exposure < first.metrics.exposure
+    repeated = command(copy, "backtest", "--config", str(again.folder / "config.toml"))
+    assert repeated.returncode == 0, repeated.stderr
+    assert figures(runs_of(copy)[-1]) == figures(again)
+
+
+def test_a_killed_run_goes_on_at_the_first_unfinished_fold(home: Path, copy: Path) -> None:
+    (whole,) = runs_of(home)
+    shutil.rmtree(copy / "results")
+    arguments = [sys.executable, "-m", "runners.walk_forward", "--home", str(copy), *PLAN, *TRADED, "--jobs", "1"]
+    process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    while not list(checkpoint(copy).glob("*/0000")) and process.poll() is None:
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = list(checkpoint(copy).glob("*/[0-9]*"))
+    assert 1 <= len(finished) < 3
+    went_on = command(copy, "walk_forward", *PLAN, *TRADED)
+    assert went_on.returncode == 0, went_on.stderr
+    assert f"{len(finished)} folds are there already" in went_on.stderr
+    assert figures(runs_of(copy)[-1]) == figures(whole)
+    assert not checkpoint(copy).exists()
+
+
+def test_a_fold_that_was_damaged_is_trained_again(home: Path, copy: Path) -> None:
+    (whole,) = runs_of(home)
+    shutil.rmtree(copy / "results")
+    kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
+    (kept / "0001" / "detector.json").write_text("{}")
+    candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
+    shutil.move(kept, Checkpoint(copy / "results", "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE).folder)
+    went_on = command(copy, "walk_forward", *PLAN, *TRADED)
+    assert went_on.returncode == 0, went_on.stderr
+    assert "2 folds are there already" in went_on.stderr
+    assert figures(runs_of(copy)[-1]) == figures(whole)
+
+
+def test_several_csvs_give_one_page_that_compares_them(copy: Path) -> None:
+    other = to_csv(switching_candles(900, seed=3).drop(columns="regime"), copy / "data" / "csv" / "OTHER.csv")
+    ran = command(copy, "walk_forward", str(other), "SWITCH", *PLAN, *TRADED)
+    assert ran.returncode == 0, ran.stderr
+    page = (copy / "results" / "compare.html").read_text()
+    assert "OTHER" in page
+    assert "SWITCH" in page
+    assert figures(runs_of(copy)[-1]) == figures(runs_of(copy)[0])
+
+
+def test_a_detector_of_ones_own_is_fitted_in_the_worker_processes(copy: Path) -> None:
+    (copy / "regimes.toml").write_text(f'code = ["{ROOT / "runners" / "examples" / "own_code.py"}"]\n')
+    ran = command(copy, "walk_forward", *PLAN, "--detector", "mean_reversion", cwd=copy)
+    assert ran.returncode == 0, ran.stderr
+    assert dict(runs_of(copy)[-1].training["settings"])["detector"] == "mean_reversion"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[str, list[int]]]:
+    """A Dask cluster of two worker processes: its address, and their process ids."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+        with distributed.Client(local) as client:
+            pids = list(client.run(os.getpid).values())
+        yield local.scheduler_address, pids
+
+
+def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
+    home: Path, candles: pd.DataFrame, cluster: tuple[str, list[int]]
+) -> None:
+    address, pids = cluster
+    (run,) = runs_of(home)
+    kept = home / "models" / "trained" / "SWITCH" / "walk_forward" / run.id
+    found: dict[FoldId, ModelSet] = {}
+    with workers(address, None):
+        for fold, model_set in fit_folds({"SWITCH": candles}, TrainSettings(**SMALL), SCHEDULE, {}):
+            if not found:
+                os.kill(pids[0], signal.SIGKILL)
+            found[fold] = model_set
+    for fold, model_set in found.items():
+        local = ModelSet.load(kept / f"{fold.number:04d}")
+        assert model_set.detector.parameters() == local.detector.parameters()
+        for regime, expert in model_set.experts.items():
+            for name, value in expert.network.state_dict().items():
+                assert value.equal(local.experts[regime].network.state_dict()[name])
+
+
+def test_a_cluster_that_is_not_there_is_said(home: Path) -> None:
+    failed = command(home, "walk_forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
+    assert failed.returncode == 2
+    assert "there is no Dask scheduler to be reached" in failed.stderr

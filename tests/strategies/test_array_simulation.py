@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.errors import SettingsError
+from models import ModelSet
+from runners.recorder import Recorder
+from runners.settings import BacktestSettings
+from runners.simulation import backtest, run_strategy
+from strategies import ThresholdRule
+from strategies.array_simulation import SettingsGrid, Simulated, simulate
+from strategies.sizing import target_size
+
+CASH = 1000.0
+UP, DOWN, BETWEEN, UNKNOWN = 0.01, -0.01, 0.0, np.nan
+FREE = {"exposure": 0.5, "commission": 0.0, "slippage": 0.0, "cash": CASH}
+
+
+def grid_of(*each: BacktestSettings) -> SettingsGrid:
+    numbers = {field.name: field.name for field in fields(SettingsGrid) if field.name != "between_flat"}
+    columns = {name: np.array([getattr(one, name) for one in each]) for name in numbers}
+    return SettingsGrid(**columns, between_flat=np.array([one.between == "flat" for one in each], dtype=bool))
+
+
+def simulate_one(opens: list[float], closes: list[float], forecasts: list[float], **given: Any) -> Simulated:
+    """One setting, without costs and at half of equity unless told otherwise."""
+    grid = grid_of(BacktestSettings(**{**FREE, **given}))
+    return simulate(np.array(opens), np.array(closes), np.array(forecasts), grid, CASH)
+
+
+class Told(bt.Strategy):
+    """Decides as `LSTMRegimeStrategy` does, on forecasts that it is told."""
+
+    params = (("forecasts", None), ("rule", None), ("exposure", None))
+
+    def __init__(self) -> None:
+        self._order: bt.Order | None = None
+
+    def next(self) -> None:
+        forecast = self.p.forecasts[len(self) - 1]
+        if np.isnan(forecast) or (self._order is not None and self._order.alive()):
+            return
+        held = int(np.sign(self.position.size))
+        wanted = self.p.rule.target(forecast, held)
+        if wanted != held:
+            self._order = self.order_target_size(target=target_size(self, wanted, self.p.exposure))
+
+
+def run_backtrader(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, one: BacktestSettings) -> Recorder:
+    candles = pd.DataFrame(
+        {"open": open_, "high": np.maximum(open_, close), "low": np.minimum(open_, close), "close": close, "volume": 1},
+        index=pd.date_range("2022-01-01", periods=len(close), freq="4h", tz="UTC"),
+    )
+    rule = ThresholdRule(one.long_threshold, one.short_threshold, one.between)
+    _, run = run_strategy(candles, one, Told, {"forecasts": forecast, "rule": rule, "exposure": one.exposure})
+    return run
+
+
+@st.composite
+def bars(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Opens, closes and forecasts: mostly quiet prices, with jumps between bars and within them."""
+    n_bars = draw(st.integers(2, 30))
+    step = st.one_of(st.floats(-0.05, 0.05), st.floats(-0.05, 0.05), st.floats(-2, 2))
+    steps = draw(st.lists(step, min_size=2 * n_bars, max_size=2 * n_bars))
+    prices = draw(st.sampled_from([0.001, 1.0, 30_000.0])) * np.exp(np.cumsum(steps))
+    forecast = st.sampled_from([UP, DOWN, UP, DOWN, BETWEEN, 0.001, UNKNOWN])
+    forecasts = draw(st.lists(forecast, min_size=n_bars, max_size=n_bars))
+    return prices[::2], prices[1::2], np.array(forecasts)
+
+
+@st.composite
+def any_settings(draw: st.DrawFn) -> BacktestSettings:
+    short_threshold, long_threshold = sorted(draw(st.tuples(*[st.sampled_from([-0.001, 0.0, 0.001, 0.002])] * 2)))
+    return BacktestSettings(
+        long_threshold=long_threshold,
+        short_threshold=short_threshold,
+        between=draw(st.sampled_from(["hold", "flat"])),
+        exposure=draw(st.one_of(st.floats(0.1, 3), st.sampled_from([0.95, 1.0, 1.0]))),
+        commission=draw(st.one_of(st.floats(0, 0.02), st.just(0.0))),
+        slippage=draw(st.one_of(st.floats(0, 0.01), st.just(0.0))),
+        cash=CASH,
+    )
+
+
+@given(bars(), st.lists(any_settings(), min_size=2, max_size=3))
+@settings(derandomize=True, deadline=None, max_examples=150)
+def test_it_is_what_backtrader_gives_to_the_last_bit(
+    series: tuple[np.ndarray, np.ndarray, np.ndarray], each: list[BacktestSettings]
+) -> None:
+    simulated = simulate(*series, grid_of(*each), CASH)
+    for number, one in enumerate(each):
+        run = run_backtrader(*series, one)
+        equity = run.equity()
+        np.testing.assert_array_equal(simulated.equity[:, number], equity["equity"])
+        np.testing.assert_array_equal(simulated.position[:, number], equity["position"])
+        assert simulated.fills[number] == np.count_nonzero(equity["traded"])
+        assert simulated.round_trips[number] == len(run.trades())
+
+
+@pytest.mark.parametrize("between", ["hold", "flat"])
+@pytest.mark.parametrize("exposure", [0.95, 1.5])
+def test_it_is_what_the_lstm_strategy_earns(
+    candles: pd.DataFrame, model_set: ModelSet, between: str, exposure: float
+) -> None:
+    one = BacktestSettings(long_threshold=0.0004, short_threshold=-0.0002, between=between, exposure=exposure)
+    result = backtest(candles, model_set, one)
+    traded = (result.candles[name].to_numpy() for name in ("open", "close"))
+    simulated = simulate(*traded, result.equity["forecast"].to_numpy(), grid_of(one), one.cash)
+    np.testing.assert_array_equal(simulated.equity[:, 0], result.equity["equity"])
+    np.testing.assert_array_equal(simulated.position[:, 0], result.equity["position"])
+    assert simulated.round_trips[0] == len(result.trades)
+    assert simulated.fills[0] > 0
+
+
+def test_buying_and_holding_pays_slippage_and_commission_once() -> None:
+    simulated = simulate_one(
+        [10, 11, 12, 9], [10, 11.5, 13, 9.5], [UP, UP, UNKNOWN, UP], commission=0.01, slippage=0.002
+    )
+    units = 0.5 * CASH / 10  # sized at the close that decided
+    cash = CASH - units * 11 * 1.002 * 1.01  # filled at the next open
+    np.testing.assert_allclose(simulated.position[:, 0], [0, units, units, units])
+    np.testing.assert_allclose(simulated.equity[:, 0], [CASH, *(cash + units * np.array([11.5, 13, 9.5]))])
+    assert (simulated.fills[0], simulated.round_trips[0]) == (1, 0)
+
+
+def test_turning_closes_and_opens_in_one_order_with_costs_on_both() -> None:
+    simulated = simulate_one([9, 10, 12, 8], [10, 12, 8, 8], [UP, DOWN, DOWN, UP], commission=0.01, slippage=0.5)
+    long = 500 / 10
+    cash = CASH - long * 15 * 1.01  # bought at 10 and half more
+    equity = cash + long * 12
+    short = 0.5 * equity / 12
+    cash += (long + short) * 6 * 0.99  # sold at 12 less a half
+    np.testing.assert_allclose(simulated.position[:, 0], [0, long, -short, -short])
+    np.testing.assert_allclose(simulated.equity[:, 0], [CASH, equity, cash - short * 8, cash - short * 8])
+    assert (simulated.fills[0], simulated.round_trips[0]) == (2, 1)
+
+
+@pytest.mark.parametrize(("between", "last"), [("hold", -50.0), ("flat", 0.0)])
+def test_between_the_thresholds_a_position_is_held_or_closed(between: str, last: float) -> None:
+    simulated = simulate_one([10] * 3, [10] * 3, [DOWN, BETWEEN, BETWEEN], between=between)
+    np.testing.assert_array_equal(simulated.position[:, 0], [0, -50, last])
+
+
+def test_the_thresholds_themselves_and_unknown_forecasts_decide_nothing() -> None:
+    simulated = simulate_one([10] * 4, [10] * 4, [0.001, -0.001, UP, UNKNOWN], between="flat")
+    np.testing.assert_array_equal(simulated.position[:, 0], [0, 0, 0, 50])
+
+
+def test_what_the_last_bar_decides_is_not_filled() -> None:
+    simulated = simulate_one([10, 10], [10, 20], [UNKNOWN, UP])
+    assert not simulated.position.any()
+    assert (simulated.equity == CASH).all()
+
+
+def test_an_order_beyond_the_cash_is_dropped_and_decided_again() -> None:
+    assert not simulate_one([10] * 5, [10] * 5, [UP] * 5, exposure=1.01).fills.any()
+    gapped = simulate_one([10, 11, 10, 10], [10] * 4, [UP] * 4, exposure=1.0)
+    np.testing.assert_array_equal(gapped.position[:, 0], [0, 0, 100, 100])  # the open at 11 was too dear
+
+
+def test_a_short_turned_at_too_dear_an_open_ends_flat() -> None:
+    simulated = simulate_one([10, 10, 11, 10], [10, 10, 10, 10], [DOWN, UP, UP, UP], exposure=1.0)
+    np.testing.assert_allclose(simulated.position[:, 0], [0, -100, 0, 90])
+    np.testing.assert_allclose(simulated.equity[:, 0], [1000, 1000, 900, 900])
+    assert (simulated.fills[0], simulated.round_trips[0]) == (3, 1)
+
+
+def test_a_short_that_the_account_cannot_buy_back_stays_and_grows_where_long_is_wanted() -> None:
+    simulated = simulate_one([10, 10, 30, 30], [10, 40, 30, 30], [DOWN, BETWEEN, UP, UP], between="flat")
+    debt = 1000 + 50 * 10 - 50 * 40
+    np.testing.assert_allclose(simulated.equity[:, 0], [1000, debt, 0, 0])
+    np.testing.assert_allclose(simulated.position[:, 0], [0, -50, -50, 0])  # with nothing left it can just close
+    grown = simulate_one([10, 10, 40], [10, 40, 40], [DOWN, UP, UP], exposure=3.0)
+    np.testing.assert_allclose(grown.position[:, 0], [0, -300, 3.0 * (1000 + 300 * 10 - 300 * 40) / 40])
+
+
+def test_settings_do_not_meet() -> None:
+    random = np.random.default_rng(0)
+    n_settings, prices = 20, 100 * np.exp(np.cumsum(0.1 * random.standard_normal(400)))
+    grid = SettingsGrid(
+        long_threshold=random.uniform(0, 0.01, n_settings),
+        short_threshold=-random.uniform(0, 0.01, n_settings),
+        exposure=random.uniform(0.1, 3, n_settings),
+        commission=random.uniform(0, 0.02, n_settings),
+        slippage=random.uniform(0, 0.01, n_settings),
+        between_flat=random.random(n_settings) < 0.5,
+    )
+    series = prices[::2], prices[1::2], 0.01 * random.standard_normal(200)
+    together = simulate(*series, grid, CASH)
+    alone = simulate(*series, grid.part(slice(7, 8)), CASH)
+    assert together.equity.shape == together.position.shape == (200, len(grid))
+    np.testing.assert_array_equal(together.equity[:, [7]], alone.equity)
+    assert len(grid.part(slice(0, 0))) == 0
+    assert simulate(*series, grid.part(slice(0, 0)), CASH).equity.shape == (200, 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"short_threshold": [0.0, 0.002]}, r"setting 1: short_threshold 0\.002 lies above long_threshold"),
+        ({"long_threshold": [np.nan, 0.0]}, r"setting 0: short_threshold -0\.001 lies above long_threshold"),
+        ({"exposure": [1.0, 0.0]}, "setting 1: exposure 0 is not a fraction of equity above 0"),
+        ({"commission": [-0.001, 0.0]}, r"setting 0: commission -0\.001 is not a fraction"),
+        ({"slippage": [0.0, 1.0]}, "setting 1: slippage 1 is not a fraction"),
+        ({"exposure": [1.0]}, r"one entry a setting, but their shapes are .*'exposure': \(1,\)"),
+        ({"between_flat": [0, 1]}, "between_flat has the type int"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, list[float]], message: str) -> None:
+    sound = grid_of(BacktestSettings(), BacktestSettings())
+    arrays = {field.name: getattr(sound, field.name) for field in fields(sound)}
+    with pytest.raises(SettingsError, match=message):
+        SettingsGrid(**{**arrays, **{name: np.array(values) for name, values in wrong.items()}})
+
+
+def test_bars_that_do_not_fit_are_refused() -> None:
+    grid, three = grid_of(BacktestSettings()), np.ones(3)
+    with pytest.raises(SettingsError, match=r"one entry a bar, but their shapes are \(\(3,\), \(3,\), \(2,\)\)"):
+        simulate(three, three, np.zeros(2), grid, CASH)
+    with pytest.raises(SettingsError, match="one entry a bar"):
+        simulate(np.ones((3, 1)), np.ones((3, 1)), np.zeros((3, 1)), grid, CASH)
+    with pytest.raises(SettingsError, match="cash is 0; it is the equity at the start"):
+        simulate(three, three, three, grid, 0.0)

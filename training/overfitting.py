@@ -1,0 +1,264 @@
+"""Whether the best of many trading settings is best by skill or by luck, and what picking it would have earned.
+
+Both questions take the same table: simple returns a bar of every setting that was tried, ``(n_bars, n_settings)``, all
+over the same bars. Leave losers out of it and the answers flatter. Sharpe ratios are *per bar*, risk-free rate 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from data.errors import DataError, SettingsError
+
+MOST_BLOCKS = 20  # 184,756 combinations
+MOST_SPLITS = 1_000
+FEWEST_BARS = 5  # of a block or group, and of what is left to pick a setting on
+_TIE = 1e-12  # Sharpe ratios per bar closer than this differ by rounding only
+_STILL = 1e-12  # a variance below this share of the squared returns is rounding too
+_CHUNK = 1 << 18  # Sharpe ratios held at once
+
+
+@dataclass(frozen=True, eq=False)
+class Overfitting:
+    """How the setting that is best on one half of the bars does on the other, for every way of halving the blocks.
+
+    Combinations are in the order of `itertools.combinations` over the in-sample blocks; the n-th from the start and the
+    n-th from the end swap the same two halves.
+
+    Attributes
+    ----------
+    probability
+        Share of combinations whose in-sample best ranks at or below the median out of sample (logit <= 0).
+    logits
+        ``(n_combinations,)``; ``log(rank / (n_settings + 1 - rank))`` of the in-sample best's rank out of sample, 1 the
+        worst. Settings that tie share the mean of their ranks: if all are equal, every logit is 0.
+    in_sample, out_of_sample
+        ``(n_combinations,)`` Sharpe ratio per bar of the in-sample best on either half.
+    slope
+        Of the regression of `out_of_sample` on `in_sample` ("performance degradation"); None if the latter is constant.
+    probability_of_loss
+        Share of combinations with `out_of_sample` below 0.
+    """
+
+    probability: float
+    logits: np.ndarray
+    in_sample: np.ndarray
+    out_of_sample: np.ndarray
+    slope: float | None
+    probability_of_loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidated:
+    """Backtests of "trade the setting that was best elsewhere", each over all bars.
+
+    Attributes
+    ----------
+    paths
+        ``(n_paths, n_bars)`` simple returns a bar.
+    sharpe
+        ``(n_paths,)`` of each path, per bar.
+    chosen
+        ``(n_splits,)`` index of the setting that each split picked.
+    test_groups
+        ``(n_splits, n_test_groups)`` ascending indices of the groups that each split tests on.
+    path_splits
+        ``(n_paths, n_groups)`` split that each group of a path is taken from; ``chosen[path_splits]`` is what trades.
+    bounds
+        ``(n_groups + 1,)`` group ``g`` holds the bars ``bounds[g]`` to ``bounds[g + 1] - 1``.
+    times_chosen
+        ``(n_settings,)`` number of splits that picked each setting.
+    """
+
+    paths: np.ndarray
+    sharpe: np.ndarray
+    chosen: np.ndarray
+    test_groups: np.ndarray
+    path_splits: np.ndarray
+    bounds: np.ndarray
+    times_chosen: np.ndarray
+
+
+def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfitting:
+    """Probability of backtest overfitting, by combinatorially symmetric cross-validation.
+
+    Bailey, Borwein, López de Prado and Zhu (2017), "The probability of backtest overfitting". Where several settings
+    tie for the best in-sample, the one that does worst out of sample counts.
+
+    All combinations halve the same bars, so they are no independent trials, and a setting above its own average in one
+    half is below it in the other. Settings without skill come out at a half on average over many tables, but a single
+    table far from it (20 independent settings: a standard deviation of 0.2), and with a falling slope; settings that
+    are equally good over all bars come out near 1. A high figure says that the best was not told from the rest, not
+    that it loses.
+
+    Parameters
+    ----------
+    returns
+        ``(n_bars, n_settings)`` simple returns a bar.
+    blocks
+        Even number of consecutive blocks, half of them in-sample. Their lengths differ by one bar at most; every bar is
+        used.
+
+    Raises
+    ------
+    SettingsError
+        ``blocks`` is odd or outside 2 to `MOST_BLOCKS`.
+    DataError
+        Fewer than two settings or `FEWEST_BARS` bars a block, or a return that is no number.
+    """
+    if blocks % 2 or not 2 <= blocks <= MOST_BLOCKS:
+        raise SettingsError(f"blocks = {blocks}: take an even number from 2 to {MOST_BLOCKS}, 16 for instance")
+    returns = _checked(returns, blocks, "blocks")
+    n_settings = returns.shape[1]
+    parts = _Parts.of(returns, _bounds(len(returns), blocks))
+    inside = np.zeros((math.comb(blocks, blocks // 2), blocks), dtype=bool)
+    np.put_along_axis(inside, np.array(list(combinations(range(blocks), blocks // 2))), True, axis=1)
+    ranks, in_sample, out_of_sample = np.empty((3, len(inside)))
+    rows = max(1, _CHUNK // n_settings)
+    for start in range(0, len(inside) // 2, rows):  # the second half of the combinations mirrors the first
+        forward = np.arange(start, min(start + rows, len(inside) // 2))
+        first, second = parts.sharpe(inside[forward]), parts.sharpe(~inside[forward])
+        for here, seen, unseen in ((forward, first, second), (len(inside) - 1 - forward, second, first)):
+            tied = seen >= seen.max(axis=1, keepdims=True) - _TIE
+            best = np.where(tied, unseen, np.inf).argmin(axis=1)[:, None]
+            found = np.take_along_axis(unseen, best, axis=1)
+            below, up_to = (unseen < found - _TIE).sum(axis=1), (unseen <= found + _TIE).sum(axis=1)
+            ranks[here] = (below + 1 + up_to) / 2
+            in_sample[here], out_of_sample[here] = np.take_along_axis(seen, best, axis=1)[:, 0], found[:, 0]
+    logits = np.log(ranks / (n_settings + 1 - ranks))
+    slope = None
+    if np.ptp(in_sample) > _TIE:
+        centred = in_sample - in_sample.mean()
+        slope = float(centred @ out_of_sample / (centred @ centred))
+    return Overfitting(
+        float(np.mean(logits <= 0)), logits, in_sample, out_of_sample, slope, float(np.mean(out_of_sample < 0))
+    )
+
+
+def combinatorial_paths(
+    returns: np.ndarray, groups: int = 10, test_groups: int = 2, embargo: int = 1
+) -> CrossValidated:
+    """Backtest the picking of a setting on many paths, by combinatorial purged cross-validation.
+
+    López de Prado (2018), "Advances in Financial Machine Learning", ch. 12: each of the ``C(groups, test_groups)``
+    splits picks the setting with the best Sharpe ratio on its training bars (of equal ones the first) and trades it on
+    its test groups. Every group is tested in ``C(groups - 1, test_groups - 1)`` splits, which makes as many paths over
+    all bars: the p-th takes each group from the p-th split that tests it.
+
+    A path changes its setting at a group's border without paying for the change. Training bars lie after test bars as
+    well as before, so paths show how much luck there is in the picking, not what could have been earned at the time.
+
+    Parameters
+    ----------
+    returns
+        ``(n_bars, n_settings)`` simple returns a bar.
+    groups, test_groups
+        Consecutive groups of bars, equally long but for one bar, and how many of them a split tests on.
+    embargo
+        Bars left out after each test group, beyond the one that is always purged.
+
+    Raises
+    ------
+    SettingsError
+        ``test_groups`` outside 1 to ``groups - 1``, more than `MOST_SPLITS` splits, a negative embargo or one that
+        leaves a split fewer than `FEWEST_BARS` training bars.
+    DataError
+        Fewer than two settings or `FEWEST_BARS` bars a group, or a return that is no number.
+    """
+    if not 1 <= test_groups < groups:
+        raise SettingsError(f"test_groups = {test_groups} of {groups} groups: take at least 1 and leave 1 to train on")
+    if math.comb(groups, test_groups) > MOST_SPLITS:
+        raise SettingsError(
+            f"{test_groups} test groups of {groups} make {math.comb(groups, test_groups):,} splits, more than "
+            f"{MOST_SPLITS:,}: take fewer groups"
+        )
+    if embargo < 0:
+        raise SettingsError(f"embargo = {embargo}: take 0 bars or more")
+    returns = _checked(returns, groups, "groups")
+    bounds = _bounds(len(returns), groups)
+    splits = np.array(list(combinations(range(groups), test_groups)))
+    training = np.stack([training_bars(bounds, split, embargo) for split in splits])
+    fewest = int(training.sum(axis=1).min())
+    if fewest < FEWEST_BARS:
+        raise SettingsError(
+            f"a split keeps {fewest} bars to pick a setting on, fewer than {FEWEST_BARS}: shorten the embargo "
+            f"({embargo} bars) or take fewer test groups ({test_groups} of {groups})"
+        )
+    starts = [0, *(np.flatnonzero((training[:, 1:] != training[:, :-1]).any(axis=0)) + 1)]
+    sharpe = _Parts.of(returns, np.array([*starts, len(returns)])).sharpe(training[:, starts])
+    chosen = (sharpe >= sharpe.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
+    path_splits = np.stack([np.flatnonzero((splits == group).any(axis=1)) for group in range(groups)], axis=1)
+    trading = np.repeat(chosen[path_splits], np.diff(bounds), axis=1)  # (n_paths, n_bars)
+    paths = returns[np.arange(len(returns)), trading]
+    of_paths = _Parts.of(paths.T, np.array([0, len(returns)])).sharpe(np.ones((1, 1), dtype=bool))[0]
+    counts = np.bincount(chosen, minlength=returns.shape[1])
+    return CrossValidated(paths, of_paths, chosen, splits, path_splits, bounds, counts)
+
+
+def training_bars(bounds: np.ndarray, test_groups: np.ndarray, embargo: int) -> np.ndarray:
+    """``(n_bars,)``, true for the bars to train on where ``test_groups`` of the groups within ``bounds`` are tested on.
+
+    A bar's target reaches into the next bar, so the bars next to a test group on either side are purged; after it,
+    ``embargo`` further bars are left out (López de Prado 2018, section 7.4).
+    """
+    training = np.ones(bounds[-1], dtype=bool)
+    for group in test_groups:
+        training[max(bounds[group] - 1, 0) : bounds[group + 1] + 1 + embargo] = False
+    return training
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is needed of consecutive parts of the bars for the Sharpe ratios of any union of them.
+
+    ``mean`` ``(n_settings,)`` is that of all bars. The sums ``(n_parts, n_settings)`` are of the distances from it, so
+    that no variance is the small difference of two large numbers.
+    """
+
+    mean: np.ndarray
+    bars: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, returns: np.ndarray, bounds: np.ndarray) -> _Parts:
+        mean = returns.mean(axis=0)
+        sums, squares = np.empty((2, len(bounds) - 1, len(mean)))
+        for part, (start, stop) in enumerate(pairwise(bounds)):
+            centred = returns[start:stop] - mean
+            sums[part], squares[part] = centred.sum(axis=0), np.square(centred).sum(axis=0)
+        return cls(mean, np.diff(bounds).astype(float), sums, squares)
+
+    def sharpe(self, inside: np.ndarray) -> np.ndarray:
+        """Per bar, ``(n_unions, n_settings)``, for ``inside`` ``(n_unions, n_parts)``; 0 where returns do not vary."""
+        weights = inside.astype(float)
+        bars = (weights @ self.bars)[:, None]
+        shift, square = weights @ self.sums / bars, weights @ self.squares / bars
+        mean = self.mean + shift
+        variance = (square - shift**2) * (bars / (bars - 1))
+        varies = variance > _STILL * (square + mean**2)
+        return np.where(varies, mean / np.sqrt(np.where(varies, variance, 1.0)), 0.0)
+
+
+def _bounds(n_bars: int, parts: int) -> np.ndarray:
+    return np.arange(parts + 1) * n_bars // parts
+
+
+def _checked(returns: np.ndarray, parts: int, name: str) -> np.ndarray:
+    returns = np.asarray(returns, dtype=float)
+    if returns.ndim != 2 or returns.shape[1] < 2:
+        raise DataError(f"returns of shape {returns.shape}: give two columns or more, one for each setting tried")
+    if len(returns) < FEWEST_BARS * parts:
+        raise DataError(
+            f"{len(returns)} bars in {parts} {name} are fewer than {FEWEST_BARS} each: add bars or take fewer {name}"
+        )
+    if not np.isfinite(returns).all():
+        bar, setting = np.argwhere(~np.isfinite(returns))[0]
+        raise DataError(
+            f"the return of setting {setting} at bar {bar} is {returns[bar, setting]}: fill it, or leave the bar out"
+        )
+    return returns

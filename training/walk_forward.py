@@ -1,0 +1,162 @@
+"""Retraining on a schedule: each fold's models know its own past alone, and forecast the bars that follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import pandas as pd
+from joblib import Parallel, delayed
+
+from data.features import compute_features
+from data.splits import Fold, walk_forward_folds
+from models.forecaster import Forecaster, RegimeSource
+from models.model_set import ModelSet
+from models.regimes import RegimeDetector, named_alike
+from training.fit import FitResult
+from training.prepare import DetectorTask, Prepared, detector_task, prepare
+from training.settings import TrainSettings, WalkForwardSettings
+from training.train import NetworkTask, assemble, network_tasks
+
+
+class FoldId(NamedTuple):
+    """Which fold of which dataset, from 0."""
+
+    dataset: str
+    number: int
+
+
+def folds_of(candles: pd.DataFrame, schedule: WalkForwardSettings) -> list[Fold]:
+    """The folds of one series.
+
+    Raises
+    ------
+    DataError, SettingsError
+        As `data.splits.walk_forward_folds`.
+    """
+    plan = schedule.for_bars(len(candles))
+    return walk_forward_folds(
+        len(candles), plan.train_bars, plan.test_bars, expanding=schedule.expanding, embargo=schedule.embargo
+    )
+
+
+def fit_folds(
+    series: Mapping[str, pd.DataFrame],
+    settings: TrainSettings,
+    schedule: WalkForwardSettings,
+    known: Mapping[FoldId, ModelSet],
+) -> Iterator[tuple[FoldId, ModelSet]]:
+    """Train the models of every fold that is not known yet; each comes as soon as its networks are there.
+
+    Of a fold's bars the training sees those before its test part and nothing else. Detectors are fitted first, all
+    side by side, and their regimes named as those of the fold before name the bars that both know, so that a regime's
+    number means the same in every fold. Then the networks train side by side, of all folds and datasets at once; with
+    a warm start, which needs the networks of the fold before, of one fold after another. Where they run, joblib's
+    `parallel_config` around this says: the local cores, or a Dask cluster. It changes the time, not the result.
+
+    Parameters
+    ----------
+    series
+        Candles by dataset, as `data.candles.read_candles` gives them.
+    settings
+        Of every training; a fold has no test part of its own, so that the training and validation fractions share its
+        bars as they are to each other.
+    known
+        Folds that an interrupted run has finished.
+
+    Raises
+    ------
+    DataError, SettingsError
+        If no fold fits into a series, or a fold has too few bars to train on.
+    """
+    settings = settings.without_test()
+    learnt = {
+        FoldId(dataset, number): candles.iloc[fold.fit]
+        for dataset, candles in series.items()
+        for number, fold in enumerate(folds_of(candles, schedule))
+    }
+    detectors = _detectors(learnt, settings, {fold: model_set.detector for fold, model_set in known.items()})
+    finished = dict(known)
+    waiting = [fold for fold in learnt if fold not in known]
+    steps = [waiting]
+    if schedule.warm_start:
+        numbers = sorted({fold.number for fold in waiting})
+        steps = [[fold for fold in waiting if fold.number == number] for number in numbers]
+    for step in steps:
+        before = {fold: finished.get(FoldId(fold.dataset, fold.number - 1)) for fold in step}
+        for fold, model_set in _fit(step, learnt, settings, detectors, before if schedule.warm_start else {}):
+            finished[fold] = model_set
+            yield fold, model_set
+
+
+def stitched_forecasts(
+    candles: pd.DataFrame,
+    folds: list[Fold],
+    model_sets: list[ModelSet],
+    *,
+    blend: bool = False,
+    regime_source: RegimeSource = "detector",
+) -> pd.DataFrame:
+    """What each fold's models forecast of its test part, one after another: `Forecaster.forecast`'s columns."""
+    parts = []
+    for fold, model_set in zip(folds, model_sets, strict=True):
+        forecaster = Forecaster(model_set, blend=blend, regime_source=regime_source)
+        first = max(0, fold.test.start - forecaster.lookback)
+        parts.append(forecaster.forecast(candles.iloc[first : fold.test.stop]).iloc[fold.test.start - first :])
+    return pd.concat(parts)
+
+
+def _detectors(
+    learnt: Mapping[FoldId, pd.DataFrame], settings: TrainSettings, known: Mapping[FoldId, RegimeDetector]
+) -> dict[FoldId, RegimeDetector]:
+    """Each fold's fitted detector, its regimes named as those of the fold before."""
+    waiting = [fold for fold in learnt if fold not in known]
+    tasks = (detector_task(learnt[fold], _named(fold), settings) for fold in waiting)
+    fitted = dict(zip(waiting, Parallel()(delayed(DetectorTask.fit)(task) for task in tasks), strict=True))
+    detectors: dict[FoldId, RegimeDetector] = {}
+    for fold, candles in learnt.items():
+        before = FoldId(fold.dataset, fold.number - 1)
+        if fold in known:
+            detectors[fold] = known[fold]
+        elif before in detectors:
+            shared = learnt[before].index.intersection(candles.index)
+            observed = compute_features(candles.loc[shared], fitted[fold].features).to_numpy()
+            detectors[fold] = named_alike(fitted[fold], detectors[before], observed)
+        else:
+            detectors[fold] = fitted[fold]
+    return detectors
+
+
+def _fit(
+    folds: list[FoldId],
+    learnt: Mapping[FoldId, pd.DataFrame],
+    settings: TrainSettings,
+    detectors: Mapping[FoldId, RegimeDetector],
+    before: Mapping[FoldId, ModelSet | None],
+) -> Iterator[tuple[FoldId, ModelSet]]:
+    """The folds' model sets, in the order in which they are done."""
+    prepared: dict[FoldId, Prepared] = {}
+    missing: dict[FoldId, int] = {}
+
+    def tasks() -> Iterator[tuple[FoldId, NetworkTask]]:
+        for fold in folds:
+            prepared[fold] = prepare(learnt[fold], fold.dataset, settings, detector=detectors[fold])
+            of_fold = network_tasks(prepared[fold], warm_start=before.get(fold))
+            missing[fold] = len(of_fold)
+            yield from ((fold, task) for task in of_fold.values())
+
+    fitted: dict[FoldId, dict[int | None, FitResult]] = {fold: {} for fold in folds}
+    pool = Parallel(return_as="generator_unordered")
+    for fold, regime, result in pool(delayed(_fit_network)(fold, task) for fold, task in tasks()):
+        fitted[fold][regime] = result
+        if len(fitted[fold]) == missing[fold]:
+            yield fold, assemble(learnt[fold], prepared.pop(fold), fitted.pop(fold))
+
+
+def _fit_network(fold: FoldId, task: NetworkTask) -> tuple[FoldId, int | None, FitResult]:
+    return fold, task.regime, task.fit()
+
+
+def _named(fold: FoldId) -> str:
+    """The fold, for error messages."""
+    return f"{fold.dataset}, fold {fold.number + 1}"
