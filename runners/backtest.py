@@ -99,21 +99,33 @@ def backtest_forecasts(
     home: Home, run: "Run", settings: BacktestSettings, *, sort: bool = False, note: str = ""
 ) -> str:
     """Trade a run's recorded forecasts anew, write that run and print its table; gives the candles' fingerprint."""
-    import pandas as pd
-
-    from data.candles import interval_of, read_candles
-    from models.recorded import RecordedForecasts
+    from data.candles import read_candles
     from runners.console import print_backtest
-    from runners.simulation import Source, backtest_recorded
 
-    candles = read_candles(run.file, sort=sort)
-    interval = interval_of(pd.DatetimeIndex(candles.index))
-    recorded = RecordedForecasts(run.dataset, interval, run.equity()[["regime", "forecast"]])
-    source = Source(run.dataset, interval, run.training)
-    result = backtest_recorded(candles, recorded, settings, source, in_sample=run.in_sample)
-    trials, folder = write_run(home, run.file, result, {"forecasts": str(run.folder.resolve())}, note=note)
+    result = replay(run, read_candles(run.file, sort=sort), settings)
+    trials, folder = write_replay(home, run, result, note=note)
     print_backtest(result, trials, folder)
     return result.fingerprint
+
+
+def replay(run: "Run", candles: "pd.DataFrame", settings: BacktestSettings) -> "Backtest":
+    """Trade the forecasts that a run has recorded, with other settings."""
+    import pandas as pd
+
+    from data.candles import interval_of
+    from models.recorded import RecordedForecasts
+    from runners.simulation import Source, backtest_recorded
+
+    interval = interval_of(pd.DatetimeIndex(candles.index))
+    recorded = RecordedForecasts(run.dataset, interval, run.equity()[["regime", "forecast"]])
+    return backtest_recorded(
+        candles, recorded, settings, Source(run.dataset, interval, run.training), in_sample=run.in_sample
+    )
+
+
+def write_replay(home: Home, run: "Run", result: "Backtest", *, note: str) -> "tuple[Trials, Path]":
+    """As `write_run`, of a backtest that traded the recorded forecasts of ``run``."""
+    return write_run(home, run.file, result, {"forecasts": str(run.folder.resolve())}, note=note)
 
 
 def write_run(

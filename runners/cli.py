@@ -14,8 +14,10 @@ from runners.demo import demo
 from runners.doctor import doctor
 from runners.evaluate import evaluate
 from runners.init import config, init
+from runners.overfit import overfit
 from runners.retrain import retrain
 from runners.runs import app as runs
+from runners.sweep import sweep
 from runners.train import train
 from runners.walk_forward import walk_forward
 
@@ -23,7 +25,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, backtest, walk_forward, compare, retrain, check, demo, init, config, data, doctor):
+for command in (
+    train,
+    evaluate,
+    backtest,
+    walk_forward,
+    sweep,
+    overfit,
+    compare,
+    retrain,
+    check,
+    demo,
+    init,
+    config,
+    data,
+    doctor,
+):
     app.command()(command)
 app.add_typer(runs, name="runs")
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from models.model_set import ModelSet
     from runners.checks.outcome import Outcome
     from runners.comparison import Comparison
+    from runners.hindsight import Hindsight
     from runners.registry import Run, Trials
     from runners.simulation import Backtest
+    from runners.sweeping import Sweep
     from training.evaluate import Evaluation
     from training.search_settings import SearchSettings
     from training.study_result import StudyResult
@@ -87,6 +89,37 @@ def print_folds(result: Backtest, kept: Path | None) -> None:
     print_table("each fold, after costs", [tables.FOLD_COLUMNS[at] for at in shown], rows)
     if kept:
         print_path("models", kept)
+
+
+def print_sweep(found: Sweep) -> None:
+    """The best settings of a sweep, and what picking one of them is worth."""
+    from runners.report import sweep_page
+
+    out.print(f"{found.run.dataset}: the forecasts of {found.run.id}", markup=False)
+    settings = [found.table.loc[[found.own]], sweep_page.best_settings(found)]
+    rows = [row for some in settings for row in sweep_page.setting_rows(some)]
+    names = ["own", *map(str, range(1, len(rows)))]
+    columns = ["", *sweep_page.SETTING_COLUMNS]
+    table = [[name, *row] for name, row in zip(names, rows, strict=True)]
+    if found.table["exposure"].nunique() == 1:  # it would cost the width of a narrow terminal
+        at = columns.index("exposure")
+        columns, table = columns[:at] + columns[at + 1 :], [row[:at] + row[at + 1 :] for row in table]
+    print_table("", columns, table)
+    costs = sweep_page.cost_rows(found)
+    if costs:
+        print_table("the best setting at other costs", sweep_page.COST_COLUMNS, costs)
+    out.print(sweep_page.verdict(found))
+
+
+def print_hindsight(found: Hindsight) -> None:
+    """What picking the best setting in hindsight is worth."""
+    from runners.report import hindsight_page
+
+    out.print(f"{found.run.dataset}: the forecasts of {found.run.id}", markup=False)
+    print_table("", ["", ""], hindsight_page.figures(found))
+    print_table("what the splits picked", hindsight_page.CHOSEN_COLUMNS, hindsight_page.chosen(found))
+    for sentence in hindsight_page.verdicts(found):
+        out.print(sentence)
 
 
 def print_evaluation(found: Evaluation, folder: Path) -> None:
@@ -229,7 +262,7 @@ def search_progress(dataset: str, trials: int) -> Iterator[Callable[[SearchProgr
             if report.name not in bars:
                 bars[report.name] = progress.add_task(report.name, total=trials, best="", epoch="")
             best = "-" if report.best is None else f"{report.best:.4f}"
-            epoch = f"epoch {report.epoch}" if report.epoch else ""
+            epoch = "waiting" if report.epoch is None else f"epoch {report.epoch}" if report.epoch else ""
             progress.update(bars[report.name], completed=report.finished, best=best, epoch=epoch)
 
         yield on_progress

@@ -173,15 +173,16 @@ def read_tries(folder: Path) -> list[Try]:
     """What was tried on unseen bars in one dataset's folder of results: runs, those removed, and sweeps' settings."""
     runs = [run for run in read_runs(folder) + read_runs(folder / _REMOVED) if not run.in_sample]
     tries = [one for run in runs for one in _tries_of(run.metrics, run.training, run.first_bar, run.last_bar)]
-    for sweep in sorted((folder / SWEEPS).glob(f"[0-9]*/{SWEEP_TABLE}")):
-        table = pd.read_csv(sweep, parse_dates=["first_bar", "last_bar"])
-        tries += [
-            Try(first, last, outcome_of(value), sharpe)
-            for first, last, value, sharpe in zip(
-                table["first_bar"], table["last_bar"], table["final_value"], table["sharpe_per_bar"], strict=True
-            )
-        ]
+    for file in sorted((folder / SWEEPS).glob(f"[0-9]*/{SWEEP_TABLE}")):
+        tries += sweep_tries(pd.read_csv(file, parse_dates=["first_bar", "last_bar"]))
     return tries
+
+
+def sweep_tries(table: pd.DataFrame) -> list[Try]:
+    """The settings of a sweep's table (`runners.sweeping.Sweep`) that it chose from."""
+    tried = table[table["tried"]]
+    columns = (tried[name] for name in ("first_bar", "last_bar", "final_value", "sharpe_per_bar"))
+    return [Try(first, last, outcome_of(value), sharpe) for first, last, value, sharpe in zip(*columns, strict=True)]
 
 
 def deflated_sharpe(run: Run, tries: Sequence[Try]) -> float | None:

@@ -13,6 +13,10 @@ import pytest
 
 from data.samples import sp500_candles
 from models import ModelSet
+from runners.registry import Trials
+from runners.report.write import write_backtest
+from runners.settings import BacktestSettings
+from runners.simulation import backtest
 from training import TrainSettings, train
 
 # Small enough to train in a second; every mechanism is the default one's.
@@ -75,6 +79,17 @@ def saved(model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path
 def to_csv(candles: pd.DataFrame, path: Path) -> Path:
     candles.to_csv(path, date_format="%Y-%m-%dT%H:%M:%SZ")
     return path
+
+
+def workplace(home: Path, candles: pd.DataFrame, model_set: ModelSet, *traded: BacktestSettings) -> Path:
+    """A workplace with the candles as SWITCH.csv, the models, and a run for each of the settings."""
+    (home / "data" / "csv").mkdir(parents=True)
+    file = to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
+    models = model_set.save(home / "models" / "trained")
+    for settings in traded:
+        result = backtest(candles, model_set, settings)
+        write_backtest(result, Trials(1, 0.0), home / "results", candle_file=file, forecasts={"models": str(models)})
+    return home
 
 
 def command(home: Path, name: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -19,3 +19,8 @@ def signed_percent(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     return NOT_DEFINED if value is None else f"{100 * value:.1f} %"
+
+
+def points(log_return: float) -> str:
+    """In basis points."""
+    return f"{1e4 * log_return:.2f}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader
 
 from data.candles import interval_text, time_text
 from models.regimes import regime_name
+from runners.registry import models_said
 from runners.report import side_by_side, tables
 from runners.report.plots import comparison_svg, equity_svg, price_svg, tenths_svg
 from runners.settings import flat_settings
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 _TRADE_COLUMNS = ["opened", "closed", "direction", "entry_price", "exit_price", "net_pnl", "bars", "regime", "forecast"]
 
 
-def report_html(result: Backtest, trials: Trials, models: str) -> str:
-    """A backtest's report as self-contained HTML; ``models`` says what made its forecasts."""
+def report_html(result: Backtest, trials: Trials, forecasts: Mapping[str, Any]) -> str:
+    """A backtest's report as self-contained HTML; ``forecasts`` as in `runners.report.write.write_backtest`."""
     index, source = result.equity.index, result.source
-    return _render(
+    return render(
         "page.html",
         dataset=source.dataset,
         in_sample=result.in_sample,
@@ -50,7 +51,7 @@ def report_html(result: Backtest, trials: Trials, models: str) -> str:
         folds=tables.folds(result),
         trade_columns=[name.replace("_", " ") for name in _TRADE_COLUMNS],
         trades=_trade_rows(result),
-        provenance=_provenance(result, models),
+        provenance=_provenance(result, forecasts),
     )
 
 
@@ -70,10 +71,11 @@ def comparison_html(comparisons: Sequence[Comparison]) -> str:
         }
         for one in comparisons
     ]
-    return _render("compare.html", comparisons=shown)
+    return render("compare.html", comparisons=shown)
 
 
-def _render(template: str, **values: object) -> str:
+def render(template: str, **values: object) -> str:
+    """A page of ours as self-contained HTML."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     return environment.get_template(template).render(**values)
 
@@ -90,11 +92,13 @@ def _trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
     ]
 
 
-def _provenance(result: Backtest, models: str) -> list[tuple[str, str]]:
+def _provenance(result: Backtest, forecasts: Mapping[str, Any]) -> list[tuple[str, str]]:
     trained, model_set = result.source.training, result.source.model_set
     rows = [(name.replace("_", " "), value) for name, value in result.settings.model_dump(mode="json").items()]
-    rows += [(name.replace("_", " "), value) for name, value in flat_settings("training", trained["settings"]).items()]
-    rows.append(("forecasts", models))
+    told = flat_settings("training", trained["settings"])
+    told |= flat_settings("walk-forward", forecasts.get("walk_forward", {}))
+    rows += [(name.replace("_", " "), value) for name, value in told.items()]
+    rows.append(("models", models_said(forecasts)))
     if model_set:
         rows += [("detector", model_set.detector.name), ("training seen up to", model_set.validation_end)]
     if "study" in trained:

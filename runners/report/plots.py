@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import re
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +10,15 @@ import pandas as pd
 
 from data.windows import targets
 from models.regimes import regime_name
+from runners.report.drawing import png, svg
 from runners.report.metrics import drawdown
 from runners.report.style import (
     HOLDING_COLOUR,
-    INK,
     PRICE_COLOUR,
     RUN_COLOURS,
     STRATEGY_COLOUR,
     regime_colour,
+    use_log_scale,
     use_plain_style,
 )
 
@@ -45,16 +45,11 @@ def equity_svg(result: Backtest, *, log: bool) -> str:
     axes.plot(time, result.equity["equity"], color=STRATEGY_COLOUR, linewidth=1.2, label="strategy")
     axes.plot(time, result.holding_equity, color=HOLDING_COLOUR, linewidth=1.2, label="buy and hold")
     if log:
-        from matplotlib.ticker import NullFormatter, StrMethodFormatter
-
-        axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.yaxis.set_minor_formatter(NullFormatter() if high > 10 * low else StrMethodFormatter("{x:,.0f}"))
+        use_log_scale(axes, "{x:,.0f}")
     axes.set_ylabel(f"equity (currency{', log scale' if log else ''})")
     axes.set_xlabel("time (UTC)")
     axes.legend(loc="upper left", frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def price_svg(result: Backtest) -> str:
@@ -71,7 +66,7 @@ def price_svg(result: Backtest) -> str:
     drawdown_axes.set_ylabel("drawdown (%)")
     _draw_price(price_axes, result)
     price_axes.set_xlabel("time (UTC)")
-    return _svg(figure)
+    return svg(figure)
 
 
 def tenths_svg(result: Backtest) -> str | None:
@@ -80,7 +75,7 @@ def tenths_svg(result: Backtest) -> str | None:
     table = pd.DataFrame({"forecast": result.equity["forecast"].to_numpy(), "outcome": outcome}).dropna()
     if len(table) < _FEWEST_TO_SPLIT or table["forecast"].nunique() < 10:
         return None
-    return _svg(_tenths(table["forecast"], table["outcome"]))
+    return svg(_tenths(table["forecast"], table["outcome"]))
 
 
 def comparison_svg(compared: Comparison) -> str:
@@ -104,7 +99,7 @@ def comparison_svg(compared: Comparison) -> str:
     growth_axes.legend(loc="upper left", frameon=False, ncols=7)
     drawdown_axes.set_ylabel("drawdown (%)")
     drawdown_axes.set_xlabel("time (UTC)")
-    return _svg(figure)
+    return svg(figure)
 
 
 def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:
@@ -150,7 +145,7 @@ def _draw_price(axes: Axes, result: Backtest) -> None:
 
 def forecast_png(found: Evaluation) -> bytes:
     """Mean outcome in each tenth of the experts' forecasts."""
-    return _png(_tenths(found.forecasts["experts"], found.forecasts["outcome"]))
+    return png(_tenths(found.forecasts["experts"], found.forecasts["outcome"]))
 
 
 def _tenths(forecast: pd.Series, outcome: pd.Series) -> Figure:
@@ -181,7 +176,7 @@ def regimes_png(found: Evaluation) -> bytes:
     _draw_regimes(axes, found.forecasts["close"], found.forecasts["regime"])
     axes.set_xlabel("time (UTC)")
     axes.legend(loc="upper left", framealpha=0, ncols=5, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def losses_png(model_set: ModelSet) -> bytes:
@@ -200,7 +195,7 @@ def losses_png(model_set: ModelSet) -> bytes:
         axes.set_xlabel("epoch")
     grid[0][0].set_ylabel("squared error / that of the forecast 0")
     grid[0][0].legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def cerebro_png(result: Backtest) -> bytes:
@@ -208,27 +203,8 @@ def cerebro_png(result: Backtest) -> bytes:
     import backtrader.plot  # noqa: F401  it asks for a window toolkit when first imported
 
     use_plain_style()
-    figure = result.cerebro.plot(style="line", iplot=False, volume=False)[0][0]
-    figure.set_size_inches(14, 8)
-    return _png(figure)
-
-
-def _svg(figure: Figure) -> str:
-    """The figure to be put into a page: no background, and ink in the colour of the page's text."""
-    import matplotlib.pyplot as plt
-
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
-    drawn = re.sub(r' xmlns(:xlink)?="[^"]*"', "", drawn)  # within HTML an SVG needs neither
-    return drawn[drawn.index("<svg") :].replace(INK, "currentColor")
-
-
-def _png(figure: Figure) -> bytes:
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
-    plt.close(figure)
-    return buffer.getvalue()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "AutoDateLocator was unable")  # its own, on ranges of some lengths
+        figure = result.cerebro.plot(style="line", iplot=False, volume=False)[0][0]
+        figure.set_size_inches(14, 8)
+        return png(figure)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib.font_manager import fontManager
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito (2008), "Color universal design".
 REGIME_COLOURS = {0: "#D55E00", 1: "#999999", 2: "#0072B2"}
@@ -38,6 +42,16 @@ def use_plain_style() -> None:
             "axes.spines.right": False,
         }
     )
+
+
+def use_log_scale(axes: Axes, shown: str) -> None:
+    """A logarithmic scale whose numbers are written out, by a format such as ``{x:,.0f}``, not as powers of ten."""
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter(StrMethodFormatter(shown))
+    axes.yaxis.set_minor_formatter(NullFormatter() if high > 10 * low else StrMethodFormatter(shown))
 
 
 def stand_in_for_arial() -> None:

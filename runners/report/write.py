@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from data.files import mark_latest, new_run_id, whole_folder, write_json
-from runners.registry import NOTE, models_said
+from runners.registry import NOTE
 from runners.report.metrics import equity_returns
 from runners.report.page import report_html
 from runners.report.plots import cerebro_png
@@ -53,7 +53,7 @@ def write_backtest(
         write_json(draft / "metrics.json", metrics_json(result))
         result.equity.assign(holding=result.holding_equity).to_csv(draft / "equity.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
-        (draft / "report.html").write_text(report_html(result, trials, models_said(config)), encoding="utf-8")
+        (draft / "report.html").write_text(report_html(result, trials, forecasts), encoding="utf-8")
         (draft / "cerebro.png").write_bytes(cerebro_png(result))
         if note:
             (draft / NOTE).write_text(note + "\n", encoding="utf-8")

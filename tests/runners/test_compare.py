@@ -17,11 +17,9 @@ from runners.registry import Run, Trials, find_run, read_runs, read_tries
 from runners.report import side_by_side
 from runners.report.metrics import metrics_of
 from runners.report.page import comparison_html
-from runners.report.write import write_backtest
 from runners.retrain import what_changed
 from runners.settings import BacktestSettings
-from runners.simulation import backtest
-from tests.conftest import SMALL, command, to_csv
+from tests.conftest import SMALL, command, to_csv, workplace
 from training.sharpe import sharpe_difference
 
 SPLIT_LATER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
@@ -30,18 +28,14 @@ SPLIT_LATER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
 @pytest.fixture(scope="module")
 def made(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workplace with a model set and three runs: two on the same bars, one that begins 140 bars later."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "data" / "csv").mkdir(parents=True)
-    file = to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
-    models = model_set.save(home / "models" / "trained")
-    for settings in (
+    return workplace(
+        tmp_path_factory.mktemp("home"),
+        candles,
+        model_set,
         SPLIT_LATER,
         BacktestSettings(long_threshold=0.0006, short_threshold=-0.0006),
         SPLIT_LATER.model_copy(update={"start": candles.index[1100].to_pydatetime()}),
-    ):
-        result = backtest(candles, model_set, settings)
-        write_backtest(result, Trials(1, 0.0), home / "results", candle_file=file, forecasts={"models": str(models)})
-    return home
+    )
 
 
 @pytest.fixture(scope="module")

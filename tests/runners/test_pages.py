@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,28 +13,43 @@ import pytest
 
 from models import ModelSet
 from runners.comparison import compare
+from runners.hindsight import hindsight
 from runners.registry import Trials, read_runs
-from runners.report.page import comparison_html
-from runners.report.write import write_backtest
+from runners.report.hindsight_page import hindsight_html
+from runners.report.page import comparison_html, report_html
+from runners.report.sweep_page import sweep_html
 from runners.settings import BacktestSettings
-from runners.simulation import backtest
+from runners.simulation import TradedFold, backtest
+from runners.sweeping import sweep
+from tests.conftest import workplace
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: the pages were not looked at in a browser")
+PAGES = ["report", "compare", "walk-forward", "sweep", "overfitting"]
 
 
 @pytest.fixture(scope="module")
 def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    results = tmp_path_factory.mktemp("results")
-    for edge in (0.0006, 0.0002):
-        result = backtest(candles, model_set, BacktestSettings(long_threshold=edge, short_threshold=-edge))
-        folder = write_backtest(
-            result, Trials(1, 0.0), results, candle_file=results / "SWITCH.csv", forecasts={"models": str(results)}
-        )
-    compared = results / "compare.html"
-    compared.write_text(comparison_html([compare(read_runs(results / "SWITCH"), "SWITCH")]), encoding="utf-8")
-    return {"report": folder / "report.html", "compare": compared}
+    edges = (0.0006, 0.0002)
+    traded = [BacktestSettings(long_threshold=edge, short_threshold=-edge) for edge in edges]
+    results = workplace(tmp_path_factory.mktemp("home"), candles, model_set, *traded) / "results"
+    runs = read_runs(results / "SWITCH")
+    index = candles.index
+    folds = tuple(TradedFold(index[0], index[799], index[start], index[start + 119]) for start in (960, 1080))
+    alone = backtest(candles, model_set, traded[1])
+    walked = replace(alone, source=replace(alone.source, model_set=None, folds=folds))
+    content = {
+        "compare": comparison_html([compare(runs, "SWITCH")]),
+        "walk-forward": report_html(walked, Trials(1, 0.0), {"walk_forward": {"train_bars": 800}}),
+        "sweep": sweep_html(sweep(runs[1], {})),
+        "overfitting": hindsight_html(hindsight(runs[1], {}, blocks=8, groups=6, test_groups=2, embargo=1)),
+    }
+    pages = {"report": runs[1].folder / "report.html"}
+    for name, text in content.items():
+        pages[name] = results / f"{name}.html"
+        pages[name].write_text(text, encoding="utf-8")
+    return pages
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +60,7 @@ def browser() -> Iterator[sync_api.Browser]:
         started.close()
 
 
-@pytest.mark.parametrize("name", ["report", "compare"])
+@pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_page_is_quiet_self_contained_and_readable(
     browser: sync_api.Browser, pages: dict[str, Path], name: str, theme: str
@@ -68,7 +84,7 @@ def test_a_page_is_quiet_self_contained_and_readable(
     page.close()
 
 
-@pytest.mark.parametrize("name", ["report", "compare"])
+@pytest.mark.parametrize("name", PAGES)
 def test_wide_tables_scroll_inside_themselves_on_a_phone(
     browser: sync_api.Browser, pages: dict[str, Path], name: str
 ) -> None:

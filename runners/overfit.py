@@ -1,0 +1,56 @@
+"""`regimes overfit`: how often picking the best trading setting in hindsight picks luck."""
+
+from typing import Annotated
+
+import typer
+
+from runners.command import HomeOption, run_alone
+from runners.grid_options import Between, Exposures, LongThresholds, RunArgument, ShortThresholds
+from runners.home import Home
+
+OVERFITTING = "overfitting"
+
+
+def overfit(
+    run: RunArgument,
+    long_threshold: LongThresholds = None,
+    short_threshold: ShortThresholds = None,
+    between: Between = None,
+    exposure: Exposures = None,
+    blocks: Annotated[int, typer.Option(help="Blocks whose halves are set against each other, an even number.")] = 16,
+    groups: Annotated[int, typer.Option(help="Groups of bars for the cross-validation.")] = 10,
+    test_groups: Annotated[int, typer.Option(help="Groups that each split trades.")] = 2,
+    embargo: Annotated[int, typer.Option(help="Bars left out after each of them.")] = 1,
+    home: HomeOption = None,
+) -> None:
+    """Tell the probability of overfitting, and cross-validate the thresholds, on a run's forecasts."""
+    from data.files import new_run_id, whole_folder, write_json
+    from runners.console import print_hindsight, print_path
+    from runners.hindsight import hindsight
+    from runners.registry import find_run
+    from runners.report.hindsight_page import hindsight_html
+
+    place = Home.find(home)
+    found = hindsight(
+        find_run(place.results, run),
+        {
+            "long_threshold": long_threshold,
+            "short_threshold": short_threshold,
+            "between": between,
+            "exposure": exposure,
+        },
+        blocks=blocks,
+        groups=groups,
+        test_groups=test_groups,
+        embargo=embargo,
+    )
+    folder = place.results / found.run.dataset / OVERFITTING / new_run_id()
+    with whole_folder(folder) as draft:
+        write_json(draft / "overfitting.json", found.to_dict())
+        (draft / "overfitting.html").write_text(hindsight_html(found), encoding="utf-8")
+    print_hindsight(found)
+    print_path("page", folder / "overfitting.html")
+
+
+if __name__ == "__main__":
+    run_alone(overfit)

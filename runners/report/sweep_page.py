@@ -1,0 +1,160 @@
+"""A sweep's page, and its figures as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from data.candles import time_text
+from runners.report.drawing import svg
+from runners.report.numbers import number, percent, points
+from runners.report.page import render
+from runners.report.style import use_plain_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from runners.sweeping import Sweep
+
+SETTING_COLUMNS = ["long, bp", "short, bp", "between", "exposure", "Sharpe", "drawdown", "return", "trades"]
+COST_COLUMNS = ["commission", "slippage", "Sharpe", "drawdown", "return", "trades"]
+_COSTS = ["commission", "slippage"]
+_SHOWN = 10
+
+
+def sweep_html(found: Sweep) -> str:
+    """The sweep as self-contained HTML."""
+    first, last = found.table["first_bar"].iloc[0], found.table["last_bar"].iloc[0]
+    return render(
+        "sweep.html",
+        dataset=found.run.dataset,
+        run=found.run.id,
+        first=time_text(first),
+        last=f"{time_text(last)} UTC",
+        in_sample=found.run.in_sample,
+        verdict=verdict(found),
+        maps=_maps(found),
+        setting_columns=SETTING_COLUMNS,
+        own=setting_rows(found.table.loc[[found.own]]),
+        best=setting_rows(best_settings(found)),
+        cost_columns=COST_COLUMNS,
+        costs=cost_rows(found),
+    )
+
+
+def best_settings(found: Sweep) -> pd.DataFrame:
+    """The rows of the settings with the highest Sharpe ratios at the run's own costs, best first."""
+    table = found.table
+    chosen_from = table[_at_costs_of(found, found.best) & (table["orders"] > 0)]
+    return chosen_from.sort_values("sharpe_per_bar", ascending=False, kind="stable").head(_SHOWN)
+
+
+def setting_rows(settings: pd.DataFrame) -> list[list[str]]:
+    """Rows of `SETTING_COLUMNS`; thresholds in basis points of log return."""
+    return [
+        [
+            points(row["long_threshold"]),
+            points(row["short_threshold"]),
+            row["between"],
+            f"{row['exposure']:g}",
+            *_figures(row),
+        ]
+        for row in settings.to_dict("records")
+    ]
+
+
+def cost_rows(found: Sweep) -> list[list[str]]:
+    """Rows of `COST_COLUMNS`: the best setting at every cost of the grid; none where there is only the run's own."""
+    table = found.table
+    names = ["long_threshold", "short_threshold", "between", "exposure"]
+    same = table[(table[names] == table.loc[found.best, names]).all(axis=1)]
+    if len(same) == 1:
+        return []
+    return [[*(f"{100 * row[name]:g} %" for name in _COSTS), *_figures(row)] for row in same.to_dict("records")]
+
+
+def _figures(row: Mapping[Hashable, Any]) -> list[str]:
+    fractions = (percent(row[name]) for name in ("max_drawdown", "total_return"))
+    return [number(row["sharpe"]), *fractions, f"{row['trades']:,}"]
+
+
+def verdict(found: Sweep) -> str:
+    """What picking the best is worth."""
+    own, best = found.table.loc[found.own], found.table.loc[found.best]
+    chosen_from = _at_costs_of(found, found.best)
+    deflated = found.trials.deflated_sharpe(found.confirmed.metrics)
+    seen = "bars that training has seen, which proves nothing" if found.run.in_sample else "unseen bars"
+    return (
+        f"Of {int(chosen_from.sum()):,} settings on {seen}, the best shows in hindsight a Sharpe ratio of "
+        f"{best.sharpe:.2f}, the run's own {own.sharpe:.2f}. That a true one above 0 lies behind the best of "
+        f"{found.trials.count:,} tries has probability {percent(deflated)}. "
+        f"Backtrader, trading the best, {_agreement(found.disagreement)}."
+    )
+
+
+def _agreement(disagreement: float) -> str:
+    if disagreement == 0:
+        return "gives the same equity at every bar, to the last bit"
+    return f"gives an equity that differs by at most {disagreement:.1e} of it"
+
+
+def _at_costs_of(found: Sweep, number: int) -> pd.Series:
+    return (found.table[_COSTS] == found.table.loc[number, _COSTS]).all(axis=1)
+
+
+def _maps(found: Sweep) -> str | None:
+    """Sharpe ratio and drawdown over the two thresholds, for each between-rule; None where there is no grid of them."""
+    table = found.table
+    here = _at_costs_of(found, found.best) & (table["exposure"] == table.at[found.best, "exposure"])
+    rules = sorted(table.loc[here, "between"].unique(), reverse=True)
+    maps = {rule: table[here & (table["between"] == rule)] for rule in rules}
+    if any(one["long_threshold"].nunique() < 2 or one["short_threshold"].nunique() < 2 for one in maps.values()):
+        return None
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    figure, grid = plt.subplots(len(maps), 2, figsize=(10, 4.2 * len(maps)), layout="constrained", squeeze=False)
+    largest = float(table.loc[here, "sharpe"].abs().max()) or 1.0
+    worst = max(-100.0, 100 * float(table.loc[here, "max_drawdown"].min())) or -1.0  # debts lie below -100 %
+    marks = {found.own: ("o", "the run's own"), found.best: ("*", "best Sharpe")}
+    for (rule, one), (sharpe_axes, drawdown_axes) in zip(maps.items(), grid, strict=True):
+        _draw(sharpe_axes, one, one["sharpe"], f"Sharpe ratio, between: {rule}", "RdBu", (-largest, largest), marks)
+        title = f"max drawdown (%), between: {rule}"
+        _draw(drawdown_axes, one, 100 * one["max_drawdown"], title, "cividis", (worst, 0.0), marks)
+    return svg(figure)
+
+
+def _draw(
+    axes: Axes,
+    settings: pd.DataFrame,
+    values: pd.Series,
+    title: str,
+    colours: str,
+    limits: tuple[float, float],
+    marks: dict[int, tuple[str, str]],
+) -> None:
+    shown = pd.DataFrame({"long": settings["long_threshold"], "short": settings["short_threshold"], "value": values})
+    square = shown.pivot(index="long", columns="short", values="value")
+    long_side, short_side = square.index.to_numpy(dtype=float), square.columns.to_numpy(dtype=float)
+    picture = axes.imshow(
+        square.to_numpy(), origin="lower", aspect="auto", cmap=colours, vmin=limits[0], vmax=limits[1],
+        interpolation="none",
+    )  # fmt: skip
+    for setting, (marker, label) in marks.items():
+        if setting in settings.index:
+            column = np.searchsorted(short_side, settings["short_threshold"].loc[[setting]].to_numpy())
+            row = np.searchsorted(long_side, settings["long_threshold"].loc[[setting]].to_numpy())
+            axes.scatter(column, row, marker=marker, s=90, color="white", edgecolors="black", label=label)
+    for axis, side in ((axes.xaxis, short_side), (axes.yaxis, long_side)):
+        at = np.linspace(0, len(side) - 1, min(5, len(side)), dtype=int)
+        axis.set_ticks(at.tolist(), [f"{1e4 * abs(threshold):.1f}" for threshold in side[at]])
+    axes.grid(visible=False)
+    axes.set_xlabel("short below minus (bp of log return)")
+    axes.set_ylabel("long above (bp)")
+    axes.set_title(title, fontsize=9)
+    axes.figure.colorbar(picture, ax=axes)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="upper left", fontsize=7, labelcolor="black", facecolor="white", framealpha=0.7)

@@ -1,0 +1,191 @@
+"""Grids of trading settings on a run's forecasts: swept, counted as tries, and asked what picking the best is worth."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.candles import read_candles
+from models import ModelSet
+from runners.backtest import replay
+from runners.registry import Run, Trials, read_runs, read_tries
+from runners.settings import BacktestSettings
+from runners.trading_grid import AXES, Grid, grid_returns
+from tests.conftest import command, workplace
+from training.overfitting import combinatorial_paths, probability_of_overfitting
+
+OWN = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, commission=0.002)
+THRESHOLDS = ["--long-threshold", "0:0.002:6", "--short-threshold=-0.002:0:6"]
+
+
+@pytest.fixture(scope="module")
+def traded(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workplace(tmp_path_factory.mktemp("home"), candles, model_set, OWN)
+
+
+@pytest.fixture(scope="module")
+def swept(traded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workplace, after a sweep over thresholds, exposures and costs."""
+    home = Path(shutil.copytree(traded, tmp_path_factory.mktemp("swept") / "home"))
+    ran = command(home, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", "--commission", "0,0.002,0.004")
+    assert ran.returncode == 0, ran.stderr
+    assert "gives the same equity at every bar, to the last bit" in " ".join(ran.stdout.split())
+    return home
+
+
+@pytest.fixture
+def home(traded: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(traded, tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def table(swept: Path) -> pd.DataFrame:
+    (file,) = (swept / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
+    return pd.read_csv(file)
+
+
+def runs_of(home: Path) -> list[Run]:
+    return read_runs(home / "results" / "SWITCH")
+
+
+def test_every_combination_is_traded_and_the_runs_own_setting_is_among_them(table: pd.DataFrame) -> None:
+    # 7 thresholds a side (the run's own joins six), both rules, 3 exposures (1 its own), 3 commissions
+    assert len(table) == 7 * 7 * 2 * 3 * 3
+    assert not table.duplicated(list(AXES)).any()
+    assert (np.all([table[name] == getattr(OWN, name) for name in AXES], axis=0)).sum() == 1
+
+
+def test_its_figures_are_those_that_backtrader_gives(swept: Path, table: pd.DataFrame) -> None:
+    run = runs_of(swept)[0]
+    candles = read_candles(run.file)
+    for number in (0, 100, 333, 555, len(table) - 1):
+        row = table.iloc[number]
+        real = replay(run, candles, Grid(table[list(AXES)]).settings(number, OWN)).metrics
+        assert row["final_value"] == real.final_value
+        assert row["max_drawdown"] == pytest.approx(real.max_drawdown, abs=1e-12)
+        assert row["sharpe"] == pytest.approx(real.sharpe or 0.0, rel=1e-9)
+        assert row["trades"] == real.trades
+
+
+def test_the_best_at_the_runs_own_costs_becomes_a_run_that_its_config_repeats(swept: Path, table: pd.DataFrame) -> None:
+    source, best = runs_of(swept)
+    chosen_from = table[table["tried"] & (table["orders"] > 0)]
+    assert set(chosen_from["commission"]) == {OWN.commission}
+    row = chosen_from.loc[chosen_from["sharpe_per_bar"].idxmax()]
+    assert {name: best.config["backtest"][name] for name in AXES} == {name: row[name] for name in AXES}
+    assert best.metrics.sharpe == pytest.approx(row["sharpe"])
+    assert best.models == f"of {source.id}"
+    assert best.note == f"best of {len(table):,} settings swept on the forecasts of {source.id}"
+
+
+def test_every_setting_that_could_be_chosen_counts_as_a_try(swept: Path, table: pd.DataFrame) -> None:
+    _, best = runs_of(swept)
+    tries = read_tries(swept / "results" / "SWITCH")
+    trials = Trials.of(tries, best.metrics, best.training, best.first_bar, best.last_bar)
+    tried = table[table["tried"]]
+    assert trials.count == tried["final_value"].map("{:.9g}".format).nunique()  # equal results are one try
+    alone = Trials.of([], best.metrics, best.training, best.first_bar, best.last_bar)
+    deflated, undeflated = trials.deflated_sharpe(best.metrics), alone.deflated_sharpe(best.metrics)
+    assert deflated is not None
+    assert undeflated is not None
+    assert deflated < undeflated
+    listed = command(swept, "runs")
+    assert f"{100 * deflated:.1f} %" in listed.stdout
+    page = (best.folder / "report.html").read_text()
+    assert f"best of {trials.count} tries" in page
+
+
+def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(home: Path) -> None:
+    ran = command(home, "sweep", "SWITCH")
+    assert ran.returncode == 0, ran.stderr
+    (file,) = (home / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
+    table = pd.read_csv(file)
+    forecast = runs_of(home)[0].equity()["forecast"].abs()
+    assert table["long_threshold"].max() == pytest.approx(forecast.quantile(0.99), rel=0.01)
+    assert table["short_threshold"].min() == -table["long_threshold"].max()
+    assert set(table["between"]) == {"hold", "flat"}
+    assert set(table["commission"]) == {OWN.commission}
+
+
+def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
+    seen = OWN.model_copy(update={"start": candles.index[500].to_pydatetime(), "in_sample": True})
+    home = workplace(tmp_path / "home", candles, model_set, seen)
+    ran = command(home, "sweep", "SWITCH", *THRESHOLDS)
+    assert ran.returncode == 0, ran.stderr
+    assert "which proves nothing" in " ".join(ran.stdout.split())
+    assert read_tries(home / "results" / "SWITCH") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["NOTHING"], "NOTHING: there is no such run"),
+        (["SWITCH", "--long-threshold", "low"], "--long-threshold low: write values between commas"),
+        (["SWITCH", "--between", "wait"], "--between wait: it can be hold, flat"),
+        (["SWITCH", "--exposure", "0"], "setting 0: exposure 0 is not a fraction of equity above 0"),
+    ],
+)
+def test_a_grid_that_cannot_be_traded_is_said(traded: Path, arguments: list[str], message: str) -> None:
+    failed = command(traded, "sweep", *arguments)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert not (traded / "results" / "SWITCH" / "sweeps").exists()
+
+
+def test_a_grid_in_which_nothing_trades_is_said(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
+    never = BacktestSettings(long_threshold=9.0, short_threshold=-9.0)
+    home = workplace(tmp_path / "home", candles, model_set, never)
+    failed = command(home, "sweep", "SWITCH", "--long-threshold", "8", "--short-threshold=-8")
+    assert failed.returncode == 2
+    assert "none of these settings trades" in failed.stderr
+
+
+def test_candles_that_are_not_those_of_the_run_any_more_are_refused(home: Path) -> None:
+    csv = home / "data" / "csv" / "SWITCH.csv"
+    run = runs_of(home)[0]
+    config = run.folder / "config.toml"
+    config.write_text(config.read_text().replace(str(run.file), str(csv)))
+    lines = csv.read_text().splitlines()
+    csv.write_text("\n".join([*lines[:-5], *lines[-4:]]) + "\n")
+    failed = command(home, "sweep", "SWITCH")
+    assert failed.returncode == 2
+    assert "its bars are not those that" in failed.stderr
+
+
+def test_an_account_that_falls_into_debt_loses_all_once_and_rests() -> None:
+    equity = np.array([[90.0, 100.0], [-10.0, 110.0], [20.0, 110.0]])
+    np.testing.assert_allclose(grid_returns(equity, 100.0), [[-0.1, 0.0], [-1.0, 0.1], [0.0, 0.0]])
+
+
+def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home: Path) -> None:
+    few = ["--long-threshold", "0,0.0004", "--short-threshold=-0.0004,0"]
+    ran = command(home, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6")
+    assert ran.returncode == 0, ran.stderr
+    (folder,) = (home / "results" / "SWITCH" / "overfitting").iterdir()
+    found = json.loads((folder / "overfitting.json").read_text())
+    (run,) = runs_of(home)
+    candles, values = read_candles(run.file), [0.0, 0.0002, 0.0004]
+    others = {name: [getattr(OWN, name)] for name in ("exposure", "commission", "slippage")}
+    thresholds = {"long_threshold": values, "short_threshold": [-value for value in reversed(values)]}
+    grid = Grid.of({**thresholds, "between": ["flat", "hold"], **others})
+    equity = [replay(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]
+    returns = grid_returns(np.stack(equity, axis=1), OWN.cash)
+    assert found["settings"] == len(grid) == 18
+    assert found["combinations"] == 70
+    assert found["probability_of_overfitting"] == probability_of_overfitting(returns, 8).probability
+    paths = combinatorial_paths(returns, 6, 2, 1)
+    np.testing.assert_allclose(found["path_sharpes"], paths.sharpe * np.sqrt(run.metrics.bars_per_year), rtol=1e-6)
+    picked = {one["splits"] for one in found["chosen"]}
+    assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
+
+
+def test_a_cross_validation_that_cannot_be_made_is_said(traded: Path) -> None:
+    failed = command(traded, "overfit", "SWITCH", "--blocks", "7")
+    assert failed.returncode == 2
+    assert "take an even number" in failed.stderr
