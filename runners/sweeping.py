@@ -94,7 +94,7 @@ def _figures(bars: pd.DataFrame, forecast: np.ndarray, grid: Grid, cash: float, 
     parts = []
     for which, simulated in simulate_grid(bars, forecast, grid, cash):
         equity = simulated.equity
-        peak = np.maximum.accumulate(np.maximum(equity, cash), axis=0)
+        peak = np.maximum(np.maximum.accumulate(equity, axis=0), cash)
         per_bar = sharpe_ratio(grid_returns(equity, cash))
         parts.append(
             grid.table.iloc[which].assign(

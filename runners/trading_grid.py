@@ -18,7 +18,7 @@ from strategies.array_simulation import SettingsGrid, Simulated, simulate
 AXES = ("long_threshold", "short_threshold", "between", "exposure", "commission", "slippage")
 _THRESHOLDS = 20  # on either side, where none are named
 _LARGEST_THRESHOLD = 0.99  # quantile of the forecasts' sizes
-_SETTINGS_AT_ONCE = 500  # each takes the memory of a few series
+_CELLS_AT_ONCE = 16_000_000  # bars times settings, 128 MB an array; few passes, for each costs a loop over the bars
 
 
 @dataclass(frozen=True)
@@ -120,17 +120,20 @@ def traded_bars(run: Run) -> pd.DataFrame:
 def simulate_grid(
     bars: pd.DataFrame, forecast: np.ndarray, grid: Grid, cash: float
 ) -> Iterator[tuple[slice, Simulated]]:
-    """Trade all settings of the grid, some hundreds at once."""
+    """Trade all settings of the grid, as many at once as memory carries well."""
     arrays = grid.arrays()
     prices = bars["open"].to_numpy(), bars["close"].to_numpy()
-    for first in range(0, len(grid), _SETTINGS_AT_ONCE):
-        which = slice(first, min(first + _SETTINGS_AT_ONCE, len(grid)))
+    at_once = max(1, _CELLS_AT_ONCE // len(bars))
+    for first in range(0, len(grid), at_once):
+        which = slice(first, min(first + at_once, len(grid)))
         yield which, simulate(*prices, forecast, arrays.part(which), cash)
 
 
 def grid_returns(equity: np.ndarray, cash: float) -> np.ndarray:
     """Simple returns a bar ``(n_bars, n_settings)`` of equity of that shape; an account loses all once, and rests."""
     before = np.vstack([np.full((1, equity.shape[1]), cash), equity[:-1]])
+    if equity.min() > 0:
+        return equity / before - 1
     solvent = np.logical_and.accumulate(equity > 0, axis=0)
     was_solvent = np.vstack([np.ones((1, equity.shape[1]), dtype=bool), solvent[:-1]])
     returns = equity / np.where(was_solvent, before, 1.0) - 1
