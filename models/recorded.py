@@ -37,7 +37,8 @@ class RecordedForecasts:
 
     def forecast(self, candles: pd.DataFrame) -> pd.DataFrame:
         """The forecasts of these bars; NaN where none was made: ``(n_bars, >= 2)``."""
-        return self.table.reindex(candles.index)
+        table = self.table.reindex(candles.index)
+        return table.assign(forecast=table["forecast"].where(table["regime"].notna()))  # as `push`
 
     def stream(self) -> RecordedForecasts:
         return self

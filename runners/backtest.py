@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from runners.registry import Run, Trials
     from runners.simulation import Backtest
 
+_FORECASTING = ("blend", "regime_source", "in_sample")
+
 
 @with_settings(BacktestSettings)
 def backtest(
@@ -45,22 +47,39 @@ def backtest(
     place = Home.find(home)
     given = read_config(config) if config else place.config
     source = str(config or CONFIG_NAME)
-    if "walk_forward" in given:
+    if config and "walk_forward" in given and "fingerprint" in given:
         raise SettingsError(
             f"{source}: describes a walk-forward; repeat it with regimes walk-forward --config {source}"
         )
+    if forecasts:
+        _refuse_beside_forecasts(
+            file=file, models=models, config=config, **{name: flags[name] for name in _FORECASTING}
+        )
+        run = find_run(place.results, forecasts)
+        settings = make_settings(BacktestSettings, run.config["backtest"], run.id, flags)
+        trade_forecasts(place, run, settings, note=note)
+        return
     settings = make_settings(BacktestSettings, given.get("backtest", {}), source, flags)
-    recorded = forecasts or (None if models else given.get("forecasts"))
-    if recorded:
-        run = find_run(place.results, recorded)
+    if "forecasts" in given and not models:
+        run = find_run(place.results, given["forecasts"])
         candle_file = run.file
-        fingerprint = backtest_forecasts(place, run, settings, sort=sort, note=note)
+        fingerprint = trade_forecasts(place, run, settings, chosen_from=given.get("chosen_from", 0), note=note)
     else:
         candle_file = place.candle_file(file or given.get("file"))
         models = models or Path(given.get("models", place.trained / candle_file.stem))
         fingerprint = backtest_file(place, candle_file, models, settings, sort=sort, note=note)
     if given.get("fingerprint") not in (None, fingerprint):
         notice(f"{candle_file} has changed since the run that {source} describes; this is not a repetition of it.")
+
+
+def _refuse_beside_forecasts(**given: object) -> None:
+    """What makes forecasts, or says where they are from, has no meaning where they are there already."""
+    from data.errors import SettingsError
+
+    for name, value in given.items():
+        if value is not None:
+            what = "FILE.csv" if name == "file" else f"--{name.replace('_', '-')}"
+            raise SettingsError(f"{what} cannot be given with --forecasts, whose run has its candles and forecasts.")
 
 
 def backtest_file(
@@ -91,25 +110,23 @@ def backtest_candles(
     from runners.simulation import backtest as simulate
 
     result = simulate(candles, ModelSet.load(models), settings)
-    trials, folder = write_run(home, file, result, {"models": str(models.resolve())}, note=note)
+    trials, folder = write_run(home.results, file, result, {"models": str(models.resolve())}, note=note)
     return result, trials, folder
 
 
-def backtest_forecasts(
-    home: Home, run: "Run", settings: BacktestSettings, *, sort: bool = False, note: str = ""
-) -> str:
+def trade_forecasts(home: Home, run: "Run", settings: BacktestSettings, *, chosen_from: int = 0, note: str = "") -> str:
     """Trade a run's recorded forecasts anew, write that run and print its table; gives the candles' fingerprint."""
-    from data.candles import read_candles
     from runners.console import print_backtest
+    from runners.trading_grid import own_candles
 
-    result = replay(run, read_candles(run.file, sort=sort), settings)
-    trials, folder = write_replay(home, run, result, note=note)
+    result = replay(run, own_candles(run), settings, chosen_from=chosen_from)
+    trials, folder = write_replay(home.results, run, result, note=note)
     print_backtest(result, trials, folder)
     return result.fingerprint
 
 
-def replay(run: "Run", candles: "pd.DataFrame", settings: BacktestSettings) -> "Backtest":
-    """Trade the forecasts that a run has recorded, with other settings."""
+def replay(run: "Run", candles: "pd.DataFrame", settings: BacktestSettings, *, chosen_from: int = 0) -> "Backtest":
+    """Trade the forecasts that a run has recorded, with other settings; ``chosen_from`` as in `Source`."""
     import pandas as pd
 
     from data.candles import interval_of
@@ -118,29 +135,28 @@ def replay(run: "Run", candles: "pd.DataFrame", settings: BacktestSettings) -> "
 
     interval = interval_of(pd.DatetimeIndex(candles.index))
     recorded = RecordedForecasts(run.dataset, interval, run.equity()[["regime", "forecast"]])
-    return backtest_recorded(
-        candles, recorded, settings, Source(run.dataset, interval, run.training), in_sample=run.in_sample
-    )
+    source = Source(run.dataset, interval, run.training, chosen_from=chosen_from)
+    return backtest_recorded(candles, recorded, settings, source, in_sample=run.in_sample)
 
 
-def write_replay(home: Home, run: "Run", result: "Backtest", *, note: str) -> "tuple[Trials, Path]":
+def write_replay(results: Path, run: "Run", result: "Backtest", *, note: str) -> "tuple[Trials, Path]":
     """As `write_run`, of a backtest that traded the recorded forecasts of ``run``."""
-    return write_run(home, run.file, result, {"forecasts": str(run.folder.resolve())}, note=note)
+    return write_run(results, run.file, result, {"forecasts": str(run.folder.resolve())}, note=note)
 
 
 def write_run(
-    home: Home, file: Path, result: "Backtest", forecasts: "Mapping[str, Any]", *, note: str = ""
+    results: Path, file: Path, result: "Backtest", origin: "Mapping[str, Any]", *, note: str = ""
 ) -> "tuple[Trials, Path]":
-    """Write a backtest of candles that came from ``file`` into the home; gives its folder, and what was tried before.
+    """Write a backtest of candles that came from ``file``; gives its folder, and what was tried on its bars.
 
-    ``forecasts`` as in `runners.report.write.write_backtest`.
+    ``origin`` as in `runners.report.write.write_backtest`.
     """
     from runners.registry import Trials, read_tries
     from runners.report.write import write_backtest
 
-    index, tries = result.equity.index, read_tries(home.results / result.source.dataset)
+    index, tries = result.equity.index, read_tries(results / result.source.dataset)
     trials = Trials.of(tries, result.metrics, result.source.training, index[0], index[-1])
-    folder = write_backtest(result, trials, home.results, candle_file=file, forecasts=forecasts, note=note)
+    folder = write_backtest(result, trials, results, candle_file=file, origin=origin, note=note)
     return trials, folder
 
 

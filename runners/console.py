@@ -75,7 +75,7 @@ def print_experts(model_set: ModelSet, folder: Path) -> None:
 
 def print_backtest(result: Backtest, trials: Trials, folder: Path) -> None:
     index = result.equity.index
-    mark = "  IN-SAMPLE" if result.in_sample else ""
+    mark = "  IN-SAMPLE" if result.in_sample else "  CHOSEN IN HINDSIGHT" if result.source.chosen_from else ""
     title = f"{result.source.dataset}\n{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
     print_table(title, ["", "strategy", "buy and hold"], tables.figures(result, trials))
     out.print(tables.verdict(result))
@@ -87,6 +87,8 @@ def print_folds(result: Backtest, kept: Path | None) -> None:
     shown = [tables.FOLD_COLUMNS.index(name) for name in ("fold", "from", "to", "loss", "Sharpe", "return", "holding")]
     rows = [[row[at] for at in shown] for row in tables.folds(result)]
     print_table("each fold, after costs", [tables.FOLD_COLUMNS[at] for at in shown], rows)
+    for note in tables.fold_notes(result):
+        out.print(note)
     if kept:
         print_path("models", kept)
 
@@ -104,11 +106,12 @@ def print_sweep(found: Sweep) -> None:
     if found.table["exposure"].nunique() == 1:  # it would cost the width of a narrow terminal
         at = columns.index("exposure")
         columns, table = columns[:at] + columns[at + 1 :], [row[:at] + row[at + 1 :] for row in table]
-    print_table("", columns, table)
+    print_table("", columns, table, wide="exposure" in columns)
     costs = sweep_page.cost_rows(found)
     if costs:
         print_table("the best setting at other costs", sweep_page.COST_COLUMNS, costs)
     out.print(sweep_page.verdict(found))
+    out.print(sweep_page.best_as_flags(found), soft_wrap=True)
 
 
 def print_hindsight(found: Hindsight) -> None:
@@ -116,7 +119,10 @@ def print_hindsight(found: Hindsight) -> None:
     from runners.report import hindsight_page
 
     out.print(f"{found.run.dataset}: the forecasts of {found.run.id}", markup=False)
-    print_table("", ["", ""], hindsight_page.figures(found))
+    out.print()
+    for name, figure in hindsight_page.figures(found):
+        out.print(f"{name:<36}{figure:>16}", markup=False)
+    out.print()
     print_table("what the splits picked", hindsight_page.CHOSEN_COLUMNS, hindsight_page.chosen(found))
     for sentence in hindsight_page.verdicts(found):
         out.print(sentence)

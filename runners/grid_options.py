@@ -1,13 +1,13 @@
-"""Options of the commands that trade a grid of settings on a run's forecasts."""
+"""Options of the commands that trade a grid of settings on a run's forecasts; its own values are always in it."""
 
 from typing import Annotated, Any
 
 import typer
 
 
-def _values(what: str) -> Any:
+def _values(what: str, example: str) -> Any:
     return typer.Option(
-        metavar="VALUES", help=f"{what}: 0.1,0.2 or first:last:count; default: the run's own.", show_default=False
+        metavar="VALUES", help=f"{what}: {example} or first:last:count; default: the run's own.", show_default=False
     )
 
 
@@ -20,6 +20,6 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Folder or id of
 LongThresholds = Annotated[str | None, _thresholds("Long")]
 ShortThresholds = Annotated[str | None, _thresholds("Short")]
 Between = Annotated[str | None, typer.Option(metavar="hold,flat", help="Default: both.", show_default=False)]
-Exposures = Annotated[str | None, _values("Exposures")]
-Commissions = Annotated[str | None, _values("Commissions")]
-Slippages = Annotated[str | None, _values("Slippages")]
+Exposures = Annotated[str | None, _values("Exposures", "0.5,0.95")]
+Commissions = Annotated[str | None, _values("Commissions", "0,0.001")]
+Slippages = Annotated[str | None, _values("Slippages", "0,0.0005")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +10,9 @@ import numpy as np
 import pandas as pd
 
 from runners.registry import Run
-from runners.report.metrics import bars_per_year
-from runners.settings import BacktestSettings
-from runners.trading_grid import Grid, axes, grid_returns, simulate_grid, traded_bars
+from runners.report.metrics import simple_returns
+from runners.trading_grid import AXES, GridRun
 from training.overfitting import CrossValidated, Overfitting, combinatorial_paths, probability_of_overfitting
-from training.sharpe import sharpe_ratio
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,8 @@ class Hindsight:
 
     Attributes
     ----------
-    sharpe
-        ``(n_settings,)`` annualised, of each setting over all bars.
+    table
+        A row a setting, see `runners.trading_grid.GridRun.figures`.
     own
         Number of the run's own setting.
     blocks, embargo
@@ -37,8 +34,7 @@ class Hindsight:
     """
 
     run: Run
-    grid: Grid
-    sharpe: np.ndarray
+    table: pd.DataFrame
     own: int
     overfitting: Overfitting
     blocks: int
@@ -67,9 +63,9 @@ class Hindsight:
             "in_sample": self.run.in_sample,
             "first_bar": first.isoformat(),
             "last_bar": last.isoformat(),
-            "settings": len(self.grid),
-            "own_sharpe": float(self.sharpe[self.own]),
-            "best_sharpe": float(self.sharpe.max()),
+            "settings": len(self.table),
+            "own_sharpe": float(self.table["sharpe"].iloc[self.own]),
+            "best_sharpe": float(self.table["sharpe"].max()),
             "probability_of_overfitting": found.probability,
             "blocks": self.blocks,
             "combinations": len(found.logits),
@@ -78,46 +74,39 @@ class Hindsight:
             "embargo": self.embargo,
             "path_sharpes": paths.tolist(),
             "chosen": [
-                {"splits": times, **self.grid.table.loc[number].to_dict()}
-                for number, times in self.most_chosen(len(self.grid))
+                {"splits": times, **self.table.iloc[number][list(AXES)].to_dict()}
+                for number, times in self.most_chosen(len(self.table))
             ],
         }
 
 
-def hindsight(
-    run: Run, given: Mapping[str, str | None], *, blocks: int, groups: int, test_groups: int, embargo: int
-) -> Hindsight:
-    """Probability of overfitting, and combinatorial purged cross-validation, of a grid of settings at the run's costs.
+def hindsight(grid_run: GridRun, *, blocks: int, groups: int, test_groups: int, embargo: int) -> Hindsight:
+    """Probability of overfitting, and combinatorial purged cross-validation, of a grid of settings.
 
     Parameters
     ----------
-    given
-        Values by axis as text, see `runners.trading_grid.axes`.
     blocks, groups, test_groups, embargo
         As in `training.overfitting`.
 
     Raises
     ------
     DataError, SettingsError
-        If the candles have changed since the run, there are too few bars, or values cannot be read.
+        If there are too few bars, or they cannot be cut so.
     """
-    settings, equity = BacktestSettings(**run.config["backtest"]), run.equity()
-    bars, forecast = traded_bars(run), equity["forecast"].to_numpy()
-    grid = Grid.of(axes(given, settings, forecast))
-    returns = np.empty((len(bars), len(grid)))
-    for which, simulated in simulate_grid(bars, forecast, grid, settings.cash):
-        returns[:, which] = grid_returns(simulated.equity, settings.cash)
+    bars, cash = grid_run.bars, grid_run.run.cash
+    returns, parts = np.empty((len(bars), len(grid_run.grid))), []
+    for which, simulated in grid_run.simulate():
+        returns[:, which] = simple_returns(simulated.equity, cash)
+        parts.append(grid_run.figures(which, simulated))
     crossed = combinatorial_paths(returns, groups, test_groups, embargo)
-    annual = math.sqrt(bars_per_year(pd.DatetimeIndex(bars.index)))
     return Hindsight(
-        run=run,
-        grid=grid,
-        sharpe=sharpe_ratio(returns) * annual,
-        own=grid.number_of(settings),
+        run=grid_run.run,
+        table=pd.concat(parts),
+        own=grid_run.own,
         overfitting=probability_of_overfitting(returns, blocks),
         blocks=blocks,
         crossed=crossed,
         embargo=embargo,
         growth=pd.DataFrame(np.cumprod(1 + crossed.paths.T, axis=0), index=bars.index),
-        annual=annual,
+        annual=math.sqrt(grid_run.periods),
     )

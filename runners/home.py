@@ -24,6 +24,7 @@ class Home:
 
     path: Path
     config: dict[str, Any]
+    code: tuple[Path, ...] = ()
 
     @classmethod
     def find(cls, given: Path | None) -> Home:
@@ -31,11 +32,12 @@ class Home:
         here = Path(given or ".")
         config = read_config(here / CONFIG_NAME) if (here / CONFIG_NAME).is_file() else {}
         require_known(config, _KNOWN, str(here / CONFIG_NAME), "entry")
-        for file in config.get("code", []):
-            load_code(here / file)
+        code = tuple(here / file for file in config.get("code", []))
+        for file in code:
+            load_code(file)
         if given is None and "home" in config:
-            return cls(Path(config["home"]), config)
-        return cls(here, config)
+            return cls(Path(config["home"]), config, code)
+        return cls(here, config, code)
 
     @property
     def csv(self) -> Path:

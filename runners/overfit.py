@@ -8,8 +8,6 @@ from runners.command import HomeOption, run_alone
 from runners.grid_options import Between, Exposures, LongThresholds, RunArgument, ShortThresholds
 from runners.home import Home
 
-OVERFITTING = "overfitting"
-
 
 def overfit(
     run: RunArgument,
@@ -27,26 +25,18 @@ def overfit(
     from data.files import new_run_id, whole_folder, write_json
     from runners.console import print_hindsight, print_path
     from runners.hindsight import hindsight
-    from runners.registry import find_run
+    from runners.registry import GRID_TABLE, OVERFITTING, find_run
     from runners.report.hindsight_page import hindsight_html
+    from runners.trading_grid import AXES, GridRun
 
-    place = Home.find(home)
-    found = hindsight(
-        find_run(place.results, run),
-        {
-            "long_threshold": long_threshold,
-            "short_threshold": short_threshold,
-            "between": between,
-            "exposure": exposure,
-        },
-        blocks=blocks,
-        groups=groups,
-        test_groups=test_groups,
-        embargo=embargo,
-    )
-    folder = place.results / found.run.dataset / OVERFITTING / new_run_id()
+    chosen = find_run(Home.find(home).results, run)
+    given = (long_threshold, short_threshold, between, exposure)
+    grid_run = GridRun.of(chosen, dict(zip(AXES, given, strict=False)))  # the run's own costs
+    found = hindsight(grid_run, blocks=blocks, groups=groups, test_groups=test_groups, embargo=embargo)
+    folder = chosen.folder.parent / OVERFITTING / new_run_id()
     with whole_folder(folder) as draft:
         write_json(draft / "overfitting.json", found.to_dict())
+        found.table.to_csv(draft / GRID_TABLE, index=False)
         (draft / "overfitting.html").write_text(hindsight_html(found), encoding="utf-8")
     print_hindsight(found)
     print_path("page", folder / "overfitting.html")

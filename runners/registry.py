@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,10 @@ import pandas as pd
 from data.errors import DataError
 from data.files import latest_run, write_text
 from runners.report.metrics import Metrics
+from runners.settings import BacktestSettings
 
 _REMOVED = ".removed"
-SWEEPS, SWEEP_TABLE = "sweeps", "settings.csv"
+SWEEPS, OVERFITTING, GRID_TABLE = "sweeps", "overfitting", "settings.csv"
 NOTE = "note.txt"
 _TELLS_OF_IT = ["config.toml", "metrics.json"]
 
@@ -60,6 +62,8 @@ class Run:
     def kind(self) -> str:
         if self.in_sample:
             return "in-sample"
+        if "chosen_from" in self.config:
+            return "hindsight"
         return "walk-forward" if "walk_forward" in self.config else "backtest"
 
     @property
@@ -68,8 +72,13 @@ class Run:
         return Path(self.config["file"])
 
     @property
+    def settings(self) -> BacktestSettings:
+        """How it traded."""
+        return BacktestSettings(**self.config["backtest"])
+
+    @property
     def cash(self) -> float:
-        return float(self.config["backtest"]["cash"])
+        return self.settings.cash
 
     @property
     def note(self) -> str:
@@ -103,21 +112,30 @@ class Try(NamedTuple):
 
     Attributes
     ----------
+    bars
+        That its Sharpe ratio was measured on.
     outcome
-        Tells it from others: a repeated run is the same try.
+        Tells it from others. Runs whose Sharpe ratios agree are the same try: repeated ones, and those that trade
+        alike, such as with a little more exposure.
     sharpe
-        Per bar; None where it was given up before it had one.
+        Per bar; None where it has none, being too short or given up.
     """
 
     first_bar: pd.Timestamp
     last_bar: pd.Timestamp
+    bars: int
     outcome: str
     sharpe: float | None
 
 
 @dataclass(frozen=True)
 class Trials:
-    """What was tried on the same bars: how many different things, and the variance of their Sharpe ratios per bar."""
+    """What was tried on the same bars: how many different things, and the variance of their Sharpe ratios per bar.
+
+    A ratio measured on more or fewer bars than the result is scaled to the result's: without skill it varies with one
+    over the root of its bars. The variance is at least what luck alone gives, one over the bars, so that many tries
+    that hardly differ do not look like few.
+    """
 
     count: int
     variance: float
@@ -134,10 +152,15 @@ class Trials:
         """A result, the trials of the study that its training comes from, and all earlier tries that share its bars."""
         own = _tries_of(metrics, training, first_bar, last_bar)
         tried = {
-            one.outcome: one.sharpe for one in [*own, *tries] if one.first_bar <= last_bar and one.last_bar >= first_bar
+            one.outcome: None if one.sharpe is None else one.sharpe * math.sqrt(one.bars / metrics.bars)
+            for one in [*own, *tries]
+            if one.first_bar <= last_bar and one.last_bar >= first_bar
         }
+        if len(tried) == 1:
+            return cls(1, 0.0)
         known = [sharpe for sharpe in tried.values() if sharpe is not None]
-        return cls(len(tried), float(np.var(known, ddof=1)) if len(known) > 1 else 0.0)
+        found = float(np.var(known, ddof=1)) if len(known) > 1 else 0.0
+        return cls(len(tried), max(found, 1 / (metrics.bars - 1)))
 
     def deflated_sharpe(self, metrics: Metrics) -> float | None:
         """Probability that the true Sharpe ratio is above zero, given that it is the best of these trials."""
@@ -149,18 +172,21 @@ def _tries_of(
     metrics: Metrics, training: Mapping[str, Any], first_bar: pd.Timestamp, last_bar: pd.Timestamp
 ) -> list[Try]:
     """A result, and the trials of the study that its settings come from."""
-    record = metrics.track_record()  # an account that never moved has none, and a ratio of 0
-    tries = [Try(first_bar, last_bar, outcome_of(metrics.final_value), record.sharpe if record else 0.0)]
-    study = training.get("study", {"id": "", "sharpes": {}})
+    record = metrics.track_record()
+    sharpe = record.sharpe if record else 0.0 if metrics.sharpe is None else None
+    tries = [_try(first_bar, last_bar, metrics.bars, sharpe)]
+    study = training.get("study", {"id": "", "bars": 0, "sharpes": {}})
     for network, sharpes in study["sharpes"].items():
-        names = (f"{study['id']} {network} {number}" for number in range(len(sharpes)))
-        tries += [Try(first_bar, last_bar, name, sharpe) for name, sharpe in zip(names, sharpes, strict=True)]
+        tries += [
+            Try(first_bar, last_bar, study["bars"], f"{study['id']} {network} {number}", of_trial)
+            for number, of_trial in enumerate(sharpes)
+        ]
     return tries
 
 
-def outcome_of(final_value: float) -> str:
-    """A result's mark: its final equity, to the digits on which all ways of computing it agree."""
-    return f"{final_value:.9g}"
+def _try(first_bar: pd.Timestamp, last_bar: pd.Timestamp, bars: int, sharpe: float | None) -> Try:
+    shown = "too short" if sharpe is None else f"{sharpe + 0.0:.4f}"
+    return Try(first_bar, last_bar, bars, f"{bars} bars, {shown}", sharpe)
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -170,19 +196,19 @@ def read_runs(folder: Path) -> list[Run]:
 
 
 def read_tries(folder: Path) -> list[Try]:
-    """What was tried on unseen bars in one dataset's folder of results: runs, those removed, and sweeps' settings."""
+    """What was tried on unseen bars in one dataset's folder of results: runs, those removed, and grids of settings."""
     runs = [run for run in read_runs(folder) + read_runs(folder / _REMOVED) if not run.in_sample]
     tries = [one for run in runs for one in _tries_of(run.metrics, run.training, run.first_bar, run.last_bar)]
-    for file in sorted((folder / SWEEPS).glob(f"[0-9]*/{SWEEP_TABLE}")):
-        tries += sweep_tries(pd.read_csv(file, parse_dates=["first_bar", "last_bar"]))
+    for file in sorted(file for name in (SWEEPS, OVERFITTING) for file in (folder / name).glob(f"[0-9]*/{GRID_TABLE}")):
+        tries += tries_of_table(pd.read_csv(file, parse_dates=["first_bar", "last_bar"]))
     return tries
 
 
-def sweep_tries(table: pd.DataFrame) -> list[Try]:
-    """The settings of a sweep's table (`runners.sweeping.Sweep`) that it chose from."""
+def tries_of_table(table: pd.DataFrame) -> list[Try]:
+    """The settings in a grid's table (`runners.trading_grid.GridRun.figures`) that could be chosen on unseen bars."""
     tried = table[table["tried"]]
-    columns = (tried[name] for name in ("first_bar", "last_bar", "final_value", "sharpe_per_bar"))
-    return [Try(first, last, outcome_of(value), sharpe) for first, last, value, sharpe in zip(*columns, strict=True)]
+    columns = (tried[name] for name in ("first_bar", "last_bar", "bars", "sharpe_per_bar"))
+    return [_try(*of_setting) for of_setting in zip(*columns, strict=True)]
 
 
 def deflated_sharpe(run: Run, tries: Sequence[Try]) -> float | None:
@@ -207,6 +233,8 @@ def find_run(results: Path, name: str) -> Run:
         found = [Path(name)]
     elif newest is not None:
         found = [newest]
+    elif Path(name).is_absolute():
+        found = []
     else:
         found = sorted(results.glob(f"{name}*/{_TELLS_OF_IT[1]}" if "/" in name else f"*/{name}*/{_TELLS_OF_IT[1]}"))
         found = [path.parent for path in found]

@@ -22,12 +22,22 @@ from training.sharpe import SharpeDifference, sharpe_difference
 
 @dataclass(frozen=True)
 class TradedFold:
-    """One refit of a walk-forward: the bars that it learnt from, and those that it forecast."""
+    """One refit of a walk-forward: the bars that it learnt from, and those that it forecast.
+
+    Attributes
+    ----------
+    notes
+        What to know of its experts.
+    names_fit
+        Whether its regimes' mean returns stand in the order of their names, which they keep from the folds before.
+    """
 
     fit_first: pd.Timestamp
     fit_last: pd.Timestamp
     first_bar: pd.Timestamp
     last_bar: pd.Timestamp
+    notes: tuple[str, ...] = ()
+    names_fit: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class Source:
         None where there is not one: recorded forecasts, a walk-forward.
     folds
         Of a walk-forward.
+    chosen_from
+        How many settings these were chosen from in hindsight, on the very bars of the backtest; 0 where they were not.
     """
 
     dataset: str
@@ -49,6 +61,7 @@ class Source:
     training: dict[str, Any]
     model_set: ModelSet | None = None
     folds: tuple[TradedFold, ...] = ()
+    chosen_from: int = 0
 
 
 @dataclass(frozen=True)

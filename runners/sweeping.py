@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from data.candles import read_candles
 from data.errors import DataError
 from runners.backtest import replay
-from runners.registry import Run, Trials, read_tries, sweep_tries
-from runners.report.metrics import bars_per_year
-from runners.settings import BacktestSettings
+from runners.registry import Run, Trials, read_tries, tries_of_table
 from runners.simulation import Backtest
-from runners.trading_grid import Grid, axes, grid_returns, simulate_grid, traded_bars
-from training.sharpe import sharpe_ratio
+from runners.trading_grid import GridRun
 
 
 @dataclass(frozen=True)
@@ -27,10 +21,7 @@ class Sweep:
     Attributes
     ----------
     table
-        A row a setting: `runners.trading_grid.AXES`; over the bars ``first_bar`` to ``last_bar`` its ``final_value``,
-        ``total_return``, ``sharpe_per_bar``, ``sharpe`` (annualised), ``max_drawdown``, ``orders`` filled and
-        ``trades`` (closed round trips); and ``tried``: whether it could be chosen on unseen bars. Only those with the
-        run's own costs can: costs are not for choosing, the others show what they would change.
+        A row a setting, see `runners.trading_grid.GridRun.figures`.
     own, best
         Numbers of the run's own setting, and of the one with the highest Sharpe ratio, at the run's costs, that trades.
     confirmed
@@ -50,62 +41,30 @@ class Sweep:
     trials: Trials
 
 
-def sweep(run: Run, given: Mapping[str, str | None]) -> Sweep:
-    """Trade a grid of settings on a run's recorded forecasts.
-
-    Parameters
-    ----------
-    given
-        Values by axis as text, see `runners.trading_grid.axes`.
+def sweep(grid_run: GridRun) -> Sweep:
+    """Trade the settings of a grid, and the best of them by Backtrader.
 
     Raises
     ------
-    DataError, SettingsError
-        If the candles have changed since the run, or values cannot be read or traded.
+    DataError
+        If none of them trades.
     """
-    settings, equity = BacktestSettings(**run.config["backtest"]), run.equity()
-    bars, forecast = traded_bars(run), equity["forecast"].to_numpy()
-    grid = Grid.of(axes(given, settings, forecast))
-    periods = bars_per_year(pd.DatetimeIndex(bars.index))
-    table = _figures(bars, forecast, grid, settings.cash, periods)
-    at_own_costs = (table["commission"] == settings.commission) & (table["slippage"] == settings.slippage)
-    table["tried"] = at_own_costs & (not run.in_sample)
-    candidates = at_own_costs & (table["orders"] > 0)
+    run, cash = grid_run.run, grid_run.run.cash
+    table = pd.concat([grid_run.figures(which, simulated) for which, simulated in grid_run.simulate()])
+    candidates = table["at_own_costs"] & (table["orders"] > 0)
     if not candidates.any():
         raise DataError("none of these settings trades: all forecasts lie between the thresholds. Lower them.")
     best = int(np.where(candidates, table["sharpe_per_bar"], -np.inf).argmax())
-
-    confirmed = replay(run, read_candles(run.file), grid.settings(best, settings))
-    (_, simulated), *_ = simulate_grid(bars, forecast, Grid(grid.table.iloc[[best]]), settings.cash)
-    found, expected = simulated.equity[:, 0], confirmed.equity["equity"].to_numpy()
-    tries = [*read_tries(run.folder.parent), *sweep_tries(table)]
+    confirmed = replay(run, grid_run.candles, grid_run.grid.settings(best, run.settings), chosen_from=len(table))
+    found = grid_run.equity_of(best)
+    expected = confirmed.equity["equity"].to_numpy()
+    index, tries = grid_run.bars.index, [*read_tries(run.folder.parent), *tries_of_table(table)]
     return Sweep(
         run=run,
         table=table,
-        own=grid.number_of(settings),
+        own=grid_run.own,
         best=best,
         confirmed=confirmed,
-        disagreement=float(np.max(np.abs(found - expected) / np.maximum(np.abs(expected), settings.cash))),
-        trials=Trials.of(tries, confirmed.metrics, run.training, bars.index[0], bars.index[-1]),
+        disagreement=float(np.max(np.abs(found - expected) / np.maximum(np.abs(expected), cash))),
+        trials=Trials.of(tries, confirmed.metrics, run.training, index[0], index[-1]),
     )
-
-
-def _figures(bars: pd.DataFrame, forecast: np.ndarray, grid: Grid, cash: float, periods: float) -> pd.DataFrame:
-    parts = []
-    for which, simulated in simulate_grid(bars, forecast, grid, cash):
-        equity = simulated.equity
-        peak = np.maximum(np.maximum.accumulate(equity, axis=0), cash)
-        per_bar = sharpe_ratio(grid_returns(equity, cash))
-        parts.append(
-            grid.table.iloc[which].assign(
-                final_value=equity[-1],
-                total_return=equity[-1] / cash - 1,
-                sharpe_per_bar=per_bar,
-                sharpe=per_bar * math.sqrt(periods),
-                max_drawdown=(equity / peak).min(axis=0) - 1,
-                orders=simulated.fills,
-                trades=simulated.round_trips,
-            )
-        )
-    table = pd.concat(parts)
-    return table.assign(first_bar=bars.index[0], last_bar=bars.index[-1])

@@ -1,5 +1,6 @@
 """`regimes walk-forward`: retrain on a schedule, forecast what follows each time, and trade it all as one backtest."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,8 @@ from runners.command import ConfigOption, HomeOption, SortOption, run_alone, wit
 from runners.home import Home
 from runners.settings import CONFIG_NAME, BacktestSettings, TradingSettings, make_settings, read_config
 from training.settings import TrainSettings, WalkForwardSettings
+
+_RANGE = {"start", "end", "in_sample"}  # of a backtest; a walk-forward trades the bars of its folds
 
 
 @with_settings(WalkForwardSettings, TrainSettings, TradingSettings)
@@ -36,10 +39,10 @@ def walk_forward(
     from data.candles import read_candles
     from data.errors import DataError
     from runners.backtest import write_run
-    from runners.checkpoint import Checkpoint
+    from runners.checkpoint import Checkpoint, fold_folder
     from runners.compare import compare_runs
     from runners.console import notice, print_backtest, print_folds
-    from runners.folds import fit_all, trade_folds
+    from runners.folds import fit_all, require_regime_source, trade_folds
     from runners.registry import find_run
 
     place = Home.find(home)
@@ -47,34 +50,48 @@ def walk_forward(
     source = str(config or CONFIG_NAME)
     settings = make_settings(TrainSettings, given.get("train", {}), source, flags)
     schedule = make_settings(WalkForwardSettings, given.get("walk_forward", {}), source, flags)
-    trading = make_settings(BacktestSettings, given.get("backtest", {}), source, flags)
+    table = {name: value for name, value in given.get("backtest", {}).items() if name not in _RANGE}
+    trading = make_settings(BacktestSettings, table, source, flags)
 
     names = files or ([given["file"]] if "file" in given else [])
     paths = {path.stem: path for path in [place.candle_file(name) for name in names] or place.candle_files()}
     if len(paths) < len(names):
         raise DataError(f"two of {', '.join(names)} have the same name; a file's name is that of its dataset.")
     series = {dataset: read_candles(path, sort=sort) for dataset, path in paths.items()}
+    require_regime_source(series, trading)
     checkpoints = {
-        dataset: Checkpoint(place.results, dataset, candles, settings, schedule) for dataset, candles in series.items()
+        dataset: Checkpoint(place.results, dataset, candles, settings, schedule, place.code)
+        for dataset, candles in series.items()
     }
     model_sets = fit_all(series, settings, schedule, checkpoints, cluster=cluster, jobs=jobs)
-
+    of_dataset = {
+        dataset: [model_set for fold, model_set in sorted(model_sets.items()) if fold.dataset == dataset]
+        for dataset in series
+    }
+    results = {
+        dataset: trade_folds(dataset, candles, of_dataset[dataset], settings, schedule, trading)
+        for dataset, candles in series.items()
+    }
     runs = []
-    for dataset, candles in series.items():
-        of_dataset = [model_set for fold, model_set in sorted(model_sets.items()) if fold.dataset == dataset]
-        result = trade_folds(dataset, candles, of_dataset, settings, schedule, trading)
-        if given.get("fingerprint") not in (None, result.fingerprint):
+    for dataset, result in results.items():
+        if dataset == Path(given.get("file", "")).stem and given.get("fingerprint") not in (None, result.fingerprint):
             notice(f"{paths[dataset]} has changed since the run that {source} describes; this does not repeat it.")
-        lengths = schedule.for_bars(len(candles))._asdict()
-        repeats = {"walk_forward": {**schedule.model_dump(), **lengths}, "train": settings.model_dump(mode="json")}
-        trials, folder = write_run(place, paths[dataset], result, repeats, note=note)
+        lengths = schedule.for_bars(len(series[dataset]))._asdict()
+        origin = {"walk_forward": {**schedule.model_dump(), **lengths}, "train": settings.model_dump(mode="json")}
+        trials, folder = write_run(place.results, paths[dataset], result, origin, note=note)
         kept = place.trained / dataset / "walk_forward" / folder.name if keep_models else None
-        checkpoints[dataset].close(kept)
+        if kept:
+            for number, model_set in enumerate(of_dataset[dataset]):
+                model_set.write(fold_folder(kept, number))
+        checkpoints[dataset].remove()
         print_backtest(result, trials, folder)
         print_folds(result, kept)
         runs.append(find_run(place.results, str(folder)))
     if len(runs) > 1:
-        compare_runs(place, {"walk-forward": runs})
+        try:
+            compare_runs(place, {"walk-forward": runs})
+        except DataError as error:
+            notice(str(error))
 
 
 if __name__ == "__main__":

@@ -239,9 +239,14 @@ def _provenance(candles: pd.DataFrame, split: Split, settings: TrainSettings) ->
         },
         "settings": settings.model_dump(mode="json"),
         "seed": settings.seed,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONED}},
-        "commit": _commit(),
+        **software(),
     }
+
+
+def software() -> dict[str, Any]:
+    """What the result depends on besides candles and settings: versions of the packages, and our commit."""
+    versions = {"python": platform.python_version(), **{name: version(name) for name in _VERSIONED}}
+    return {"versions": versions, "commit": _commit()}
 
 
 def _commit() -> str | None:

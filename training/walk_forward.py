@@ -49,8 +49,8 @@ def fit_folds(
     """Train the models of every fold that is not known yet; each comes as soon as its networks are there.
 
     Of a fold's bars the training sees those before its test part and nothing else. Detectors are fitted first, all
-    side by side, and their regimes named as those of the fold before name the bars that both know, so that a regime's
-    number means the same in every fold. Then the networks train side by side, of all folds and datasets at once; with
+    side by side, and their regimes named as those of the fold before name the bars of both, so that a regime's number
+    means the same in every fold. Then the networks train side by side, of all folds and datasets at once; with
     a warm start, which needs the networks of the fold before, of one fold after another. Where they run, joblib's
     `parallel_config` around this says: the local cores, or a Dask cluster. It changes the time, not the result.
 
@@ -75,7 +75,7 @@ def fit_folds(
         for dataset, candles in series.items()
         for number, fold in enumerate(folds_of(candles, schedule))
     }
-    detectors = _detectors(learnt, settings, {fold: model_set.detector for fold, model_set in known.items()})
+    detectors = _detectors(series, learnt, settings, {fold: model_set.detector for fold, model_set in known.items()})
     finished = dict(known)
     waiting = [fold for fold in learnt if fold not in known]
     steps = [waiting]
@@ -107,7 +107,10 @@ def stitched_forecasts(
 
 
 def _detectors(
-    learnt: Mapping[FoldId, pd.DataFrame], settings: TrainSettings, known: Mapping[FoldId, RegimeDetector]
+    series: Mapping[str, pd.DataFrame],
+    learnt: Mapping[FoldId, pd.DataFrame],
+    settings: TrainSettings,
+    known: Mapping[FoldId, RegimeDetector],
 ) -> dict[FoldId, RegimeDetector]:
     """Each fold's fitted detector, its regimes named as those of the fold before."""
     waiting = [fold for fold in learnt if fold not in known]
@@ -119,8 +122,8 @@ def _detectors(
         if fold in known:
             detectors[fold] = known[fold]
         elif before in detectors:
-            shared = learnt[before].index.intersection(candles.index)
-            observed = compute_features(candles.loc[shared], fitted[fold].features).to_numpy()
+            past = series[fold.dataset].loc[learnt[before].index[0] : candles.index[-1]]  # what either has seen
+            observed = compute_features(past, fitted[fold].features).to_numpy()
             detectors[fold] = named_alike(fitted[fold], detectors[before], observed)
         else:
             detectors[fold] = fitted[fold]

@@ -42,14 +42,14 @@ def verdicts(found: Hindsight) -> list[str]:
     """What both answers mean, in words."""
     probability = found.overfitting.probability
     told = "better than most in the other half" if probability < 0.5 else "no better than the median in the other half"
-    paths = found.path_sharpe
+    paths, sharpe = found.path_sharpe, found.table["sharpe"]
     return [
-        f"The best of {len(found.grid):,} settings in one half of the bars is, more often than not, {told}: the "
+        f"The best of {len(found.table):,} settings in one half of the bars is, more often than not, {told}: the "
         f"probability of backtest overfitting is {percent(probability)}. Settings without skill come out around 50 %, "
         "and a single figure may lie far from it.",
         f"Picked on some of the bars and traded on others, {len(paths)} paths earn Sharpe ratios from "
-        f"{paths.min():.2f} to {paths.max():.2f}; the best setting in hindsight shows {found.sharpe.max():.2f}, the "
-        f"run's own {found.sharpe[found.own]:.2f}.",
+        f"{paths.min():.2f} to {paths.max():.2f}; the best setting in hindsight shows {sharpe.max():.2f}, the run's "
+        f"own {sharpe.iloc[found.own]:.2f}.",
     ]
 
 
@@ -71,10 +71,10 @@ def chosen(found: Hindsight) -> list[list[str]]:
     splits = len(found.crossed.chosen)
     rows = []
     for at, times in found.most_chosen(_SHOWN):
-        setting = found.grid.table.to_dict("records")[at]
+        setting = found.table.iloc[at]
         thresholds = points(setting["long_threshold"]), points(setting["short_threshold"])
         of_splits = f"{times} of {splits}"
-        rows.append([*thresholds, setting["between"], f"{setting['exposure']:g}", of_splits, number(found.sharpe[at])])
+        rows.append([*thresholds, setting["between"], f"{setting['exposure']:g}", of_splits, number(setting["sharpe"])])
     return rows
 
 
@@ -94,7 +94,8 @@ def _halves_svg(found: Hindsight) -> str:
     ranks.set_axisbelow(True)
     ranks.set_xlabel("logit of the best's rank in the other half")
     ranks.set_ylabel("combinations")
-    ranks.legend(frameon=False, fontsize=8)
+    ranks.set_ylim(top=1.2 * ranks.get_ylim()[1])  # room for the legend
+    ranks.legend(frameon=False, fontsize=8, loc="upper left")
 
     inside, outside = overfitting.in_sample * found.annual, overfitting.out_of_sample * found.annual
     cells = ratios.hexbin(inside, outside, gridsize=30, mincnt=1, cmap="cividis", linewidths=0)
@@ -102,7 +103,7 @@ def _halves_svg(found: Hindsight) -> str:
     if overfitting.slope is not None:
         ends = np.array([inside.min(), inside.max()])
         line = outside.mean() + overfitting.slope * (ends - inside.mean())
-        ratios.plot(ends, line, color=STRATEGY_COLOUR, linewidth=1.2, label="regression")
+        ratios.plot(ends, line, color=HOLDING_COLOUR, linewidth=2, label="regression")
         ratios.legend(frameon=False, fontsize=8)
     ratios.axhline(0, color=INK, linewidth=0.6)
     ratios.set_xlabel("Sharpe ratio of the best, in-sample half")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from training.sharpe import TrackRecord, sharpe_interval
+from training.sharpe import FEWEST_BARS, TrackRecord, sharpe_interval
 
 _YEAR = pd.Timedelta(days=365.25)
 
@@ -73,8 +73,8 @@ class Metrics:
         return asdict(self)
 
     def track_record(self) -> TrackRecord | None:
-        """Sharpe ratio per bar, length and moments; None for an account that never moved."""
-        if self.sharpe is None or self.skewness is None or self.kurtosis is None:
+        """Sharpe ratio per bar, length and moments; None for an account that never moved, or of fewer than 20 bars."""
+        if self.bars < FEWEST_BARS or self.sharpe is None or self.skewness is None or self.kurtosis is None:
             return None
         return TrackRecord(self.sharpe / math.sqrt(self.bars_per_year), self.bars, self.skewness, self.kurtosis)
 
@@ -84,12 +84,25 @@ def bars_per_year(index: pd.DatetimeIndex) -> float:
     return float((len(index) - 1) / ((index[-1] - index[0]) / _YEAR))
 
 
+def without_debt(equity: np.ndarray) -> np.ndarray:
+    """Equity ``(n_bars, ...)`` of accounts that rest at 0 from where they have lost all, whatever they owe then."""
+    return np.where(np.logical_and.accumulate(equity > 0, axis=0), equity, 0.0)
+
+
+def simple_returns(equity: np.ndarray, cash: float) -> np.ndarray:
+    """Simple return of each bar ``(n_bars, ...)``, the first against the starting ``cash``.
+
+    An account in debt has no returns: it has lost all at the bar where it fell into it, -1, and rests after it.
+    """
+    solvent = without_debt(equity)
+    before = np.concatenate([np.full_like(solvent[:1], max(cash, 0.0)), solvent[:-1]])
+    return np.divide(solvent, before, out=np.ones_like(solvent), where=before > 0) - 1
+
+
 def equity_returns(equity: pd.Series, cash: float) -> pd.Series:
-    """Simple return of each bar ``(n_bars,)``, the first against the starting ``cash``."""
-    before = np.append(cash, equity.to_numpy()[:-1])
-    return pd.Series(
-        equity.to_numpy() / before - 1, index=pd.DatetimeIndex(equity.index).tz_localize(None), name="return"
-    )
+    """`simple_returns` of a series, over its times without their zone."""
+    index = pd.DatetimeIndex(equity.index).tz_localize(None)
+    return pd.Series(simple_returns(equity.to_numpy(), cash), index=index, name="return")
 
 
 def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Metrics:
@@ -100,18 +113,21 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     recorded, trades
         As `runners.recorder.Recorder` gives them, or a part in time of them.
     cash
-        Equity before the first bar.
+        Equity before the first bar. An account that fell into debt counts as lost from there on, but for its final
+        value and total return.
     """
     from quantstats import stats
 
     equity = recorded["equity"]
+    solvent = without_debt(equity.to_numpy())
     periods = bars_per_year(pd.DatetimeIndex(equity.index))
     returns = equity_returns(equity, cash)
     # quantstats guesses whether it was given prices or returns; a curve that begins at the cash leaves no doubt
     before = pd.Series([cash], [returns.index[0] - pd.Timedelta(seconds=1)])
-    deepest = float(stats.max_drawdown(pd.concat([before, pd.Series(equity.array, returns.index)])))
+    deepest = float(stats.max_drawdown(pd.concat([before, pd.Series(solvent, returns.index)]))) if cash > 0 else 0.0
     moves, falls = bool(returns.std() > 0), bool((returns < 0).any())
-    record, interval = TrackRecord.of(returns.to_numpy()), sharpe_interval(returns.to_numpy(), periods)
+    record = TrackRecord.of(returns.to_numpy()) if len(returns) >= FEWEST_BARS else None
+    interval = sharpe_interval(returns.to_numpy(), periods)
     needed = record.minimum_length() if record else None
     cagr = _finite(stats.cagr(returns, periods=periods))
     pnl = trades["net_pnl"].to_numpy(dtype=float)
@@ -120,7 +136,7 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         bars=len(equity),
         bars_per_year=periods,
         final_value=float(equity.iloc[-1]),
-        total_return=float(equity.iloc[-1] / cash - 1),
+        total_return=float(equity.iloc[-1] / cash - 1) if cash > 0 else 0.0,
         cagr=cagr,
         sharpe=_finite(stats.sharpe(returns, periods=periods)) if moves else None,
         sharpe_low=interval.low if interval else None,
@@ -140,7 +156,9 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         win_rate=float((pnl > 0).mean()) if len(pnl) else None,
         profit_factor=float(pnl[pnl > 0].sum()) / lost if lost > 0 else None,
         costs=float(recorded["commission"].sum()),
-        turnover=float(recorded["traded"].sum()) / float(equity.mean()) / (len(equity) / periods),
+        turnover=float(recorded["traded"].sum()) / float(solvent.mean()) * periods / len(equity)
+        if solvent.any()
+        else 0.0,
     )
 
 
@@ -157,16 +175,17 @@ def equity_before(equity: pd.Series, bar: pd.Timestamp, cash: float) -> float:
     return float(equity.to_numpy()[before]) if before >= 0 else cash
 
 
-def drawdown(equity: pd.Series, cash: float) -> np.ndarray:
-    """Fraction below the highest equity so far, ``cash`` included: ``(n_bars,)``, 0 or negative."""
-    values = equity.to_numpy()
-    return values / np.maximum.accumulate(np.append(cash, values))[1:] - 1
+def drawdown(equity: np.ndarray, cash: float) -> np.ndarray:
+    """Fraction below the highest equity so far, ``cash`` included: ``(n_bars, ...)``, from 0 down to -1."""
+    solvent = without_debt(equity)
+    peak = np.maximum(np.maximum.accumulate(solvent, axis=0), cash)
+    return np.divide(solvent, peak, out=np.ones_like(solvent), where=peak > 0) - 1
 
 
 def _longest_below_peak(equity: pd.Series, cash: float) -> float:
     """Days from a peak, or the start, to the last bar below it."""
     days = pd.DatetimeIndex(equity.index).to_julian_date().to_numpy()
-    since_peak = days - np.maximum.accumulate(np.where(drawdown(equity, cash) < 0, days[0], days))
+    since_peak = days - np.maximum.accumulate(np.where(drawdown(equity.to_numpy(), cash) < 0, days[0], days))
     return float(since_peak.max())
 
 

@@ -23,4 +23,4 @@ def percent(value: float | None) -> str:
 
 def points(log_return: float) -> str:
     """In basis points."""
-    return f"{1e4 * log_return:.2f}"
+    return f"{1e4 * log_return + 0.0:.2f}"

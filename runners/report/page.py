@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _TRADE_COLUMNS = ["opened", "closed", "direction", "entry_price", "exit_price", "net_pnl", "bars", "regime", "forecast"]
 
 
-def report_html(result: Backtest, trials: Trials, forecasts: Mapping[str, Any]) -> str:
-    """A backtest's report as self-contained HTML; ``forecasts`` as in `runners.report.write.write_backtest`."""
+def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> str:
+    """A backtest's report as self-contained HTML; ``origin`` as in `runners.report.write.write_backtest`."""
     index, source = result.equity.index, result.source
     return render(
         "page.html",
@@ -47,11 +47,13 @@ def report_html(result: Backtest, trials: Trials, forecasts: Mapping[str, Any]) 
         expert_columns=tables.EXPERT_COLUMNS,
         experts=tables.experts(source.model_set) if source.model_set else [],
         notes=tables.expert_notes(source.model_set) if source.model_set else [],
+        chosen_from=source.chosen_from,
         fold_columns=tables.FOLD_COLUMNS,
+        fold_notes=tables.fold_notes(result),
         folds=tables.folds(result),
         trade_columns=[name.replace("_", " ") for name in _TRADE_COLUMNS],
         trades=_trade_rows(result),
-        provenance=_provenance(result, forecasts),
+        provenance=_provenance(result, origin),
     )
 
 
@@ -92,13 +94,13 @@ def _trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
     ]
 
 
-def _provenance(result: Backtest, forecasts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _provenance(result: Backtest, origin: Mapping[str, Any]) -> list[tuple[str, str]]:
     trained, model_set = result.source.training, result.source.model_set
     rows = [(name.replace("_", " "), value) for name, value in result.settings.model_dump(mode="json").items()]
     told = flat_settings("training", trained["settings"])
-    told |= flat_settings("walk-forward", forecasts.get("walk_forward", {}))
+    told |= flat_settings("walk-forward", origin.get("walk_forward", {}))
     rows += [(name.replace("_", " "), value) for name, value in told.items()]
-    rows.append(("models", models_said(forecasts)))
+    rows.append(("models", models_said(origin)))
     if model_set:
         rows += [("detector", model_set.detector.name), ("training seen up to", model_set.validation_end)]
     if "study" in trained:

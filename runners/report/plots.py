@@ -62,7 +62,7 @@ def price_svg(result: Backtest) -> str:
     )
     time = pd.DatetimeIndex(result.equity.index).tz_convert(None)
     for equity, colour in ((result.equity["equity"], STRATEGY_COLOUR), (result.holding_equity, HOLDING_COLOUR)):
-        drawdown_axes.plot(time, 100 * drawdown(equity, result.settings.cash), color=colour, linewidth=1)
+        drawdown_axes.plot(time, 100 * drawdown(equity.to_numpy(), result.settings.cash), color=colour, linewidth=1)
     drawdown_axes.set_ylabel("drawdown (%)")
     _draw_price(price_axes, result)
     price_axes.set_xlabel("time (UTC)")
@@ -94,7 +94,7 @@ def comparison_svg(compared: Comparison) -> str:
         }
         time = pd.DatetimeIndex(one.growth.index).tz_convert(None)
         growth_axes.plot(time, one.growth, label=one.label, **style)
-        drawdown_axes.plot(time, 100 * drawdown(one.growth, 1.0), **style)
+        drawdown_axes.plot(time, 100 * drawdown(one.growth.to_numpy(), 1.0), **style)
     growth_axes.set_ylabel("equity (1 at the start)")
     growth_axes.legend(loc="upper left", frameon=False, ncols=7)
     drawdown_axes.set_ylabel("drawdown (%)")

@@ -28,6 +28,7 @@ def regime_colour(regime: int) -> str:
 def use_plain_style() -> None:
     """Draw without a screen, in a font that is always there."""
     matplotlib.use("agg")
+    matplotlib.rcdefaults()  # quantstats, imported before, sets sizes of its own
     matplotlib.rcParams.update(
         {
             "font.family": "DejaVu Sans",

@@ -13,6 +13,7 @@ from runners.report.drawing import svg
 from runners.report.numbers import number, percent, points
 from runners.report.page import render
 from runners.report.style import use_plain_style
+from runners.trading_grid import AXES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +49,7 @@ def sweep_html(found: Sweep) -> str:
 def best_settings(found: Sweep) -> pd.DataFrame:
     """The rows of the settings with the highest Sharpe ratios at the run's own costs, best first."""
     table = found.table
-    chosen_from = table[_at_costs_of(found, found.best) & (table["orders"] > 0)]
+    chosen_from = table[table["at_own_costs"] & (table["orders"] > 0)]
     return chosen_from.sort_values("sharpe_per_bar", ascending=False, kind="stable").head(_SHOWN)
 
 
@@ -84,15 +85,22 @@ def _figures(row: Mapping[Hashable, Any]) -> list[str]:
 def verdict(found: Sweep) -> str:
     """What picking the best is worth."""
     own, best = found.table.loc[found.own], found.table.loc[found.best]
-    chosen_from = _at_costs_of(found, found.best)
     deflated = found.trials.deflated_sharpe(found.confirmed.metrics)
     seen = "bars that training has seen, which proves nothing" if found.run.in_sample else "unseen bars"
+    count = int(found.table["at_own_costs"].sum())
     return (
-        f"Of {int(chosen_from.sum()):,} settings on {seen}, the best shows in hindsight a Sharpe ratio of "
-        f"{best.sharpe:.2f}, the run's own {own.sharpe:.2f}. That a true one above 0 lies behind the best of "
-        f"{found.trials.count:,} tries has probability {percent(deflated)}. "
+        f"Of {count:,} settings on {seen}, the best shows in hindsight a Sharpe ratio of {best.sharpe:.2f}, the run's "
+        f"own {own.sharpe:.2f}. With what was tried before these are {found.trials.count:,} different results; that a "
+        f"true ratio above 0 lies behind the best of so many has probability {percent(deflated)}. "
         f"Backtrader, trading the best, {_agreement(found.disagreement)}."
     )
+
+
+def best_as_flags(found: Sweep) -> str:
+    """The command that trades the best setting."""
+    best = found.table.iloc[found.best]
+    flags = " ".join(f"--{name.replace('_', '-')}={best[name]}" for name in AXES[:4])
+    return f"regimes backtest --forecasts {found.run.id} {flags}"
 
 
 def _agreement(disagreement: float) -> str:
@@ -101,14 +109,10 @@ def _agreement(disagreement: float) -> str:
     return f"gives an equity that differs by at most {disagreement:.1e} of it"
 
 
-def _at_costs_of(found: Sweep, number: int) -> pd.Series:
-    return (found.table[_COSTS] == found.table.loc[number, _COSTS]).all(axis=1)
-
-
 def _maps(found: Sweep) -> str | None:
     """Sharpe ratio and drawdown over the two thresholds, for each between-rule; None where there is no grid of them."""
     table = found.table
-    here = _at_costs_of(found, found.best) & (table["exposure"] == table.at[found.best, "exposure"])
+    here = table["at_own_costs"] & (table["exposure"] == table.at[found.best, "exposure"])
     rules = sorted(table.loc[here, "between"].unique(), reverse=True)
     maps = {rule: table[here & (table["between"] == rule)] for rule in rules}
     if any(one["long_threshold"].nunique() < 2 or one["short_threshold"].nunique() < 2 for one in maps.values()):
@@ -118,7 +122,7 @@ def _maps(found: Sweep) -> str | None:
 
     figure, grid = plt.subplots(len(maps), 2, figsize=(10, 4.2 * len(maps)), layout="constrained", squeeze=False)
     largest = float(table.loc[here, "sharpe"].abs().max()) or 1.0
-    worst = max(-100.0, 100 * float(table.loc[here, "max_drawdown"].min())) or -1.0  # debts lie below -100 %
+    worst = 100 * float(table.loc[here, "max_drawdown"].min()) or -1.0
     marks = {found.own: ("o", "the run's own"), found.best: ("*", "best Sharpe")}
     for (rule, one), (sharpe_axes, drawdown_axes) in zip(maps.items(), grid, strict=True):
         _draw(sharpe_axes, one, one["sharpe"], f"Sharpe ratio, between: {rule}", "RdBu", (-largest, largest), marks)

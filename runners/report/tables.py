@@ -131,18 +131,30 @@ def verdict(result: Backtest) -> str:
     mine, hold = result.metrics, result.holding
     side = "more" if mine.total_return > hold.total_return else "less"
     where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
+    if result.source.chosen_from:
+        where = f"chosen in hindsight from {result.source.chosen_from:,} settings on these very bars"
     return (
         f"After costs and {where}, the strategy returned {percent(mine.total_return)}, {side} than buy and hold's "
         f"{percent(hold.total_return)}; its deepest drawdown was {percent(mine.max_drawdown)} "
-        f"against {percent(hold.max_drawdown)}. {_luck(result)}"
+        f"against {percent(hold.max_drawdown)}. {_debt(result)}{_luck(result)}"
     )
+
+
+def _debt(result: Backtest) -> str:
+    """When the account was lost, if it was."""
+    below = result.equity.index[result.equity["equity"] <= 0]
+    if not len(below):
+        return ""
+    return f"The account fell into debt on {below[0]:%Y-%m-%d}; from there on its figures count it as lost. "
 
 
 def _luck(result: Backtest) -> str:
     """Which of the run's Sharpe ratio and its distance from buy and hold's are more than luck would show."""
     mine, difference = result.metrics, result.difference
-    if mine.sharpe is None or mine.sharpe_low is None or mine.sharpe_high is None:
+    if mine.sharpe is None:
         return "The account never moved, so there is no Sharpe ratio."
+    if mine.sharpe_low is None or mine.sharpe_high is None:
+        return f"{mine.bars} bars are too few to tell anything from its Sharpe ratio."
     above = mine.sharpe_low > 0 or mine.sharpe_high < 0
     own = f"Its Sharpe ratio of {mine.sharpe:.2f} can{'' if above else 'not'} be told from 0"
     if difference is None:
@@ -210,6 +222,19 @@ def folds(result: Backtest) -> list[list[str]]:
         loss = relative_error(equity["forecast"].to_numpy(), outcome)
         rows.append(["all", "", *_traded(index, loss, result.metrics, result.holding.total_return)])
     return rows
+
+
+def fold_notes(result: Backtest) -> list[str]:
+    """What a reader of the folds' table must know of single ones."""
+    folds = result.source.folds
+    misnamed = [str(position) for position, fold in enumerate(folds, start=1) if not fold.names_fit]
+    notes = [f"Fold {position}: {note}" for position, fold in enumerate(folds, start=1) for note in fold.notes]
+    if misnamed:
+        notes.append(
+            f"Regimes keep their names from fold to fold; in fold{'s' if len(misnamed) > 1 else ''} "
+            f"{', '.join(misnamed)} their mean returns do not stand in the order of the names."
+        )
+    return notes
 
 
 def _traded(bars: pd.DatetimeIndex, loss: float | None, metrics: Metrics, holding: float) -> list[str]:

@@ -34,31 +34,34 @@ def write_backtest(
     results: Path,
     *,
     candle_file: Path,
-    forecasts: Mapping[str, Any],
+    origin: Mapping[str, Any],
     note: str = "",
 ) -> Path:
     """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder.
 
-    ``forecasts`` are the entries of ``config.toml`` that say what makes the forecasts again (`registry.models_said`).
+    ``origin`` are the entries of ``config.toml`` that say what makes the forecasts again (`registry.models_said`). A
+    run that was chosen in hindsight does not become the dataset's ``latest``.
     """
     folder = results / result.source.dataset / new_run_id()
     with whole_folder(folder) as draft:
         config = {
             "file": str(candle_file.resolve()),
             "fingerprint": result.fingerprint,
-            **forecasts,
+            **origin,
+            **({"chosen_from": result.source.chosen_from} if result.source.chosen_from else {}),
             "backtest": {name: value for name, value in result.settings if value is not None},
         }
         (draft / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         write_json(draft / "metrics.json", metrics_json(result))
         result.equity.assign(holding=result.holding_equity).to_csv(draft / "equity.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
-        (draft / "report.html").write_text(report_html(result, trials, forecasts), encoding="utf-8")
+        (draft / "report.html").write_text(report_html(result, trials, origin), encoding="utf-8")
         (draft / "cerebro.png").write_bytes(cerebro_png(result))
         if note:
             (draft / NOTE).write_text(note + "\n", encoding="utf-8")
         _write_tearsheet(result, draft / "tearsheet.html")
-    mark_latest(folder)
+    if not result.source.chosen_from:
+        mark_latest(folder)
     return folder
 
 

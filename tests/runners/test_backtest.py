@@ -94,7 +94,7 @@ def test_a_run_in_which_little_happens_is_written_like_any_other(
 ) -> None:
     result = backtest(candles, model_set, settings)
     folder = write_backtest(
-        result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", forecasts={"models": str(tmp_path)}
+        result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", origin={"models": str(tmp_path)}
     )
     assert len(list(folder.iterdir())) == 7
     assert all(path.stat().st_size > 0 for path in folder.iterdir())

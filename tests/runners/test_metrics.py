@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from runners.recorder import TRADE_COLUMNS
-from runners.report.metrics import Metrics, bars_per_year, equity_returns, metrics_of
+from runners.report.metrics import Metrics, bars_per_year, drawdown, equity_returns, metrics_of, simple_returns
 
 
 def metrics_of_curve(
@@ -53,6 +53,30 @@ def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
     assert metrics.sortino is None
     assert metrics.calmar is None
     assert (metrics.max_drawdown, metrics.cagr, metrics.exposure) == (0, 0, 0)
+
+
+def test_an_account_in_debt_has_lost_all_once_and_rests() -> None:
+    equity = np.array([[90.0, 100.0], [-10.0, 110.0], [20.0, 110.0]])
+    np.testing.assert_allclose(simple_returns(equity, 100.0), [[-0.1, 0.0], [-1.0, 0.1], [0.0, 0.0]])
+    np.testing.assert_allclose(drawdown(equity, 100.0), [[-0.1, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    metrics = metrics_of_curve([120.0, -30.0, -40.0, 60.0], 100.0)
+    assert metrics.max_drawdown == -1
+    assert (metrics.final_value, metrics.total_return) == (60.0, pytest.approx(-0.4))
+    assert metrics.sharpe is not None
+    assert metrics.sharpe < 0
+    assert metrics.cagr == -1
+
+
+def test_a_part_that_begins_in_debt_earns_nothing() -> None:
+    metrics = metrics_of_curve([-5.0, 50.0, 60.0], -10.0)
+    assert (metrics.total_return, metrics.sharpe, metrics.max_drawdown) == (0.0, None, 0.0)
+
+
+def test_fewer_than_twenty_bars_make_no_track_record() -> None:
+    random = np.random.default_rng(0)
+    equity = (100 * np.cumprod(1 + 0.01 * random.standard_normal(20))).tolist()
+    assert metrics_of_curve(equity[:19], 100.0).track_record() is None
+    assert metrics_of_curve(equity, 100.0).track_record() is not None
 
 
 def test_trades_are_judged_after_costs() -> None:

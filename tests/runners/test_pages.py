@@ -21,6 +21,7 @@ from runners.report.sweep_page import sweep_html
 from runners.settings import BacktestSettings
 from runners.simulation import TradedFold, backtest
 from runners.sweeping import sweep
+from runners.trading_grid import GridRun
 from tests.conftest import workplace
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -39,11 +40,12 @@ def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.T
     folds = tuple(TradedFold(index[0], index[799], index[start], index[start + 119]) for start in (960, 1080))
     alone = backtest(candles, model_set, traded[1])
     walked = replace(alone, source=replace(alone.source, model_set=None, folds=folds))
+    grid = GridRun.of(runs[1], {})
     content = {
         "compare": comparison_html([compare(runs, "SWITCH")]),
         "walk-forward": report_html(walked, Trials(1, 0.0), {"walk_forward": {"train_bars": 800}}),
-        "sweep": sweep_html(sweep(runs[1], {})),
-        "overfitting": hindsight_html(hindsight(runs[1], {}, blocks=8, groups=6, test_groups=2, embargo=1)),
+        "sweep": sweep_html(sweep(grid)),
+        "overfitting": hindsight_html(hindsight(grid, blocks=8, groups=6, test_groups=2, embargo=1)),
     }
     pages = {"report": runs[1].folder / "report.html"}
     for name, text in content.items():

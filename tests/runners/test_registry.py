@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from models import ModelSet
-from runners.registry import Trials, read_runs, read_tries
+from runners.registry import Trials, Try, read_runs, read_tries, tries_of_table
 from runners.report import tables
 from runners.report.write import write_backtest
 from runners.settings import BacktestSettings
@@ -32,7 +32,7 @@ def folder(results: list[Backtest], tmp_path_factory: pytest.TempPathFactory) ->
     tmp_path = tmp_path_factory.mktemp("results")
     for result in (results[0], results[0], results[1], replace(results[1], in_sample=True)):
         write_backtest(
-            result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", forecasts={"models": str(tmp_path)}
+            result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", origin={"models": str(tmp_path)}
         )
     return tmp_path / "SWITCH"
 
@@ -67,7 +67,7 @@ def test_a_repeated_run_is_one_try_and_an_in_sample_one_is_none(results: list[Ba
     assert trials.count == 2
     sharpes = [result.metrics.sharpe for result in results]
     per_bar = np.array(sharpes, dtype=float) / np.sqrt(results[0].metrics.bars_per_year)
-    assert trials.variance == pytest.approx(per_bar.var(ddof=1))
+    assert trials.variance == pytest.approx(max(per_bar.var(ddof=1), 1 / (results[0].metrics.bars - 1)))
 
 
 def test_runs_on_other_bars_are_no_tries(results: list[Backtest], folder: Path) -> None:
@@ -83,3 +83,40 @@ def test_more_tries_deflate_the_sharpe_ratio_and_the_table_says_so(results: list
     assert deflated < (results[0].metrics.probabilistic_sharpe or 0)
     named = {name: mine for name, mine, _ in tables.figures(results[0], trials)}
     assert named["... as best of 2 tries"] == f"{100 * deflated:.1f} %"
+
+
+def test_tries_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(results: list[Backtest]) -> None:
+    """Trying a good setting again with a little more or less exposure must not make its rivals forgotten."""
+    metrics, index = results[0].metrics, results[0].equity.index
+    random = np.random.default_rng(0)
+    bars, record = metrics.bars, metrics.track_record()
+    assert record is not None
+
+    def tries(sharpes: np.ndarray) -> list[Try]:
+        table = {"first_bar": index[0], "last_bar": index[-1], "bars": bars, "tried": True}
+        return tries_of_table(pd.DataFrame({"sharpe_per_bar": sharpes}).assign(**table))
+
+    honest = tries(random.standard_normal(300) / np.sqrt(bars))
+    alike = tries(record.sharpe + 1e-5 * random.random(20_000))
+    before, after = (
+        Trials.of(some, metrics, {}, index[0], index[-1]).deflated_sharpe(metrics) for some in (honest, honest + alike)
+    )
+    assert before is not None
+    assert after is not None
+    assert after <= before + 0.01
+
+
+def test_a_try_on_few_bars_counts_as_the_luck_that_so_few_show(results: list[Backtest]) -> None:
+    metrics, index = results[0].metrics, results[0].equity.index
+    short = Try(index[0], index[19], 20, "short", 0.5)  # 0.5 over 20 bars is as likely as 0.14 over 240
+    trials = Trials.of([short], metrics, {}, index[0], index[-1])
+    record = metrics.track_record()
+    assert record is not None
+    expected = np.var([record.sharpe, 0.5 * np.sqrt(20 / metrics.bars)], ddof=1)
+    assert trials.variance == pytest.approx(max(expected, 1 / (metrics.bars - 1)))
+
+
+def test_the_trials_of_the_study_that_found_the_settings_are_tries(results: list[Backtest]) -> None:
+    metrics, index = results[0].metrics, results[0].equity.index
+    study = {"id": "20260101T000000.000Z", "bars": 120, "sharpes": {"bearish": [0.01, None, 0.02], "all": [0.0]}}
+    assert Trials.of([], metrics, {"study": study}, index[0], index[-1]).count == 5

@@ -14,9 +14,10 @@ from data.candles import read_candles
 from models import ModelSet
 from runners.backtest import replay
 from runners.registry import Run, Trials, read_runs, read_tries
+from runners.report.metrics import simple_returns
 from runners.settings import BacktestSettings
-from runners.trading_grid import AXES, Grid, grid_returns
-from tests.conftest import command, workplace
+from runners.trading_grid import AXES, Grid
+from tests.conftest import invoke, to_csv, workplace
 from training.overfitting import combinatorial_paths, probability_of_overfitting
 
 OWN = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, commission=0.002)
@@ -32,7 +33,7 @@ def traded(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.
 def swept(traded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the workplace, after a sweep over thresholds, exposures and costs."""
     home = Path(shutil.copytree(traded, tmp_path_factory.mktemp("swept") / "home"))
-    ran = command(home, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", "--commission", "0,0.002,0.004")
+    ran = invoke(home, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", "--commission", "0,0.002,0.004")
     assert ran.returncode == 0, ran.stderr
     assert "gives the same equity at every bar, to the last bit" in " ".join(ran.stdout.split())
     return home
@@ -81,6 +82,14 @@ def test_the_best_at_the_runs_own_costs_becomes_a_run_that_its_config_repeats(sw
     assert {name: best.config["backtest"][name] for name in AXES} == {name: row[name] for name in AXES}
     assert best.metrics.sharpe == pytest.approx(row["sharpe"])
     assert best.models == f"of {source.id}"
+    assert best.kind == "hindsight"
+    assert (swept / "results" / "SWITCH" / "latest").read_text().strip() == source.id
+    repeated = invoke(swept, "backtest", "--config", str(best.folder / "config.toml"))
+    assert repeated.returncode == 0, repeated.stderr
+    assert "CHOSEN IN HINDSIGHT" in repeated.stdout
+    again = runs_of(swept)[-1]
+    assert (again.folder / "metrics.json").read_bytes() == (best.folder / "metrics.json").read_bytes()
+    again.remove()
     assert best.note == f"best of {len(table):,} settings swept on the forecasts of {source.id}"
 
 
@@ -89,20 +98,20 @@ def test_every_setting_that_could_be_chosen_counts_as_a_try(swept: Path, table: 
     tries = read_tries(swept / "results" / "SWITCH")
     trials = Trials.of(tries, best.metrics, best.training, best.first_bar, best.last_bar)
     tried = table[table["tried"]]
-    assert trials.count == tried["final_value"].map("{:.9g}".format).nunique()  # equal results are one try
+    assert trials.count == (tried["sharpe_per_bar"] + 0.0).map("{:.4f}".format).nunique()  # equal results are one try
     alone = Trials.of([], best.metrics, best.training, best.first_bar, best.last_bar)
     deflated, undeflated = trials.deflated_sharpe(best.metrics), alone.deflated_sharpe(best.metrics)
     assert deflated is not None
     assert undeflated is not None
     assert deflated < undeflated
-    listed = command(swept, "runs")
+    listed = invoke(swept, "runs")
     assert f"{100 * deflated:.1f} %" in listed.stdout
     page = (best.folder / "report.html").read_text()
     assert f"best of {trials.count} tries" in page
 
 
 def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(home: Path) -> None:
-    ran = command(home, "sweep", "SWITCH")
+    ran = invoke(home, "sweep", "SWITCH")
     assert ran.returncode == 0, ran.stderr
     (file,) = (home / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
     table = pd.read_csv(file)
@@ -116,7 +125,7 @@ def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(h
 def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
     seen = OWN.model_copy(update={"start": candles.index[500].to_pydatetime(), "in_sample": True})
     home = workplace(tmp_path / "home", candles, model_set, seen)
-    ran = command(home, "sweep", "SWITCH", *THRESHOLDS)
+    ran = invoke(home, "sweep", "SWITCH", *THRESHOLDS)
     assert ran.returncode == 0, ran.stderr
     assert "which proves nothing" in " ".join(ran.stdout.split())
     assert read_tries(home / "results" / "SWITCH") == []
@@ -127,12 +136,15 @@ def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set:
     [
         (["NOTHING"], "NOTHING: there is no such run"),
         (["SWITCH", "--long-threshold", "low"], "--long-threshold low: write values between commas"),
+        (["SWITCH", "--long-threshold", "nan"], "--long-threshold nan: write values between commas"),
+        (["SWITCH", "--exposure", "0.1:1:0"], "--exposure 0.1:1:0: write values between commas"),
+        (["SWITCH", "--long-threshold", "0:1:400", "--short-threshold=-1:0:400"], "100,000 are the most"),
         (["SWITCH", "--between", "wait"], "--between wait: it can be hold, flat"),
         (["SWITCH", "--exposure", "0"], "setting 0: exposure 0 is not a fraction of equity above 0"),
     ],
 )
 def test_a_grid_that_cannot_be_traded_is_said(traded: Path, arguments: list[str], message: str) -> None:
-    failed = command(traded, "sweep", *arguments)
+    failed = invoke(traded, "sweep", *arguments)
     assert failed.returncode == 2
     assert message in failed.stderr
     assert not (traded / "results" / "SWITCH" / "sweeps").exists()
@@ -141,31 +153,31 @@ def test_a_grid_that_cannot_be_traded_is_said(traded: Path, arguments: list[str]
 def test_a_grid_in_which_nothing_trades_is_said(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
     never = BacktestSettings(long_threshold=9.0, short_threshold=-9.0)
     home = workplace(tmp_path / "home", candles, model_set, never)
-    failed = command(home, "sweep", "SWITCH", "--long-threshold", "8", "--short-threshold=-8")
+    failed = invoke(home, "sweep", "SWITCH", "--long-threshold", "8", "--short-threshold=-8")
     assert failed.returncode == 2
     assert "none of these settings trades" in failed.stderr
 
 
-def test_candles_that_are_not_those_of_the_run_any_more_are_refused(home: Path) -> None:
+@pytest.mark.parametrize("change", ["a bar is missing", "a price is another"])
+def test_candles_that_are_not_those_of_the_run_any_more_are_refused(home: Path, change: str) -> None:
     csv = home / "data" / "csv" / "SWITCH.csv"
-    run = runs_of(home)[0]
+    (run,) = runs_of(home)
     config = run.folder / "config.toml"
     config.write_text(config.read_text().replace(str(run.file), str(csv)))
-    lines = csv.read_text().splitlines()
-    csv.write_text("\n".join([*lines[:-5], *lines[-4:]]) + "\n")
-    failed = command(home, "sweep", "SWITCH")
+    candles = read_candles(csv)
+    if change == "a bar is missing":
+        candles = candles.drop(candles.index[-5])
+    else:
+        candles.iloc[-100, candles.columns.get_indexer(["high", "close"])] *= 1.01
+    to_csv(candles, csv)
+    failed = invoke(home, "sweep", "SWITCH")
     assert failed.returncode == 2
     assert "its bars are not those that" in failed.stderr
 
 
-def test_an_account_that_falls_into_debt_loses_all_once_and_rests() -> None:
-    equity = np.array([[90.0, 100.0], [-10.0, 110.0], [20.0, 110.0]])
-    np.testing.assert_allclose(grid_returns(equity, 100.0), [[-0.1, 0.0], [-1.0, 0.1], [0.0, 0.0]])
-
-
 def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home: Path) -> None:
     few = ["--long-threshold", "0,0.0004", "--short-threshold=-0.0004,0"]
-    ran = command(home, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6")
+    ran = invoke(home, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6")
     assert ran.returncode == 0, ran.stderr
     (folder,) = (home / "results" / "SWITCH" / "overfitting").iterdir()
     found = json.loads((folder / "overfitting.json").read_text())
@@ -175,17 +187,20 @@ def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home:
     thresholds = {"long_threshold": values, "short_threshold": [-value for value in reversed(values)]}
     grid = Grid.of({**thresholds, "between": ["flat", "hold"], **others})
     equity = [replay(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]
-    returns = grid_returns(np.stack(equity, axis=1), OWN.cash)
+    returns = simple_returns(np.stack(equity, axis=1), OWN.cash)
     assert found["settings"] == len(grid) == 18
     assert found["combinations"] == 70
     assert found["probability_of_overfitting"] == probability_of_overfitting(returns, 8).probability
     paths = combinatorial_paths(returns, 6, 2, 1)
     np.testing.assert_allclose(found["path_sharpes"], paths.sharpe * np.sqrt(run.metrics.bars_per_year), rtol=1e-6)
+    table = pd.read_csv(folder / "settings.csv")  # what it shows was tried
+    np.testing.assert_allclose(table["final_value"], [one.iloc[-1] for one in equity])
+    assert len(read_tries(home / "results" / "SWITCH")) == 1 + len(grid)
     picked = {one["splits"] for one in found["chosen"]}
     assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
 
 
 def test_a_cross_validation_that_cannot_be_made_is_said(traded: Path) -> None:
-    failed = command(traded, "overfit", "SWITCH", "--blocks", "7")
+    failed = invoke(traded, "overfit", "SWITCH", "--blocks", "7")
     assert failed.returncode == 2
     assert "take an even number" in failed.stderr

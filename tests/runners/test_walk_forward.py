@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,10 @@ import pytest
 
 from data.candles import read_candles
 from models import ModelSet
-from runners.checkpoint import Checkpoint
+from runners.checkpoint import Checkpoint, fold_folder
 from runners.cluster import workers
 from runners.registry import Run, read_runs
-from tests.conftest import ROOT, SMALL, command, switching_candles, to_csv
+from tests.conftest import ROOT, SMALL, command, invoke, switching_candles, to_csv
 from training import TrainSettings
 from training.settings import WalkForwardSettings
 from training.walk_forward import FoldId, fit_folds
@@ -47,7 +48,7 @@ def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pat
     home = tmp_path_factory.mktemp("home")
     (home / "data" / "csv").mkdir(parents=True)
     to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
-    ran = command(home, "walk_forward", *PLAN, *TRADED, "--keep-models")
+    ran = invoke(home, "walk-forward", *PLAN, *TRADED, "--keep-models")
     assert ran.returncode == 0, ran.stderr
     assert "each fold, after costs" in ran.stdout
     return home
@@ -81,10 +82,10 @@ def test_models_are_kept_when_asked_for(home: Path, candles: pd.DataFrame) -> No
 def test_its_config_repeats_it_bit_for_bit(copy: Path) -> None:
     (first,) = runs_of(copy)
     config = first.folder / "config.toml"
-    refused = command(copy, "backtest", "--config", str(config))
+    refused = invoke(copy, "backtest", "--config", str(config))
     assert refused.returncode == 2
     assert "repeat it with regimes walk-forward --config" in refused.stderr
-    repeated = command(copy, "walk_forward", "--config", str(config))
+    repeated = invoke(copy, "walk-forward", "--config", str(config))
     assert repeated.returncode == 0, repeated.stderr
     assert figures(runs_of(copy)[-1]) == figures(first)
     assert (runs_of(copy)[-1].folder / "config.toml").read_bytes() == config.read_bytes()
@@ -93,13 +94,13 @@ def test_its_config_repeats_it_bit_for_bit(copy: Path) -> None:
 
 def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> None:
     (first,) = runs_of(copy)
-    flat = command(copy, "backtest", "--forecasts", first.id, "--between", "flat")
+    flat = invoke(copy, "backtest", "--forecasts", first.id, "--between", "flat")
     assert flat.returncode == 0, flat.stderr
     again = runs_of(copy)[-1]
     assert again.models == f"of {first.id}"
     pd.testing.assert_series_equal(again.equity()["forecast"], first.equity()["forecast"])
     assert again.metrics.exposure < first.metrics.exposure
-    repeated = command(copy, "backtest", "--config", str(again.folder / "config.toml"))
+    repeated = invoke(copy, "backtest", "--config", str(again.folder / "config.toml"))
     assert repeated.returncode == 0, repeated.stderr
     assert figures(runs_of(copy)[-1]) == figures(again)
 
@@ -109,7 +110,7 @@ def test_a_killed_run_goes_on_at_the_first_unfinished_fold(home: Path, copy: Pat
     shutil.rmtree(copy / "results")
     arguments = [sys.executable, "-m", "runners.walk_forward", "--home", str(copy), *PLAN, *TRADED, "--jobs", "1"]
     process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    while not list(checkpoint(copy).glob("*/0000")) and process.poll() is None:
+    while not list(checkpoint(copy).glob("*/0001")) and process.poll() is None:
         try:
             process.wait(0.02)
         except subprocess.TimeoutExpired:
@@ -118,9 +119,9 @@ def test_a_killed_run_goes_on_at_the_first_unfinished_fold(home: Path, copy: Pat
     process.wait()
     finished = list(checkpoint(copy).glob("*/[0-9]*"))
     assert 1 <= len(finished) < 3
-    went_on = command(copy, "walk_forward", *PLAN, *TRADED)
+    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
     assert went_on.returncode == 0, went_on.stderr
-    assert f"{len(finished)} folds are there already" in went_on.stderr
+    assert f"{len(finished)} of 3 folds are there already" in went_on.stderr
     assert figures(runs_of(copy)[-1]) == figures(whole)
     assert not checkpoint(copy).exists()
 
@@ -129,18 +130,100 @@ def test_a_fold_that_was_damaged_is_trained_again(home: Path, copy: Path) -> Non
     (whole,) = runs_of(home)
     shutil.rmtree(copy / "results")
     kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
-    (kept / "0001" / "detector.json").write_text("{}")
+    (kept / "0002" / "detector.json").write_text("{}")
     candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
-    shutil.move(kept, Checkpoint(copy / "results", "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE).folder)
-    went_on = command(copy, "walk_forward", *PLAN, *TRADED)
+    shutil.move(kept, Checkpoint(copy / "results", "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ()).folder)
+    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
     assert went_on.returncode == 0, went_on.stderr
-    assert "2 folds are there already" in went_on.stderr
+    assert "2 of 3 folds are there already" in went_on.stderr
     assert figures(runs_of(copy)[-1]) == figures(whole)
+
+
+def test_folds_are_not_taken_over_from_another_code_of_the_users(copy: Path) -> None:
+    (whole,) = runs_of(copy)
+    kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
+    candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
+    own = copy / "own.py"
+    own.write_text("A = 1\n")
+    before, same = (Checkpoint(copy, "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, [own]) for _ in range(2))
+    own.write_text("A = 2\n")
+    after = Checkpoint(copy, "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, [own])
+    shutil.copytree(kept, before.folder)
+    assert sorted(same.load()) == [0, 1, 2]
+    assert after.load() == {}
+
+
+def test_two_equal_walk_forwards_at_once_both_end_well(copy: Path, home: Path) -> None:
+    (whole,) = runs_of(home)
+    arguments = [sys.executable, "-m", "runners.walk_forward", "--home", str(copy), *PLAN, *TRADED, "--jobs", "1"]
+    both = [subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert [figures(run) for run in runs_of(copy)[1:]] == [figures(whole)] * 2
+
+
+def test_a_range_for_backtests_does_not_cut_the_folds(home: Path, copy: Path) -> None:
+    assert invoke(copy, "init").returncode == 0  # its table for walk-forwards is not a walk-forward's run
+    file = copy / "regimes.toml"
+    file.write_text(file.read_text().replace("# start = ", "start = 2022-06-01"))
+    walked = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert walked.returncode == 0, walked.stderr
+    assert figures(runs_of(copy)[-1]) == figures(runs_of(home)[0])
+    trained = invoke(copy, "train", *QUICK)
+    traded = invoke(copy, "backtest", "--start", "2022-07-01")
+    assert trained.returncode == traded.returncode == 0, trained.stderr + traded.stderr
+
+
+def test_an_expert_that_a_fold_lacks_is_told(copy: Path) -> None:
+    ran = invoke(copy, "walk-forward", *PLAN, "--min-windows", "200", "--epochs", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"Fold 1: \w+ uses the all-regimes network: only \d+ training windows", ran.stdout)
+    assert "uses the all-regimes network" in (runs_of(copy)[-1].folder / "report.html").read_text()
+
+
+def test_a_kept_fold_can_be_checked(copy: Path) -> None:
+    (run,) = runs_of(copy)
+    fold = copy / "models" / "trained" / "SWITCH" / "walk_forward" / run.id / "0001"
+    csv = copy / "data" / "csv" / "SWITCH.csv"
+    checked = invoke(copy, "check", str(fold), "--candles", str(csv), "--quick")
+    assert "leave no bars to test on" not in checked.stderr
+    assert checked.returncode in (0, 1), checked.stderr
+
+
+def test_series_that_share_no_bars_are_not_compared_and_that_is_no_mistake(copy: Path, candles: pd.DataFrame) -> None:
+    earlier = candles.set_axis(candles.index - pd.Timedelta("2000D")).iloc[:900]
+    other = to_csv(earlier, copy / "data" / "csv" / "EARLIER.csv")
+    ran = invoke(copy, "walk-forward", str(other), "SWITCH", *PLAN, *TRADED, "--regime-source", "detector")
+    assert ran.returncode == 0, ran.stderr
+    assert "these runs have 0 bars in common" in ran.stderr
+
+
+def test_a_missing_column_of_regimes_is_said_before_anything_is_trained(home: Path) -> None:
+    failed = invoke(home, "walk-forward", *PLAN, "--regime-source", "column")
+    assert failed.returncode == 2
+    assert "SWITCH: has no column 'regime'" in failed.stderr
+    assert not checkpoint(home).exists()
+
+
+def test_recorded_forecasts_come_with_their_own_candles_settings_and_models(copy: Path) -> None:
+    (run,) = runs_of(copy)
+    refused = invoke(copy, "backtest", "SWITCH", "--forecasts", run.id)
+    assert refused.returncode == 2
+    assert "FILE.csv cannot be given with --forecasts" in refused.stderr
+    candles = read_candles(run.file)
+    candles.iloc[-100, candles.columns.get_indexer(["high", "close"])] *= 1.01
+    config = run.folder / "config.toml"
+    config.write_text(config.read_text().replace(str(run.file), str(to_csv(candles, copy / "CHANGED.csv"))))
+    changed = invoke(copy, "backtest", "--forecasts", run.id)
+    assert changed.returncode == 2
+    assert "its bars are not those that" in changed.stderr
+    gone = invoke(copy, "backtest", "--forecasts", str(copy / "nowhere"))
+    assert gone.returncode == 2
+    assert "there is no such run" in gone.stderr
 
 
 def test_several_csvs_give_one_page_that_compares_them(copy: Path) -> None:
     other = to_csv(switching_candles(900, seed=3).drop(columns="regime"), copy / "data" / "csv" / "OTHER.csv")
-    ran = command(copy, "walk_forward", str(other), "SWITCH", *PLAN, *TRADED)
+    ran = invoke(copy, "walk-forward", str(other), "SWITCH", *PLAN, *TRADED)
     assert ran.returncode == 0, ran.stderr
     page = (copy / "results" / "compare.html").read_text()
     assert "OTHER" in page
@@ -178,7 +261,7 @@ def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
                 os.kill(pids[0], signal.SIGKILL)
             found[fold] = model_set
     for fold, model_set in found.items():
-        local = ModelSet.load(kept / f"{fold.number:04d}")
+        local = ModelSet.load(fold_folder(kept, fold.number))
         assert model_set.detector.parameters() == local.detector.parameters()
         for regime, expert in model_set.experts.items():
             for name, value in expert.network.state_dict().items():
@@ -186,6 +269,6 @@ def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
 
 
 def test_a_cluster_that_is_not_there_is_said(home: Path) -> None:
-    failed = command(home, "walk_forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
+    failed = invoke(home, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
     assert failed.returncode == 2
     assert "there is no Dask scheduler to be reached" in failed.stderr
