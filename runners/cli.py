@@ -12,6 +12,7 @@ from runners.compare import compare
 from runners.data import data
 from runners.demo import demo
 from runners.doctor import doctor
+from runners.download import download
 from runners.evaluate import evaluate
 from runners.init import config, init
 from runners.overfit import overfit
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
+    download,
     train,
     evaluate,
     backtest,

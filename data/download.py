@@ -1,0 +1,180 @@
+"""Historical candles from any source: closed ones only, in order, checked, and continuing those already known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import pandas as pd
+
+from data.candles import PRICES, check_candles, time_text
+from data.errors import DataError, SettingsError
+
+OVERLAP = 10  # bars that are fetched again, to see that new candles continue the known ones
+_CONTEXT = 100  # bars that a page is checked together with, so that its interval can be told
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks", "M": "months", "y": "years"}
+
+
+class CandleSource(Protocol):
+    """Somewhere to get the candles of one symbol and timeframe from."""
+
+    @property
+    def name(self) -> str:
+        """How errors call it, such as ``binance BTC/USDT 4h``."""
+
+    @property
+    def timeframe(self) -> str:
+        """Such as ``15m``, ``4h``, ``1d``, ``1w`` or ``1M``."""
+
+    @property
+    def price_tolerance(self) -> float:
+        """By what fraction a price may differ when it is asked for again."""
+
+    def now(self) -> pd.Timestamp:
+        """The source's own time, on the clock of its candles."""
+
+    def pages(self, since: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
+        """OHLCV frames over UTC open times, oldest first, from ``since`` on until one reaches ``end``.
+
+        They may overlap, leave bars out and hold an unfinished one.
+        """
+
+
+def step_of(timeframe: str) -> pd.DateOffset:
+    """From a bar's open time to the next one's; months have their own lengths.
+
+    Raises
+    ------
+    SettingsError
+        If it is no timeframe.
+    """
+    parts = re.fullmatch(rf"([1-9]\d*)([{''.join(_UNITS)}])", timeframe)
+    if not parts:
+        raise SettingsError(f"timeframe {timeframe!r} is none; write 15m, 4h, 1d, 1w or 1M.")
+    count = int(parts[1])
+    return pd.DateOffset(**{_UNITS[parts[2]]: count})  # type: ignore[arg-type]
+
+
+def new_candles(
+    source: CandleSource,
+    since: pd.Timestamp,
+    end: pd.Timestamp | None = None,
+    known: pd.DataFrame | None = None,
+    known_as: str = "known candles",
+) -> Iterator[pd.DataFrame]:
+    """Closed candles that are not known yet, page by page.
+
+    Parameters
+    ----------
+    source
+        Where they come from.
+    since
+        Where candles are known, the new ones follow them, and this does not count.
+    end
+        Candles that open before it are wanted; by default all that have closed.
+    known
+        ``(n_bars, 5)`` the candles to continue; the last of them are fetched again and must have the same prices.
+    known_as
+        How errors call them: the CSV's path, whose header is line 1.
+
+    Yields
+    ------
+    pandas.DataFrame
+        ``(n_bars, 5)`` OHLCV over a UTC ``timestamp`` index, each page later than the one before; none is empty.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be reached, its candles are impossible, or known ones differ from it.
+    """
+    now = source.now()
+    end = now if end is None else min(end, now)
+    if known is None:
+        pages = _closed_pages(source, since, end, now)
+    elif end <= known.index[-1]:
+        return
+    else:
+        pages = _after(known, known_as, _closed_pages(source, known.index[-OVERLAP:][0], end, now), source)
+    before = None if known is None else known.iloc[-_CONTEXT:]
+    for page in pages:
+        checked = page if before is None else pd.concat([before, page])
+        check_candles(checked, source=f"{source.name} from {time_text(checked.index[0])} on")
+        before = checked.iloc[-_CONTEXT:]
+        yield page
+
+
+def require_nothing_earlier(source: CandleSource, since: pd.Timestamp, known: pd.DataFrame, known_as: str) -> None:
+    """Refuse known candles where the source has some between ``since`` and them: only later ones can be appended.
+
+    Raises
+    ------
+    DataError
+        Naming the first candle of both.
+    """
+    first = known.index[0]
+    if since >= first:
+        return
+    for page in source.pages(since, first):
+        earlier = page.index[(page.index >= since) & (page.index < first)]
+        if len(earlier):
+            raise DataError(
+                f"{known_as} begins at {time_text(first)}, but {source.name} has candles from {time_text(earlier[0])} "
+                "on. Candles are appended only at the end: choose another --name for the longer series."
+            )
+        if len(page):
+            return
+
+
+def _closed_pages(
+    source: CandleSource, since: pd.Timestamp, end: pd.Timestamp, now: pd.Timestamp
+) -> Iterator[pd.DataFrame]:
+    """What the source gives, without unfinished candles, repetitions, and what was not asked for."""
+    step = step_of(source.timeframe)
+    for given in source.pages(since, end):
+        page = given.reset_index().drop_duplicates().set_index("timestamp").sort_index()
+        page = page[(page.index >= since) & (page.index < end)]
+        page = page[pd.DatetimeIndex(page.index) + step <= now]
+        if len(page):
+            since = page.index[-1] + pd.Timedelta(1, unit="us")
+            yield page
+
+
+def _after(
+    known: pd.DataFrame, known_as: str, pages: Iterable[pd.DataFrame], source: CandleSource
+) -> Iterator[pd.DataFrame]:
+    """The pages' candles after the known ones, once those that both have are seen to agree."""
+    last = known.index[-1]
+    again = known.iloc[:0]
+    seam_seen = False
+    for page in pages:
+        if not seam_seen:
+            again = pd.concat([again, page.loc[:last]])
+            if page.index[-1] < last:
+                continue
+            _require_same(known, known_as, again, source)
+            seam_seen = True
+        fresh = page.loc[page.index > last]
+        if len(fresh):
+            yield fresh
+    if not seam_seen:
+        _require_same(known, known_as, again, source)
+
+
+def _require_same(known: pd.DataFrame, known_as: str, again: pd.DataFrame, source: CandleSource) -> None:
+    remedy = "Nothing was written. Correct the file, or choose another --name to begin a new one."
+    tail = known.iloc[-OVERLAP:]
+    for time in tail.index.union(again.index):
+        line = f"{known_as}, line {known.index.searchsorted(time) + 2} ({time_text(time)})"
+        if time not in tail.index:
+            raise DataError(f"{line}: the file lacks this candle, which {source.name} has. {remedy}")
+        if time not in again.index:
+            raise DataError(f"{line}: {source.name} has no such candle, or has not closed it yet. {remedy}")
+        for column in PRICES:
+            here, there = float(tail[column][time]), float(again[column][time])
+            if abs(here - there) > source.price_tolerance * here:
+                raise DataError(
+                    f"{line}: {column} is {here!r} in the file, but {there!r} at {source.name}. Is the file of another "
+                    f"exchange, or was its candle unfinished, or its price adjusted since? {remedy}"
+                )

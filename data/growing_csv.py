@@ -1,0 +1,106 @@
+"""A CSV of candles that grows beside its place and takes it whole, so that a crash loses no bar that was written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from data.candles import OHLCV, read_candles
+from data.errors import DataError
+from data.files import write_text
+
+HEADER = ",".join(["timestamp", *OHLCV])
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class GrowingCsv:
+    """Candles on their way into a CSV.
+
+    What is appended goes to the file ``part``, which begins as a copy of ``existing`` and is found again by the next
+    attempt. ``finish`` gives it its final name. Killed at any moment, it leaves ``existing`` whole under one of its
+    two names, and in ``part`` every row but one that was being written.
+
+    Parameters
+    ----------
+    part
+        Where it grows.
+    existing
+        The CSV to continue, if there is one; only its last row's end is ever added to.
+    """
+
+    def __init__(self, part: Path, existing: Path | None) -> None:
+        self.part, self.existing = part, existing
+        self._drop_unfinished_row()
+        if existing and part.exists() and not _text(part).startswith(_text(existing)):
+            part.unlink()  # the file has been changed since
+        self.source = part if part.exists() else existing
+        self._size = _size(part)
+
+    def known(self) -> pd.DataFrame | None:
+        """The candles so far, ``(n_bars, 5)``, or None.
+
+        Raises
+        ------
+        DataError
+            If they are not written as ``append`` does, so that new rows would not fit.
+        """
+        if not self.source:
+            return None
+        candles = read_candles(self.source)
+        with self.source.open(encoding="utf-8") as file:
+            header, first = file.readline().rstrip(), file.readline()
+        expected = candles.index[0].strftime(TIME_FORMAT)
+        if header != HEADER or not first.startswith(expected):
+            raise DataError(
+                f"{self.source}: has the columns {header} and times such as {first.split(',')[0]}. Candles can be "
+                f"appended only to {HEADER} and {expected}. Choose another --name to begin a new file."
+            )
+        return candles
+
+    def append(self, candles: pd.DataFrame) -> None:
+        """Add rows that follow the known ones; when it returns, they are on the disk.
+
+        Raises
+        ------
+        DataError
+            If somebody else has added some meanwhile.
+        """
+        if _size(self.part) != self._size:
+            raise DataError(f"{self.part}: another download is writing it. Let one end before the next begins.")
+        if not self.part.exists():
+            text = _text(self.existing) if self.existing else HEADER
+            write_text(self.part, text if text.endswith("\n") else text + "\n")
+            self.source = self.part
+        with self.part.open("a", encoding="utf-8") as file:
+            file.write(candles[OHLCV].to_csv(header=False, date_format=TIME_FORMAT, lineterminator="\n"))
+            file.flush()
+            os.fsync(file.fileno())
+        self._size = _size(self.part)
+
+    def finish(self, final: Path) -> None:
+        """Give the file that was continued its final name, and the rows that were added."""
+        if not self.part.exists():
+            return
+        if self.existing:
+            self.existing.replace(final)  # killed after this, the next attempt finds a file and its continuation
+        self.part.replace(final)
+
+    def _drop_unfinished_row(self) -> None:
+        """Cut off what a kill left of a row, or the whole part if it left less than one."""
+        if self.part.exists():
+            content = self.part.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if whole.count(b"\n") < 2:
+                self.part.unlink()
+            elif whole != content:
+                write_text(self.part, whole.decode())
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

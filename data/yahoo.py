@@ -1,0 +1,96 @@
+"""Candles of stocks, indices and funds from Yahoo Finance, through yfinance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pandas as pd
+
+from data.candles import OHLCV
+from data.download import step_of
+from data.errors import DataError, SettingsError
+
+Answer = TypeVar("Answer")
+
+# Timeframes as the rest of this package writes them, and as Yahoo does.
+_INTERVALS = {
+    "1m": "1m", "2m": "2m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "60m", "1d": "1d", "1w": "1wk", "1M": "1mo",
+}  # fmt: skip
+
+
+class YahooSource:
+    """The candles of one stock, index, fund or currency.
+
+    Prices are adjusted for splits and dividends, so that a log return is what a holder earned. Yahoo restates all
+    earlier ones at each dividend: a file from before it does not continue, and is refused at its seam. A bar of a day
+    or longer opens at midnight UTC of its date, and counts as closed when that date is over where it trades.
+
+    Parameters
+    ----------
+    symbol
+        As Yahoo writes it: ``AAPL``, ``^GSPC``, ``EURUSD=X``.
+    timeframe
+        1m, 2m, 5m, 15m, 30m, 1h, 1d, 1w or 1M. Yahoo keeps intraday bars for some weeks only (hours: two years).
+
+    Raises
+    ------
+    SettingsError
+        If Yahoo has no such timeframe, or yfinance is not installed.
+    DataError
+        If Yahoo does not know the symbol or cannot be reached.
+    """
+
+    price_tolerance = 1e-5  # adjusted prices come out of single-precision factors; a dividend moves them by more
+
+    def __init__(self, symbol: str, timeframe: str) -> None:
+        try:
+            import yfinance
+        except ImportError:
+            raise SettingsError("--source yfinance needs it: pip install -c constraints.txt -e '.[download]'") from None
+        if timeframe not in _INTERVALS:
+            raise SettingsError(f"Yahoo has no timeframe {timeframe!r}; it has {', '.join(_INTERVALS)}.")
+        yfinance.config.debug.hide_exceptions = False  # it would log them and give an empty frame
+        yfinance.config.network.retries = 3
+        self.name = f"Yahoo {symbol} {timeframe}"
+        self.timeframe = timeframe
+        self._ticker = yfinance.Ticker(symbol)
+        self._intraday = pd.Timestamp(0) + step_of(timeframe) < pd.Timestamp(0) + pd.Timedelta(days=1)
+
+    def now(self) -> pd.Timestamp:
+        """The time, for bars of a day or longer that of the clocks where it trades."""
+        if self._intraday:
+            return pd.Timestamp.now("UTC")
+        zone = self._ask(self._ticker.get_history_metadata)["exchangeTimezoneName"]
+        return pd.Timestamp.now(zone).tz_localize(None).tz_localize("UTC")
+
+    def pages(self, since: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
+        """One page with everything: Yahoo gives no less."""
+
+        if not self._intraday:  # yfinance takes a time without zone for one where it trades
+            since, end = since.tz_localize(None), end.tz_localize(None)
+
+        def fetch() -> pd.DataFrame:
+            return self._ticker.history(
+                start=since.to_pydatetime(), end=end.to_pydatetime(), interval=_INTERVALS[self.timeframe], actions=False
+            )
+
+        table = self._ask(fetch)
+        table.columns = table.columns.str.lower()
+        index = pd.DatetimeIndex(table.index)
+        index = index.tz_convert("UTC") if self._intraday else index.tz_localize(None).tz_localize("UTC")
+        table.index = index.as_unit("us").rename("timestamp")
+        yield table[OHLCV].astype(float)
+
+    def _ask(self, request: Callable[[], Answer]) -> Answer:
+        from yfinance.exceptions import YFException
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # yfinance's own use of pandas
+                return request()
+        except (YFException, OSError, ValueError) as error:  # curl's errors are OSErrors, cut JSON is a ValueError
+            raise DataError(
+                f"{self.name}: {error} Yahoo knows no such symbol, has no candles then, or cannot be reached."
+            ) from None

@@ -1,0 +1,185 @@
+"""Downloads by the real ccxt client from an exchange on loopback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+
+from data.download import OVERLAP, new_candles, require_nothing_earlier, step_of
+from data.errors import DataError, SettingsError
+from data.exchange import ExchangeSource, exchange_client
+from tests.conftest import switching_candles
+from tests.exchange import Exchange, Fault
+
+CANDLES = switching_candles(2500).drop(columns="regime").round(2)
+START = CANDLES.index[0]
+BAR = pd.Timedelta(hours=4)
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    with Exchange(CANDLES) as served:
+        yield served
+
+
+def source_of(exchange: Exchange, waits: list[tuple[float, str]] | None = None) -> ExchangeSource:
+    client = exchange_client("binance", exchange.client_options())
+    noted = [] if waits is None else waits
+    return ExchangeSource(client, "BTC/USDT", "4h", pause=lambda seconds, why: noted.append((seconds, why)))
+
+
+def download(
+    exchange: Exchange, known: pd.DataFrame | None = None, *, end: pd.Timestamp | None = None
+) -> list[pd.DataFrame]:
+    return list(new_candles(source_of(exchange), START, end, known))
+
+
+def assert_same(pages: list[pd.DataFrame], expected: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(pd.concat(pages), expected, check_freq=False)
+
+
+def test_gives_every_candle_once_page_by_page(exchange: Exchange) -> None:
+    pages = download(exchange)
+    assert [len(page) for page in pages] == [1000, 1000, 500]
+    assert_same(pages, CANDLES)
+
+
+def test_an_exchange_may_give_less_at_once_than_is_asked_for() -> None:
+    with Exchange(CANDLES.head(100), page_limit=7) as exchange:
+        assert_same(download(exchange), CANDLES.head(100))
+
+
+def test_a_candle_counts_as_closed_by_the_clock_of_the_exchange(exchange: Exchange) -> None:
+    exchange.now = CANDLES.index[50] + BAR - pd.Timedelta(milliseconds=1)
+    assert_same(download(exchange), CANDLES.head(50))
+    exchange.now = CANDLES.index[50] + BAR
+    assert_same(download(exchange), CANDLES.head(51))
+
+
+def test_candles_from_the_end_on_are_left_out(exchange: Exchange) -> None:
+    assert_same(download(exchange, end=CANDLES.index[40]), CANDLES.head(40))
+
+
+def test_repeated_and_absent_candles_are_no_trouble() -> None:
+    served = pd.concat([CANDLES.iloc[:60], CANDLES.iloc[55:60], CANDLES.iloc[80:]])
+    with Exchange(served) as exchange:
+        assert_same(download(exchange), CANDLES.drop(CANDLES.index[60:80]))
+
+
+def test_looks_on_after_a_hole_that_is_longer_than_a_page() -> None:
+    served = CANDLES.drop(CANDLES.index[100:2200])
+    with Exchange(served, in_windows=True) as exchange:
+        assert_same(download(exchange), served)
+
+
+def test_a_passing_trouble_is_tried_again_after_longer_and_longer_waits(exchange: Exchange) -> None:
+    exchange.faults += [
+        Fault(status=429, headers={"Retry-After": "7"}),
+        Fault(status=500),
+        Fault(drops=True),
+        Fault(cuts=True),
+        Fault(status=503, headers={"Content-Type": "text/html"}, body="<html>"),
+    ]
+    waits: list[tuple[float, str]] = []
+    assert_same(list(new_candles(source_of(exchange, waits), START)), CANDLES)
+    assert [seconds for seconds, _ in waits] == [7, 2, 4, 8, 16]
+    assert [why[:8] for _, why in waits] == ["HTTP 429", "HTTP 500", "('Connec", "the answ", "HTTP 503"]
+
+
+def test_gives_up_after_some_tries_and_says_what_the_trouble_was(exchange: Exchange) -> None:
+    exchange.faults += [Fault(cuts=True)] * 6
+    with pytest.raises(DataError, match=r"the answer is no JSON, after 6 tries.*\[exchange.binance\]"):
+        download(exchange)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(status=451), "HTTP 451 Unavailable For Legal Reasons"),
+        (
+            Fault(status=400, body='{"code": -1120, "msg": "Invalid interval."}'),
+            "HTTP 400 Bad Request.*Invalid interval",
+        ),
+        (Fault(status=418, headers={"Retry-After": "7200"}), "asks to wait 7200 s"),
+    ],
+)
+def test_what_will_not_pass_is_not_tried_again(exchange: Exchange, fault: Fault, said: str) -> None:
+    exchange.faults.append(fault)
+    with pytest.raises(DataError, match=said):
+        download(exchange)
+    assert exchange.asked == []
+
+
+def test_an_impossible_candle_is_refused() -> None:
+    served = CANDLES.head(50).copy()
+    served.loc[served.index[20], "low"] = served["high"].iloc[20] + 1
+    with Exchange(served) as exchange, pytest.raises(DataError, match=r"binance BTC/USDT 4h from .*, row 20: high"):
+        download(exchange)
+
+
+@pytest.mark.parametrize("page_limit", [3, 1000])
+@pytest.mark.parametrize("n_known", [1, 5, 40, 100])
+def test_new_candles_continue_the_known_ones(page_limit: int, n_known: int) -> None:
+    with Exchange(CANDLES.head(101), page_limit=page_limit) as exchange:
+        assert_same(download(exchange, CANDLES.head(n_known)), CANDLES.iloc[n_known:101])
+        assert exchange.asked[0] == CANDLES.index[max(0, n_known - OVERLAP)]
+
+
+def test_nothing_is_new_where_nothing_has_closed_since(exchange: Exchange) -> None:
+    assert download(exchange, CANDLES) == []
+    assert download(exchange, CANDLES, end=CANDLES.index[10]) == []
+
+
+def test_known_candles_that_differ_are_refused_by_line_and_values(exchange: Exchange) -> None:
+    known = CANDLES.head(100).copy()
+    known.iloc[95, 3] = 55.25
+    there = float(CANDLES["close"].iloc[95])
+    with pytest.raises(DataError, match=rf"line 97 .*close is 55.25 in the file, but {there} at binance BTC/USDT 4h"):
+        download(exchange, known)
+
+
+def test_a_candle_that_only_one_of_the_two_has_is_refused(exchange: Exchange) -> None:
+    with pytest.raises(DataError, match=r"line 97 .*the file lacks this candle"):
+        download(exchange, CANDLES.head(100).drop(CANDLES.index[95]))
+    exchange.candles = CANDLES.drop(CANDLES.index[95])
+    with pytest.raises(DataError, match=r"line 97 .*has no such candle"):
+        download(exchange, CANDLES.head(100))
+
+
+def test_a_file_that_ends_in_an_unfinished_candle_is_refused(exchange: Exchange) -> None:
+    exchange.now = CANDLES.index[99] + pd.Timedelta(minutes=5)
+    with pytest.raises(DataError, match=r"line 101 .*or has not closed it yet"):
+        download(exchange, CANDLES.head(100))
+
+
+def test_earlier_candles_are_not_put_before_the_known_ones(exchange: Exchange) -> None:
+    known = CANDLES.iloc[100:200]
+    with pytest.raises(DataError, match=r"begins at 2022-01-17 16:00, but .* has candles from 2022-01-01 00:00"):
+        require_nothing_earlier(source_of(exchange), START, known, "X.csv")
+    require_nothing_earlier(source_of(exchange), START - pd.Timedelta(days=900), CANDLES, "X.csv")
+
+
+def test_what_the_exchange_does_not_have_is_answered_with_what_it_has(exchange: Exchange) -> None:
+    client = exchange_client("binance", exchange.client_options())
+    with pytest.raises(SettingsError, match=r"no symbol 'btcusdt'\. Did you mean BTC/USDT\?"):
+        ExchangeSource(client, "btcusdt", "4h")
+    with pytest.raises(SettingsError, match="no timeframe '5h'; it has 1s, 1m"):
+        ExchangeSource(client, "BTC/USDT", "5h")
+    with pytest.raises(SettingsError, match="Did you mean 'binance'"):
+        exchange_client("binanc", {})
+
+
+def test_without_ccxt_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ccxt", None)
+    with pytest.raises(SettingsError, match=r"pip install .*\[download\]"):
+        exchange_client("binance", {})
+
+
+def test_months_have_their_own_lengths() -> None:
+    assert START + step_of("1M") == pd.Timestamp("2022-02-01", tz="UTC")
+    assert START + 2 * step_of("15m") == pd.Timestamp("2022-01-01 00:30", tz="UTC")
+    with pytest.raises(SettingsError, match="timeframe 'day' is none"):
+        step_of("day")

@@ -1,0 +1,140 @@
+"""What a search for better networks may try, what it looks for, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from training.settings import NetworkSettings
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+_ALWAYS = "log_return"
+RANGES = ("window", "hidden_dim", "num_layers", "dropout", "batch_size", "lr")
+_ON_LOG_SCALE = {"hidden_dim", "batch_size", "lr"}
+
+_Count = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(ge=0, lt=1)]
+_Rate = Annotated[float, Field(gt=0)]
+
+
+class SearchSettings(BaseModel):
+    """Settings of a search; the flags and the TOML file's ``[optimize]`` table are made of it.
+
+    A range is two bounds that both may be tried; one value stands for itself.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int = Field(30, ge=1, description="Trials of each study, those that were pruned included.")
+    timeout: float | None = Field(
+        None, gt=0, description="Seconds after which a study begins no further trial; default: no limit."
+    )
+    objective: Literal["loss", "sharpe"] = Field(
+        "loss", description="What is sought on the validation part: the least loss, or the best Sharpe ratio."
+    )
+    pruner: Literal["median", "hyperband", "none"] = Field(
+        "median", description="Which trials end early, by their validation loss so far."
+    )
+    storage: str | None = Field(
+        None,
+        description="Address that machines share: redis://host:port/db, or a database's such as sqlite:///search.db; "
+        "default: a file in the study's folder.",
+    )
+    stale_after: float = Field(
+        600.0, gt=0, description="Seconds without an epoch after which another machine's trial is taken over."
+    )
+    features: tuple[str, ...] = Field(
+        (
+            "volatility",
+            "rsi",
+            "macd",
+            "boll_width",
+            "atr",
+            "volume_zscore",
+            "momentum",
+            "trend_strength",
+            "range",
+        ),
+        description="Features that a trial may take or leave; it always has log_return.",
+    )
+    window: tuple[_Count, _Count] = Field((5, 60), description="Bars in a window.")
+    hidden_dim: tuple[_Count, _Count] = Field((8, 128), description="Width of an LSTM layer.")
+    num_layers: tuple[_Count, _Count] = Field((1, 3), description="LSTM layers.")
+    dropout: tuple[_Share, _Share] = Field((0.0, 0.5), description="Fraction dropped between layers while training.")
+    batch_size: tuple[_Count, _Count] = Field((16, 128), description="Windows per optimiser step.")
+    lr: tuple[_Rate, _Rate] = Field((1e-4, 1e-2), description="Adam's learning rate.")
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _without_what_is_always_there(cls, given: Any) -> Any:
+        names = given.split(",") if isinstance(given, str) else given
+        return tuple(dict.fromkeys(name.strip() for name in names if name.strip() not in ("", _ALWAYS)))
+
+    @field_validator(*RANGES, mode="before")
+    @classmethod
+    def _range_of_one_value(cls, given: Any) -> Any:
+        bounds = given.split(",") if isinstance(given, str) else given
+        bounds = bounds if isinstance(bounds, list | tuple) else [bounds]
+        return tuple(bounds) * 2 if len(bounds) == 1 else tuple(bounds)
+
+    @field_validator(*RANGES)
+    @classmethod
+    def _ascending(cls, given: tuple[float, float]) -> tuple[float, float]:
+        if given[0] > given[1]:
+            raise ValueError("the lower bound comes first")
+        return given
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """Of the objective."""
+        return "minimize" if self.objective == "loss" else "maximize"
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """What may be tried: the ranges, and the features."""
+        return self.model_dump(mode="json", include={"features", *RANGES})
+
+    def suggest(self, trial: Trial) -> NetworkSettings:
+        """The settings that a trial tries."""
+        for name in RANGES:
+            low, high = getattr(self, name)
+            if NetworkSettings.model_fields[name].annotation is int:
+                trial.suggest_int(name, low, high, log=name in _ON_LOG_SCALE)
+            else:
+                trial.suggest_float(name, low, high, log=name in _ON_LOG_SCALE)
+        for name in self.features:
+            trial.suggest_categorical(_parameter(name), [True, False])
+        return self.network(trial.params)
+
+    def network(self, parameters: Mapping[str, Any]) -> NetworkSettings:
+        """The settings that a trial with these parameters tried."""
+        taken = tuple(name for name in self.features if parameters[_parameter(name)])
+        return NetworkSettings(features=(_ALWAYS, *taken), **{name: parameters[name] for name in RANGES})
+
+    def parameters(self, network: NetworkSettings) -> dict[str, Any] | None:
+        """The parameters of a trial that tries these settings; None where it may not."""
+        ranges = {name: getattr(network, name) for name in RANGES}
+        inside = all(getattr(self, name)[0] <= value <= getattr(self, name)[1] for name, value in ranges.items())
+        if not inside or not {_ALWAYS} <= set(network.features) <= {_ALWAYS, *self.features}:
+            return None
+        return {**ranges, **{_parameter(name): name in network.features for name in self.features}}
+
+    @field_validator("storage")
+    @classmethod
+    def _is_address(cls, given: str | None) -> str | None:
+        if given is not None and "://" not in given:
+            raise ValueError("an address has :// in it, such as redis://host:port/db or sqlite:///search.db")
+        return given
+
+    @property
+    def widest(self) -> NetworkSettings:
+        """The settings that need the most bars: every feature and the longest window."""
+        return NetworkSettings(features=(_ALWAYS, *self.features), window=self.window[1])
+
+
+def _parameter(feature: str) -> str:
+    return f"feature {feature}"
