@@ -36,12 +36,17 @@ def backtest(
     ] = None,
     sort: SortOption = False,
     note: Annotated[str, typer.Option(help="Something to remember of the run.", show_default=False)] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Log the run in this MLflow store, too.", show_default=False)
+    ] = None,
     *,
     flags: dict[str, Any],
 ) -> None:
     """Trade the bars that training never saw, and write a report."""
     from data.errors import SettingsError
     from runners.console import notice
+    from runners.mlflow_log import log_run, open_store
     from runners.registry import find_run
 
     place = Home.find(home)
@@ -51,25 +56,31 @@ def backtest(
         raise SettingsError(
             f"{source}: describes a walk-forward; repeat it with regimes walk-forward --config {source}"
         )
+    recorded: Run | None = None
     if forecasts:
         _refuse_beside_forecasts(
             file=file, models=models, config=config, **{name: flags[name] for name in _FORECASTING}
         )
-        run = find_run(place.results, forecasts)
-        settings = make_settings(BacktestSettings, run.config["backtest"], run.id, flags)
-        trade_forecasts(place, run, settings, note=note)
-        return
-    settings = make_settings(BacktestSettings, given.get("backtest", {}), source, flags)
-    if "forecasts" in given and not models:
-        run = find_run(place.results, given["forecasts"])
-        candle_file = run.file
-        fingerprint = trade_forecasts(place, run, settings, chosen_from=given.get("chosen_from", 0), note=note)
+        given = {}
+        recorded = find_run(place.results, forecasts)
+        settings = make_settings(BacktestSettings, recorded.config["backtest"], recorded.id, flags)
+    else:
+        settings = make_settings(BacktestSettings, given.get("backtest", {}), source, flags)
+        if "forecasts" in given and not models:
+            recorded = find_run(place.results, given["forecasts"])
+    store = open_store(mlflow) if mlflow else None
+    if recorded:
+        chosen_from = given.get("chosen_from", 0)
+        folder = trade_forecasts(place, recorded, settings, chosen_from=chosen_from, note=note, json=json)
     else:
         candle_file = place.candle_file(file or given.get("file"))
         models = models or Path(given.get("models", place.trained / candle_file.stem))
-        fingerprint = backtest_file(place, candle_file, models, settings, sort=sort, note=note)
-    if given.get("fingerprint") not in (None, fingerprint):
-        notice(f"{candle_file} has changed since the run that {source} describes; this is not a repetition of it.")
+        folder = backtest_file(place, candle_file, models, settings, sort=sort, note=note, json=json)
+    run = find_run(place.results, str(folder))
+    if given.get("fingerprint") not in (None, run.config["fingerprint"]):
+        notice(f"{run.file} has changed since the run that {source} describes; this is not a repetition of it.")
+    if store:
+        log_run(store, run)
 
 
 def _refuse_beside_forecasts(**given: object) -> None:
@@ -83,17 +94,23 @@ def _refuse_beside_forecasts(**given: object) -> None:
 
 
 def backtest_file(
-    home: Home, file: Path, models: Path, settings: BacktestSettings, *, sort: bool = False, note: str = ""
-) -> str:
-    """Backtest one CSV, write the run into the home and print its table; gives the candles' fingerprint."""
+    home: Home,
+    file: Path,
+    models: Path,
+    settings: BacktestSettings,
+    *,
+    sort: bool = False,
+    note: str = "",
+    json: bool = False,
+) -> Path:
+    """Backtest one CSV, write the run into the home and print its figures; gives the run's folder."""
     from data.candles import read_candles
     from models.model_set import find_model_set
-    from runners.console import print_backtest
 
     candles = read_candles(file, sort=sort)
     result, trials, folder = backtest_candles(home, file, candles, find_model_set(models), settings, note=note)
-    print_backtest(result, trials, folder)
-    return result.fingerprint
+    _print_run(result, trials, folder, json=json)
+    return folder
 
 
 def backtest_candles(
@@ -114,15 +131,33 @@ def backtest_candles(
     return result, trials, folder
 
 
-def trade_forecasts(home: Home, run: "Run", settings: BacktestSettings, *, chosen_from: int = 0, note: str = "") -> str:
-    """Trade a run's recorded forecasts anew, write that run and print its table; gives the candles' fingerprint."""
-    from runners.console import print_backtest
+def trade_forecasts(
+    home: Home,
+    run: "Run",
+    settings: BacktestSettings,
+    *,
+    chosen_from: int = 0,
+    note: str = "",
+    json: bool = False,
+) -> Path:
+    """Trade a run's recorded forecasts anew, write that run and print its figures; gives the new run's folder."""
     from runners.trading_grid import own_candles
 
     result = replay(run, own_candles(run), settings, chosen_from=chosen_from)
     trials, folder = write_replay(home.results, run, result, note=note)
-    print_backtest(result, trials, folder)
-    return result.fingerprint
+    _print_run(result, trials, folder, json=json)
+    return folder
+
+
+def _print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool) -> None:
+    from runners.console import print_backtest, print_json
+    from runners.report.write import metrics_json
+
+    if json:
+        worth = {"tries": trials.count, "deflated_sharpe": trials.deflated_sharpe(result.metrics)}
+        print_json({"run": folder.name, "folder": str(folder), **worth, **metrics_json(result)})
+    else:
+        print_backtest(result, trials, folder)
 
 
 def replay(run: "Run", candles: "pd.DataFrame", settings: BacktestSettings, *, chosen_from: int = 0) -> "Backtest":

@@ -15,6 +15,7 @@ from runners.doctor import doctor
 from runners.download import download
 from runners.evaluate import evaluate
 from runners.init import config, init
+from runners.optimize import optimize
 from runners.overfit import overfit
 from runners.retrain import retrain
 from runners.runs import app as runs
@@ -29,6 +30,7 @@ app = typer.Typer(
 for command in (
     download,
     train,
+    optimize,
     evaluate,
     backtest,
     walk_forward,

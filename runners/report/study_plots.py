@@ -1,0 +1,130 @@
+"""Optuna's plots of a study, in the looks of the pages' other plots."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import optuna
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization.matplotlib import (
+    plot_optimization_history,
+    plot_parallel_coordinate,
+    plot_param_importances,
+)
+
+from runners.report.drawing import svg
+from runners.report.style import INK, use_plain_style
+from training.search.settings import RANGES
+from training.settings import NetworkSettings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from training.search.result import StudyResult
+
+_TRIAL, _BEST, _WORST = "#0072B2", "#D55E00", "#9999994D"
+_BAR = "#56B4E9"
+# White to the eye; in a page it becomes the colour of the page's ground.
+_PAPER = "#fdfeff"
+_FEWEST = 2  # trials that were not pruned; Optuna's plots have nothing to compare in fewer
+
+
+def history_svg(result: StudyResult) -> str | None:
+    """Each trial's value, and the best so far; None where there are too few."""
+    with _drawing(result) as study:
+        if study is None:
+            return None
+        axes = plot_optimization_history(study, target_name=result.search.objective)
+        axes.collections[0].set_color(_TRIAL)
+        axes.lines[0].set(color=INK, alpha=1, linewidth=1.2)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("trial")
+        axes.legend(["a trial", "best so far"], loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+        return _finished(axes, 10, 3)
+
+
+def importances_svg(result: StudyResult) -> str | None:
+    """How much each parameter tells good trials from others; None where there are too few, or they are too alike."""
+    with _drawing(result) as study:
+        if study is None:
+            return None
+        warnings.filterwarnings("error", ".*Parameter importances will be equal")
+        try:
+            axes = plot_param_importances(study)
+        except UserWarning:
+            return None
+        for bar in axes.patches:
+            bar.set_color(_BAR)
+        axes.legend([], frameon=False)  # Optuna's has nothing to tell apart
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("importance")
+        axes.set_ylabel("")
+        return _finished(axes, 8, 0.24 * len(axes.get_yticks()) + 0.8)
+
+
+def parallel_svg(result: StudyResult) -> str | None:
+    """Each trial as a line through its parameters, the best in colour; None where there are too few."""
+    with _drawing(result) as study:
+        varying = [name for name in RANGES if len({trial.params[name] for trial in _whole(result)}) > 1]
+        if study is None or not varying:
+            return None
+        axes = plot_parallel_coordinate(study, params=varying, target_name=result.search.objective)
+        lines = axes.collections[0]
+        axes.figure.axes[1].remove()  # the colour bar, whose scale is the first axis's
+        to_best = [_BEST, _WORST] if result.search.direction == "minimize" else [_WORST, _BEST]
+        lines.set(cmap=LinearSegmentedColormap.from_list("to the best", to_best), linewidth=1.3)
+        names = [label.get_text() for label in axes.get_xticklabels()]
+        axes.set_xticks(axes.get_xticks(), names, rotation=0)
+        for scale, name in zip(axes.figure.axes, names, strict=True):
+            scale.grid(visible=False)
+            scale.spines[["left", "right"]].set_visible(True)
+            if scale.get_yscale() == "log":
+                scale.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                scale.yaxis.set_minor_locator(NullLocator())
+                scale.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            elif name in RANGES and NetworkSettings.model_fields[name].annotation is int:
+                scale.yaxis.set_major_locator(MaxNLocator(integer=True))
+            for label in scale.get_yticklabels():
+                label.set_path_effects([withStroke(linewidth=3, foreground=_PAPER)])  # over the lines
+        return _finished(axes, 10, 4)
+
+
+@contextmanager
+def _drawing(result: StudyResult) -> Iterator[optuna.Study | None]:
+    """The study in memory, None where it is too small; what Optuna does to matplotlib's settings ends here."""
+    use_plain_style()
+    with plt.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study = optuna.create_study(direction=result.search.direction)
+        study.add_trials(result.trials)
+        yield study if len(_whole(result)) >= _FEWEST else None
+
+
+def _whole(result: StudyResult) -> list[FrozenTrial]:
+    """The trials that were not pruned."""
+    return [trial for trial in result.trials if trial.state == TrialState.COMPLETE]
+
+
+def _finished(axes: Axes, width: float, height: float) -> str:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.set_size_inches(width, height)
+    for one in figure.axes:
+        one.set_facecolor("none")
+        one.set_title("")
+        one.set_title("", loc="left")
+        one.tick_params(colors=INK)
+        for spine in one.spines.values():
+            spine.set_color(INK)
+    for text in figure.findobj(Text):
+        text.set(color=INK, fontsize=9)
+    return svg(figure).replace(_PAPER, "Canvas")

@@ -1,0 +1,1 @@
+"""A search's folder, what it searches, and what it has found."""

@@ -1,0 +1,145 @@
+"""The folder of a search: what it is of, its studies, and what they have found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from data.candles import fingerprint
+from data.files import LATEST, new_run_id, write_json, write_text
+from data.splits import Split, chronological_split
+from runners.settings import TradingSettings
+from training.search.settings import SearchSettings
+from training.search.storage import without_password
+from training.settings import SharedSettings, TrainSettings
+
+if TYPE_CHECKING:
+    from training.search.result import StudyResult
+
+STUDIES = "studies"
+_STUDY, _JOURNAL = "study.json", "journal.log"
+_TRADED_BY = {"long_threshold", "short_threshold", "exposure", "commission", "slippage", "cash"}
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched on which bars.
+
+    Attributes
+    ----------
+    candles
+        All of them; what lies beyond the validation part is not looked at.
+    settings
+        Of the training that the search begins from.
+    options
+        What may be tried, what is sought, and for how long.
+    trading
+        How the validation part is traded.
+    """
+
+    dataset: str
+    candles: pd.DataFrame
+    settings: TrainSettings
+    options: SearchSettings
+    trading: TradingSettings
+
+    @property
+    def split(self) -> Split:
+        return chronological_split(len(self.candles), self.settings.train_fraction, self.settings.validation_fraction)
+
+    @property
+    def seen(self) -> pd.DataFrame:
+        """The candles up to the end of validation."""
+        return self.candles.iloc[: self.split.validation.stop]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that tells it from another search, and all that it is to be told of."""
+        index = self.candles.index
+        parts = {"train": self.split.train, "validation": self.split.validation}
+        return {
+            "dataset": self.dataset,
+            "key": self.key,
+            "fingerprint": fingerprint(self.seen),
+            "validation_end": index[self.split.validation.stop - 1].isoformat(),
+            "split": {
+                name: {
+                    "first_bar": index[part.start].isoformat(),
+                    "last_bar": index[part.stop - 1].isoformat(),
+                    "bars": part.stop - part.start,
+                }
+                for name, part in parts.items()
+            },
+            "storage": without_password(self.options.storage or _JOURNAL),
+            "train": self.settings.model_dump(mode="json"),
+            "optimize": self.options.model_dump(mode="json", exclude={"storage"}),
+            "backtest": self.trading.model_dump(mode="json", include=_TRADED_BY),
+        }
+
+    @property
+    def key(self) -> str:
+        """Equal for searches whose trials may stand in one study: the number of trials and their pruning may differ."""
+        told = [
+            fingerprint(self.seen),
+            self.settings.model_dump(mode="json", include=set(SharedSettings.model_fields)),
+            self.options.objective,
+            self.options.choices,
+            self.trading.model_dump(mode="json", include=_TRADED_BY),
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    def study(self, network: str) -> str:
+        """Name of a network's study, the same for every machine that shares it."""
+        return f"{self.dataset} {self.key} {network}"
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """One search's folder in the results."""
+
+    path: Path
+    search: Search
+
+    @classmethod
+    def open(cls, results: Path, search: Search) -> StudyFolder:
+        """The newest folder of the same search in the same storage, or a new one."""
+        parent = results / search.dataset / STUDIES
+        wanted = search.to_dict()
+        for path in sorted(parent.glob("[0-9]*"), reverse=True):
+            known = read_study(path)
+            if all(known.get(name) == wanted[name] for name in ("key", "storage")):
+                return cls(path, search)
+        folder = cls(parent / new_run_id(), search)
+        folder.path.mkdir(parents=True)
+        folder.write([], {})
+        return folder
+
+    @property
+    def storage(self) -> str:
+        """Address for `training.search.storage.open_storage`."""
+        return self.search.options.storage or str(self.path / _JOURNAL)
+
+    def write(self, results: Sequence[StudyResult], skipped: Mapping[str, str]) -> None:
+        """Write what was found of each network, and why some were not searched; then ``latest`` names this folder."""
+        content = {
+            **self.search.to_dict(),
+            "skipped": dict(skipped),
+            "studies": {result.name: result.to_dict() for result in results},
+        }
+        write_json(self.path / _STUDY, content)
+        if results:
+            write_text(self.path.parent / LATEST, self.path.name + "\n")  # the one worked on last, not the youngest
+
+
+def read_study(folder: Path) -> dict[str, Any]:
+    """A folder's ``study.json``; empty where there is none that can be read."""
+    try:
+        content = json.loads((folder / _STUDY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

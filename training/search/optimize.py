@@ -1,0 +1,157 @@
+"""A search for the settings of one network: an Optuna study over what it is, what it reads and how it learns.
+
+The sampler is TPE (Bergstra et al. 2011, "Algorithms for hyper-parameter optimization"); Hyperband, one of the
+pruners, is Li et al. (2018), "Hyperband: a novel bandit-based approach to hyperparameter optimization".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+
+from data.splits import Split
+from models.lstm import RegimeLSTM, one_thread
+from models.model_set import expert_name
+from models.regimes import RegimeDetector
+from training.fit import forecasts
+from training.prepare import NetworkData, Prepared, prepare
+from training.search.settings import SearchSettings
+from training.search.storage import open_storage, storage_trouble_told
+from training.search.worker import OnEpoch, Outcome, SearchProgress, Worker
+from training.settings import NetworkSettings, TrainSettings
+from training.train import NetworkTask, require_test_part
+
+_TRIALS_BEFORE_PRUNING = 5
+_EPOCHS_BEFORE_PRUNING = 3
+
+
+class Trade(Protocol):
+    """Trades forecasts of some bars, and nothing else."""
+
+    def __call__(self, bars: slice, forecast: np.ndarray) -> float | None:
+        """Sharpe ratio per bar, after costs, of the forecasts ``(n_bars,)``; None where it is not defined."""
+        ...
+
+
+def prepare_search(candles: pd.DataFrame, dataset: str, settings: TrainSettings, search: SearchSettings) -> Prepared:
+    """What every trial needs, without the bars of the test part; parameters and errors as in `training.train`.
+
+    Raises
+    ------
+    DataError
+        If there are too few bars for the longest window and all features of the search, too.
+    """
+    require_test_part(settings)
+    widest = settings.model_copy(update={**search.widest.model_dump(), "networks": {}})
+    prepared = prepare(candles, dataset, widest)
+    end = prepared.split.validation.stop
+    return replace(
+        prepared,
+        split=Split(prepared.split.train, prepared.split.validation, slice(end, end)),
+        regimes=prepared.regimes[:end],
+        features={name: values[:end] for name, values in prepared.features.items()},
+        log_returns=np.append(prepared.log_returns[: end - 1], np.nan),
+    )
+
+
+@dataclass(frozen=True)
+class StudyTask:
+    """One network's study, to be run in whatever process: arrays, numbers and nothing that must be registered there.
+
+    Attributes
+    ----------
+    regime
+        Whose network; None for that of all regimes.
+    prepared
+        From `prepare_search`.
+    start
+        Settings that are tried first, where they are among those that may be.
+    storage
+        Address for `training.search.storage.open_storage`.
+    study
+        Name of the study there.
+    """
+
+    regime: int | None
+    prepared: Prepared
+    search: SearchSettings
+    start: NetworkSettings
+    storage: str
+    study: str
+    trade: Trade
+
+    @property
+    def name(self) -> str:
+        """The network's."""
+        return expert_name(self.regime)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the detector, whose class may be the user's own and unknown to other processes."""
+        return {**vars(self), "prepared": replace(self.prepared, detector=cast("RegimeDetector", None))}
+
+    def run(self, on_progress: Callable[[SearchProgress], None] = lambda progress: None) -> None:
+        """Try settings until the study has its trials, its time is up, or ``on_progress`` raises.
+
+        Candles that are equal up to the end of validation, and equal settings, give equal trials, whether or not the
+        study was stopped on the way; several workers give as many, in an order of their own.
+
+        Parameters
+        ----------
+        on_progress
+            Called after every epoch and every trial. What it raises ends the search; the trial that ran then is tried
+            again by whoever goes on.
+
+        Raises
+        ------
+        SettingsError
+            If the storage cannot be used.
+        """
+        shared = self.prepared.settings
+        with storage_trouble_told(self.storage):
+            study = optuna.create_study(
+                storage=open_storage(self.storage),
+                study_name=self.study,
+                direction=self.search.direction,
+                pruner=_pruner(self.search, shared.epochs),
+                load_if_exists=True,
+            )
+            start = self.search.parameters(self.start)
+            Worker(self.name, study, self.search, shared.seed, start, self._train, on_progress).run()
+
+    def _train(self, settings: NetworkSettings, on_epoch: OnEpoch) -> Outcome:
+        data = self.prepared.network(self.regime, settings)
+        result = NetworkTask(self.regime, data, self.prepared.settings).fit(on_epoch)
+        bars, forecast = validation_forecast(result.network, data, self.prepared.split)
+        return Outcome(min(result.validation_losses), self.trade(bars, forecast))
+
+
+def validation_forecast(network: RegimeLSTM, data: NetworkData, split: Split) -> tuple[slice, np.ndarray]:
+    """What a network says of the bars that validate it, as log returns ``(n_bars,)``; 0 at other bars between them.
+
+    The bars are the validation part, or the end of the training part where that had to validate the network.
+    """
+    samples = data.samples
+    in_training = samples.validation_part == "train"
+    bars = slice(int(samples.validation[0]), split.train.stop) if in_training else split.validation
+    inputs, window = torch.from_numpy(data.inputs).double(), data.settings.window
+    forecast = np.zeros(bars.stop - bars.start)
+    with one_thread():
+        for chunk, scaled in forecasts(network.double(), inputs, samples.validation, window):
+            forecast[chunk.numpy() - bars.start] = scaled.numpy() * data.target_scale
+    return bars, forecast
+
+
+def _pruner(search: SearchSettings, epochs: int) -> optuna.pruners.BasePruner:
+    if search.pruner == "median":
+        return optuna.pruners.MedianPruner(
+            n_startup_trials=_TRIALS_BEFORE_PRUNING, n_warmup_steps=_EPOCHS_BEFORE_PRUNING
+        )
+    if search.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner(max_resource=epochs)
+    return optuna.pruners.NopPruner()
