@@ -16,6 +16,7 @@ import torch
 
 from data.errors import ModelSetError
 from data.files import latest_run, mark_latest, new_run_id, sha256_of, whole_folder, write_json
+from data.notebook import result_html
 from models import detectors  # noqa: F401  registers the built-in detectors
 from models.lstm import RegimeLSTM
 from models.regimes import RegimeDetector, find_detector, regime_name
@@ -89,6 +90,18 @@ class ModelSet:
     min_confidence: float = 0.0
     min_dwell: int = 1
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """Its experts and how they learnt, for a notebook."""
+        rows = []
+        for expert in [*self.experts.values(), self.all_regimes]:
+            windows, losses = (expert.training.get(name, {}) for name in ("windows", "relative_loss"))
+            of_parts = {f"{part} loss": losses.get(part) for part in ("train", "validation", "test")}
+            shape = {name: expert.hyperparameters.get(name) for name in ("window", "hidden_dim", "num_layers")}
+            rows.append({"regime": expert.name, **shape, "training windows": windows.get("train"), **of_parts})
+        title = f"{self.dataset}: detector {self.detector.name}, unseen bars after {self.validation_end:%Y-%m-%d %H:%M}"
+        told = "Losses are squared errors relative to the zero forecast's: below 1 is better."
+        return result_html(title, pd.DataFrame(rows), [told])
 
     def save(self, trained: str | Path) -> Path:
         """Write the set to ``<trained>/<dataset>/<run>/`` and name it in ``latest`` there; gives the folder."""

@@ -13,7 +13,9 @@ import pandas as pd
 
 from data.candles import time_text
 from data.errors import DataError
+from data.notebook import result_html
 from runners.registry import Run, deflated_sharpe, read_tries
+from runners.report import side_by_side
 from runners.report.metrics import Metrics, equity_before, equity_returns, metrics_of_part
 from runners.settings import flat_settings
 from training.sharpe import FEWEST_BARS, SharpeDifference, sharpe_difference, superior_predictive_ability
@@ -64,6 +66,16 @@ class Comparison:
     superior: float | None
     differing: list[tuple[str, list[str]]]
 
+    def _repr_html_(self) -> str:
+        """The figures side by side, and which differences are real, for a notebook."""
+        columns = ["", *(one.label for one in self.runs)]
+        figures = pd.DataFrame([[name, *values] for name, values, _ in side_by_side.figures(self)], columns=columns)
+        legend = [
+            f"{label}: {run}, models {models}, {dataset}{note and f', {note}'}"
+            for label, run, models, dataset, note in side_by_side.legend(self)
+        ]
+        return result_html(self.title, figures, [side_by_side.bars_said(self), *legend, *side_by_side.verdicts(self)])
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the curves, for JSON."""
         return {
@@ -88,8 +100,20 @@ class Comparison:
         }
 
 
-def compare(runs: Sequence[Run], title: str) -> Comparison:
+def compare(runs: Sequence[Run], title: str | None = None) -> Comparison:
     """Compare runs, each with the first of them.
+
+    Parameters
+    ----------
+    runs
+        As `runners.registry.find_run` reads them from ``results``.
+    title
+        None for the names of their datasets.
+
+    Returns
+    -------
+    Comparison
+        The figures over the bars that all have in common; a notebook shows it as a table.
 
     Raises
     ------
@@ -126,7 +150,7 @@ def compare(runs: Sequence[Run], title: str) -> Comparison:
         tables[0].loc[common, "holding"], equity_before(tables[0]["holding"], common[0], runs[0].cash)
     )
     return Comparison(
-        title=title,
+        title=title or ", ".join(dict.fromkeys(run.dataset for run in runs)),
         runs=compared,
         first_bar=common[0],
         last_bar=common[-1],

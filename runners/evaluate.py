@@ -23,12 +23,13 @@ def evaluate(
     ] = None,
     home: HomeOption = None,
     sort: SortOption = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Score the forecasts of unseen bars against zero, mean, ridge and one LSTM for all regimes."""
     from data.candles import read_candles
     from data.files import new_run_id, whole_folder, write_json
     from models.model_set import ModelSet
-    from runners.console import print_evaluation
+    from runners.console import print_evaluation, print_json
     from runners.report.plots import forecast_png, losses_png, regimes_png
     from training.evaluate import evaluate as score_model_set
 
@@ -41,7 +42,10 @@ def evaluate(
         (draft / "forecasts.png").write_bytes(forecast_png(found))
         (draft / "regimes.png").write_bytes(regimes_png(found))
         (draft / "losses.png").write_bytes(losses_png(loaded))
-    print_evaluation(found, folder)
+    if json:
+        print_json({"folder": str(folder), **found.to_dict()})
+    else:
+        print_evaluation(found, folder)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """`regimes runs`: the backtests that were made, read from their folders."""
 
-from typing import Annotated, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from runners.command import HomeOption, run_app
 from runners.home import Home
+
+if TYPE_CHECKING:
+    from runners.registry import Run
 
 app = typer.Typer(help="List backtests; remove them, or note something down about them.")
 
@@ -17,6 +22,7 @@ def runs(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="Only this dataset's.", show_default=False)] = None,
     sort: Annotated[Literal["id", "sharpe", "drawdown", "deflated"], typer.Option(help="Best or newest last.")] = "id",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON with all figures instead of a table.")] = False,
     home: HomeOption = None,
 ) -> None:
     """List every backtest: id, dataset, kind, models, Sharpe, drawdown, deflated Sharpe, note."""
@@ -24,7 +30,7 @@ def runs(
     if context.invoked_subcommand:
         return
     from data.errors import DataError
-    from runners.console import print_runs
+    from runners.console import print_json, print_runs
     from runners.registry import datasets_in, deflated_sharpe, read_runs, read_tries
 
     results = Home.find(home).results
@@ -41,7 +47,26 @@ def runs(
         "drawdown": lambda one: one[0].metrics.max_drawdown,
         "deflated": lambda one: lowest if one[1] is None else one[1],
     }
-    print_runs(sorted(listed, key=keys[sort]))
+    listed.sort(key=keys[sort])
+    if json:
+        print_json([_told(run, deflated) for run, deflated in listed])
+    else:
+        print_runs(listed)
+
+
+def _told(run: Run, deflated: float | None) -> dict[str, Any]:
+    return {
+        "dataset": run.dataset,
+        "run": run.id,
+        "folder": str(run.folder),
+        "kind": run.kind,
+        "models": run.models,
+        "note": run.note,
+        "first_bar": run.first_bar.isoformat(),
+        "last_bar": run.last_bar.isoformat(),
+        "deflated_sharpe": deflated,
+        **run.metrics.to_dict(),
+    }
 
 
 @app.command()

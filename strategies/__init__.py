@@ -3,5 +3,6 @@
 from strategies.baselines import BuyAndHold
 from strategies.lstm_regime import LSTMRegimeStrategy
 from strategies.rules import ThresholdRule
+from strategies.sizing import target_size
 
-__all__ = ["BuyAndHold", "LSTMRegimeStrategy", "ThresholdRule"]
+__all__ = ["BuyAndHold", "LSTMRegimeStrategy", "ThresholdRule", "target_size"]

@@ -20,14 +20,19 @@ from strategies.sizing import target_size
 
 
 class LSTMRegimeStrategy(bt.Strategy):
-    """Trades the first feed on the forecasts of one LSTM per regime.
+    """Trades one feed on the forecasts of one LSTM per regime.
 
     At each bar's close it works out the regime, asks the regime's expert for the next log return and goes long above
     ``long_threshold``, short below ``short_threshold``; the order fills at the next bar's open. It runs in any
     Cerebro: preloaded or not, ``runonce`` on or off, resampled, under ``optstrategy``,
     live. (Backtrader resamples bars stamped with their close; a feature that reads the time of day, trained on open
     times, would see the stamps shifted by one bar then.) Nothing trades before
-    `Forecaster.lookback` bars are known.
+    `Forecaster.lookback` bars are known, and, as with every strategy of Backtrader, before each feed of the Cerebro
+    has begun.
+
+    Several instruments are traded by adding the strategy once for each, with its own ``models`` and ``feed``; all
+    share the broker's cash, so their exposures are to add up to what one would hold. Another decision than
+    `ThresholdRule`'s is a subclass's `wanted_size`.
 
     Parameters
     ----------
@@ -37,14 +42,18 @@ class LSTMRegimeStrategy(bt.Strategy):
     long_threshold, short_threshold, between
         As in `ThresholdRule`, log returns.
     exposure
-        Fraction of equity to hold when a position is opened or turned; units may be fractions.
+        Fraction of the account's equity to hold when a position is opened or turned; units may be fractions.
     blend, regime_source
         As in `Forecaster`.
     trade_from
         Open time (UTC, naive) of the first bar that decides; earlier ones only fill the lookback.
+    feed
+        Which of the Cerebro's feeds to trade: its number, or the name that ``adddata`` gave it.
 
     Attributes
     ----------
+    traded
+        The feed that is traded.
     regime, forecast
         At the current bar; NaN while not known.
 
@@ -55,7 +64,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         trained on, shorter than the lookback or without a line that they need, a replayed feed, bad settings.
     """
 
-    params = (
+    params: tuple[tuple[str, Any], ...] = (
         ("models", None),
         ("long_threshold", 0.001),
         ("short_threshold", -0.001),
@@ -64,6 +73,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         ("blend", False),
         ("regime_source", "detector"),
         ("trade_from", None),
+        ("feed", 0),
     )
 
     def __init__(self) -> None:
@@ -71,7 +81,8 @@ class LSTMRegimeStrategy(bt.Strategy):
             raise SettingsError("LSTMRegimeStrategy needs models=PATH, the folder of a model set.")
         if not self.p.exposure > 0:
             raise SettingsError(f"exposure is {self.p.exposure:g}; it is a fraction of equity above 0.")
-        if self.data.replaying:
+        self.traded = self._chosen_feed()
+        if self.traded.replaying:
             raise SettingsError("a replayed feed shows unfinished bars; give the strategy a resampled one.")
         self.rule = ThresholdRule(self.p.long_threshold, self.p.short_threshold, self.p.between)
         self.forecaster = self._forecaster()
@@ -80,6 +91,13 @@ class LSTMRegimeStrategy(bt.Strategy):
         self._order: bt.Order | None = None
         self._at_bar: Callable[[int], tuple[float, float]]
         self._recent: list[pd.Timestamp] = []
+
+    def _chosen_feed(self) -> bt.feed.DataBase:
+        try:
+            return self.getdatabyname(self.p.feed) if isinstance(self.p.feed, str) else self.datas[self.p.feed]
+        except (KeyError, IndexError):
+            there = ", ".join(f"{number} ({feed._name or 'no name'})" for number, feed in enumerate(self.datas))
+            raise SettingsError(f"feed is {self.p.feed!r}, but the Cerebro's feeds are {there}.") from None
 
     def _forecaster(self) -> Forecaster | RecordedForecasts:
         models = self.p.models
@@ -90,8 +108,8 @@ class LSTMRegimeStrategy(bt.Strategy):
 
     def start(self) -> None:
         columns = self.forecaster.columns()
-        if is_preloaded(self.data):
-            candles = preloaded_candles(self.data, columns)
+        if is_preloaded(self.traded):
+            candles = preloaded_candles(self.traded, columns)
             check_candles(candles, source="feed")
             self._require_interval(pd.DatetimeIndex(candles.index))
             self._require_length(len(candles))
@@ -108,28 +126,49 @@ class LSTMRegimeStrategy(bt.Strategy):
     def next(self) -> None:
         if not self._observe() or np.isnan(self.forecast):
             return
-        if self.p.trade_from is not None and self.data.datetime.datetime(0) < self.p.trade_from:
+        if self.p.trade_from is not None and self.traded.datetime.datetime(0) < self.p.trade_from:
             return
         if self._order is not None and self._order.alive():  # live, an order may take longer than a bar
             return
-        held = int(np.sign(self.position.size))
-        wanted = self.rule.target(self.forecast, held)
+        held = self.getposition(self.traded).size
+        wanted = self.wanted_size(self.forecast, held)
         if wanted != held:
-            self._order = self.order_target_size(target=target_size(self, wanted, self.p.exposure))
+            self._order = self.order_target_size(self.traded, wanted)
+
+    def wanted_size(self, forecast: float, held: float) -> float:
+        """The position to hold from the next bar's open on; a subclass may decide otherwise.
+
+        It is asked at each bar's close at which the forecast is known, trading has begun and no order is under way.
+
+        Parameters
+        ----------
+        forecast
+            Log return to the next close.
+        held
+            Units of the position, negative for short.
+
+        Returns
+        -------
+        float
+            Units, negative for short; ``held`` to leave all as it is. `target_size` gives those of an exposure.
+        """
+        direction = int(np.sign(held))
+        wanted = self.rule.target(forecast, direction)
+        return held if wanted == direction else target_size(self, wanted, self.p.exposure, self.traded)
 
     def stop(self) -> None:
         self._require_length(self._bars_seen)
 
     def _observe(self) -> bool:
-        """Take in the first feed's newest bar; False where it was another feed that moved."""
-        if len(self.data) == self._bars_seen:
+        """Take in the traded feed's newest bar; False where it was another feed that moved."""
+        if len(self.traded) == self._bars_seen:
             return False
-        self._bars_seen = len(self.data)
+        self._bars_seen = len(self.traded)
         self.regime, self.forecast = self._at_bar(self._bars_seen - 1)
         return True
 
     def _push(self, stream: ForecastStream | RecordedForecasts, columns: list[str]) -> tuple[float, float]:
-        candle: dict[str, Any] = newest_candle(self.data, columns)
+        candle: dict[str, Any] = newest_candle(self.traded, columns)
         self._watch_interval(candle["timestamp"])
         known = stream.push(candle)
         return (known.regime, known.log_return) if known else (np.nan, np.nan)

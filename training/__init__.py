@@ -1,15 +1,11 @@
 """Fitting: the training loop, whole model sets, and how well they forecast."""
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOME = {"train": "training.train", "TrainSettings": "training.settings"}
+from data.lazy import give_on_first_use
 
+if TYPE_CHECKING:
+    from training.settings import TrainSettings as TrainSettings
+    from training.train import train as train
 
-def __getattr__(name: str) -> Any:
-    """Import `train` and `TrainSettings` on first use, so that reading the settings does not import torch."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'training' has no attribute {name!r}")
-    found = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = found  # the import has bound the module `train` to this name; the function goes first
-    return found
+give_on_first_use(__name__, {"train": "training.train", "TrainSettings": "training.settings"})

@@ -11,6 +11,7 @@ import pandas as pd
 from data.candles import REGIME
 from data.errors import DataError
 from data.features import compute_features
+from data.notebook import result_html
 from data.windows import complete_windows, targets, windows
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
@@ -78,6 +79,28 @@ class Evaluation:
     classifier: Classifier | None
     forecasts: pd.DataFrame
     conclusion: str
+
+    def _repr_html_(self) -> str:
+        """The scores and what they show, for a notebook."""
+        index = self.forecasts.index
+        title = f"{self.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, unseen in training"
+        rows = [
+            {
+                "on": group,
+                "bars": one.bars,
+                "forecast": name,
+                "RMSE": 1e4 * one.rmse,
+                "R2": one.r2_zero,
+                "hits": one.hit_rate,
+                "IC": one.information_coefficient,
+                "DM": one.dm_statistic,
+                "p": one.dm_p,
+            }
+            for group, of_group in self.scores.items()
+            for name, one in of_group.items()
+        ]
+        units = "RMSE in basis points; R2 and Diebold-Mariano's test against the forecast 0: above 0 is better."
+        return result_html(title, pd.DataFrame(rows), [units, self.conclusion])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the forecasts, for JSON."""

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from training.scores import Score
 
 
+FIGURE_COLUMNS = ["", "strategy", "buy and hold"]
+
+
 def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
-    """Rows of name, the strategy's figure, and buy and hold's."""
+    """Rows of `FIGURE_COLUMNS`."""
     rows = [
         (name, of_strategy, of_holding)
         for (name, of_strategy), (_, of_holding) in zip(_column(result.metrics), _column(result.holding), strict=True)

@@ -12,7 +12,7 @@ from data.errors import DataError, ModelSetError, SettingsError
 from models import Forecaster, ModelSet
 from runners.simulation import candle_feed
 from strategies import BuyAndHold, LSTMRegimeStrategy
-from tests.conftest import SMALL
+from tests.conftest import SMALL, switching_candles
 from training import TrainSettings, train
 
 # Small networks forecast small returns: thresholds that they pass often enough for a test to see every turn.
@@ -28,7 +28,7 @@ class Watched(LSTMRegimeStrategy):
 
     def next(self) -> None:
         super().next()
-        self.seen.append((self.regime, self.forecast, self.position.size, self.broker.getvalue()))
+        self.seen.append((self.regime, self.forecast, self.getposition(self.traded).size, self.broker.getvalue()))
 
 
 def run(candles: pd.DataFrame, models: Any, *, feed: Any = None, settings: Any = None, **cerebro: Any) -> np.ndarray:
@@ -172,6 +172,51 @@ def test_a_second_feed_that_begins_later_does_not_shift_the_forecasts(
     np.testing.assert_allclose(seen[:, 1], preloaded[200:, 1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("preload", [True, False])
+@pytest.mark.parametrize("feeds", [(0, 1), ("first", "second")])
+def test_several_instruments_are_each_traded_on_their_own_models(
+    candles: pd.DataFrame, model_set: ModelSet, second: tuple[pd.DataFrame, ModelSet], feeds: Any, preload: bool
+) -> None:
+    instruments = [(candles.iloc[:500], model_set), (second[0].iloc[:500], second[1])]
+    engine = bt.Cerebro(preload=preload)
+    for name, feed, (series, models) in zip(("first", "second"), feeds, instruments, strict=True):
+        engine.adddata(candle_feed(series), name=name)
+        engine.addstrategy(Watched, models=models, feed=feed, exposure=0.4, **EAGER)
+    for strategy, (series, models) in zip(engine.run(), instruments, strict=True):
+        regime, forecast, size, equity = np.array(strategy.seen).T
+        expected = Forecaster(models).forecast(series)
+        np.testing.assert_array_equal(regime, expected["regime"])
+        np.testing.assert_allclose(forecast, expected["forecast"], rtol=1e-6)
+        (turned,) = np.nonzero(np.sign(size[1:]) != np.sign(size[:-1]))  # decided there, held at the next bar
+        assert len(turned) > 3
+        worth = np.sign(forecast[turned]) * 0.4 * equity[turned]
+        np.testing.assert_allclose(size[turned + 1] * series["close"].to_numpy()[turned], worth)
+
+
+@pytest.fixture(scope="module")
+def second() -> tuple[pd.DataFrame, ModelSet]:
+    """Another instrument's candles, and its models."""
+    candles = switching_candles(seed=1).drop(columns="regime")
+    return candles, train(candles, "OTHER", TrainSettings(**SMALL))
+
+
+def test_a_subclass_decides_what_to_hold_at_each_known_bar(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    class Growing(Watched):
+        """A unit more at every bar that it is asked at."""
+
+        def wanted_size(self, forecast: float, held: float) -> float:
+            assert forecast == self.forecast
+            return held + 1
+
+    engine = bt.Cerebro()
+    engine.adddata(candle_feed(candles.iloc[:300]))
+    engine.addstrategy(Growing, models=model_set)
+    engine.broker.setcash(1e6)
+    size = np.array(engine.run()[0].seen)[:, 2]
+    lookback = Forecaster(model_set).lookback
+    np.testing.assert_array_equal(size, np.maximum(0, np.arange(300) - lookback))
+
+
 def test_while_an_order_is_being_filled_no_second_one_is_sent(candles: pd.DataFrame, model_set: ModelSet) -> None:
     engine = bt.Cerebro()
     engine.adddata(candle_feed(candles.iloc[:500]))
@@ -239,6 +284,8 @@ def test_a_replayed_feed_is_refused(candles: pd.DataFrame, model_set: ModelSet) 
         ({"models": "nowhere"}, ModelSetError, "nowhere: there is no model set"),
         ({"exposure": 0.0}, SettingsError, "exposure is 0"),
         ({"between": "keep"}, SettingsError, "between is 'keep'"),
+        ({"feed": "BTC"}, SettingsError, r"feed is 'BTC', but the Cerebro's feeds are 0 \(no name\)\."),
+        ({"feed": 1}, SettingsError, "feed is 1, but the Cerebro's feeds are 0"),
     ],
 )
 def test_bad_settings_are_refused_before_the_run(

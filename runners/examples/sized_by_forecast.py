@@ -1,0 +1,38 @@
+"""A decision of one's own, here a position as large as the forecast is strong.
+
+``python runners/examples/sized_by_forecast.py CANDLES.csv MODELS_FOLDER`` trades it on bars that training never saw;
+``regimes check runners/examples/sized_by_forecast.py --models MODELS_FOLDER`` looks for what looks ahead.
+"""
+
+import sys
+
+import backtrader as bt
+
+from data.candles import read_candles
+from models import ModelSet
+from runners.simulation import candle_feed
+from strategies import LSTMRegimeStrategy, target_size
+
+
+class SizedByForecast(LSTMRegimeStrategy):
+    """All of ``exposure`` where the forecast reaches ``full``, less below; small changes are not worth a commission."""
+
+    params = (("full", 0.003), ("smallest_change", 0.1))
+
+    def wanted_size(self, forecast: float, held: float) -> float:
+        strength = max(-1.0, min(1.0, forecast / self.p.full))
+        wanted = target_size(self, strength, self.p.exposure, self.traded)
+        too_little = target_size(self, self.p.smallest_change, self.p.exposure, self.traded)
+        return held if abs(wanted - held) < too_little else wanted
+
+
+if __name__ == "__main__":
+    csv, folder = sys.argv[1:]
+    models = ModelSet.load(folder)
+    unseen = (models.validation_end + models.interval).tz_convert(None)
+    cerebro = bt.Cerebro()
+    cerebro.adddata(candle_feed(read_candles(csv)))
+    cerebro.addstrategy(SizedByForecast, models=models, trade_from=unseen)
+    cerebro.broker.setcommission(commission=0.001)
+    (strategy,) = cerebro.run()
+    print(f"{len(cerebro.broker.orders)} orders, final value {cerebro.broker.getvalue():,.2f}")

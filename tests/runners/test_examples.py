@@ -1,0 +1,68 @@
+"""The examples run as they are, on small models, with every warning an error."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from models import ModelSet
+from runners.checks.orders import orders
+from runners.checks.subject import of_file
+from tests.conftest import ROOT, SMALL, switching_candles, to_csv
+from training import TrainSettings, train
+
+EXAMPLES = ROOT / "runners" / "examples"
+
+
+@pytest.fixture(scope="module")
+def csv(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return to_csv(candles, tmp_path_factory.mktemp("csv") / "SWITCH.csv")
+
+
+def run_example(name: str, *arguments: Path) -> str:
+    """What an example prints."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_a_position_sized_by_the_forecast_is_traded_on_unseen_bars(csv: Path, saved: Path) -> None:
+    said = re.fullmatch(r"(\d+) orders, final value ([\d,.]+)\n", run_example("sized_by_forecast.py", csv, saved))
+    assert said
+    assert 3 < int(said[1]) <= 240  # it trades, and only the last fifth of 1,200 bars
+    assert float(said[2].replace(",", "")) != 10_000
+
+
+def test_the_rule_sized_by_the_forecast_does_not_look_ahead(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    outcome = orders(of_file(EXAMPLES / "sized_by_forecast.py", candles, model_set), cuts=3)
+    assert "SizedByForecast" in outcome.looked_at
+    assert outcome.findings == []
+
+
+def test_several_instruments_are_traded_in_one_account(csv: Path, saved: Path, tmp_path: Path) -> None:
+    other = switching_candles(seed=1).drop(columns="regime")
+    models = train(other, "OTHER", TrainSettings(**SMALL)).save(tmp_path)
+    lines = run_example("several_instruments.py", csv, saved, to_csv(other, tmp_path / "OTHER.csv"), models)
+    first, second, value = lines.splitlines()
+    for line, name in ((first, "SWITCH"), (second, "OTHER")):
+        assert re.fullmatch(rf"{name}: \d+ closed trades, [-+][\d.]+ held", line)
+    assert value.startswith("final value ")
+
+
+def test_the_notebook_tells_of_each_regime_and_draws_it(csv: Path, saved: Path, tmp_path: Path) -> None:
+    printed = run_example("notebook.py", csv, saved, tmp_path / "plot.png")
+    assert "outcome" in printed
+    assert "bullish" in printed
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
