@@ -24,7 +24,7 @@ chromium:
 	|| echo "NO CHROMIUM: the pages' tests are skipped; install the package chromium to run them."
 
 test: $(VENV)/.dev chromium
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from runners.registry import Trials
 from runners.report.write import write_backtest
 from runners.settings import BacktestSettings
 from runners.simulation import Backtest, backtest
-from tests.conftest import BTC, ROOT, command, switching_candles, to_csv
+from tests.conftest import BTC, ROOT, command, invoke, switching_candles, to_csv
 
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
 QUICK = ["--epochs", "1", "--hidden-dim", "8", "--num-layers", "1", "--window", "6", "--min-windows", "30"]
@@ -161,7 +161,7 @@ def test_its_config_repeats_a_run_bit_for_bit(home: Path) -> None:
 
 
 def test_training_again_with_the_same_seed_gives_the_same_weights(home: Path) -> None:
-    assert command(home, "train", "SWITCH", *QUICK).returncode == 0
+    assert invoke(home, "train", "SWITCH", *QUICK).returncode == 0
     one, other = sorted(path for path in (home / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())[-2:]
     for path in one.glob("*.pt"):
         assert path.read_bytes() == (other / path.name).read_bytes()
@@ -171,7 +171,7 @@ def test_changed_candles_are_noticed_when_a_run_is_repeated(home: Path, tmp_path
     again = Path(shutil.copytree(home, tmp_path / "home"))
     csv = again / "data" / "csv" / "SWITCH.csv"
     csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
-    repeated = command(again, "backtest", str(csv), "--config", str(run_folders(again)[0] / "config.toml"))
+    repeated = invoke(again, "backtest", str(csv), "--config", str(run_folders(again)[0] / "config.toml"))
     assert repeated.returncode == 0
     assert "has changed since the run" in repeated.stderr
 
@@ -192,7 +192,7 @@ def test_changed_candles_are_noticed_when_a_run_is_repeated(home: Path, tmp_path
 def test_a_users_mistake_is_one_line_without_a_traceback(
     home: Path, name: str, arguments: list[str], message: str
 ) -> None:
-    failed = command(home, name, *arguments)
+    failed = invoke(home, name, *arguments)
     assert failed.returncode == 2
     last_line = failed.stderr.splitlines()[-1]
     assert last_line.startswith("Error: ")
@@ -203,7 +203,7 @@ def test_a_users_mistake_is_one_line_without_a_traceback(
 def test_a_setting_that_does_not_exist_is_answered_with_the_nearest(home: Path, tmp_path: Path) -> None:
     config = tmp_path / "own.toml"
     config.write_text("[train]\nhiden_dim = 8\n")
-    failed = command(home, "train", "SWITCH", "--config", str(config))
+    failed = invoke(home, "train", "SWITCH", "--config", str(config))
     assert failed.returncode == 2
     assert "there is no setting 'hiden_dim'. Did you mean 'hidden_dim'?" in failed.stderr
 
@@ -211,7 +211,7 @@ def test_a_setting_that_does_not_exist_is_answered_with_the_nearest(home: Path, 
 def test_a_toml_file_sets_what_flags_do_not(home: Path, tmp_path: Path) -> None:
     config = tmp_path / "own.toml"
     config.write_text("[train]\nhidden_dim = 4\nepochs = 9\nwindow = 5\nnum_layers = 1\nmin_windows = 30\n")
-    assert command(home, "train", "SWITCH", "--config", str(config), "--epochs", "1").returncode == 0
+    assert invoke(home, "train", "SWITCH", "--config", str(config), "--epochs", "1").returncode == 0
     newest = ModelSet.load(home / "models" / "trained" / "SWITCH").provenance["settings"]
     assert (newest["hidden_dim"], newest["window"], newest["epochs"]) == (4, 5, 1)
 
@@ -231,7 +231,7 @@ def test_the_example_with_a_cerebro_of_ones_own_runs(home: Path, candles: pd.Dat
 
 
 def test_evaluate_prints_its_tables_and_writes_figures_and_plots(home: Path) -> None:
-    ran = command(home, "evaluate")
+    ran = invoke(home, "evaluate")
     assert ran.returncode == 0, ran.stderr
     assert "one LSTM" in ran.stdout
     assert "unseen bars the experts' squared error is" in " ".join(ran.stdout.split())

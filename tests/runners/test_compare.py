@@ -19,7 +19,7 @@ from runners.report.metrics import metrics_of
 from runners.report.page import comparison_html
 from runners.retrain import what_changed
 from runners.settings import BacktestSettings
-from tests.conftest import SMALL, command, to_csv, workplace
+from tests.conftest import SMALL, invoke, to_csv, workplace
 from training.sharpe import sharpe_difference
 
 SPLIT_LATER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
@@ -120,7 +120,7 @@ def test_a_run_is_found_by_its_dataset_its_id_or_the_beginning_of_it(runs: list[
 
 
 def test_compare_prints_tables_and_writes_page_and_files(home: Path) -> None:
-    ran = command(home, "compare", "--csv", str(home / "c.csv"), "--json", str(home / "c.json"))
+    ran = invoke(home, "compare", "--csv", str(home / "c.csv"), "--json", str(home / "c.json"))
     assert ran.returncode == 0, ran.stderr
     assert "luck" in ran.stdout
     assert "Hansen" in ran.stdout
@@ -153,16 +153,16 @@ def test_the_registry_lists_notes_and_removes_but_never_forgets_a_try(home: Path
 
 
 def command_of_runs(home: Path, *arguments: str):  # type: ignore[no-untyped-def]
-    return command(home, "runs", *arguments)
+    return invoke(home, "runs", *arguments)
 
 
 def test_retraining_trades_old_and_new_models_on_the_same_bars(home: Path, candles: pd.DataFrame) -> None:
     shutil.rmtree(home / "models")
     to_csv(candles.iloc[:1100], home / "data" / "csv" / "SWITCH.csv")
     small = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    assert command(home, "train", *small).returncode == 0
+    assert invoke(home, "train", *small).returncode == 0
     to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
-    ran = command(home, "retrain", "SWITCH")
+    ran = invoke(home, "retrain", "SWITCH")
     assert ran.returncode == 0, ran.stderr
     assert "100 bars were appended" in ran.stderr
     old, new = read_runs_of(home)[-2:]

@@ -1,0 +1,79 @@
+"""What the README tells to type is typed, line by line and in its order."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tomli_w
+from typer.testing import CliRunner
+
+from data.errors import RegimesError
+from runners.cli import app
+from runners.init import TABLES
+from runners.settings import make_settings
+from tests.conftest import ROOT, switching_candles, to_csv
+from tests.exchange import Exchange
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# A whole check takes minutes, and `make` its own installation; tests/runners/test_check.py and .ci/run run these.
+ELSEWHERE = ("regimes check", "make ")
+SMALL = {"hidden_dim": 8, "num_layers": 1, "epochs": 1, "min_windows": 30}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    lines = [line.split(" #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith(ELSEWHERE)]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the candles that the README names, and settings that make its commands quick."""
+    candles = switching_candles(3700).drop(columns="regime").round(2)
+    to_csv(candles, tmp_path / "BTCUSDT_4h.csv")
+    exchange = Exchange(candles.head(1001), page_limit=1000)
+    exchange.now = candles.index[1000] + pd.Timedelta(minutes=1)
+    search = {"trials": 1, "hidden_dim": [4, 8], "num_layers": 1, "window": [4, 8]}
+    with exchange:
+        options = {"binance": exchange.client_options()}
+        settings = {"train": SMALL, "optimize": search, "exchange": options}
+        (tmp_path / "regimes.toml").write_text(tomli_w.dumps(settings))
+        monkeypatch.chdir(tmp_path)
+        yield tmp_path
+
+
+def test_every_command_of_the_readme_works_in_its_order(workplace: Path) -> None:
+    told = commands()
+    assert len(told) > 10
+    for line in told:
+        program, *arguments = shlex.split(line)
+        assert program == "regimes", line
+        ran = CliRunner().invoke(app, arguments)
+        assert not isinstance(ran.exception, RegimesError), f"{line}: {ran.exception}"
+        assert ran.exit_code == 0, f"{line}: {ran.output}"
+    (downloaded,) = (workplace / "data" / "csv").glob("BTCUSDT_4h_20220101_*.csv")
+    downloaded.replace(downloaded.with_name("BTCUSDT_4h.csv"))
+    (script,) = (block for block in blocks("python") if "from runners import" in block)
+    exec(compile(script, "README.md", "exec"), {})
+
+
+def test_the_settings_that_it_shows_exist() -> None:
+    for block in blocks("toml"):
+        for table, values in tomllib.loads(block).items():
+            if table in TABLES:
+                make_settings(TABLES[table], values, "README.md")
+
+
+def test_every_file_that_it_links_to_is_there() -> None:
+    linked = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
+    assert linked
+    assert [target for target in linked if not (ROOT / target).exists()] == []
