@@ -15,12 +15,4 @@ if TYPE_CHECKING:
     from runners.settings import BacktestSettings as BacktestSettings
     from runners.simulation import backtest as backtest
 
-give_on_first_use(
-    __name__,
-    {
-        "BacktestSettings": "runners.settings",
-        "backtest": "runners.simulation",
-        "compare": "runners.comparison",
-        "find_run": "runners.registry",
-    },
-)
+give_on_first_use(__name__, dict.fromkeys(("BacktestSettings", "backtest", "compare", "find_run"), "runners.notebook"))

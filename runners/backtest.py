@@ -141,6 +141,7 @@ def trade_forecasts(
     json: bool = False,
 ) -> Path:
     """Trade a run's recorded forecasts anew, write that run and print its figures; gives the new run's folder."""
+    from runners.replay import replay
     from runners.trading_grid import own_candles
 
     result = replay(run, own_candles(run), settings, chosen_from=chosen_from)
@@ -158,20 +159,6 @@ def _print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool
         print_json({"run": folder.name, "folder": str(folder), **worth, **metrics_json(result)})
     else:
         print_backtest(result, trials, folder)
-
-
-def replay(run: "Run", candles: "pd.DataFrame", settings: BacktestSettings, *, chosen_from: int = 0) -> "Backtest":
-    """Trade the forecasts that a run has recorded, with other settings; ``chosen_from`` as in `Source`."""
-    import pandas as pd
-
-    from data.candles import interval_of
-    from models.recorded import RecordedForecasts
-    from runners.simulation import Source, backtest_recorded
-
-    interval = interval_of(pd.DatetimeIndex(candles.index))
-    recorded = RecordedForecasts(run.dataset, interval, run.equity()[["regime", "forecast"]])
-    source = Source(run.dataset, interval, run.training, chosen_from=chosen_from)
-    return backtest_recorded(candles, recorded, settings, source, in_sample=run.in_sample)
 
 
 def write_replay(results: Path, run: "Run", result: "Backtest", *, note: str) -> "tuple[Trials, Path]":

@@ -13,9 +13,7 @@ import pandas as pd
 
 from data.candles import time_text
 from data.errors import DataError
-from data.notebook import result_html
 from runners.registry import Run, deflated_sharpe, read_tries
-from runners.report import side_by_side
 from runners.report.metrics import Metrics, equity_before, equity_returns, metrics_of_part
 from runners.settings import flat_settings
 from training.sharpe import FEWEST_BARS, SharpeDifference, sharpe_difference, superior_predictive_ability
@@ -65,16 +63,6 @@ class Comparison:
     partly: list[str]
     superior: float | None
     differing: list[tuple[str, list[str]]]
-
-    def _repr_html_(self) -> str:
-        """The figures side by side, and which differences are real, for a notebook."""
-        columns = ["", *(one.label for one in self.runs)]
-        figures = pd.DataFrame([[name, *values] for name, values, _ in side_by_side.figures(self)], columns=columns)
-        legend = [
-            f"{label}: {run}, models {models}, {dataset}{note and f', {note}'}"
-            for label, run, models, dataset, note in side_by_side.legend(self)
-        ]
-        return result_html(self.title, figures, [side_by_side.bars_said(self), *legend, *side_by_side.verdicts(self)])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the curves, for JSON."""

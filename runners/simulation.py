@@ -10,13 +10,10 @@ import pandas as pd
 
 from data.candles import OHLCV, fingerprint, interval_of
 from data.errors import DataError, SettingsError
-from data.notebook import result_html
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
 from runners.recorder import Recorder
-from runners.registry import Trials
-from runners.report import tables
 from runners.report.metrics import Metrics, equity_returns, metrics_of
 from runners.settings import BacktestSettings
 from strategies import BuyAndHold, LSTMRegimeStrategy
@@ -106,14 +103,6 @@ class Backtest:
     def mark(self) -> str:
         """What must be said wherever its figures appear: ``in-sample``, ``chosen in hindsight``, or nothing."""
         return "in-sample" if self.in_sample else "chosen in hindsight" if self.source.chosen_from else ""
-
-    def _repr_html_(self) -> str:
-        """Its figures and what they are worth, for a notebook; other tries on these bars are not known here."""
-        index = self.equity.index
-        mark = f", {self.mark}" if self.mark else ""
-        title = f"{self.source.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
-        figures = pd.DataFrame(tables.figures(self, Trials(1, 0.0)), columns=tables.FIGURE_COLUMNS)
-        return result_html(title, figures, [tables.verdict(self)])
 
 
 def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSettings | None = None) -> Backtest:

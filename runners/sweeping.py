@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
-from runners.backtest import replay
 from runners.registry import Run, Trials, read_tries, tries_of_table
+from runners.replay import replay
 from runners.simulation import Backtest
 from runners.trading_grid import GridRun
 

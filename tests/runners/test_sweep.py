@@ -12,8 +12,8 @@ import pytest
 
 from data.candles import read_candles
 from models import ModelSet
-from runners.backtest import replay
 from runners.registry import Run, Trials, read_runs, read_tries
+from runners.replay import replay
 from runners.report.metrics import simple_returns
 from runners.settings import BacktestSettings
 from runners.trading_grid import AXES, Grid
