@@ -106,9 +106,11 @@ def backtest_file(
     """Backtest one CSV, write the run into the home and print its figures; gives the run's folder."""
     from data.candles import read_candles
     from models.model_set import find_model_set
+    from runners.console import working
 
     candles = read_candles(file, sort=sort)
-    result, trials, folder = backtest_candles(home, file, candles, find_model_set(models), settings, note=note)
+    with working("trading"):
+        result, trials, folder = backtest_candles(home, file, candles, find_model_set(models), settings, note=note)
     _print_run(result, trials, folder, json=json)
     return folder
 
@@ -141,11 +143,13 @@ def trade_forecasts(
     json: bool = False,
 ) -> Path:
     """Trade a run's recorded forecasts anew, write that run and print its figures; gives the new run's folder."""
+    from runners.console import working
     from runners.replay import replay
     from runners.trading_grid import own_candles
 
-    result = replay(run, own_candles(run), settings, chosen_from=chosen_from)
-    trials, folder = write_replay(home.results, run, result, note=note)
+    with working("trading"):
+        result = replay(run, own_candles(run), settings, chosen_from=chosen_from)
+        trials, folder = write_replay(home.results, run, result, note=note)
     _print_run(result, trials, folder, json=json)
     return folder
 

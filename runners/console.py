@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import box
 from rich.console import Console
@@ -47,6 +47,11 @@ class Epoch(Protocol):
 
 class OnEpoch(Protocol):
     def __call__(self, report: Epoch, /) -> None: ...
+
+
+def working(text: str) -> AbstractContextManager[Any]:
+    """Within the block a terminal shows that something goes on."""
+    return err.status(text)
 
 
 def notice(text: str) -> None:
@@ -196,7 +201,7 @@ def print_checks(name: str, outcomes: Iterable[Outcome]) -> bool:
     """Each check as it ends, then everything found and what it means; gives whether all is clean."""
     out.print(f"does {name} look ahead?\n")
     found = []
-    with err.status("checking"):
+    with working("checking"):
         for outcome in outcomes:
             found += outcome.findings
             clean = "[green]clean[/]" if not outcome.findings else f"[red]{len(outcome.findings)} found[/]"

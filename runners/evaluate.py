@@ -29,19 +29,20 @@ def evaluate(
     from data.candles import read_candles
     from data.files import new_run_id, whole_folder, write_json
     from models.model_set import ModelSet
-    from runners.console import print_evaluation, print_json
+    from runners.console import print_evaluation, print_json, working
     from runners.report.plots import forecast_png, losses_png, regimes_png
     from training.evaluate import evaluate as score_model_set
 
     place = Home.find(home)
     loaded = ModelSet.load(place.model_set(model_set, candles))
-    found = score_model_set(loaded, read_candles(candles or place.candle_file(loaded.dataset), sort=sort))
     folder = place.results / loaded.dataset / "evaluations" / new_run_id()
-    with whole_folder(folder) as draft:
-        write_json(draft / "evaluation.json", found.to_dict())
-        (draft / "forecasts.png").write_bytes(forecast_png(found))
-        (draft / "regimes.png").write_bytes(regimes_png(found))
-        (draft / "losses.png").write_bytes(losses_png(loaded))
+    with working("evaluating"):
+        found = score_model_set(loaded, read_candles(candles or place.candle_file(loaded.dataset), sort=sort))
+        with whole_folder(folder) as draft:
+            write_json(draft / "evaluation.json", found.to_dict())
+            (draft / "forecasts.png").write_bytes(forecast_png(found))
+            (draft / "regimes.png").write_bytes(regimes_png(found))
+            (draft / "losses.png").write_bytes(losses_png(loaded))
     if json:
         print_json({"folder": str(folder), **found.to_dict()})
     else:

@@ -46,10 +46,14 @@ def fit_all(
     with workers(cluster, jobs), folds_progress(totals) as advance:
         for fold in model_sets:
             advance(fold.dataset)
-        for fold, model_set in fit_folds(series, settings, schedule, model_sets):
-            checkpoints[fold.dataset].save(fold.number, model_set)
-            model_sets[fold] = model_set
-            advance(fold.dataset)
+        try:
+            for fold, model_set in fit_folds(series, settings, schedule, model_sets):
+                checkpoints[fold.dataset].save(fold.number, model_set)
+                model_sets[fold] = model_set
+                advance(fold.dataset)
+        except KeyboardInterrupt:
+            notice(f"{len(model_sets)} of {sum(totals.values())} folds are kept; the same command goes on after them.")
+            raise
     return model_sets
 
 

@@ -23,7 +23,7 @@ def overfit(
 ) -> None:
     """Tell the probability of overfitting, and cross-validate the thresholds, on a run's forecasts."""
     from data.files import new_run_id, whole_folder, write_json
-    from runners.console import print_hindsight, print_path
+    from runners.console import print_hindsight, print_path, working
     from runners.hindsight import hindsight
     from runners.registry import GRID_TABLE, OVERFITTING, find_run
     from runners.report.hindsight_page import hindsight_html
@@ -32,12 +32,13 @@ def overfit(
     chosen = find_run(Home.find(home).results, run)
     given = (long_threshold, short_threshold, between, exposure)
     grid_run = GridRun.of(chosen, dict(zip(AXES, given, strict=False)))  # the run's own costs
-    found = hindsight(grid_run, blocks=blocks, groups=groups, test_groups=test_groups, embargo=embargo)
     folder = chosen.folder.parent / OVERFITTING / new_run_id()
-    with whole_folder(folder) as draft:
-        write_json(draft / "overfitting.json", found.to_dict())
-        found.table.to_csv(draft / GRID_TABLE, index=False)
-        (draft / "overfitting.html").write_text(hindsight_html(found), encoding="utf-8")
+    with working("trading the grid"):
+        found = hindsight(grid_run, blocks=blocks, groups=groups, test_groups=test_groups, embargo=embargo)
+        with whole_folder(folder) as draft:
+            write_json(draft / "overfitting.json", found.to_dict())
+            found.table.to_csv(draft / GRID_TABLE, index=False)
+            (draft / "overfitting.html").write_text(hindsight_html(found), encoding="utf-8")
     print_hindsight(found)
     print_path("page", folder / "overfitting.html")
 

@@ -26,7 +26,7 @@ def sweep(
     """Trade a grid of settings on a run's forecasts; the best is traded again by Backtrader."""
     from data.files import new_run_id, whole_folder
     from runners.backtest import write_replay
-    from runners.console import print_path, print_sweep
+    from runners.console import print_path, print_sweep, working
     from runners.registry import GRID_TABLE, SWEEPS, find_run
     from runners.report.sweep_page import sweep_html
     from runners.sweeping import sweep as sweep_grid
@@ -34,13 +34,14 @@ def sweep(
 
     chosen = find_run(Home.find(home).results, run)
     given = (long_threshold, short_threshold, between, exposure, commission, slippage)
-    found = sweep_grid(GridRun.of(chosen, dict(zip(AXES, given, strict=True))))
     folder = chosen.folder.parent / SWEEPS / new_run_id()
-    with whole_folder(folder) as draft:
-        found.table.to_csv(draft / GRID_TABLE, index=False)
-        (draft / "sweep.html").write_text(sweep_html(found), encoding="utf-8")
-    note = f"best of {len(found.table):,} settings swept on the forecasts of {chosen.id}"
-    _, written = write_replay(chosen.folder.parent.parent, chosen, found.confirmed, note=note)
+    with working("sweeping"):
+        found = sweep_grid(GridRun.of(chosen, dict(zip(AXES, given, strict=True))))
+        with whole_folder(folder) as draft:
+            found.table.to_csv(draft / GRID_TABLE, index=False)
+            (draft / "sweep.html").write_text(sweep_html(found), encoding="utf-8")
+        note = f"best of {len(found.table):,} settings swept on the forecasts of {chosen.id}"
+        _, written = write_replay(chosen.folder.parent.parent, chosen, found.confirmed, note=note)
     print_sweep(found)
     print_path("page", folder / "sweep.html")
     print_path("best, as a run", written / "report.html")

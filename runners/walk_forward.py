@@ -44,7 +44,7 @@ def walk_forward(
     from runners.backtest import write_run
     from runners.checkpoint import Checkpoint, fold_folder
     from runners.compare import compare_runs
-    from runners.console import notice, print_backtest, print_folds
+    from runners.console import notice, print_backtest, print_folds, working
     from runners.folds import fit_all, require_regime_source, trade_folds
     from runners.mlflow_log import log_run, open_store
     from runners.registry import find_run
@@ -73,10 +73,11 @@ def walk_forward(
         dataset: [model_set for fold, model_set in sorted(model_sets.items()) if fold.dataset == dataset]
         for dataset in series
     }
-    results = {
-        dataset: trade_folds(dataset, candles, of_dataset[dataset], settings, schedule, trading)
-        for dataset, candles in series.items()
-    }
+    with working("trading"):
+        results = {
+            dataset: trade_folds(dataset, candles, of_dataset[dataset], settings, schedule, trading)
+            for dataset, candles in series.items()
+        }
     runs = []
     for dataset, result in results.items():
         if dataset == Path(given.get("file", "")).stem and given.get("fingerprint") not in (None, result.fingerprint):

@@ -17,12 +17,10 @@ from data.errors import RegimesError
 from runners.cli import app
 from runners.init import TABLES
 from runners.settings import make_settings
-from tests.conftest import ROOT, switching_candles, to_csv
+from tests.conftest import ROOT, invoke, switching_candles, to_csv
 from tests.exchange import Exchange
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# A whole check takes minutes, and `make` its own installation; tests/runners/test_check.py and .ci/run run these.
-ELSEWHERE = ("regimes check", "make ")
 SMALL = {"hidden_dim": 8, "num_layers": 1, "epochs": 1, "min_windows": 30}
 
 
@@ -32,7 +30,7 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     lines = [line.split(" #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line and not line.startswith(ELSEWHERE)]
+    return [line for line in lines if line and not line.startswith("make ")]
 
 
 @pytest.fixture
@@ -64,6 +62,12 @@ def test_every_command_of_the_readme_works_in_its_order(workplace: Path) -> None
     downloaded.replace(downloaded.with_name("BTCUSDT_4h.csv"))
     (script,) = (block for block in blocks("python") if "from runners import" in block)
     exec(compile(script, "README.md", "exec"), {})
+
+
+def test_the_demo_ends_with_a_report(tmp_path: Path) -> None:
+    """What `make demo` runs once it has installed everything; `make test` is what runs this."""
+    assert invoke(tmp_path, "demo").returncode == 0
+    assert len(list((tmp_path / "results").glob("SP500*/*/report.html"))) == 1
 
 
 def test_the_settings_that_it_shows_exist() -> None:
