@@ -39,12 +39,12 @@ def check(
 
     place = Home.find(home)
     if subject is not None and subject.endswith(".py"):
-        file = candles or place.candle_file(None)
+        file = place.candle_file(str(candles) if candles else None)
         own_set = ModelSet.load(models) if models else None
         checked = of_file(Path(subject), read_candles(file, sort=sort), own_set)
     else:
         model_set = ModelSet.load(place.model_set(subject, candles))
-        checked = of_model_set(model_set, read_candles(candles or place.candle_file(model_set.dataset), sort=sort))
+        checked = of_model_set(model_set, read_candles(place.candle_file(str(candles or model_set.dataset)), sort=sort))
     if not print_checks(checked.name, run_checks(checked, quick=quick)):
         raise typer.Exit(1)
 

@@ -37,7 +37,7 @@ def evaluate(
     loaded = ModelSet.load(place.model_set(model_set, candles))
     folder = place.results / loaded.dataset / "evaluations" / new_run_id()
     with working("evaluating"):
-        found = score_model_set(loaded, read_candles(candles or place.candle_file(loaded.dataset), sort=sort))
+        found = score_model_set(loaded, read_candles(place.candle_file(str(candles or loaded.dataset)), sort=sort))
         with whole_folder(folder) as draft:
             write_json(draft / "evaluation.json", found.to_dict())
             (draft / "forecasts.png").write_bytes(forecast_png(found))

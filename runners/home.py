@@ -74,11 +74,11 @@ class Home:
         return files
 
     def candle_file(self, name: str | None) -> Path:
-        """A CSV by its path or its dataset's name; without a name the only one in ``data/csv``."""
+        """A CSV by its path, its name in ``data/csv`` or its dataset's; without a name the only one there."""
         if name is None:
             files = self.candle_files()
             if len(files) > 1:
                 raise DataError(f"{self.csv}: holds {len(files)} CSVs. Name one: {', '.join(f.stem for f in files)}.")
             return files[0]
-        path = Path(name)
-        return path if path.suffix or path.exists() else self.csv / f"{name}.csv"
+        path, inside = Path(name), self.csv / (name if name.endswith(".csv") else f"{name}.csv")
+        return path if path.exists() or (path.suffix and not inside.exists()) else inside

@@ -41,15 +41,15 @@ def hindsight_html(found: Hindsight) -> str:
 def verdicts(found: Hindsight) -> list[str]:
     """What both answers mean, in words."""
     probability = found.overfitting.probability
-    told = "better than most in the other half" if probability < 0.5 else "no better than the median in the other half"
+    told = "more often than not among the better half" if probability < 0.5 else "no better than the median"
     paths, sharpe = found.path_sharpe, found.table["sharpe"]
     return [
-        f"The best of {len(found.table):,} settings in one half of the bars is, more often than not, {told}: the "
-        f"probability of backtest overfitting is {percent(probability)}. Settings without skill come out around 50 %, "
-        "and a single figure may lie far from it.",
         f"Picked on some of the bars and traded on others, {len(paths)} paths earn Sharpe ratios from "
-        f"{paths.min():.2f} to {paths.max():.2f}; the best setting in hindsight shows {sharpe.max():.2f}, the run's "
-        f"own {sharpe.iloc[found.own]:.2f}.",
+        f"{paths.min():.2f} to {paths.max():.2f}, half of them below {np.median(paths):.2f}; the best setting in "
+        f"hindsight shows {sharpe.max():.2f}, the run's own {sharpe.iloc[found.own]:.2f}.",
+        f"The best of {len(found.table):,} settings in one half of the bars is {told} in the other: the probability of "
+        f"backtest overfitting is {percent(probability)}. That ranks the settings and says nothing of profit; settings "
+        "without skill come out around 50 %, and a single figure may lie far from it.",
     ]
 
 
@@ -59,7 +59,7 @@ def figures(found: Hindsight) -> list[list[str]]:
     return [
         ["probability of overfitting", percent(overfitting.probability)],
         ["... of a loss out of sample", percent(overfitting.probability_of_loss)],
-        ["out of sample per Sharpe in-sample", number(overfitting.slope)],
+        ["slope, out-of-sample on in-sample", number(overfitting.slope)],
         ["paths: median Sharpe", number(float(np.median(paths)))],
         ["paths: lowest and highest", f"{paths.min():.2f} to {paths.max():.2f}"],
         ["paths with a loss", percent(float(np.mean(paths < 0)))],
