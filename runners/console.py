@@ -187,9 +187,13 @@ def print_comparison(compared: Comparison) -> None:
 
 
 def print_runs(runs: Sequence[tuple[Run, float | None]]) -> None:
-    """The registry's table."""
-    rows = [side_by_side.run_row(run, deflated) for run, deflated in runs]
-    print_table("", side_by_side.RUN_COLUMNS, _plain(rows), wide=True)
+    """The registry: a table a dataset, in the order given, and what was noted down."""
+    for dataset in dict.fromkeys(run.dataset for run, _ in runs):
+        listed = [(run, deflated) for run, deflated in runs if run.dataset == dataset]
+        rows = [side_by_side.run_row(run, deflated) for run, deflated in listed]
+        print_table(dataset, side_by_side.RUN_COLUMNS, _plain(rows), wide=True)
+        for name, note in side_by_side.run_notes(run for run, _ in listed):
+            out.print(f"{name}: {note}", markup=False)
 
 
 def _plain(rows: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -25,7 +25,7 @@ def runs(
     json: Annotated[bool, typer.Option("--json", help="Print JSON with all figures instead of a table.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """List every backtest: id, dataset, kind, models, Sharpe, drawdown, deflated Sharpe, note."""
+    """List every backtest of each dataset: id, models, Sharpe, drawdown, deflated Sharpe, kind; and the notes."""
     context.obj = home
     if context.invoked_subcommand:
         return

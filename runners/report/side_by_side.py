@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from data.candles import time_text
@@ -71,13 +71,19 @@ def _short(run_id: str) -> str:
     return run_id.split(".")[0]
 
 
-RUN_COLUMNS = ["id", "models", "Sharpe", "drawdown", "deflated", "kind", "dataset", "note"]
+RUN_COLUMNS = ["id", "models", "Sharpe", "drawdown", "DSR", "kind"]
 
 
 def run_row(run: Run, deflated: float | None) -> list[str]:
-    """A row of `RUN_COLUMNS`."""
+    """A row of `RUN_COLUMNS`, 80 characters wide; DSR is the deflated Sharpe ratio."""
     of_metrics = [number(run.metrics.sharpe), percent(run.metrics.max_drawdown), percent(deflated)]
-    return [_short(run.id), _short(run.models), *of_metrics, run.kind, run.dataset, run.note]
+    models = "a replay" if "forecasts" in run.config else _short(run.models)
+    return [_short(run.id), models, *of_metrics, run.kind]
+
+
+def run_notes(runs: Iterable[Run]) -> list[tuple[str, str]]:
+    """The ids of runs that something was noted down about, and what."""
+    return [(_short(run.id), run.note) for run in runs if run.note]
 
 
 def bars_said(compared: Comparison) -> str:
