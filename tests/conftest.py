@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,15 @@ def switching_candles(n_bars: int = 1200, seed: int = 0) -> pd.DataFrame:
         },
         index=pd.date_range("2022-01-01", periods=n_bars, freq="4h", tz="UTC", name="timestamp", unit="us"),
     )
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start hear Ctrl-C, also where these tests run in the background of a shell.
+
+    A shell lets what it starts there ignore the signal, and every process hands that down.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
