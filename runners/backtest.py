@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runners.command import ConfigOption, HomeOption, SortOption, run_alone, with_settings
+from runners.command import (
+    ConfigOption,
+    HomeOption,
+    JsonOption,
+    MlflowOption,
+    NoteOption,
+    SortOption,
+    run_alone,
+    with_settings,
+)
 from runners.home import Home
 from runners.settings import CONFIG_NAME, BacktestSettings, make_settings, read_config
 
@@ -35,11 +44,9 @@ def backtest(
         typer.Option(help="A run whose recorded forecasts to trade, in place of models.", show_default=False),
     ] = None,
     sort: SortOption = False,
-    note: Annotated[str, typer.Option(help="Something to remember of the run.", show_default=False)] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    mlflow: Annotated[
-        str | None, typer.Option(metavar="URI", help="Log the run in this MLflow store, too.", show_default=False)
-    ] = None,
+    note: NoteOption = "",
+    json: JsonOption = False,
+    mlflow: MlflowOption = None,
     *,
     flags: dict[str, Any],
 ) -> None:

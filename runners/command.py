@@ -21,6 +21,14 @@ ConfigOption = Annotated[
     typer.Option(help="TOML file with the settings; default: regimes.toml of the home.", show_default=False),
 ]
 SortOption = Annotated[bool, typer.Option("--sort", help="Sort the CSV's rows by time instead of refusing.")]
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, help="Networks trained side by side; default: one a core.", show_default=False)
+]
+NoteOption = Annotated[str, typer.Option(help="Something to remember of the run.", show_default=False)]
+MlflowOption = Annotated[
+    str | None, typer.Option(metavar="URI", help="Log the run in this MLflow store, too.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def with_settings(*kinds: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -1,17 +1,14 @@
 """`regimes data`: the candles of a workplace."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from runners.command import HomeOption, run_alone
+from runners.command import HomeOption, JsonOption, run_alone
 from runners.home import Home
 
 
 def data(
     home: HomeOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """List the CSVs in data/csv: rows, range, interval, missing bars and regime labels."""
     from json import dumps

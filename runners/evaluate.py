@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runners.command import HomeOption, SortOption, run_alone
+from runners.command import HomeOption, JsonOption, SortOption, run_alone
 from runners.home import Home
 
 
@@ -23,7 +23,7 @@ def evaluate(
     ] = None,
     home: HomeOption = None,
     sort: SortOption = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Score the forecasts of unseen bars against zero, mean, ridge and one LSTM for all regimes."""
     from data.candles import read_candles

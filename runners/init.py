@@ -1,12 +1,10 @@
 """`regimes init` and `regimes config`: every setting, what it means, and where its value comes from."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from pydantic import BaseModel
 
-from runners.command import ConfigOption, HomeOption, run_alone
+from runners.command import ConfigOption, HomeOption, JsonOption, run_alone
 from runners.home import Home
 from runners.settings import CONFIG_NAME, BacktestSettings, make_settings, read_config
 from training.search.settings import SearchSettings
@@ -68,7 +66,7 @@ def commented_settings() -> str:
 def config(
     home: HomeOption = None,
     config: ConfigOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Show every setting's value, and whether it is the default or comes from a file."""
     from json import dumps

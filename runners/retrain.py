@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runners.command import HomeOption, SortOption, run_alone
+from runners.command import HomeOption, JobsOption, SortOption, run_alone
 from runners.home import Home
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def retrain(
         ),
     ] = None,
     home: HomeOption = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Networks trained side by side; default: one a core.", show_default=False)
-    ] = None,
+    jobs: JobsOption = None,
     sort: SortOption = False,
 ) -> None:
     """Train with the last run's settings on the candles as they are now; trade old and new models on the same bars."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from runners.command import HomeOption, run_app
+from runners.command import HomeOption, JsonOption, run_app
 from runners.home import Home
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def runs(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="Only this dataset's.", show_default=False)] = None,
     sort: Annotated[Literal["id", "sharpe", "drawdown", "deflated"], typer.Option(help="Best or newest last.")] = "id",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON with all figures instead of a table.")] = False,
+    json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """List every backtest of each dataset: id, models, Sharpe, drawdown, deflated Sharpe, kind; and the notes."""

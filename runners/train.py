@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runners.command import ConfigOption, HomeOption, SortOption, run_alone, with_settings
+from runners.command import ConfigOption, HomeOption, JobsOption, SortOption, run_alone, with_settings
 from runners.home import Home
 from runners.settings import CONFIG_NAME, make_settings, read_config
 from training.settings import NetworkSettings, TrainSettings
@@ -22,9 +22,7 @@ def train(
     ] = None,
     home: HomeOption = None,
     config: ConfigOption = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Networks trained side by side; default: one a core.", show_default=False)
-    ] = None,
+    jobs: JobsOption = None,
     from_study: Annotated[
         bool, typer.Option("--from-study", help="Train with the best that `regimes optimize` has found.")
     ] = False,

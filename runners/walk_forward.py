@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from runners.command import ConfigOption, HomeOption, SortOption, run_alone, with_settings
+from runners.command import (
+    ConfigOption,
+    HomeOption,
+    JobsOption,
+    MlflowOption,
+    NoteOption,
+    SortOption,
+    run_alone,
+    with_settings,
+)
 from runners.home import Home
 from runners.settings import CONFIG_NAME, BacktestSettings, TradingSettings, make_settings, read_config
 from training.settings import TrainSettings, WalkForwardSettings
@@ -21,9 +30,7 @@ def walk_forward(
     ] = None,
     home: HomeOption = None,
     config: ConfigOption = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Networks trained side by side; default: one a core.", show_default=False)
-    ] = None,
+    jobs: JobsOption = None,
     cluster: Annotated[
         str | None, typer.Option(help="Train on the Dask cluster at this address, tcp://host:port.", show_default=False)
     ] = None,
@@ -31,10 +38,8 @@ def walk_forward(
         bool, typer.Option("--keep-models", help="Keep each fold's models in models/trained.")
     ] = False,
     sort: SortOption = False,
-    note: Annotated[str, typer.Option(help="Something to remember of the run.", show_default=False)] = "",
-    mlflow: Annotated[
-        str | None, typer.Option(metavar="URI", help="Log the run in this MLflow store, too.", show_default=False)
-    ] = None,
+    note: NoteOption = "",
+    mlflow: MlflowOption = None,
     *,
     flags: dict[str, Any],
 ) -> None:
