@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from data.csv_table import read_table
 from data.errors import DataError
+from data.times import parse_times
 
 OHLCV = ["open", "high", "low", "close", "volume"]
 PRICES = OHLCV[:4]
 REGIME = "regime"
+_LAST_REGIME = 99  # each gets a network: a column of other numbers, named so by mistake, would train thousands
 _TIMESTAMP_NAMES = ["timestamp", "datetime", "date", "open_time", "time"]
-
-# Largest absolute value of an epoch number read in each unit: the year 5138 in every one of them.
-_EPOCH_UNITS = [("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", np.inf)]
 
 
 def read_candles(path: str | Path, *, sort: bool = False) -> pd.DataFrame:
@@ -43,20 +44,14 @@ def read_candles(path: str | Path, *, sort: bool = False) -> pd.DataFrame:
         Naming the file, the line or column, what was found and what to do.
     """
     path = Path(path)
-    try:
-        raw = pd.read_csv(path, encoding="utf-8-sig", skip_blank_lines=False, skipinitialspace=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error}). Save it as UTF-8, comma separated.") from None
-    raw = _without_trailing_blank_lines(raw)
+    raw = read_table(path)
     raw.columns = _canonical_names(path, raw.columns)
     _require_columns(path, raw)
     if raw.empty:
         raise DataError(f"{path}: has a header but no rows.")
 
     line = np.arange(2, len(raw) + 2)  # the header is line 1
-    timestamps = _parse_timestamps(path, raw["timestamp"], line)
+    timestamps = parse_times(path, raw["timestamp"], line)
     candles = _numeric_columns(path, raw.drop(columns="timestamp"), line)
     candles.index = timestamps
     if sort:
@@ -91,17 +86,23 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
         if bad.any():
             at = int(np.argmax(bad))
             values = {str(name): value for name, value in candles.iloc[at].items()}
-            text = message.format(time=candles.index[at], **values)
+            text = message.format_map({**values, "time": candles.index[at]})
             raise DataError(f"{source}, {where} {rows[at]}: {text}")
 
     index = candles.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise DataError(f"{source}: needs a DatetimeIndex in UTC; read_candles gives one.")
     step = np.diff(index.asi8, prepend=index.asi8[:1] - 1)
-    refuse_first(step == 0, "timestamp {time} stands twice. Keep one of the two rows.")
+    refuse_first(
+        step == 0,
+        "timestamp {time} stands twice. Keep one of the two rows; where a clock was set back, write times in UTC.",
+    )
     refuse_first(
         step < 0, "timestamp {time} is earlier than the row before. Sort the file, or pass --sort (sort=True)."
     )
+    absent = [name for name in OHLCV if name not in candles]
+    if absent:
+        raise DataError(f"{source}: column {', '.join(absent)} is missing.")
     numbers = candles[OHLCV]
     for column in OHLCV:
         finite = np.isfinite(numbers[column].to_numpy())
@@ -109,7 +110,8 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
     for column in PRICES:
         refuse_first(
             numbers[column].to_numpy() <= 0,
-            f"{column} is {{{column}:g}}, but log returns need prices above 0; such a series is not supported.",
+            f"{column} is {{{column}:g}}, but log returns need prices above 0; such a series is not "
+            "supported. Leave out the part with such prices, or choose another series.",
         )
     refuse_first(numbers["volume"].to_numpy() < 0, "volume is {volume:g}; it cannot be negative.")
     high, low = numbers["high"].to_numpy(), numbers["low"].to_numpy()
@@ -123,11 +125,17 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
     if REGIME in candles:
         labels = candles[REGIME].to_numpy(dtype=float)
         refuse_first(
-            ~np.isfinite(labels) | (labels < 0) | (labels != np.round(labels)),
-            "regime is {regime}; labels are whole numbers from 0 (0 bearish, 1 sideways, 2 bullish). Label every row.",
+            ~np.isfinite(labels) | (labels < 0) | (labels > _LAST_REGIME) | (labels != np.round(labels)),
+            f"regime is {{regime}}; labels are whole numbers from 0 to {_LAST_REGIME} (0 bearish, 1 sideways, 2 "
+            "bullish). Label every row.",
         )
     if len(index) > 2:
         _refuse_mixed_intervals(source, where, rows, index)
+
+
+def plausible(open_: float, high: float, low: float, close: float, volume: float) -> bool:
+    """Whether `check_candles` has nothing against one candle's numbers."""
+    return 0 < low <= min(open_, close) <= max(open_, close) <= high < math.inf and 0 <= volume < math.inf
 
 
 def time_text(time: pd.Timestamp) -> str:
@@ -188,22 +196,17 @@ def fingerprint(candles: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _without_trailing_blank_lines(raw: pd.DataFrame) -> pd.DataFrame:
-    filled = np.flatnonzero(raw.notna().any(axis=1).to_numpy())
-    return raw.iloc[: filled[-1] + 1 if len(filled) else 0]
-
-
 def _canonical_names(path: Path, columns: pd.Index) -> list[str]:
     known = {*OHLCV, REGIME}
     names = [str(c).strip().lower() if str(c).strip().lower() in known else str(c).strip() for c in columns]
+    lower = [name.lower() for name in names]
     for candidate in _TIMESTAMP_NAMES:
-        found = [i for i, name in enumerate(names) if name.lower() == candidate]
+        found = [i for i, name in enumerate(lower) if name == candidate]
+        if found and candidate == "date" and "time" in lower:
+            raise DataError(f"{path}: has columns for date and time. Join them to one, such as 2024-01-31T04:00:00Z.")
         if found:
             names[found[0]] = "timestamp"
             break
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: column {twice[0]} stands twice in the header. Rename or drop one.")
     return names
 
 
@@ -216,32 +219,13 @@ def _require_columns(path: Path, raw: pd.DataFrame) -> None:
         )
 
 
-def _parse_timestamps(path: Path, column: pd.Series, line: np.ndarray) -> pd.DatetimeIndex:
-    if pd.api.types.is_numeric_dtype(column):
-        largest = float(column.abs().max())
-        if 19000101 <= largest <= 21001231:
-            column = column.map("{:.0f}".format)
-            parsed = pd.to_datetime(column, format="%Y%m%d", utc=True, errors="coerce")
-        else:
-            unit = next(unit for unit, limit in _EPOCH_UNITS if not largest > limit)
-            parsed = pd.to_datetime(column, unit=unit, utc=True, errors="coerce")  # type: ignore[call-overload]
-    else:
-        parsed = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
-    bad = parsed.isna().to_numpy()
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(
-            f"{path}, line {line[at]}: timestamp {column.iloc[at]!r} cannot be read. "
-            "Write times as 2024-01-31T04:00:00Z or as epoch seconds or milliseconds."
-        )
-    return pd.DatetimeIndex(parsed, name="timestamp").as_unit("us")
-
-
 def _numeric_columns(path: Path, raw: pd.DataFrame, line: np.ndarray) -> pd.DataFrame:
     """Float columns; of the columns beyond OHLCV and regime only numeric ones are kept."""
     kept = {}
     for name in raw:
         values = raw[name]
+        if values.dtype.kind == "b" and name in (*OHLCV, REGIME):
+            raise DataError(f"{path}, line {line[0]}: {name} is {values.iloc[0]}, which is no number.")
         if not pd.api.types.is_numeric_dtype(values):
             numbers = pd.to_numeric(values, errors="coerce")
             bad = (numbers.isna() & values.notna()).to_numpy()
@@ -249,7 +233,9 @@ def _numeric_columns(path: Path, raw: pd.DataFrame, line: np.ndarray) -> pd.Data
                 continue
             if bad.any():
                 at = int(np.argmax(bad))
-                raise DataError(f"{path}, line {line[at]}: {name} is {values.iloc[at]!r}, which is no number.")
+                raise DataError(
+                    f"{path}, line {line[at]}: {name} is {values.iloc[at]!r}, which is no number. Write it as 1234.5."
+                )
             values = numbers
         kept[str(name)] = values.to_numpy(dtype=float)
     order = [*OHLCV, *(name for name in kept if name not in OHLCV)]
@@ -257,20 +243,25 @@ def _numeric_columns(path: Path, raw: pd.DataFrame, line: np.ndarray) -> pd.Data
 
 
 def _refuse_mixed_intervals(source: str, where: str, rows: np.ndarray, index: pd.DatetimeIndex) -> None:
-    """A step clearly below the interval, or five equal longer ones in a row, means that the interval changed."""
+    """Refuse steps that tell of two intervals, or of times that are not in UTC.
+
+    These are a step clearly below the interval, five equal longer ones in a row, and, in a series around the clock,
+    one that is no multiple of the interval.
+    """
     interval = interval_of(index)
     step = _steps_in_intervals(index)
-    shorter = step < 0.9  # months have 28 to 31 days, and a day of the clock change 23 hours
+    bad = step < 0.9  # months have 28 to 31 days, and a day of the clock change 23 hours
     repeats = 5
-    same_longer = np.zeros(len(step), dtype=bool)
     if len(step) >= repeats:
         runs = np.lib.stride_tricks.sliding_window_view(step, repeats)
-        same_longer[: len(runs)] = (runs[:, 0] > 1.1) & (runs == runs[:, :1]).all(axis=1)
-    bad = shorter | same_longer
+        bad[: len(runs)] |= (runs[:, 0] > 1.1) & (runs == runs[:, :1]).all(axis=1)
+    if interval < pd.Timedelta(days=1) and index.day_of_week.nunique() == 7:
+        bad |= np.abs(step - np.round(step)) > 0.1
     if bad.any():
         at = int(np.argmax(bad))
         found = step[at] * interval
         raise DataError(
             f"{source}, {where} {rows[at + 1]}: this bar opens {interval_text(found)} after the one before, but the "
-            f"series' interval is {interval_text(interval)}. Keep bars of one interval in a file."
+            f"series' interval is {interval_text(interval)}. Keep bars of one interval in a file; where a clock was "
+            "changed, write times in UTC."
         )

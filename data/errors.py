@@ -1,5 +1,8 @@
 """What can go wrong for a user, each with the remedy in its message; the command line prints these plainly."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class RegimesError(Exception):
     """Base of every error that is the input's or the settings' fault, not the program's."""
@@ -15,3 +18,13 @@ class ModelSetError(RegimesError):
 
 class SettingsError(RegimesError):
     """A setting that is unknown, out of its range or at odds with another."""
+
+
+class StorageError(RegimesError):
+    """A folder or a file that cannot be written."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the nearest known one after a space, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -15,7 +15,7 @@ import pandas as pd
 import talib
 
 from data.candles import OHLCV
-from data.errors import DataError
+from data.errors import DataError, did_you_mean
 from data.windows import log_returns, windows
 
 DEFAULT_FEATURES = ("log_return", "volatility", "rsi", "macd", "boll_width")
@@ -71,10 +71,10 @@ def find_feature(name: str, candles: pd.DataFrame) -> Feature:
         return FEATURES[name]
     if name in candles:
         return Feature(name, 0, (name,), lambda frame: frame[name].to_numpy(dtype=float))
-    own = [column for column in candles if column not in OHLCV]
+    own = [str(column) for column in candles if column not in OHLCV]
     raise DataError(
         f"feature {name!r} is neither built in ({', '.join(FEATURES)}) nor a column of the candles "
-        f"({', '.join(map(str, own)) or 'there are no further columns'})."
+        f"({', '.join(own) or 'there are no further columns'}).{did_you_mean(name, [*FEATURES, *own])}"
     )
 
 
@@ -108,13 +108,18 @@ def compute_features(candles: pd.DataFrame, names: Sequence[str]) -> pd.DataFram
     DataError
         If a name is neither a feature nor a column.
     """
+    return pd.DataFrame(feature_columns(candles, names), index=candles.index)
+
+
+def feature_columns(candles: pd.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """`compute_features` without the frame, for who needs an answer now: ``(n_bars,)`` of each column, by its name."""
     table: dict[str, np.ndarray] = {}
     for name in names:
         found = find_feature(name, candles)
         values = np.array(found.compute(candles), dtype=float).reshape(len(candles), len(found.columns))
         values[: found.lookback] = np.nan
         table.update(zip(found.columns, values.T, strict=True))
-    return pd.DataFrame(table, index=candles.index)
+    return table
 
 
 def _column(candles: pd.DataFrame, name: str) -> np.ndarray:

@@ -9,19 +9,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data.candles import OHLCV, REGIME, check_candles
+from data.candles import OHLCV, REGIME, check_candles, plausible
 from data.errors import DataError
-from data.features import FEATURES, columns_of, compute_features, lookback_of
-from data.windows import complete_windows
+from data.features import FEATURES, columns_of, feature_columns, lookback_of
 from models.detectors.labels import ColumnDetector
-from models.lstm import gather_windows, one_thread
+from models.lstm import State, one_thread
 from models.model_set import Expert, ModelSet
+from models.passes import Passes, time_slots
 from models.regimes import hold_lookback, likeliest_regime, regime_name
 
 RegimeSource = Literal["detector", "column"]
-
-# Windows that one pass of the network takes: few enough to stay in the processor's cache.
-_WINDOWS_AT_ONCE = 256
 
 
 class Forecast(NamedTuple):
@@ -62,7 +59,8 @@ class Forecaster:
         regime_lookback = lookback_of(self._detector.features) + self._detector.memory - 1
         regime_lookback += hold_lookback(model_set.min_confidence, model_set.min_dwell)
         self.lookback = max(
-            regime_lookback, *(lookback_of(expert.features) + expert.window - 1 for expert in self._experts)
+            regime_lookback,
+            *(lookback_of(expert.features) + expert.window + expert.stride - 2 for expert in self._experts),
         )
 
     @property
@@ -96,50 +94,91 @@ class Forecaster:
         DataError
             If a column that the model set needs is missing.
         """
-        features = compute_features(candles, self._features)
-        probabilities = self._detector.filter(features[columns_of(self._detector.features)].to_numpy())
-        regimes = likeliest_regime(
-            probabilities, self._detector.regimes, self.model_set.min_confidence, self.model_set.min_dwell
-        )
+        seen = self._see(candles)
         known = np.arange(len(candles)) >= self.lookback
         forecast = np.full(len(candles), np.nan)
         if self.blend:
-            shares = np.where(known[:, None], probabilities, np.nan)
+            shares = np.where(known[:, None], seen.probabilities, np.nan)
             total = np.zeros(len(candles))
             for column, regime in enumerate(self._detector.regimes):
                 bars = np.flatnonzero(np.isfinite(shares[:, column]))
-                log_return = _expert_forecast(self._expert_of(regime), features, bars)
-                total += shares[:, column] * log_return
+                total += shares[:, column] * _forecast_at(bars, self._expert_of(regime), seen)
             forecast = total
         else:
-            for regime in np.unique(regimes[known & np.isfinite(regimes)]):
-                bars = np.flatnonzero(known & (regimes == regime))
-                forecast[bars] = _expert_forecast(self._expert_of(int(regime)), features, bars)[bars]
-        table = {"regime": np.where(known, regimes, np.nan), "forecast": forecast}
+            for regime in np.unique(seen.regimes[known & np.isfinite(seen.regimes)]):
+                bars = np.flatnonzero(known & (seen.regimes == regime))
+                forecast[bars] = _forecast_at(bars, self._expert_of(int(regime)), seen)[bars]
+        table = {"regime": np.where(known, seen.regimes, np.nan), "forecast": forecast}
         for column, regime in enumerate(self._detector.regimes):
-            table[f"p_{regime_name(regime)}"] = np.where(known, probabilities[:, column], np.nan)
+            table[f"p_{regime_name(regime)}"] = np.where(known, seen.probabilities[:, column], np.nan)
         return pd.DataFrame(table, index=candles.index)
 
     def stream(self, history: pd.DataFrame | None = None) -> ForecastStream:
         """Forecasts one bar at a time, beginning after ``history`` (candles, may be shorter than the lookback)."""
         return ForecastStream(self, history)
 
+    def _see(self, candles: pd.DataFrame) -> _Seen:
+        """What all experts' forecasts of these bars begin with."""
+        columns = feature_columns(candles, self._features)
+        probabilities = self._detector.filter(_stacked(columns, self._detector.features))
+        regimes = likeliest_regime(
+            probabilities, self._detector.regimes, self.model_set.min_confidence, self.model_set.min_dwell
+        )
+        return _Seen(columns, time_slots(pd.DatetimeIndex(candles.index), self.interval), probabilities, regimes)
+
     def _expert_of(self, regime: int) -> Expert:
         return self.model_set.experts.get(regime, self.model_set.all_regimes)
 
 
+class _Seen(NamedTuple):
+    """Of some bars, in order: feature columns by name, places in time, regime probabilities, regimes to act on."""
+
+    columns: dict[str, np.ndarray]
+    slots: np.ndarray
+    probabilities: np.ndarray
+    regimes: np.ndarray
+
+    def inputs(self, expert: Expert) -> np.ndarray:
+        """What the expert reads: ``(n_bars, n_columns)``, scaled."""
+        return (_stacked(self.columns, expert.features) - expert.mean) / expert.scale
+
+    def passes(self, expert: Expert) -> Passes:
+        return Passes.over(self.slots, expert.window, expert.stride)
+
+
+def _stacked(columns: Mapping[str, np.ndarray], features: Sequence[str]) -> np.ndarray:
+    return np.column_stack([columns[name] for name in columns_of(features)])
+
+
+def _forecast_at(bars: np.ndarray, expert: Expert, seen: _Seen) -> np.ndarray:
+    """The expert's log return at ``bars``; NaN elsewhere and where its passes are not complete: ``(n_bars,)``."""
+    inputs, passes = seen.inputs(expert), seen.passes(expert)
+    bars = bars[passes.complete(inputs)[bars]]
+    log_return = np.full(len(inputs), np.nan)
+    with one_thread():
+        for some, output in passes.outputs(expert.network, passes.readable(inputs), bars):
+            log_return[some] = output.numpy() * expert.target_scale
+    return log_return
+
+
 class ForecastStream:
-    """A forecaster's state between bars: the last ``lookback + 1`` candles, which is all that a forecast depends on."""
+    """A forecaster's state between bars.
+
+    That is the last ``lookback + 1`` candles, which is all that a forecast depends on, and how far each expert has
+    read the present block (see `Passes`), so that it reads a further bar and not the whole pass again.
+    """
 
     def __init__(self, forecaster: Forecaster, history: pd.DataFrame | None = None) -> None:
         self._forecaster = forecaster
-        self._columns = forecaster.columns()
-        self._timestamps: list[pd.Timestamp] = []
-        self._rows: list[list[float]] = []
+        self._columns = pd.Index(forecaster.columns())
+        self._times = np.empty(0, dtype="M8[us]")
+        self._rows = np.empty((0, len(self._columns)))
+        self._read: dict[str, _Read] = {}
         if history is not None:
             _require_columns(history.columns, self._columns)
             tail = history[self._columns].iloc[-(forecaster.lookback + 1) :]
-            self._timestamps, self._rows = list(tail.index), tail.to_numpy(dtype=float).tolist()
+            self._times = pd.DatetimeIndex(tail.index).as_unit("us").tz_localize(None).to_numpy()
+            self._rows = tail.to_numpy(dtype=float)
 
     def push(self, candle: Mapping[str, Any]) -> Forecast | None:
         """One more closed candle, ``timestamp`` (UTC) and the columns of the candles; None while too few are known.
@@ -149,47 +188,62 @@ class ForecastStream:
         DataError
             If the candle is malformed or does not come after the one before; the state stays as it was.
         """
+        timestamp = self._append(candle)
+        forecaster = self._forecaster
+        if len(self._rows) <= forecaster.lookback:
+            return None
+        index = pd.DatetimeIndex(self._times, tz="UTC", name="timestamp")
+        seen = forecaster._see(pd.DataFrame(self._rows, columns=self._columns, index=index))
+        if not np.isfinite(seen.regimes[-1]):
+            return None
+        regime = int(seen.regimes[-1])
+        probabilities = dict(zip(forecaster._detector.regimes, seen.probabilities[-1].tolist(), strict=True))
+        shares = probabilities if forecaster.blend else {regime: 1.0}
+        log_return = sum(share * self._ask(forecaster._expert_of(of), seen) for of, share in shares.items())
+        return Forecast(timestamp, regime, log_return, probabilities) if np.isfinite(log_return) else None
+
+    def _append(self, candle: Mapping[str, Any]) -> pd.Timestamp:
         _require_columns(list(candle), ["timestamp", *self._columns])
         timestamp = pd.Timestamp(candle["timestamp"])
         timestamp = timestamp.tz_localize("UTC") if timestamp.tz is None else timestamp.tz_convert("UTC")
-        row = [float(candle[name]) for name in self._columns]
-        if self._timestamps and timestamp <= self._timestamps[-1]:
-            raise DataError(
-                f"candle {timestamp}: comes after {self._timestamps[-1]}; push candles in order, each once."
-            )
-        one = pd.DataFrame([row], columns=self._columns, index=pd.DatetimeIndex([timestamp], name="timestamp"))
-        check_candles(one.drop(columns=REGIME, errors="ignore"), source="candle")
+        time = timestamp.as_unit("us").tz_localize(None).to_datetime64()
+        if len(self._times) and time <= self._times[-1]:
+            before = pd.Timestamp(self._times[-1], tz="UTC")
+            raise DataError(f"candle {timestamp}: comes after {before}; push candles in order, each once.")
+        row = np.array([candle[name] for name in self._columns], dtype=float)
+        if not plausible(*row[: len(OHLCV)]):
+            one = pd.DataFrame([row], columns=self._columns, index=pd.DatetimeIndex([timestamp], name="timestamp"))
+            check_candles(one.drop(columns=REGIME, errors="ignore"), source="candle")
         keep = self._forecaster.lookback + 1
-        self._timestamps = [*self._timestamps[-keep + 1 :], timestamp]
-        self._rows = [*self._rows[-keep + 1 :], row]
-        if len(self._rows) < keep:
-            return None
-        index = pd.DatetimeIndex(self._timestamps, name="timestamp")
-        tail = pd.DataFrame(np.array(self._rows), columns=self._columns, index=index)
-        last = self._forecaster.forecast(tail).iloc[-1]
-        if not np.isfinite(last["regime"]) or not np.isfinite(last["forecast"]):
-            return None
-        probabilities = {
-            regime: float(last[f"p_{regime_name(regime)}"]) for regime in self._forecaster._detector.regimes
-        }
-        return Forecast(timestamp, int(last["regime"]), float(last["forecast"]), probabilities)
+        self._times = np.append(self._times[-keep + 1 :], time)
+        self._rows = np.vstack([self._rows[-keep + 1 :], row])
+        return timestamp
+
+    def _ask(self, expert: Expert, seen: _Seen) -> float:
+        """The expert's log return after the last bar; NaN where its pass is not complete."""
+        inputs, passes = seen.inputs(expert), seen.passes(expert)
+        if not np.isfinite(inputs[-passes.length :]).all():
+            return np.nan
+        start = int(passes.block_start[-1])
+        block, begin, state = self._times[start], start - passes.window + 1, None
+        read = self._read.get(expert.name)
+        if read is not None and read.block == block:
+            begin, state = int(np.searchsorted(self._times, read.last)) + 1, read.state
+        with one_thread(), torch.inference_mode():
+            output, state = expert.network(torch.from_numpy(inputs[None, begin:]), state)
+        self._read[expert.name] = _Read(block, self._times[-1], state)
+        return float(output[0, -1]) * expert.target_scale
 
 
-def _require_columns(found: Sequence[str] | pd.Index, needed: Sequence[str]) -> None:
+class _Read(NamedTuple):
+    """How far an expert has read: the block's first bar, the last bar read, and what it remembers."""
+
+    block: np.datetime64
+    last: np.datetime64
+    state: State
+
+
+def _require_columns(found: Sequence[str] | pd.Index, needed: Sequence[str] | pd.Index) -> None:
     missing = [name for name in needed if name not in found]
     if missing:
         raise DataError(f"the model set needs column {', '.join(missing)}, which the candles do not have.")
-
-
-def _expert_forecast(expert: Expert, features: pd.DataFrame, bars: np.ndarray) -> np.ndarray:
-    """The expert's log return at ``bars``; NaN elsewhere and where its window is not complete: ``(n_bars,)``."""
-    inputs = features[columns_of(expert.features)].to_numpy()
-    bars = bars[complete_windows(inputs, expert.window)[bars]]
-    log_return = np.full(len(inputs), np.nan)
-    scaled = torch.from_numpy((inputs - expert.mean) / expert.scale)
-    with one_thread(), torch.inference_mode():
-        for chunk in np.split(bars, range(_WINDOWS_AT_ONCE, len(bars), _WINDOWS_AT_ONCE)):
-            if len(chunk):
-                batch = gather_windows(scaled, torch.from_numpy(chunk), expert.window)
-                log_return[chunk] = expert.network(batch).numpy() * expert.target_scale
-    return log_return

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+# Hidden and cell state of each layer: what a network remembers of the bars that it has read.
+State = list[tuple[Tensor, Tensor]]
+
 
 @contextmanager
 def one_thread() -> Iterator[None]:
@@ -21,31 +24,53 @@ def one_thread() -> Iterator[None]:
 
 
 class RegimeLSTM(nn.Module):
-    """LSTM layers and a linear head: a window of scaled features to the next scaled log return.
+    """LSTM layers and a linear head: bars of scaled features to the scaled log return after each of them.
 
     Parameters
     ----------
     n_features
-        Columns of a window.
+        Columns of a bar.
     hidden_dim, num_layers
         Width and number of LSTM layers (Hochreiter and Schmidhuber 1997).
     dropout
-        Fraction dropped between layers and before the head, while training only.
+        Fraction dropped after each layer, while training only.
+    draws
+        Where the first weights come from, uniform within ``1 / sqrt(hidden_dim)`` of 0; torch's own random numbers
+        without it.
     """
 
-    def __init__(self, n_features: int, hidden_dim: int = 64, num_layers: int = 2, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        hidden_dim: int = 64,
+        num_layers: int = 2,
+        dropout: float = 0.0,
+        draws: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
-        between_layers = dropout if num_layers > 1 else 0.0
-        self.lstm = nn.LSTM(n_features, hidden_dim, num_layers, batch_first=True, dropout=between_layers)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(hidden_dim, 1)
+        widths = [n_features, *[hidden_dim] * num_layers]
+        self.layers = nn.ModuleList(
+            nn.LSTM(width, hidden_dim, batch_first=True, device="meta") for width in widths[:-1]
+        )
+        self.dropout = dropout
+        self.head = nn.Linear(hidden_dim, 1, device="meta")
+        self.to_empty(device="cpu")
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(hidden_dim**-0.5), hidden_dim**-0.5, generator=draws)
 
-    def forward(self, window: Tensor) -> Tensor:
-        hidden, _ = self.lstm(window)  # (B, W, F) -> (B, W, H)
-        scaled_return: Tensor = self.head(self.dropout(hidden[:, -1]))  # (B, H) -> (B, 1)
-        return scaled_return.squeeze(-1)  # (B,)
+    def forward(
+        self, bars: Tensor, state: State | None = None, draws: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Outputs after each bar ``(B, L)`` of ``(B, L, F)``, and the state to go on from.
 
-
-def gather_windows(features: Tensor, bars: Tensor, window: int) -> Tensor:
-    """The windows that end at ``bars`` ``(B,)``, gathered from ``(n_bars, F)``: ``(B, window, F)``."""
-    return features.unfold(0, window, 1)[bars - (window - 1)].transpose(1, 2)
+        ``state`` is that of the bars before, none by default; ``draws`` says what dropout drops.
+        """
+        after: State = []
+        hidden = bars
+        for number, layer in enumerate(self.layers):
+            hidden, layer_state = layer(hidden, state[number] if state else None)  # (B, L, H)
+            after.append(layer_state)
+            if self.training and self.dropout > 0:
+                kept = torch.rand(hidden.shape, generator=draws) >= self.dropout
+                hidden = hidden * kept.to(hidden.device) / (1 - self.dropout)
+        return self.head(hidden).squeeze(-1), after

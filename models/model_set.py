@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import warnings
@@ -14,14 +15,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data.errors import ModelSetError
+from data.errors import ModelSetError, did_you_mean
 from data.files import latest_run, mark_latest, new_run_id, sha256_of, whole_folder, write_json
 from data.notebook import result_html
 from models import detectors  # noqa: F401  registers the built-in detectors
 from models.lstm import RegimeLSTM
 from models.regimes import RegimeDetector, find_detector, regime_name
+from models.soundness import require_sound, require_weights_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ALL_REGIMES = "all"
 
 
@@ -42,7 +44,7 @@ class Expert:
     network
         In evaluation mode, float64, so that one bar alone and a thousand at once give the same forecast.
     hyperparameters
-        ``window``, ``hidden_dim``, ``num_layers``, ``dropout``.
+        ``window``, ``stride``, ``hidden_dim``, ``num_layers``, ``dropout``.
     training
         What happened in training: losses per epoch, sample counts, and why it fell back if it did.
     """
@@ -59,6 +61,10 @@ class Expert:
     @property
     def window(self) -> int:
         return int(self.hyperparameters["window"])
+
+    @property
+    def stride(self) -> int:
+        return int(self.hyperparameters["stride"])
 
 
 @dataclass(frozen=True)
@@ -91,8 +97,18 @@ class ModelSet:
     min_dwell: int = 1
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Its experts and how they learnt, a line each."""
+        title, table, told = self._summary()
+        return f"{title}\n{table.to_string(index=False, na_rep='-', float_format='{:.4f}'.format)}\n{told}"
+
     def _repr_html_(self) -> str:
         """Its experts and how they learnt, for a notebook."""
+        title, table, told = self._summary()
+        return result_html(title, table, [told])
+
+    def _summary(self) -> tuple[str, pd.DataFrame, str]:
+        """Title, a row an expert, and what the figures are."""
         rows = []
         for expert in [*self.experts.values(), self.all_regimes]:
             windows, losses = (expert.training.get(name, {}) for name in ("windows", "relative_loss"))
@@ -101,7 +117,7 @@ class ModelSet:
             rows.append({"regime": expert.name, **shape, "training windows": windows.get("train"), **of_parts})
         title = f"{self.dataset}: detector {self.detector.name}, unseen bars after {self.validation_end:%Y-%m-%d %H:%M}"
         told = "Losses are squared errors relative to the zero forecast's: below 1 is better."
-        return result_html(title, pd.DataFrame(rows), [told])
+        return title, pd.DataFrame(rows), told
 
     def save(self, trained: str | Path) -> Path:
         """Write the set to ``<trained>/<dataset>/<run>/`` and name it in ``latest`` there; gives the folder."""
@@ -116,7 +132,8 @@ class ModelSet:
             files = {}
             for expert in [*self.experts.values(), self.all_regimes]:
                 weights = draft / f"{self.dataset}_{expert.name}.pt"
-                torch.save({key: value.float() for key, value in expert.network.state_dict().items()}, weights)
+                with weights.open("wb") as file:  # given a path, torch says of a full disk "unexpected pos"
+                    torch.save({key: value.float() for key, value in expert.network.state_dict().items()}, file)
                 description = draft / f"LSTM_{self.dataset}_{expert.name}.json"
                 write_json(description, _describe(expert, sha256_of(weights)))
                 files[description.name] = sha256_of(description)
@@ -134,7 +151,7 @@ class ModelSet:
                 "provenance": self.provenance,
                 "sha256": files,
             }
-            write_json(draft / "model_set.json", manifest)
+            write_json(draft / "model_set.json", {**manifest, "content_sha256": _content_hash(manifest)})
 
     @classmethod
     def load(cls, path: str | Path) -> ModelSet:
@@ -152,13 +169,19 @@ class ModelSet:
                 f"{folder}: has format {manifest.get('format_version')}, this version reads {FORMAT_VERSION}. "
                 "Train again, or use the version that wrote it."
             )
+        if manifest.pop("content_sha256", None) != _content_hash(manifest):
+            raise ModelSetError(f"{folder / 'model_set.json'}: has changed since it was written. Train again.")
         try:
             dataset = manifest["dataset"]
+            if Path(dataset).name != dataset:
+                raise ValueError(f"dataset is {dataset}, which is no name")
+            if any(name != regime_name(regime) for name, regime in manifest["regimes"].items()):
+                raise ValueError(f"regimes are {manifest['regimes']}")
             for name, expected in manifest["sha256"].items():
                 _require_hash(folder / name, expected)
             experts = {regime: _load_expert(folder, dataset, name) for name, regime in manifest["regimes"].items()}
             detector = _read_json(folder / "detector.json")
-            return cls(
+            loaded = cls(
                 dataset=dataset,
                 experts=experts,
                 all_regimes=_load_expert(folder, dataset, ALL_REGIMES),
@@ -169,7 +192,9 @@ class ModelSet:
                 min_dwell=manifest["min_dwell"],
                 provenance=manifest["provenance"],
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            require_sound(loaded)
+            return loaded
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
             raise ModelSetError(
                 f"{folder}: its JSON files do not describe a model set ({error!r}). Train again."
             ) from error
@@ -182,7 +207,9 @@ def find_model_set(path: str | Path) -> Path:
         return path
     newest = latest_run(path) if path.is_dir() else None
     if newest is None:
-        raise ModelSetError(f"{path}: there is no model set. Train one: regimes train FILE.csv")
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = did_you_mean(path.name, (folder.name for folder in beside if folder.is_dir() and folder != path))
+        raise ModelSetError(f"{path}: there is no model set. Train one: regimes train FILE.csv.{near}")
     return newest
 
 
@@ -206,15 +233,25 @@ def _load_expert(folder: Path, dataset: str, name: str) -> Expert:
     described = _read_json(folder / f"LSTM_{dataset}_{name}.json")
     weights = folder / f"{dataset}_{name}.pt"
     _require_hash(weights, described["sha256"])
-    shape = {key: value for key, value in described["hyperparameters"].items() if key != "window"}
+    shape = {key: value for key, value in described["hyperparameters"].items() if key not in ("window", "stride")}
     mean, scale = (np.array(described["scaler"][key], dtype=float) for key in ("mean", "scale"))
-    network = RegimeLSTM(n_features=len(mean), **shape)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of a foreign pickle before it refuses it
             state = torch.load(weights, weights_only=True, map_location="cpu")
+        require_weights_of(shape, state)
+        network = RegimeLSTM(n_features=len(mean), **shape)
         network.load_state_dict(state)
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelSetError(f"{weights}: holds no weights of this network ({reason}). Train again.") from error
     return Expert(
@@ -234,11 +271,17 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelSetError(f"{path}: is missing from the model set. Train again.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelSetError(f"{path}: is no JSON ({error}). Train again.") from None
+    except OSError as error:
+        raise ModelSetError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelSetError(f"{path}: is no JSON ({error}). Train again.") from error
     if not isinstance(content, dict):
         raise ModelSetError(f"{path}: holds no JSON object. Train again.")
     return content
+
+
+def _content_hash(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _require_hash(path: Path, expected: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
-from data.errors import SettingsError
+from data.errors import SettingsError, did_you_mean
 from data.windows import windows
 
 
@@ -108,7 +108,8 @@ def find_detector(name: str) -> type[RegimeDetector]:
     try:
         return DETECTORS[name]
     except KeyError:
-        raise SettingsError(f"there is no detector {name!r}; known: {', '.join(DETECTORS)}.") from None
+        known = f"known: {', '.join(DETECTORS)}.{did_you_mean(name, DETECTORS)}"
+        raise SettingsError(f"there is no detector {name!r}; {known}") from None
 
 
 # A held regime may reach back this many bars for the last confirmed one, so that it too has a finite lookback.

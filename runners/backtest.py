@@ -52,7 +52,6 @@ def backtest(
 ) -> None:
     """Trade the bars that training never saw, and write a report."""
     from data.errors import SettingsError
-    from runners.console import notice
     from runners.mlflow_log import log_run, open_store
     from runners.registry import find_run
 
@@ -76,18 +75,18 @@ def backtest(
         if "forecasts" in given and not models:
             recorded = find_run(place.results, given["forecasts"])
     store = open_store(mlflow) if mlflow else None
+    repeated = given.get("fingerprint")
     if recorded:
         chosen_from = given.get("chosen_from", 0)
-        folder = trade_forecasts(place, recorded, settings, chosen_from=chosen_from, note=note, json=json)
+        folder = trade_forecasts(
+            place, recorded, settings, chosen_from=chosen_from, repeated=repeated, note=note, json=json
+        )
     else:
         candle_file = place.candle_file(file or given.get("file"))
         models = models or Path(given.get("models", place.trained / candle_file.stem))
-        folder = backtest_file(place, candle_file, models, settings, sort=sort, note=note, json=json)
-    run = find_run(place.results, str(folder))
-    if given.get("fingerprint") not in (None, run.config["fingerprint"]):
-        notice(f"{run.file} has changed since the run that {source} describes; this is not a repetition of it.")
+        folder = backtest_file(place, candle_file, models, settings, sort=sort, repeated=repeated, note=note, json=json)
     if store:
-        log_run(store, run)
+        log_run(store, find_run(place.results, str(folder)))
 
 
 def _refuse_beside_forecasts(**given: object) -> None:
@@ -107,15 +106,23 @@ def backtest_file(
     settings: BacktestSettings,
     *,
     sort: bool = False,
+    repeated: str | None = None,
     note: str = "",
     json: bool = False,
 ) -> Path:
-    """Backtest one CSV, write the run into the home and print its figures; gives the run's folder."""
-    from data.candles import read_candles
-    from models.model_set import find_model_set
-    from runners.console import working
+    """Backtest one CSV, write the run into the home and print its figures; gives the run's folder.
 
+    ``repeated`` is the fingerprint of the candles of a run that this one is to repeat.
+    """
+    from data.candles import read_candles
+    from data.files import require_writable
+    from models.model_set import find_model_set
+    from runners.console import tell_doubts, working
+
+    require_writable(home.results / file.stem)
     candles = read_candles(file, sort=sort)
+    tell_doubts(file, candles)
+    tell_if_changed(file, candles, repeated)
     with working("trading"):
         result, trials, folder = backtest_candles(home, file, candles, find_model_set(models), settings, note=note)
     _print_run(result, trials, folder, json=json)
@@ -131,11 +138,17 @@ def backtest_candles(
     *,
     note: str = "",
 ) -> "tuple[Backtest, Trials, Path]":
-    """Backtest candles that came from ``file`` and write the run into the home; gives its folder, too."""
+    """Backtest candles that came from ``file`` and write the run into the home, as one of their dataset's."""
+    from dataclasses import replace
+
     from models.model_set import ModelSet
+    from runners.fitting import require_fit
     from runners.simulation import backtest as simulate
 
-    result = simulate(candles, ModelSet.load(models), settings)
+    model_set = ModelSet.load(models)
+    require_fit(file, candles, model_set, regime_source=settings.regime_source)
+    result = simulate(candles, model_set, settings)
+    result = replace(result, source=replace(result.source, dataset=file.stem))
     trials, folder = write_run(home.results, file, result, {"models": str(models.resolve())}, note=note)
     return result, trials, folder
 
@@ -146,19 +159,36 @@ def trade_forecasts(
     settings: BacktestSettings,
     *,
     chosen_from: int = 0,
+    repeated: str | None = None,
     note: str = "",
     json: bool = False,
 ) -> Path:
-    """Trade a run's recorded forecasts anew, write that run and print its figures; gives the new run's folder."""
+    """Trade a run's recorded forecasts anew, write that run and print its figures; gives the new run's folder.
+
+    ``repeated`` as in `backtest_file`.
+    """
+    from data.files import require_writable
     from runners.console import working
     from runners.replay import replay
     from runners.trading_grid import own_candles
 
+    require_writable(home.results / run.dataset)
+    candles = own_candles(run)
+    tell_if_changed(run.file, candles, repeated)
     with working("trading"):
-        result = replay(run, own_candles(run), settings, chosen_from=chosen_from)
+        result = replay(run, candles, settings, chosen_from=chosen_from)
         trials, folder = write_replay(home.results, run, result, note=note)
     _print_run(result, trials, folder, json=json)
     return folder
+
+
+def tell_if_changed(file: Path, candles: "pd.DataFrame", repeated: str | None) -> None:
+    """Say, before anything is done, that the candles are not those that were traded before."""
+    from data.candles import fingerprint
+    from runners.console import notice
+
+    if repeated not in (None, fingerprint(candles)):
+        notice(f"{file} has changed since the run that is to be repeated; this is not a repetition of it.")
 
 
 def _print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from data.candles import fingerprint
-from data.errors import ModelSetError
+from data.errors import ModelSetError, StorageError
 from data.files import sha256_of
 from models.model_set import ModelSet
 from training.settings import TrainSettings, WalkForwardSettings
@@ -55,7 +55,7 @@ class Checkpoint:
         folder = fold_folder(self.folder, number)
         try:
             model_set.write(folder)
-        except OSError:
+        except StorageError:
             if not folder.exists():  # else the same walk-forward runs twice, and the other has been faster
                 raise
 

@@ -7,7 +7,7 @@ import typer
 
 from runners.backtest import backtest
 from runners.check import check
-from runners.command import run_app
+from runners.command import run_app, verbosely
 from runners.compare import compare
 from runners.data import data
 from runners.demo import demo
@@ -45,7 +45,7 @@ for command in (
     data,
     doctor,
 ):
-    app.command()(command)
+    app.command()(verbosely(command))
 app.add_typer(runs, name="runs")
 
 

@@ -1,7 +1,9 @@
 """What every command of `regimes` has in common: options out of settings, and mistakes told in one line."""
 
+import functools
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -28,7 +30,12 @@ NoteOption = Annotated[str, typer.Option(help="Something to remember of the run.
 MlflowOption = Annotated[
     str | None, typer.Option(metavar="URI", help="Log the run in this MLflow store, too.", show_default=False)
 ]
+_VerboseOption = Annotated[bool, typer.Option("--verbose", help="Show where an error comes from.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+# What is told in one line: a user's mistakes, and what the system refuses, such as a file that may not be read.
+_MISTAKES = (RegimesError, OSError)
 
 
 def with_settings(*kinds: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -73,19 +80,48 @@ def _option(name: str, field: FieldInfo) -> Any:
     return Annotated[number | None, typer.Option(flag, help=help_text, show_default=False, metavar=metavar)]
 
 
+def verbosely(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the option ``--verbose``, which shows where an error comes from."""
+
+    @functools.wraps(command)
+    def run(*, verbose: bool, **given: Any) -> None:
+        try:
+            command(**given)
+        except _MISTAKES as error:
+            if verbose:
+                error.__suppress_context__ = False
+                traceback.print_exception(error)
+            raise
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    verbose = inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_VerboseOption)
+    setattr(run, "__signature__", inspect.Signature([*own, verbose]))  # noqa: B010  as above
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, verbose]}
+    return run
+
+
 def run_app(app: typer.Typer) -> None:
-    """Run a command line; a user's mistake is one line on standard error, and exit status 2."""
+    """Run a command line.
+
+    A user's mistake, and what the system refuses, is one line on standard error and exit status 2; a fault of ours is
+    a traceback and 3.
+    """
     try:
         app()
-    except RegimesError as error:
+    except _MISTAKES as error:
         from runners.console import err
 
-        err.print(f"Error: {error}", style="red", soft_wrap=True, markup=False)
+        told = f"{error.filename}: {error.strerror}." if isinstance(error, OSError) and error.filename else error
+        err.print(f"Error: {told}", style="red", soft_wrap=True, markup=False)
         sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        print("This is a fault of regimes. Please report it with what `regimes doctor` prints.", file=sys.stderr)
+        sys.exit(3)
 
 
 def run_alone(command: Callable[..., None]) -> None:
     """Run one command without its name, for ``python -m runners.NAME``."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(command)
+    app.command()(verbosely(command))
     run_app(app)

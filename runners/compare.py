@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runners.command import HomeOption, run_alone
+from runners.command import HomeOption, JsonOption, run_alone
 from runners.home import Home
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ def compare(
     ] = None,
     home: HomeOption = None,
     csv: Annotated[Path | None, typer.Option(help="Write the figures there, a row a run.", show_default=False)] = None,
-    json: Annotated[Path | None, typer.Option(help="Write everything there.", show_default=False)] = None,
+    json: JsonOption = False,
 ) -> None:
     """Compare runs over their common bars, on the terminal and in results/compare.html."""
     from data.errors import DataError
+    from runners.console import notice
     from runners.registry import datasets_in, find_run, read_runs
 
     place = Home.find(home)
@@ -42,36 +43,42 @@ def compare(
         groups = {", ".join(datasets): chosen}
     else:
         newest = {dataset: read_runs(place.results / dataset)[-2:] for dataset in datasets_in(place.results)}
-        groups = {dataset: found for dataset, found in newest.items() if found}
+        pairs = {dataset: found for dataset, found in newest.items() if len(found) == 2}
+        groups = pairs or {dataset: found for dataset, found in newest.items() if found}
+        lone = [dataset for dataset, found in newest.items() if len(found) == 1]
+        if pairs and lone:
+            notice(f"one run alone, and so not compared: {', '.join(lone)}")
     if not groups:
         raise DataError(f"{place.results}: holds no run yet. `regimes backtest FILE.csv` makes one.")
     compare_runs(place, groups, csv=csv, json=json)
 
 
 def compare_runs(
-    home: Home, groups: Mapping[str, Sequence[Run]], *, csv: Path | None = None, json: Path | None = None
+    home: Home, groups: Mapping[str, Sequence[Run]], *, csv: Path | None = None, json: bool = False
 ) -> None:
-    """Compare each group of runs, print the tables and write the page."""
+    """Compare each group of runs, print the tables or JSON, and write the page."""
     import pandas as pd
 
-    from data.files import write_json, write_text
+    from data.files import require_writable, write_text
     from runners.comparison import compare as compare_group
-    from runners.console import print_comparison, print_path
+    from runners.console import print_comparison, print_json, print_path
     from runners.report.page import comparison_html
 
+    require_writable(home.results)
     comparisons = [compare_group(group, title) for title, group in groups.items()]
-    for one in comparisons:
-        print_comparison(one)
     page = home.results / COMPARE_PAGE
     write_text(page, comparison_html(comparisons))
-    print_path("page", page)
     content = [one.to_dict() for one in comparisons]
-    if json:
-        write_json(json, content)
     if csv:
         rows = [{**row, **_flat(row)} for one in content for row in one["runs"]]
         table = pd.DataFrame(rows).drop(columns="sharpe_difference")
         write_text(csv, table.to_csv(index=False))
+    if json:
+        print_json({"page": str(page), "comparisons": content})
+        return
+    for one in comparisons:
+        print_comparison(one)
+    print_path("page", page)
 
 
 def _flat(row: dict[str, object]) -> dict[str, object]:

@@ -169,6 +169,7 @@ def _told(run: Run) -> dict[str, str]:
         "first bar": time_text(run.first_bar),
         "last bar": time_text(run.last_bar),
         "models": run.models,
+        "study": run.training.get("study", {}).get("id", "none"),
         "trained on": f"sha256 {run.training.get('fingerprint', 'unknown')[:8]}",
     }
     trained = flat_settings("train", run.training.get("settings", {}))

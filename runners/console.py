@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from json import dumps
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from data.doubts import doubts
 from runners.report import side_by_side, study_tables, tables
+from runners.report.numbers import unbroken
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from models.model_set import ModelSet
     from runners.checks.outcome import Outcome
     from runners.comparison import Comparison
@@ -58,11 +63,35 @@ def notice(text: str) -> None:
     err.print(text, style="yellow")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
-    """A table; one that is ``wide`` keeps every cell whole, so that it can be copied from a narrow terminal, too."""
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+def tell_doubts(file: Path, candles: pd.DataFrame) -> None:
+    """Say what in a file's candles may be wrong, to whoever is about to train or trade on them."""
+    for sentence in doubts(candles):
+        notice(f"{file.name}: {sentence}")
+
+
+def say(sentence: str) -> None:
+    """A sentence in lines that end between words, and neither before a per cent sign nor within ``p = 0.04``."""
+    lines = wrap(unbroken(sentence), out.width, break_long_words=False, break_on_hyphens=False)
+    out.print("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), soft_wrap=True, markup=False)
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    wide: bool = False,
+    folded: str | None = None,
+) -> None:
+    """A table; one that is ``wide`` keeps every cell whole, so that it can be copied from a narrow terminal, too.
+
+    In place of that the cells of a column ``folded`` go on in further lines where the terminal is too narrow.
+    """
+    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=wide)
+        whole = wide or folded not in (None, name)
+        side: JustifyMethod = "left" if number == 0 or name == folded else "right"
+        table.add_column(name, justify=side, no_wrap=whole, overflow="fold")
     for row in rows:
         table.add_row(*row)
     (_wide_out if wide else out).print(table)
@@ -80,7 +109,7 @@ def print_experts(model_set: ModelSet, folder: Path) -> None:
         tables.experts(model_set),
     )
     for note in tables.expert_notes(model_set):
-        out.print(note)
+        say(note)
     print_path("models", folder)
 
 
@@ -89,7 +118,7 @@ def print_backtest(result: Backtest, trials: Trials, folder: Path) -> None:
     mark = f"  {result.mark.upper()}" if result.mark else ""
     title = f"{result.source.dataset}\n{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
     print_table(title, tables.FIGURE_COLUMNS, tables.figures(result, trials))
-    out.print(tables.verdict(result))
+    say(tables.verdict(result))
     print_path("report", folder / "report.html")
 
 
@@ -99,7 +128,7 @@ def print_folds(result: Backtest, kept: Path | None) -> None:
     rows = [[row[at] for at in shown] for row in tables.folds(result)]
     print_table("each fold, after costs", [tables.FOLD_COLUMNS[at] for at in shown], rows)
     for note in tables.fold_notes(result):
-        out.print(note)
+        say(note)
     if kept:
         print_path("models", kept)
 
@@ -112,16 +141,16 @@ def print_sweep(found: Sweep) -> None:
     settings = [found.table.loc[[found.own]], sweep_page.best_settings(found)]
     rows = [row for some in settings for row in sweep_page.setting_rows(some)]
     names = ["own", *map(str, range(1, len(rows)))]
-    columns = ["", *sweep_page.SETTING_COLUMNS]
-    table = [[name, *row] for name, row in zip(names, rows, strict=True)]
-    if found.table["exposure"].nunique() == 1:  # it would cost the width of a narrow terminal
-        at = columns.index("exposure")
-        columns, table = columns[:at] + columns[at + 1 :], [row[:at] + row[at + 1 :] for row in table]
-    print_table("", columns, table, wide="exposure" in columns)
+    columns = ["", "long", "short", "rule", *sweep_page.SETTING_COLUMNS[3:]]  # the page's are too wide for a terminal
+    print_table(
+        "long above, short below: basis points; rule: between them",
+        columns,
+        [[name, *row] for name, row in zip(names, rows, strict=True)],
+    )
     costs = sweep_page.cost_rows(found)
     if costs:
         print_table("the best setting at other costs", sweep_page.COST_COLUMNS, costs)
-    out.print(sweep_page.verdict(found))
+    say(sweep_page.verdict(found))
     out.print(sweep_page.best_as_flags(found), soft_wrap=True)
 
 
@@ -136,7 +165,7 @@ def print_hindsight(found: Hindsight) -> None:
     out.print()
     print_table("what the splits picked", hindsight_page.CHOSEN_COLUMNS, hindsight_page.chosen(found))
     for sentence in hindsight_page.verdicts(found):
-        out.print(sentence)
+        say(sentence)
 
 
 def print_evaluation(found: Evaluation, folder: Path) -> None:
@@ -157,7 +186,7 @@ def print_evaluation(found: Evaluation, folder: Path) -> None:
         ]
         title = f"classifier: {100 * found.classifier.accuracy:.1f} % of the test labels; label by row, guess by column"
         print_table(title, ["", *found.classifier.regimes], rows)
-    out.print(found.conclusion)
+    say(found.conclusion)
     print_path("evaluation", folder)
 
 
@@ -167,8 +196,10 @@ _RUNS_SIDE_BY_SIDE = 6
 def print_comparison(compared: Comparison) -> None:
     """Figures of the runs side by side, the best in bold, and which differences are real."""
     out.print(compared.title, style="bold", markup=False)
-    out.print(side_by_side.bars_said(compared))
-    print_table("", side_by_side.LEGEND_COLUMNS, _plain(side_by_side.legend(compared)), wide=True)
+    say(side_by_side.bars_said(compared))
+    print_table("", side_by_side.LEGEND_COLUMNS, _plain(side_by_side.legend(compared)), folded="dataset")
+    for label, note in side_by_side.notes(compared):
+        say(f"{label}: {note}")
     rows = side_by_side.figures(compared)
     for first in range(0, len(compared.runs), _RUNS_SIDE_BY_SIDE):
         shown = range(first, min(first + _RUNS_SIDE_BY_SIDE, len(compared.runs)))
@@ -177,12 +208,11 @@ def print_comparison(compared: Comparison) -> None:
             for name, values, best in rows
         ]
         print_table("", ["", *(compared.runs[at].label for at in shown)], cells)
-    for name, values in compared.differing:
-        told = ", ".join(f"{one.label} {value}" for one, value in zip(compared.runs, values, strict=True))
-        out.print(f"{name}: {told}", markup=False)
+    for line in side_by_side.differing(compared):
+        say(line)
     out.print()
     for sentence in side_by_side.verdicts(compared):
-        out.print(sentence)
+        say(sentence)
     out.print()
 
 

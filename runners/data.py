@@ -11,10 +11,9 @@ def data(
     json: JsonOption = False,
 ) -> None:
     """List the CSVs in data/csv: rows, range, interval, missing bars and regime labels."""
-    from json import dumps
-
     from data.errors import DataError
-    from runners.console import notice, print_table
+    from runners.console import notice, print_json, print_table
+    from runners.report.numbers import NOT_DEFINED
 
     files = Home.find(home).candle_files()
     known, broken = [], []
@@ -24,11 +23,21 @@ def data(
         except DataError as error:
             broken.append(str(error))
     if json:
-        print(dumps({"datasets": known, "errors": broken}))
+        print_json({"datasets": known, "errors": broken})
     elif known:
-        print_table("", list(known[0]), [[str(value) for value in one.values()] for one in known], wide=True)
+        columns = [name for name in known[0] if name != "regimes" or any(one[name] != NOT_DEFINED for one in known)]
+        print_table("", columns, [[_cell(name, one[name]) for name in columns] for one in known], folded="dataset")
     for sentence in broken:
         notice(sentence)
+
+
+def _cell(name: str, value: object) -> str:
+    """For a narrow terminal: times to the day, numbers with commas, no brackets taken for markup."""
+    from rich.markup import escape
+
+    if name in ("first", "last"):
+        return str(value)[:10]
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))
 
 
 def _told(file: Path) -> dict[str, object]:

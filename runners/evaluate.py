@@ -26,18 +26,26 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Score the forecasts of unseen bars against zero, mean, ridge and one LSTM for all regimes."""
+    from dataclasses import replace
+
     from data.candles import read_candles
-    from data.files import new_run_id, whole_folder, write_json
+    from data.files import new_run_id, require_writable, whole_folder, write_json
     from models.model_set import ModelSet
-    from runners.console import print_evaluation, print_json, working
+    from runners.console import print_evaluation, print_json, tell_doubts, working
+    from runners.fitting import require_fit
     from runners.report.plots import forecast_png, losses_png, regimes_png
     from training.evaluate import evaluate as score_model_set
 
     place = Home.find(home)
     loaded = ModelSet.load(place.model_set(model_set, candles))
-    folder = place.results / loaded.dataset / "evaluations" / new_run_id()
+    file = place.candle_file(str(candles or loaded.dataset))
+    read = read_candles(file, sort=sort)
+    tell_doubts(file, read)
+    require_fit(file, read, loaded)
+    folder = place.results / file.stem / "evaluations" / new_run_id()
+    require_writable(folder.parent)
     with working("evaluating"):
-        found = score_model_set(loaded, read_candles(place.candle_file(str(candles or loaded.dataset)), sort=sort))
+        found = replace(score_model_set(loaded, read), dataset=file.stem)
         with whole_folder(folder) as draft:
             write_json(draft / "evaluation.json", found.to_dict())
             (draft / "forecasts.png").write_bytes(forecast_png(found))

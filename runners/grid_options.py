@@ -23,3 +23,4 @@ Between = Annotated[str | None, typer.Option(metavar="hold,flat", help="Default:
 Exposures = Annotated[str | None, _values("Exposures", "0.5,0.95")]
 Commissions = Annotated[str | None, _values("Commissions", "0,0.001")]
 Slippages = Annotated[str | None, _values("Slippages", "0,0.0005")]
+BorrowRates = Annotated[str | None, _values("Fees a bar for short positions", "0,0.0001")]

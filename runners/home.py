@@ -8,10 +8,7 @@ from typing import Any
 
 from data.errors import DataError
 from runners.own_code import load_code
-from runners.settings import CONFIG_NAME, read_config, require_known
-
-# What a regimes.toml may hold: the workplace, own code, tables of settings, and what a run's config.toml repeats.
-_KNOWN = ["home", "code", "train", "optimize", "backtest", "walk_forward", "exchange", "file", "models", "fingerprint"]
+from runners.settings import CONFIG_NAME, read_config
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,6 @@ class Home:
         """The folder given, or the one that ``regimes.toml`` of the working directory names, or that directory."""
         here = Path(given or ".")
         config = read_config(here / CONFIG_NAME) if (here / CONFIG_NAME).is_file() else {}
-        require_known(config, _KNOWN, str(here / CONFIG_NAME), "entry")
         code = tuple(here / file for file in config.get("code", []))
         for file in code:
             load_code(file)
@@ -81,4 +77,4 @@ class Home:
                 raise DataError(f"{self.csv}: holds {len(files)} CSVs. Name one: {', '.join(f.stem for f in files)}.")
             return files[0]
         path, inside = Path(name), self.csv / (name if name.endswith(".csv") else f"{name}.csv")
-        return path if path.exists() or (path.suffix and not inside.exists()) else inside
+        return path if path.exists() or (len(path.parts) > 1 and path.suffix) else inside

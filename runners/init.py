@@ -69,9 +69,7 @@ def config(
     json: JsonOption = False,
 ) -> None:
     """Show every setting's value, and whether it is the default or comes from a file."""
-    from json import dumps
-
-    from runners.console import print_table
+    from runners.console import print_json, print_table
 
     given = read_config(config) if config else Home.find(home).config
     source = str(config or CONFIG_NAME)
@@ -81,7 +79,7 @@ def config(
         values = make_settings(kind, in_file, source).model_dump(mode="json")
         rows += [(table, name, value, source if name in in_file else "default") for name, value in values.items()]
     if json:
-        print(dumps({f"{table}.{name}": {"value": value, "from": origin} for table, name, value, origin in rows}))
+        print_json({f"{table}.{name}": {"value": value, "from": origin} for table, name, value, origin in rows})
         return
     shown = [[f"{table}.{name}", _shown(value), origin] for table, name, value, origin in rows]
     print_table("", ["setting", "value", "from"], shown)

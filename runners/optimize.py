@@ -33,13 +33,15 @@ def optimize(
 ) -> None:
     """Search better settings for each network on the validation part; Ctrl-C keeps what is done."""
     from data.candles import read_candles
-    from runners.console import notice, print_path, print_search
+    from data.files import require_writable
+    from runners.console import notice, print_path, print_search, tell_doubts
     from runners.search.folder import Search
     from runners.search.searching import run_search
 
     place = Home.find(home)
     given = read_config(config) if config else place.config
     source = str(config or CONFIG_NAME)
+    require_writable(place.results)
     shared = {name: flags[name] for name in SharedSettings.model_fields}
     candle_file = place.candle_file(file)
     search = Search(
@@ -49,6 +51,7 @@ def optimize(
         trading=make_settings(BacktestSettings, given.get("backtest", {}), source),
         candles=read_candles(candle_file, sort=sort),
     )
+    tell_doubts(candle_file, search.candles)
     found = run_search(place.results, search, regime, jobs)
     print_search(candle_file, search.options, found.results)
     print_path("page", found.page)

@@ -22,7 +22,7 @@ def overfit(
     home: HomeOption = None,
 ) -> None:
     """Tell the probability of overfitting, and cross-validate the thresholds, on a run's forecasts."""
-    from data.files import new_run_id, whole_folder, write_json
+    from data.files import new_run_id, require_writable, whole_folder, write_json
     from runners.console import print_hindsight, print_path, working
     from runners.hindsight import hindsight
     from runners.registry import GRID_TABLE, OVERFITTING, find_run
@@ -30,9 +30,10 @@ def overfit(
     from runners.trading_grid import AXES, GridRun
 
     chosen = find_run(Home.find(home).results, run)
+    folder = chosen.folder.parent / OVERFITTING / new_run_id()
+    require_writable(folder.parent)
     given = (long_threshold, short_threshold, between, exposure)
     grid_run = GridRun.of(chosen, dict(zip(AXES, given, strict=False)))  # the run's own costs
-    folder = chosen.folder.parent / OVERFITTING / new_run_id()
     with working("trading the grid"):
         found = hindsight(grid_run, blocks=blocks, groups=groups, test_groups=test_groups, embargo=embargo)
         with whole_folder(folder) as draft:

@@ -31,7 +31,8 @@ def load_code(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise SettingsError(f"{file}, line {error.lineno}: {error.msg}.") from None
+        where = f", line {error.lineno}" if error.lineno else ""
+        raise SettingsError(f"{file}{where}: {error.msg}.") from error
     except Exception as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         where = f", line {lines[-1]}" if lines else ""

@@ -8,13 +8,14 @@ import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from data.errors import DataError
+from data.errors import DataError, did_you_mean
 from data.files import latest_run, write_text
 from runners.report.metrics import Metrics
 from runners.settings import BacktestSettings
@@ -92,6 +93,8 @@ class Run:
     def equity(self) -> pd.DataFrame:
         """Its ``equity.csv``: `runners.recorder.Recorder.equity`, and ``holding``, the equity of buying and holding."""
         table = pd.read_csv(self.folder / "equity.csv", index_col="timestamp")
+        if "borrowing" not in table:  # written before there was a fee for it
+            table.insert(6, "borrowing", 0.0)
         return table.set_index(pd.to_datetime(table.index, utc=True))
 
     def trades(self) -> pd.DataFrame:
@@ -237,10 +240,13 @@ def find_run(results: str | Path, name: str) -> Run:
     elif Path(name).is_absolute():
         found = []
     else:
-        found = sorted(results.glob(f"{name}*/{_TELLS_OF_IT[1]}" if "/" in name else f"*/{name}*/{_TELLS_OF_IT[1]}"))
+        begins = f"{escape(name)}*/{_TELLS_OF_IT[1]}"
+        found = sorted(results.glob(begins if "/" in name else f"*/{begins}"))
         found = [path.parent for path in found]
     if not found:
-        raise DataError(f"{name}: there is no such run in {results}. `regimes runs` lists them.")
+        ids = [path.parent.name for path in results.glob(f"*/[0-9]*/{_TELLS_OF_IT[1]}")]
+        near = did_you_mean(name, [*ids, *datasets_in(results)])
+        raise DataError(f"{name}: there is no such run in {results}. `regimes runs` lists them.{near}")
     if len(found) > 1:
         raise DataError(f"{name}: {len(found)} runs begin so: {', '.join(path.name for path in found[:4])}.")
     run = _read_run(found[0])

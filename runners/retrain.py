@@ -32,6 +32,7 @@ def retrain(
 ) -> None:
     """Train with the last run's settings on the candles as they are now; trade old and new models on the same bars."""
     from data.candles import read_candles
+    from data.files import require_writable
     from models.model_set import ModelSet, find_model_set
     from runners.backtest import backtest_candles
     from runners.compare import compare_runs
@@ -44,6 +45,7 @@ def retrain(
 
     place = Home.find(home)
     file = _candle_file(place, dataset)
+    require_writable(place.results / file.stem)
     candles = read_candles(file, sort=sort)
     old_folder = find_model_set(place.trained / file.stem)
     old = ModelSet.load(old_folder)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from runners.command import HomeOption, JsonOption, run_app
+from runners.command import HomeOption, JsonOption, run_app, verbosely
 from runners.home import Home
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Folder or id of
 
 
 @app.callback(invoke_without_command=True)
+@verbosely
 def runs(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="Only this dataset's.", show_default=False)] = None,
@@ -70,6 +71,7 @@ def _told(run: Run, deflated: float | None) -> dict[str, Any]:
 
 
 @app.command()
+@verbosely
 def rm(
     context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or ids of runs.")],
@@ -86,6 +88,7 @@ def rm(
 
 
 @app.command()
+@verbosely
 def note(
     context: typer.Context,
     name: RunArgument,

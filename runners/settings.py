@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from data.errors import SettingsError
+from data.errors import SettingsError, did_you_mean
 
 CONFIG_NAME = "regimes.toml"
+
+# What a file of settings may hold, and as what: tables of settings, the workplace and own code, and what a run's
+# config.toml repeats.
+_ENTRIES: dict[str, type] = {
+    **dict.fromkeys(["train", "optimize", "backtest", "walk_forward", "exchange"], dict),
+    **dict.fromkeys(["home", "file", "models", "forecasts", "fingerprint"], str),
+    "code": list,
+    "chosen_from": int,
+}
+_CALLED = {dict: "a table", str: "a text", list: "a list of texts", int: "a number"}
 
 
 class TradingSettings(BaseModel):
     """How forecasts are traded, and what it costs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     long_threshold: float = Field(0.001, description="Go long above this forecast log return.")
     short_threshold: float = Field(-0.001, description="Go short below this forecast log return.")
@@ -27,11 +36,22 @@ class TradingSettings(BaseModel):
     exposure: float = Field(0.95, gt=0, description="Fraction of equity that a position is worth.")
     commission: float = Field(0.001, ge=0, lt=1, description="Commission, as a fraction of each trade's value.")
     slippage: float = Field(0.0005, ge=0, lt=1, description="Slippage, as a fraction of the fill price.")
+    borrow_rate: float = Field(
+        0.0, ge=0, lt=1, description="Fee a bar for holding a short position, as a fraction of its value."
+    )
     cash: float = Field(100_000.0, gt=0, description="Equity at the start.")
     blend: bool = Field(False, description="Weigh all experts by their regime's probability.")
     regime_source: Literal["detector", "column"] = Field(
         "detector", description="Take the regime from the detector, or from the CSV's column."
     )
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> Self:
+        if self.short_threshold > self.long_threshold:
+            raise ValueError(
+                f"short_threshold {self.short_threshold:g} lies above long_threshold {self.long_threshold:g}"
+            )
+        return self
 
 
 class BacktestSettings(TradingSettings):
@@ -46,28 +66,37 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A TOML file's content.
+    """A TOML file's content; `make_settings` reads its tables.
 
     Raises
     ------
     SettingsError
-        If it is not there or no TOML.
+        If it is not there, no TOML, or has an entry that is unknown or of another kind.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: is no TOML ({error}).") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: is no TOML ({error}).") from error
+    require_known(config, list(_ENTRIES), str(path), "entry")
+    for name, value in config.items():
+        texts = value if isinstance(value, list) else []
+        if not isinstance(value, _ENTRIES[name]) or not all(isinstance(text, str) for text in texts):
+            raise SettingsError(f"{path}: {name} is {value!r}, but must be {_CALLED[_ENTRIES[name]]}.")
+    return config
 
 
 def flat_settings(table: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """Settings as text, each by its table and name; those of a table within it by its name, too."""
     told: dict[str, str] = {}
     for name, value in settings.items():
-        told |= (
-            flat_settings(f"{table}: {name}", value) if isinstance(value, dict) else {f"{table}: {name}": str(value)}
-        )
+        if isinstance(value, dict):
+            told |= flat_settings(f"{table}: {name}", value)
+        else:
+            told[f"{table}: {name}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return told
 
 
@@ -81,14 +110,11 @@ def require_known(names: Iterable[str], known: Sequence[str], source: str, what:
     """
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-            raise SettingsError(f"{source}: there is no {what} {name!r}. {hint}")
+            hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
+            raise SettingsError(f"{source}: there is no {what} {name!r}.{hint}")
 
 
-def make_settings(
-    kind: type[Settings], table: dict[str, Any], source: str, flags: dict[str, Any] | None = None
-) -> Settings:
+def make_settings(kind: type[Settings], table: Any, source: str, flags: dict[str, Any] | None = None) -> Settings:
     """Defaults, overridden by a file's table, overridden by flags (those that are None were not given).
 
     Raises
@@ -96,6 +122,8 @@ def make_settings(
     SettingsError
         Naming the setting, what was given, what is allowed, and the nearest name for an unknown one.
     """
+    if not isinstance(table, dict):
+        raise SettingsError(f"{source}: {table!r} stands where a table of settings belongs, such as [backtest].")
     require_known(table, list(kind.model_fields), source, "setting")
     given = {name: value for name, value in (flags or {}).items() if value is not None and name in kind.model_fields}
     try:
@@ -105,4 +133,7 @@ def make_settings(
         name = ".".join(map(str, first["loc"]))
         flag = name.split(".")[0]
         origin = f"--{flag.replace('_', '-')}" if flag in given else f"{source}, {name}"
-        raise SettingsError(f"{origin}: {first['msg']}, but {first['input']!r} was given.") from None
+        found = first["msg"].removeprefix("Value error, ")
+        if not name:  # at odds with each other, whatever they came from
+            raise SettingsError(f"{source}: {found}.") from None
+        raise SettingsError(f"{origin}: {found}, but {first['input']!r} was given.") from None

@@ -16,7 +16,7 @@ from models.recorded import RecordedForecasts
 from runners.recorder import Recorder
 from runners.report.metrics import Metrics, equity_returns, metrics_of
 from runners.settings import BacktestSettings
-from strategies import BuyAndHold, LSTMRegimeStrategy
+from strategies import BuyAndHold, LSTMRegimeStrategy, TradingCosts
 from training.sharpe import SharpeDifference, sharpe_difference
 
 
@@ -71,7 +71,7 @@ class Backtest:
     Attributes
     ----------
     equity
-        ``(n_bars, 6)`` of `runners.recorder.Recorder.equity`.
+        ``(n_bars, 7)`` of `runners.recorder.Recorder.equity`.
     trades
         A row per closed round trip.
     metrics, holding
@@ -243,7 +243,9 @@ def run_strategy(
     cerebro = cerebro or bt.Cerebro()
     cerebro.adddata(candle_feed(candles))
     cerebro.broker.setcash(settings.cash)
-    cerebro.broker.setcommission(commission=settings.commission)
+    costs = TradingCosts(commission=settings.commission, borrow_rate=settings.borrow_rate)
+    cerebro.broker.addcommissioninfo(costs)
+    cerebro.broker.set_int2pnl(False)  # the recorder tells the fee for borrowing apart from the commission
     cerebro.broker.set_slippage_perc(settings.slippage, slip_open=True, slip_match=True, slip_out=True)
     cerebro.addstrategy(strategy, **strategy_settings)
     cerebro.addanalyzer(Recorder, _name="recorder", trade_from=strategy_settings.get("trade_from"))

@@ -3,6 +3,7 @@
 from runners.command import HomeOption, run_alone
 from runners.grid_options import (
     Between,
+    BorrowRates,
     Commissions,
     Exposures,
     LongThresholds,
@@ -21,10 +22,11 @@ def sweep(
     exposure: Exposures = None,
     commission: Commissions = None,
     slippage: Slippages = None,
+    borrow_rate: BorrowRates = None,
     home: HomeOption = None,
 ) -> None:
     """Trade a grid of settings on a run's forecasts; the best is traded again by Backtrader."""
-    from data.files import new_run_id, whole_folder
+    from data.files import new_run_id, require_writable, whole_folder
     from runners.backtest import write_replay
     from runners.console import print_path, print_sweep, working
     from runners.registry import GRID_TABLE, SWEEPS, find_run
@@ -33,8 +35,9 @@ def sweep(
     from runners.trading_grid import AXES, GridRun
 
     chosen = find_run(Home.find(home).results, run)
-    given = (long_threshold, short_threshold, between, exposure, commission, slippage)
+    given = (long_threshold, short_threshold, between, exposure, commission, slippage, borrow_rate)
     folder = chosen.folder.parent / SWEEPS / new_run_id()
+    require_writable(folder.parent)
     with working("sweeping"):
         found = sweep_grid(GridRun.of(chosen, dict(zip(AXES, given, strict=True))))
         with whole_folder(folder) as draft:

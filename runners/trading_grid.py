@@ -18,7 +18,8 @@ from runners.settings import BacktestSettings
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
 from training.sharpe import sharpe_ratio
 
-AXES = ("long_threshold", "short_threshold", "between", "exposure", "commission", "slippage")
+AXES = ("long_threshold", "short_threshold", "between", "exposure", "commission", "slippage", "borrow_rate")
+COSTS = AXES[4:]
 _THRESHOLDS = 20  # on either side, where none are named
 _LARGEST_THRESHOLD = 0.99  # quantile of the forecasts' sizes
 _MOST_SETTINGS = 100_000
@@ -33,7 +34,7 @@ class Grid:
     Attributes
     ----------
     table
-        ``(n_settings, 6)``, a column for each of `AXES`.
+        ``(n_settings, n_axes)``, a column for each of `AXES`.
     """
 
     table: pd.DataFrame
@@ -202,7 +203,7 @@ class GridRun:
         settings, equity, cash = self.run.settings, simulated.equity, self.run.cash
         table = self.grid.table.iloc[which]
         per_bar = sharpe_ratio(simple_returns(equity, cash))
-        at_own_costs = (table["commission"] == settings.commission) & (table["slippage"] == settings.slippage)
+        at_own_costs = np.all([table[name] == getattr(settings, name) for name in COSTS], axis=0)
         return table.assign(
             first_bar=self.bars.index[0],
             last_bar=self.bars.index[-1],

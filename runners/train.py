@@ -76,11 +76,14 @@ def train_file(
     import pandas as pd
 
     from data.candles import interval_of, interval_text, missing_bars, read_candles
-    from runners.console import notice, print_experts, training_progress
+    from data.files import require_writable
+    from runners.console import notice, print_experts, tell_doubts, training_progress
+    from runners.fitting import tell_unknown_regimes
     from runners.tensorboard_log import TensorBoardLog
     from training.train import Progress
     from training.train import train as train_model_set
 
+    require_writable(home.trained / file.stem)
     log = TensorBoardLog(tensorboard, file.stem, settings) if tensorboard else None
     candles = read_candles(file, sort=sort)
     index = pd.DatetimeIndex(candles.index)
@@ -88,6 +91,7 @@ def train_file(
     if missing:
         interval = interval_text(interval_of(index))
         notice(f"{file.name}: {missing} bars of {interval} are missing (closed days, or gaps); none is invented.")
+    tell_doubts(file, candles)
     if found:
         found.require_seen(candles, settings, file.name)
         notice(f"settings from study {found.id}")
@@ -106,6 +110,8 @@ def train_file(
         if log:
             log.end(model_set, folder)
     print_experts(model_set, folder)
+    if model_set.detector.name == "labels":
+        tell_unknown_regimes(file, candles, model_set)
     return folder
 
 

@@ -46,10 +46,11 @@ def walk_forward(
     """Retrain on a schedule, and trade the bars after each training by its models alone."""
     from data.candles import read_candles
     from data.errors import DataError
-    from runners.backtest import write_run
+    from data.files import require_writable
+    from runners.backtest import tell_if_changed, write_run
     from runners.checkpoint import Checkpoint, fold_folder
     from runners.compare import compare_runs
-    from runners.console import notice, print_backtest, print_folds, working
+    from runners.console import notice, print_backtest, print_folds, tell_doubts, working
     from runners.folds import fit_all, require_regime_source, trade_folds
     from runners.mlflow_log import log_run, open_store
     from runners.registry import find_run
@@ -66,8 +67,16 @@ def walk_forward(
     paths = {path.stem: path for path in [place.candle_file(name) for name in names] or place.candle_files()}
     if len(paths) < len(names):
         raise DataError(f"two of {', '.join(names)} have the same name; a file's name is that of its dataset.")
+    for dataset in paths:
+        require_writable(place.results / dataset)
+        if keep_models:
+            require_writable(place.trained / dataset)
     series = {dataset: read_candles(path, sort=sort) for dataset, path in paths.items()}
     require_regime_source(series, trading)
+    for dataset, candles in series.items():
+        tell_doubts(paths[dataset], candles)
+        if dataset == Path(given.get("file", "")).stem:
+            tell_if_changed(paths[dataset], candles, given.get("fingerprint"))
     checkpoints = {
         dataset: Checkpoint(place.results, dataset, candles, settings, schedule, place.code)
         for dataset, candles in series.items()
@@ -85,8 +94,6 @@ def walk_forward(
         }
     runs = []
     for dataset, result in results.items():
-        if dataset == Path(given.get("file", "")).stem and given.get("fingerprint") not in (None, result.fingerprint):
-            notice(f"{paths[dataset]} has changed since the run that {source} describes; this does not repeat it.")
         lengths = schedule.for_bars(len(series[dataset]))._asdict()
         origin = {"walk_forward": {**schedule.model_dump(), **lengths}, "train": settings.model_dump(mode="json")}
         trials, folder = write_run(place.results, paths[dataset], result, origin, note=note)

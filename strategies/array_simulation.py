@@ -26,6 +26,8 @@ class SettingsGrid:
         Fraction of equity that a position is worth when it is opened or turned.
     commission, slippage
         Fractions of the traded value and of the fill price.
+    borrow_rate
+        Fraction of a short position's value, to be paid at each bar's open that it is held into.
     between_flat
         Whether to go flat between the thresholds instead of holding.
 
@@ -40,6 +42,7 @@ class SettingsGrid:
     exposure: np.ndarray
     commission: np.ndarray
     slippage: np.ndarray
+    borrow_rate: np.ndarray
     between_flat: np.ndarray
 
     def __post_init__(self) -> None:
@@ -48,11 +51,14 @@ class SettingsGrid:
             raise SettingsError(f"the arrays of a grid have one entry a setting, but their shapes are {shapes}.")
         if self.between_flat.dtype != bool:
             raise SettingsError(f"between_flat has the type {self.between_flat.dtype}; it says True or False.")
+        costs = {name: getattr(self, name) for name in ("commission", "slippage", "borrow_rate")}
         for wrong, name, remedy in (
             (~(self.short_threshold <= self.long_threshold), "short_threshold", "lies above long_threshold"),
             (~(self.exposure > 0), "exposure", "is not a fraction of equity above 0"),
-            (~((self.commission >= 0) & (self.commission < 1)), "commission", "is not a fraction from 0 to below 1"),
-            (~((self.slippage >= 0) & (self.slippage < 1)), "slippage", "is not a fraction from 0 to below 1"),
+            *(
+                (~((cost >= 0) & (cost < 1)), name, "is not a fraction from 0 to below 1")
+                for name, cost in costs.items()
+            ),
         ):
             if wrong.any():
                 number = int(wrong.argmax())
@@ -73,7 +79,8 @@ class Simulated:
     Attributes
     ----------
     equity, position
-        ``(n_bars, n_settings)`` at each bar's close, in currency and in units, negative for short.
+        ``(n_bars, n_settings)`` at each bar's close, in currency and in units, negative for short. An account whose
+        equity is 0 or below there is bankrupt: it is closed at that close, and its equity stays as it is.
     fills, round_trips
         ``(n_settings,)`` orders that were filled, and positions that were closed or turned.
     """
@@ -109,7 +116,9 @@ def simulate(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, grid: S
     accounts = _Accounts(grid, cash)
     for bar, (opened_at, closed_at, known) in enumerate(zip(open_, close, forecast, strict=True)):
         accounts.fill(opened_at)
-        equity[bar], position[bar] = accounts.value(closed_at), accounts.size
+        equity[bar] = accounts.value(closed_at)
+        accounts.close_bankrupt(equity[bar])
+        position[bar] = accounts.size
         accounts.decide(known, equity[bar], closed_at)
     return Simulated(equity, position, accounts.fills, accounts.round_trips)
 
@@ -117,53 +126,62 @@ def simulate(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, grid: S
 class _Accounts:
     """All accounts between two bars: cash, units held and their average price, each ``(n_settings,)``.
 
-    ``ordering`` are the numbers of the settings with an order in the market, ``order`` its units, negative to sell,
-    ``decided_at`` the close it was decided on. No order outlives the next bar. (The broker would keep the remainder of
-    an order to turn if its closing and its opening part did not add up to it in floating point, but they always do.)
+    ``ordering`` are the numbers of the settings with an order in the market, ``order`` its units, negative to sell. No
+    order outlives the next bar. (The broker would keep the remainder of an order to turn if its closing and its opening
+    part did not add up to it in floating point, but they always do.)
     """
 
     def __init__(self, grid: SettingsGrid, cash: float) -> None:
-        self.grid = grid
+        self.grid, self.borrowing = grid, bool(grid.borrow_rate.any())
         self.cash = np.full(len(grid), float(cash))
         self.size, self.entry = np.zeros((2, len(grid)))
         self.fills, self.round_trips = np.zeros((2, len(grid)), dtype=int)
-        self.ordering, self.order, self.decided_at = np.zeros(0, dtype=int), np.zeros(0), np.nan
+        self.ordering, self.order = np.zeros(0, dtype=int), np.zeros(0)
 
     def value(self, close: float) -> np.ndarray:
         """Equity, added up as the broker does it: a long position's profit apart from what was paid for it."""
         worth, profit = self.size * close, self.size * (close - self.entry)
         return self.cash + np.where(worth > 0, (worth - profit) + profit, worth)
 
-    def decide(self, forecast: float, equity: np.ndarray, close: float) -> None:
-        """Order what `ThresholdRule` wants and is not held, in the size of `target_size`.
+    def close_bankrupt(self, equity: np.ndarray) -> None:
+        """Turn the positions of accounts that have lost all into what they are worth."""
+        bankrupt = equity <= 0
+        if not bankrupt.any():
+            return
+        self.round_trips += bankrupt & (self.size != 0)
+        self.cash, self.size = np.where(bankrupt, equity, self.cash), np.where(bankrupt, 0.0, self.size)
 
-        That size takes equity's sign: an account in debt orders the opposite of what is wanted, and again at every bar.
+    def decide(self, forecast: float, equity: np.ndarray, close: float) -> None:
+        """Order what `ThresholdRule` wants and is not held, in the size of `target_size`, where cash allows.
+
+        The broker's first look drops an order that would leave cash below 0 at this close, without slippage; one to
+        close, too: an account without the cash to buy its short back stays short. The strategy decides afresh then.
         """
         held = np.sign(self.size)
         wanted = held if np.isnan(forecast) else np.where(self.grid.between_flat, 0.0, held)
         wanted = np.where(forecast < self.grid.short_threshold, -1.0, wanted)
         wanted = np.where(forecast > self.grid.long_threshold, 1.0, wanted)
-        self.ordering = at = np.flatnonzero(wanted != held)
-        self.order = wanted[at] * self.grid.exposure[at] * equity[at] / close - self.size[at]
-        self.decided_at = close
+        at = np.flatnonzero((wanted != held) & (equity > 0))
+        order = wanted[at] * self.grid.exposure[at] * equity[at] / close - self.size[at]
+        closed, opened = _closed_and_opened(self.size[at], order)
+        _, cash = _cash_after(self.cash[at], closed, opened, close, close, self.grid.commission[at])
+        self.ordering, self.order = at[cash >= 0], order[cash >= 0]
 
     def fill(self, open_: float) -> None:
-        """Fill the orders at the open with slippage, where cash allows; the broker looks twice.
+        """Take the fee for short positions held into this bar, then fill the orders at its open, with slippage.
 
-        First it drops an order that would leave cash below 0 at the close it was decided on, without slippage; one to
-        close, too: an account without the cash to buy its short back stays short. Then, at the price of the fill, what
-        closes a position is filled even if cash falls below 0 by it, but not what opens one, so that an order to turn
-        may end flat. Either way the order is done with, and the strategy decides afresh at this bar's close.
+        The broker looks at cash a second time, at the price of the fill: what closes a position is filled even if cash
+        falls below 0 by it, but not what opens one, so that an order to turn may end flat. Either way the order is done
+        with, and the strategy decides afresh at this bar's close.
         """
+        if self.borrowing:
+            self.cash = self.cash - self.grid.borrow_rate * np.maximum(-self.size, 0.0) * open_
         if not self.order.size:
             return
-        at, order, commission = self.ordering, self.order, self.grid.commission[self.ordering]
-        closed, opened = _closed_and_opened(self.size[at], order)
-        _, cash = _cash_after(self.cash[at], closed, opened, self.decided_at, self.decided_at, commission)
-        accepted = cash >= 0
-
-        at, order, closed, opened = at[accepted], order[accepted], closed[accepted], opened[accepted]
-        size, entry, commission, slippage = self.size[at], self.entry[at], commission[accepted], self.grid.slippage[at]
+        at, order = self.ordering, self.order
+        size, entry = self.size[at], self.entry[at]
+        commission, slippage = self.grid.commission[at], self.grid.slippage[at]
+        closed, opened = _closed_and_opened(size, order)
         price = open_ * np.where(order > 0, 1 + slippage, 1 - slippage)
         cash_closed, cash = _cash_after(self.cash[at], closed, opened, entry, price, commission)
         refused = cash < 0  # where nothing opens, what closes is the whole order anyway
@@ -171,12 +189,8 @@ class _Accounts:
         new_size = size + traded
 
         side, new_side = np.sign(size), np.sign(new_size)
-        new_entry = np.where(new_side == side, entry, price)
-        grown = np.flatnonzero(side * np.sign(traded) > 0)  # only in debt: else what is held is not ordered
-        new_entry[grown] = (entry[grown] * size[grown] + traded[grown] * price[grown]) / new_size[grown]
-
         self.cash[at] = np.where(refused, cash_closed, cash)
-        self.size[at], self.entry[at] = new_size, new_entry
+        self.size[at], self.entry[at] = new_size, np.where(new_side == side, entry, price)
         self.fills[at] += traded != 0
         self.round_trips[at] += (side != 0) & (new_side != side)
 

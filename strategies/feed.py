@@ -11,6 +11,7 @@ import pandas as pd
 from data.errors import DataError
 
 _EPOCH_DAY = 719163  # Backtrader counts days from 0001-01-01, which it numbers 1
+_MILLISECONDS = {bt.TimeFrame.Minutes: 60_000, bt.TimeFrame.Seconds: 1000}
 
 
 def is_preloaded(feed: bt.feed.DataBase) -> bool:
@@ -33,15 +34,19 @@ def newest_candle(feed: bt.feed.DataBase, columns: Sequence[str]) -> dict[str, o
 
 
 def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
-    """Backtrader's float days as times in UTC, to the millisecond (a float day resolves about ten microseconds).
+    """Backtrader's float days as open times in UTC, to the millisecond (a float day resolves about ten microseconds).
 
     Several feeds stamp a daily bar with the end of its session, 23:59:59.99; it is given its day's midnight here, as
-    in the CSV that it comes from.
+    in the CSV that it comes from. Backtrader's resampling stamps a shorter bar with its close.
     """
+    milliseconds_a_bar = 0
     if feed._timeframe >= bt.TimeFrame.Days:
         days = np.floor(days)
-    milliseconds = np.round((days - _EPOCH_DAY) * 86_400_000).astype("datetime64[ms]")
-    return pd.DatetimeIndex(milliseconds, name="timestamp").tz_localize("UTC").as_unit("us")
+    elif any(isinstance(each, bt.resamplerfilter.Resampler) and each.p.rightedge for each, *_ in feed._filters):
+        milliseconds_a_bar = _MILLISECONDS.get(feed._timeframe, 0) * feed._compression
+    milliseconds = np.round((days - _EPOCH_DAY) * 86_400_000) - milliseconds_a_bar
+    index = pd.DatetimeIndex(milliseconds.astype("datetime64[ms]"), name="timestamp")
+    return index.tz_localize("UTC").as_unit("us")
 
 
 def _require_lines(feed: bt.feed.DataBase, columns: Sequence[str]) -> None:

@@ -25,14 +25,14 @@ class LSTMRegimeStrategy(bt.Strategy):
     At each bar's close it works out the regime, asks the regime's expert for the next log return and goes long above
     ``long_threshold``, short below ``short_threshold``; the order fills at the next bar's open. It runs in any
     Cerebro: preloaded or not, ``runonce`` on or off, resampled, under ``optstrategy``,
-    live. (Backtrader resamples bars stamped with their close; a feature that reads the time of day, trained on open
-    times, would see the stamps shifted by one bar then.) Nothing trades before
-    `Forecaster.lookback` bars are known, and, as with every strategy of Backtrader, before each feed of the Cerebro
-    has begun.
+    live. Nothing trades before `Forecaster.lookback` bars are known, and, as with every strategy of Backtrader, before
+    each feed of the Cerebro has begun.
 
     Several instruments are traded by adding the strategy once for each, with its own ``models`` and ``feed``; all
     share the broker's cash, so their exposures are to add up to what one would hold. Another decision than
     `ThresholdRule`'s is a subclass's `wanted_size`.
+
+    An account whose equity is 0 or below at a close is bankrupt, and orders nothing ever after.
 
     Parameters
     ----------
@@ -56,6 +56,8 @@ class LSTMRegimeStrategy(bt.Strategy):
         The feed that is traded.
     regime, forecast
         At the current bar; NaN while not known.
+    bankrupt
+        Whether equity has been 0 or below at a close.
 
     Raises
     ------
@@ -87,6 +89,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         self.rule = ThresholdRule(self.p.long_threshold, self.p.short_threshold, self.p.between)
         self.forecaster = self._forecaster()
         self.regime = self.forecast = np.nan
+        self.bankrupt = False
         self._bars_seen = 0
         self._order: bt.Order | None = None
         self._at_bar: Callable[[int], tuple[float, float]]
@@ -124,7 +127,8 @@ class LSTMRegimeStrategy(bt.Strategy):
         self._observe()  # another feed of this Cerebro has not begun yet
 
     def next(self) -> None:
-        if not self._observe() or np.isnan(self.forecast):
+        self.bankrupt = self.bankrupt or self.broker.getvalue() <= 0
+        if not self._observe() or self.bankrupt or np.isnan(self.forecast):
             return
         if self.p.trade_from is not None and self.traded.datetime.datetime(0) < self.p.trade_from:
             return

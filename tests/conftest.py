@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings as hypothesis_settings
 from typer.testing import CliRunner
 
 from data.errors import RegimesError
@@ -25,7 +26,12 @@ from runners.simulation import backtest
 from training import TrainSettings, train
 
 # Small enough to train in a second; every mechanism is the default one's.
-SMALL = {"window": 6, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30}
+SMALL = {"window": 6, "stride": 4, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30}
+
+# `pytest --hypothesis-profile=fuzz` looks longer; a slow machine is no failure.
+hypothesis_settings.register_profile("suite", deadline=None)
+hypothesis_settings.register_profile("fuzz", deadline=None, max_examples=20_000)
+hypothesis_settings.load_profile("suite")
 
 ROOT = Path(__file__).parents[1]
 BTC = ROOT.parent / "shared" / "data" / "BTCUSDT_4h_20220101_20250707.csv"

@@ -39,7 +39,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     candles = switching_candles(3700).drop(columns="regime").round(2)
     exchange = Exchange(candles, page_limit=1000)
     exchange.now = candles.index[-1] + pd.Timedelta(minutes=1)
-    search = {"trials": 1, "hidden_dim": [4, 8], "num_layers": 1, "window": [4, 8]}
+    search = {"trials": 1, "hidden_dim": [4, 8], "num_layers": 1, "window": [4, 8], "stride": [2, 8]}
     with exchange:
         options = {"binance": exchange.client_options()}
         settings = {"train": SMALL, "optimize": search, "exchange": options}

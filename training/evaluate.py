@@ -16,7 +16,7 @@ from data.windows import complete_windows, targets, windows
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
 from models.regimes import regime_name
-from training.scores import SIGNIFICANCE, Score, diebold_mariano, score
+from training.scores import SIGNIFICANCE, Score, diebold_mariano, p_said, score
 
 WHOLE = "all bars"
 EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "one LSTM", "ridge", "mean", "zero"
@@ -238,10 +238,10 @@ def _conclusion(unseen: pd.DataFrame) -> str:
         if statistic is None or p_value is None:
             verdicts.append(f"the same as {name}")
         elif p_value >= SIGNIFICANCE:
-            verdicts.append(f"not to be told from {name} (p = {p_value:.2f})")
+            verdicts.append(f"not to be told from {name} ({p_said(p_value)})")
         else:
             verdicts.append(
-                f"{'better' if statistic > 0 else 'worse'} than {name} by more than chance (p = {p_value:.3f})"
+                f"{'better' if statistic > 0 else 'worse'} than {name} by more than chance ({p_said(p_value)})"
             )
     return (
         f"On {len(unseen):,} unseen bars the experts' squared error is {'; '.join(verdicts)}. "

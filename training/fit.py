@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from models.lstm import RegimeLSTM, gather_windows
+from models.lstm import RegimeLSTM
+from models.passes import Passes, Places
 from training.settings import NetworkSettings
 
 _LARGEST_GRADIENT_NORM = 1.0
-_WINDOWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -29,81 +30,104 @@ class FitResult:
 def fit_network(
     features: np.ndarray,
     target: np.ndarray,
+    slots: np.ndarray,
     train_bars: np.ndarray,
     validation_bars: np.ndarray,
     settings: NetworkSettings,
     *,
     epochs: int,
     patience: int,
+    seed: int,
     on_epoch: Callable[[int, float], None],
-    start: dict[str, torch.Tensor] | None = None,
+    start: dict[str, Tensor] | None = None,
+    device: str = "cpu",
 ) -> FitResult:
-    """Train on the windows that end at ``train_bars``; keep the epoch with the best validation loss.
+    """Train on the forecasts at ``train_bars``; keep the epoch with the best validation loss.
 
-    Weights, order of samples and dropout come from torch's random numbers, which the caller has seeded.
+    Each epoch cuts time into blocks at dates of its own (see `Passes`), so that a bar is forecast from every length of
+    history that it may have later, and takes the passes in an order of its own.
 
     Parameters
     ----------
     features, target
-        ``(n_bars, n_features)`` and ``(n_bars,)``, scaled; rows outside the windows may be NaN.
+        ``(n_bars, n_features)`` and ``(n_bars,)``, scaled; NaN where not known.
+    slots
+        ``(n_bars,)`` from `time_slots`.
     train_bars, validation_bars
-        Bars whose windows are samples.
+        Ascending; bars whose passes are complete.
     epochs, patience
-        Passes over the training windows at most, and how many without a better validation loss end it earlier.
+        Passes over the training bars at most, and how many without a better validation loss end it earlier.
+    seed
+        Of the weights, the blocks, the order and the dropout: the same gives the same network bit for bit.
     on_epoch
         Called with the epoch from 1 and its relative validation loss; what it raises ends the training.
     start
         Weights to begin with, of a network of the same shape.
     """
-    inputs = torch.from_numpy(features.astype(np.float32))
-    outcome = torch.from_numpy(target.astype(np.float32))
-    network = RegimeLSTM(inputs.shape[1], settings.hidden_dim, settings.num_layers, settings.dropout)
+    passes = Passes.over(slots, settings.window, settings.stride)
+    draws = torch.Generator().manual_seed(seed)
+    network = RegimeLSTM(features.shape[1], settings.hidden_dim, settings.num_layers, settings.dropout, draws)
     if start is not None:
         network.load_state_dict(start)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr)
-    train = torch.from_numpy(train_bars)
+    network.to(device)
+    readable = passes.readable(features.astype(np.float32)).to(device)
+    outcome = torch.from_numpy(target.astype(np.float32)).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, fused=True)
+    zero_error = float(outcome[torch.from_numpy(train_bars)].square().sum())
 
     best_state, best_epoch, best_loss = copy.deepcopy(network.state_dict()), 0, float("inf")
     train_losses: list[float] = []
     validation_losses: list[float] = []
     for epoch in range(1, epochs + 1):
         network.train()
-        squared_error = torch.zeros(())
-        for bars in train[torch.randperm(len(train))].split(settings.batch_size):
+        squared_error = torch.zeros((), device=device)
+        shift = int(torch.randint(settings.stride, (), generator=draws))
+        shifted = Passes.over(slots + shift, settings.window, settings.stride)
+        for first, row, step, bars in _batches(shifted.places(train_bars), train_bars, settings.batch_size, draws):
             optimiser.zero_grad()
-            loss = (network(gather_windows(inputs, bars, settings.window)) - outcome[bars]).square().mean()
+            output, _ = network(shifted.read(readable, first), draws=draws)
+            loss = (output[row, step] - outcome[bars]).square().mean()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT_NORM)
             optimiser.step()
             squared_error += loss.detach() * len(bars)
-        train_losses.append(float(squared_error / outcome[train].square().sum()))
-        validation_losses.append(relative_loss(network, inputs, outcome, validation_bars, settings.window))
+        train_losses.append(float(squared_error) / zero_error)
+        validation_losses.append(relative_loss(network, readable, outcome, validation_bars, passes))
         on_epoch(epoch, validation_losses[-1])
         if validation_losses[-1] < best_loss:
             best_state, best_epoch, best_loss = copy.deepcopy(network.state_dict()), epoch, validation_losses[-1]
         elif epoch - best_epoch >= patience:
             break
     network.load_state_dict(best_state)
-    return FitResult(network.eval(), train_losses, validation_losses, best_epoch)
+    return FitResult(network.cpu().eval(), train_losses, validation_losses, best_epoch)
 
 
-def relative_loss(
-    network: RegimeLSTM, inputs: torch.Tensor, outcome: torch.Tensor, bars: np.ndarray, window: int
-) -> float:
+def _batches(
+    places: Places, bars: np.ndarray, batch_size: int, draws: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """The passes in random order, so many at a time that they forecast about ``batch_size`` bars.
+
+    Gives the passes' first bars, and of each bar to forecast its pass among them, its step there, and its number.
+    """
+    n_passes = len(places.first)
+    order = torch.randperm(n_passes, generator=draws)
+    row, by_pass = torch.sort(torch.argsort(order)[torch.from_numpy(places.row)], stable=True)
+    step, bar = torch.from_numpy(places.step)[by_pass], torch.from_numpy(bars)[by_pass]
+    first = torch.from_numpy(places.first)[order]
+    forecasts_so_far = torch.cumsum(torch.bincount(row, minlength=n_passes), 0)
+    begin_pass = begin_bar = 0
+    while begin_pass < n_passes:
+        end_pass = min(1 + int(torch.searchsorted(forecasts_so_far, begin_bar + batch_size)), n_passes)
+        end_bar = int(forecasts_so_far[end_pass - 1])
+        here = slice(begin_bar, end_bar)
+        yield first[begin_pass:end_pass], row[here] - begin_pass, step[here], bar[here]
+        begin_pass, begin_bar = end_pass, end_bar
+
+
+def relative_loss(network: RegimeLSTM, readable: Tensor, outcome: Tensor, bars: np.ndarray, passes: Passes) -> float:
     """Mean squared error at ``bars`` over that of the forecast 0; NaN without bars."""
     squared_error = 0.0
-    for chunk, forecast in forecasts(network, inputs, bars, window):
-        squared_error += float((forecast - outcome[chunk]).square().sum())
+    for some, output in passes.outputs(network, readable, bars):
+        squared_error += float((output - outcome[torch.from_numpy(some)]).square().sum())
     zero_error = float(outcome[torch.from_numpy(bars)].square().sum())
     return squared_error / zero_error if zero_error > 0 else float("nan")
-
-
-def forecasts(
-    network: RegimeLSTM, inputs: torch.Tensor, bars: np.ndarray, window: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """What the network says at ``bars``, in pieces that fit into memory: some of the bars, and its outputs there."""
-    network.eval()
-    for chunk in torch.from_numpy(bars).split(_WINDOWS_AT_ONCE):
-        with torch.inference_mode():
-            forecast = network(gather_windows(inputs, chunk, window))
-        yield chunk, forecast

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from data.candles import REGIME, check_candles
+from data.candles import REGIME, check_candles, interval_of
 from data.errors import DataError
-from data.features import columns_of, compute_features, lookback_of
+from data.features import columns_of, compute_features, find_feature, lookback_of
 from data.splits import Split, chronological_split
-from data.windows import complete_windows, samples_of_regime, targets
+from data.windows import samples_of_regime, targets
 from models.model_set import expert_name
+from models.passes import Passes, time_slots
 from models.regimes import RegimeDetector, find_detector, hold_lookback, likeliest_regime
 from training.settings import NetworkSettings, TrainSettings
 
@@ -47,6 +48,8 @@ class NetworkData:
         Standard deviation of the log returns to forecast.
     inputs, target
         ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN where not known.
+    slots
+        ``(n_bars,)`` places in time, from `models.passes.time_slots`.
     too_few
         Why it cannot be trained, where its regime has too few windows.
     """
@@ -57,6 +60,7 @@ class NetworkData:
     target_scale: float
     inputs: np.ndarray
     target: np.ndarray
+    slots: np.ndarray
     samples: Samples
     too_few: str | None
 
@@ -75,6 +79,8 @@ class Prepared:
         ``(n_bars, n_columns)`` of each feature, by its name.
     log_returns
         ``(n_bars,)`` to the next close.
+    slots
+        ``(n_bars,)`` places in time, from `models.passes.time_slots`.
     """
 
     dataset: str
@@ -84,6 +90,7 @@ class Prepared:
     regimes: np.ndarray
     features: dict[str, np.ndarray]
     log_returns: np.ndarray
+    slots: np.ndarray
 
     @cached_property
     def networks(self) -> dict[int | None, NetworkData]:
@@ -100,7 +107,7 @@ class Prepared:
             If too few windows have all features, or the close never moves.
         """
         values = np.concatenate([self.features[name] for name in settings.features], axis=1)
-        complete = complete_windows(values, settings.window)
+        complete = Passes.over(self.slots, settings.window, settings.stride).complete(values)
         everything = self._samples(None, complete)
         least = self.settings.min_windows
         if len(everything.train) < least or len(everything.validation) < _MIN_VALIDATION_WINDOWS:
@@ -125,6 +132,7 @@ class Prepared:
             target_scale=target_scale,
             inputs=((values - mean) / scale).astype(np.float32),
             target=self.log_returns / target_scale,
+            slots=self.slots,
             samples=samples,
             too_few=None if regime is None else _too_few(samples, self.settings),
         )
@@ -139,14 +147,18 @@ class Prepared:
 class DetectorTask:
     """A detector to be fitted, and the training part that it learns from: numbers alone, as in `NetworkData`."""
 
+    dataset: str
     detector: RegimeDetector
     observed: np.ndarray
     labels: np.ndarray | None
     seed: int
 
     def fit(self) -> RegimeDetector:
-        with threadpool_limits(1):  # several threads would add up in an order of their own, and the weights follow
-            return self.detector.fit(self.observed, self.labels, self.seed)
+        try:
+            with threadpool_limits(1):  # several threads would add up in an order of their own, and the weights follow
+                return self.detector.fit(self.observed, self.labels, self.seed)
+        except DataError as error:
+            raise DataError(f"{self.dataset}: {error}") from error
 
 
 def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) -> DetectorTask:
@@ -156,12 +168,15 @@ def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) 
     if name == "auto":
         name = "labels" if REGIME in candles else "hmm"
     detector = find_detector(name)()
+    for network in settings.every_network:
+        for feature in network.features:
+            find_feature(feature, candles)  # refuses an unknown one before anything is fitted
     _require_enough_bars(dataset, len(candles), settings, detector)
     train = _split(candles, settings).train
     observed = compute_features(candles, detector.features).to_numpy()[train]
     rows = np.isfinite(observed).all(axis=1)
     labels = candles[REGIME].to_numpy()[train][rows] if REGIME in candles else None
-    return DetectorTask(detector, observed[rows], labels, settings.seed)
+    return DetectorTask(dataset, detector, observed[rows], labels, settings.seed)
 
 
 def prepare(
@@ -184,6 +199,7 @@ def prepare(
     detector = detector or detector_task(candles, dataset, settings).fit()
     names = sorted({*more_features, *(name for network in settings.every_network for name in network.features)})
     table = compute_features(candles, names)
+    index = pd.DatetimeIndex(candles.index)
     return Prepared(
         dataset=dataset,
         settings=settings,
@@ -192,6 +208,7 @@ def prepare(
         regimes=_training_regimes(candles, detector, settings),
         features={name: table[columns_of([name])].to_numpy() for name in names},
         log_returns=targets(candles["close"].to_numpy()),
+        slots=time_slots(index, interval_of(index)),
     )
 
 
@@ -201,7 +218,7 @@ def _split(candles: pd.DataFrame, settings: TrainSettings) -> Split:
 
 def _require_enough_bars(dataset: str, n_bars: int, settings: TrainSettings, detector: RegimeDetector) -> None:
     lookback = max(
-        *(lookback_of(network.features) + network.window - 1 for network in settings.every_network),
+        *(lookback_of(network.features) + network.window + network.stride - 2 for network in settings.every_network),
         lookback_of(detector.features)
         + detector.memory
         - 1

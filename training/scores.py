@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGNIFICANCE = 0.05  # a p value below it is called more than luck
+_SMALLEST_P = 0.001  # that is written out
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,18 @@ def diebold_mariano(
 
 def _saved(mse: float, reference_mse: float) -> float | None:
     return 1 - mse / reference_mse if reference_mse > 0 else None
+
+
+def p_value(p: float) -> str:
+    """With enough digits that it stands on its own side of the level that calls it more than luck."""
+    if p < _SMALLEST_P:
+        return f"< {_SMALLEST_P}"
+    digits = 2 if p >= 0.1 else 3
+    while (float(f"{p:.{digits}f}") < SIGNIFICANCE) != (p < SIGNIFICANCE):
+        digits += 1
+    return f"{p:.{digits}f}"
+
+
+def p_said(p: float) -> str:
+    """A p value within a sentence."""
+    return f"p {p_value(p)}" if p < _SMALLEST_P else f"p = {p_value(p)}"

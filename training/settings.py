@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,19 +13,22 @@ _NETWORK_NAME = re.compile(r"bearish|sideways|bullish|regime\d+|all")
 class NetworkSettings(BaseModel):
     """What a network is, what it reads and how it learns: the part of the settings that a search may choose."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     features: tuple[str, ...] = Field(
         ("log_return", "volatility", "rsi", "macd", "boll_width"),
         min_length=1,
         description="Inputs of the networks: features or numeric columns of the CSV.",
     )
-    window: int = Field(20, ge=1, description="Bars in a window.")
+    window: int = Field(20, ge=1, description="Bars that a forecast comes from at least.")
+    stride: int = Field(
+        20, ge=1, description="Bars forecast in one pass, the last from window + stride - 1 bars; 1: a sliding window."
+    )
     hidden_dim: int = Field(64, ge=1, description="Width of an LSTM layer.")
     num_layers: int = Field(2, ge=1, description="LSTM layers.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Fraction dropped between layers while training.")
-    batch_size: int = Field(32, ge=1, description="Windows per optimiser step.")
-    lr: float = Field(1e-3, gt=0, description="Adam's learning rate.")
+    batch_size: int = Field(160, ge=1, description="Forecasts per optimiser step.")
+    lr: float = Field(2e-3, gt=0, description="Adam's learning rate.")
 
     @field_validator("features", mode="before")
     @classmethod
@@ -36,7 +39,7 @@ class NetworkSettings(BaseModel):
 class SharedSettings(BaseModel):
     """What all networks of a training run share: the part of the settings that a search leaves alone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: int = Field(30, ge=1, description="Passes over the training windows at most.")
     patience: int = Field(5, ge=1, description="Stop after so many epochs without a better validation loss.")
@@ -49,6 +52,9 @@ class SharedSettings(BaseModel):
     train_fraction: float = Field(0.7, gt=0, lt=1, description="Share of the bars, from the start, to train on.")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="Share after that for early stopping.")
     seed: int = Field(0, ge=0, description="Same seed, same data: the same weights.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where networks train: cpu, cuda (a GPU), or auto: a GPU if there is one."
+    )
 
 
 class TrainSettings(SharedSettings, NetworkSettings):

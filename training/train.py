@@ -8,22 +8,22 @@ import platform
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from multiprocessing import Manager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 
 from data.candles import fingerprint, interval_of
 from data.errors import SettingsError
 from data.splits import Split
 from models.lstm import one_thread
 from models.model_set import Expert, ModelSet, expert_name
+from models.passes import Passes
 from training.fit import FitResult, fit_network, relative_loss
 from training.prepare import NetworkData, Prepared, prepare
 from training.settings import TrainSettings
@@ -56,20 +56,21 @@ class NetworkTask:
     start: dict[str, torch.Tensor] | None = None
 
     def fit(self, on_epoch: Callable[[int, float], None] = lambda epoch, loss: None) -> FitResult:
-        """Train on one thread; the same task gives the same weights bit for bit."""
-        seed = self.settings.seed * 1000 + (0 if self.regime is None else self.regime + 1)
-        with one_thread(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        """Train on one thread; the same task gives the same weights bit for bit, in whatever process or thread."""
+        with one_thread():
             return fit_network(
                 self.data.inputs,
                 self.data.target,
+                self.data.slots,
                 self.data.samples.train,
                 self.data.samples.validation,
                 self.data.settings,
                 epochs=self.settings.epochs,
                 patience=self.settings.patience,
+                seed=self.settings.seed * 1000 + (0 if self.regime is None else self.regime + 1),
                 on_epoch=on_epoch,
                 start=self.start,
+                device=_device(self.settings.device),
             )
 
 
@@ -90,10 +91,10 @@ def train(
     dataset
         The name that the set's files carry.
     jobs
-        Networks trained side by side, one process and one thread each; the machine's cores by default. It changes
-        the time, not the result.
+        Networks trained side by side, a thread each; the machine's cores by default. It changes the time, not the
+        result.
     progress
-        Called after every epoch of every network.
+        Called after every epoch of every network, from the thread that trains it.
 
     Returns
     -------
@@ -105,12 +106,12 @@ def train(
     DataError
         If there are fewer bars than features, windows and the split need, or the candles cannot carry regimes.
     SettingsError
-        If training and validation leave no bars to test on.
+        If training and validation leave no bars to test on, or there is no GPU where one is asked for.
     """
     settings = settings or TrainSettings()
     require_test_part(settings)
     prepared = prepare(candles, dataset, settings)
-    fitted = _fit_side_by_side(network_tasks(prepared), jobs or os.cpu_count() or 1, progress)
+    fitted = fit_side_by_side(network_tasks(prepared), jobs or os.cpu_count() or 1, progress)
     return assemble(candles, prepared, fitted)
 
 
@@ -151,9 +152,10 @@ def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | No
         trained = None if reason else regime
         result, data = fitted[trained], prepared.networks[trained]
         samples = prepared.network(regime, data.settings).samples if reason else data.samples
-        inputs = torch.from_numpy(data.inputs).double()
+        passes = Passes.over(data.slots, data.settings.window, data.settings.stride)
+        readable = passes.readable(data.inputs.astype(np.float64))
         outcome = torch.from_numpy(data.target.astype(np.float32)).double()
-        network, window = result.network.double(), data.settings.window
+        network = result.network.double()
         return Expert(
             name=expert_name(regime),
             features=data.settings.features,
@@ -161,7 +163,9 @@ def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | No
             scale=data.scale,
             target_scale=data.target_scale,
             network=network,
-            hyperparameters=data.settings.model_dump(include={"window", "hidden_dim", "num_layers", "dropout"}),
+            hyperparameters=data.settings.model_dump(
+                include={"window", "stride", "hidden_dim", "num_layers", "dropout"}
+            ),
             training={
                 **data.settings.model_dump(include={"batch_size", "lr"}),
                 **settings.model_dump(include={"epochs", "patience", "min_windows"}),
@@ -172,7 +176,7 @@ def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | No
                 "train_losses": result.train_losses,
                 "validation_losses": result.validation_losses,
                 "relative_loss": {
-                    part: _or_none(relative_loss(network, inputs, outcome, getattr(samples, part), window))
+                    part: _or_none(relative_loss(network, readable, outcome, getattr(samples, part), passes))
                     for part in _PARTS
                 },
             },
@@ -191,34 +195,40 @@ def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | No
     )
 
 
-def _fit_side_by_side(
+def fit_side_by_side(
     tasks: Mapping[int | None, NetworkTask], jobs: int, progress: Callable[[Progress], None] | None
 ) -> dict[int | None, FitResult]:
-    """Each task's network, trained in a process of its own; one process also when ``jobs`` is 1, for equal weights."""
-    pool = Parallel(n_jobs=min(jobs, len(tasks)), backend="loky")
-    if progress is None:
-        fitted = pool(delayed(NetworkTask.fit)(task) for task in tasks.values())
-        return dict(zip(tasks, fitted, strict=True))
-    with Manager() as manager:
-        epochs = manager.Queue()
-        listener = threading.Thread(target=_relay, args=(epochs, progress))
-        listener.start()
+    """Each task's network, ``jobs`` of them at a time.
+
+    Threads, because torch computes without Python's lock and processes would each spend a second on importing it,
+    longer than most networks take to train.
+    """
+    ended = threading.Event()
+
+    def fit(task: NetworkTask) -> FitResult:
+        def on_epoch(epoch: int, validation_loss: float) -> None:
+            if ended.is_set():
+                raise InterruptedError
+            if progress:
+                progress(Progress(expert_name(task.regime), epoch, validation_loss))
+
+        return task.fit(on_epoch)
+
+    with one_thread(), ThreadPoolExecutor(jobs) as pool:
+        fitted = {regime: pool.submit(fit, task) for regime, task in tasks.items()}
         try:
-            fitted = pool(delayed(_fit_reporting)(task, epochs) for task in tasks.values())
-        finally:
-            epochs.put(None)
-            listener.join()
-    return dict(zip(tasks, fitted, strict=True))
+            return {regime: future.result() for regime, future in fitted.items()}
+        except BaseException:  # Ctrl-C, too: the others end at their next epoch
+            ended.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _relay(epochs: Any, progress: Callable[[Progress], None]) -> None:
-    while (report := epochs.get()) is not None:
-        progress(report)
-
-
-def _fit_reporting(task: NetworkTask, epochs: Any) -> FitResult:
-    name = expert_name(task.regime)
-    return task.fit(lambda epoch, validation_loss: epochs.put(Progress(name, epoch, validation_loss)))
+def _device(wanted: str) -> str:
+    there_is_a_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not there_is_a_gpu:
+        raise SettingsError("device is cuda, but torch finds no GPU here; train with --device auto or cpu.")
+    return "cuda" if wanted != "cpu" and there_is_a_gpu else "cpu"
 
 
 def _or_none(number: float) -> float | None:

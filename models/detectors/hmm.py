@@ -46,26 +46,43 @@ class HMMDetector:
     def fit(self, features: np.ndarray, labels: np.ndarray | None, seed: int) -> Self:
         from hmmlearn.hmm import GaussianHMM
 
-        self.mean_, self.scale_ = features.mean(axis=0), features.std(axis=0)
-        if not (self.scale_ > 0).all():
+        mean, scale = features.mean(axis=0), features.std(axis=0)
+        if not (scale > 0).all():
             raise DataError("the training part's price hardly moves; no regimes can be told apart in it.")
-        observed = (features - self.mean_) / self.scale_
+        observed = (features - mean) / scale
         best, best_score = None, -np.inf
         with _hmmlearn_quiet():
             for start in range(self.n_starts):
                 candidate = GaussianHMM(len(self.regimes), "full", n_iter=200, tol=1e-2, random_state=seed + start)
                 candidate.fit(observed)
                 score = candidate.score(observed)
-                if np.isfinite(score) and score > best_score:
+                ranks = np.linalg.matrix_rank(candidate.covars_, hermitian=True)
+                if np.isfinite(score) and score > best_score and (ranks == len(self.features)).all():
                     best, best_score = candidate, score
         if best is None:
-            raise DataError("no hidden Markov model fits the training part; train with --detector trend instead.")
+            raise DataError(
+                "no hidden Markov model fits the training part. Look for a jump in its prices, or train with "
+                "--detector trend instead."
+            )
         by_mean_return = np.argsort(best.means_[:, 0])
-        self.state_means_ = best.means_[by_mean_return]
-        self.state_covariances_ = best.covars_[by_mean_return]
         transitions = np.maximum(best.transmat_[np.ix_(by_mean_return, by_mean_return)], _SMALLEST_TRANSITION)
-        self.transitions_ = transitions / transitions.sum(axis=1, keepdims=True)
+        transitions /= transitions.sum(axis=1, keepdims=True)
+        self._learn(mean, scale, best.means_[by_mean_return], best.covars_[by_mean_return], transitions)
         return self
+
+    def _learn(
+        self,
+        mean: np.ndarray,
+        scale: np.ndarray,
+        state_means: np.ndarray,
+        state_covariances: np.ndarray,
+        transitions: np.ndarray,
+    ) -> None:
+        self.mean_, self.scale_ = mean, scale
+        self.state_means_, self.state_covariances_, self.transitions_ = state_means, state_covariances, transitions
+        self._precisions = np.linalg.inv(state_covariances)
+        self._log_determinants = np.linalg.slogdet(state_covariances)[1]
+        self._stationary = _stationary(transitions)
 
     def filter(self, features: np.ndarray) -> np.ndarray:
         n_bars, n_states = len(features), len(self.regimes)
@@ -77,31 +94,23 @@ class HMMDetector:
             length_of_product = n_bars - len(product) + 1
             product = product[:-length_of_product] @ product[length_of_product:]
             product /= product.max(axis=(1, 2), keepdims=True)
-        unnormalised = self._stationary() @ product
+        unnormalised = self._stationary @ product
         probabilities[self.memory - 1 :] = unnormalised / unnormalised.sum(axis=1, keepdims=True)
         return probabilities
 
     def reordered(self, order: Sequence[int]) -> Self:
         again = copy.copy(self)
-        again.state_means_ = self.state_means_[order]
-        again.state_covariances_ = self.state_covariances_[order]
-        again.transitions_ = self.transitions_[np.ix_(order, order)]
+        states = self.state_means_[order], self.state_covariances_[order], self.transitions_[np.ix_(order, order)]
+        again._learn(self.mean_, self.scale_, *states)
         return again
 
     def _likelihoods(self, observed: np.ndarray) -> np.ndarray:
         """Each state's Gaussian density at each bar ``(n_bars, n_states)``, relative to the bar's largest."""
         deviation = observed[:, None, :] - self.state_means_  # (n_bars, n_states, n_features)
-        precision = np.linalg.inv(self.state_covariances_)
-        distance = np.einsum("tsi,sij,tsj->ts", deviation, precision, deviation)
-        log_density = -0.5 * (distance + np.linalg.slogdet(self.state_covariances_)[1])
+        distance = np.einsum("tsi,sij,tsj->ts", deviation, self._precisions, deviation)
+        log_density = -0.5 * (distance + self._log_determinants)
         relative = log_density - log_density.max(axis=1, keepdims=True)
         return np.exp(np.maximum(relative, _SMALLEST_LOG_LIKELIHOOD))
-
-    def _stationary(self) -> np.ndarray:
-        """The distribution that the transitions leave as it is: ``pi A = pi``, ``sum(pi) = 1``."""
-        n_states = len(self.regimes)
-        equations = np.vstack([self.transitions_.T - np.eye(n_states), np.ones(n_states)])
-        return np.linalg.lstsq(equations, np.append(np.zeros(n_states), 1.0))[0]
 
     def parameters(self) -> dict[str, Any]:
         return {
@@ -116,12 +125,16 @@ class HMMDetector:
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
         detector = cls(memory=parameters["memory"])
-        detector.mean_ = np.array(parameters["mean"])
-        detector.scale_ = np.array(parameters["scale"])
-        detector.state_means_ = np.array(parameters["state_means"])
-        detector.state_covariances_ = np.array(parameters["state_covariances"])
-        detector.transitions_ = np.array(parameters["transitions"])
+        names = ("mean", "scale", "state_means", "state_covariances", "transitions")
+        detector._learn(*(np.array(parameters[name]) for name in names))
         return detector
+
+
+def _stationary(transitions: np.ndarray) -> np.ndarray:
+    """The distribution that the transitions leave as it is: ``pi A = pi``, ``sum(pi) = 1``."""
+    n_states = len(transitions)
+    equations = np.vstack([transitions.T - np.eye(n_states), np.ones(n_states)])
+    return np.linalg.lstsq(equations, np.append(np.zeros(n_states), 1.0))[0]
 
 
 @contextmanager

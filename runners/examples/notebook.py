@@ -12,6 +12,8 @@ from data.candles import read_candles
 from models import Forecaster, ModelSet
 from models.regimes import regime_name
 
+if len(sys.argv) < 3:
+    sys.exit("usage: python runners/examples/notebook.py CANDLES.csv MODELS_FOLDER [PLOT.png]")
 csv, folder, *png = sys.argv[1:]  # in a notebook, write the paths here
 candles, models = read_candles(csv), ModelSet.load(folder)
 

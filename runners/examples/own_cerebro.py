@@ -5,15 +5,21 @@ import sys
 import backtrader as bt
 
 from models import ModelSet
-from strategies import LSTMRegimeStrategy
+from strategies import BuyAndHold, LSTMRegimeStrategy
 
+if len(sys.argv) != 3:
+    sys.exit("usage: python runners/examples/own_cerebro.py CANDLES.csv MODELS_FOLDER")
 csv, folder = sys.argv[1:]
 models = ModelSet.load(folder)
 unseen = (models.validation_end + models.interval).tz_convert(None)
-cerebro = bt.Cerebro()
 minutes_240 = {"timeframe": bt.TimeFrame.Minutes, "compression": 240}
-cerebro.adddata(bt.feeds.GenericCSVData(dataname=csv, dtformat="%Y-%m-%dT%H:%M:%SZ", openinterest=-1, **minutes_240))
-cerebro.addstrategy(LSTMRegimeStrategy, models=models, trade_from=unseen)
-cerebro.broker.setcommission(commission=0.001)
-cerebro.run()
-print(f"final value {cerebro.broker.getvalue():,.2f} of {cerebro.broker.startingcash:,.2f}, on unseen bars")
+for strategy, settings in ((LSTMRegimeStrategy, {"models": models}), (BuyAndHold, {})):
+    cerebro = bt.Cerebro()
+    cerebro.adddata(
+        bt.feeds.GenericCSVData(dataname=csv, dtformat="%Y-%m-%dT%H:%M:%SZ", openinterest=-1, **minutes_240)
+    )
+    cerebro.addstrategy(strategy, trade_from=unseen, **settings)
+    cerebro.broker.setcommission(commission=0.001)
+    cerebro.run()
+    value, cash = cerebro.broker.getvalue(), cerebro.broker.startingcash
+    print(f"{strategy.__name__}: final value {value:,.2f} of {cash:,.2f}, on unseen bars")

@@ -14,6 +14,8 @@ from models import ModelSet
 from runners.simulation import candle_feed
 from strategies import LSTMRegimeStrategy
 
+if len(sys.argv) < 3 or len(sys.argv) % 2 == 0:
+    sys.exit("usage: python runners/examples/several_instruments.py CANDLES.csv MODELS_FOLDER ...")
 instruments = list(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 cerebro = bt.Cerebro()
 for csv, folder in instruments:

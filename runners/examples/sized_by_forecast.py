@@ -11,7 +11,7 @@ import backtrader as bt
 from data.candles import read_candles
 from models import ModelSet
 from runners.simulation import candle_feed
-from strategies import LSTMRegimeStrategy, target_size
+from strategies import BuyAndHold, LSTMRegimeStrategy, target_size
 
 
 class SizedByForecast(LSTMRegimeStrategy):
@@ -27,12 +27,16 @@ class SizedByForecast(LSTMRegimeStrategy):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python runners/examples/sized_by_forecast.py CANDLES.csv MODELS_FOLDER")
     csv, folder = sys.argv[1:]
     models = ModelSet.load(folder)
     unseen = (models.validation_end + models.interval).tz_convert(None)
-    cerebro = bt.Cerebro()
-    cerebro.adddata(candle_feed(read_candles(csv)))
-    cerebro.addstrategy(SizedByForecast, models=models, trade_from=unseen)
-    cerebro.broker.setcommission(commission=0.001)
-    (strategy,) = cerebro.run()
-    print(f"{len(cerebro.broker.orders)} orders, final value {cerebro.broker.getvalue():,.2f}")
+    for strategy, settings in ((SizedByForecast, {"models": models}), (BuyAndHold, {})):
+        cerebro = bt.Cerebro()
+        cerebro.adddata(candle_feed(read_candles(csv)))
+        cerebro.addstrategy(strategy, trade_from=unseen, **settings)
+        cerebro.broker.setcommission(commission=0.001)
+        cerebro.run()
+        orders, value = len(cerebro.broker.orders), cerebro.broker.getvalue()
+        print(f"{strategy.__name__}: final value {value:,.2f}, {orders} order{'s' if orders > 1 else ''}")

@@ -40,6 +40,8 @@ class Metrics:
         Of closed round trips, after costs; a position still open at the end counts as an open trade only.
     costs
         Commission paid, in currency; slippage is in the prices.
+    borrowing
+        Paid for holding short positions, in currency; 0 for runs written before there was such a fee.
     turnover
         Value traded per year, in multiples of mean equity.
     """
@@ -68,6 +70,7 @@ class Metrics:
     profit_factor: float | None
     costs: float
     turnover: float
+    borrowing: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -159,6 +162,7 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         turnover=float(recorded["traded"].sum()) / float(solvent.mean()) * periods / len(equity)
         if solvent.any()
         else 0.0,
+        borrowing=float(recorded["borrowing"].sum()),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 NOT_DEFINED = "-"
+_UNBROKEN = re.compile(r"(?<=\d) (?=%)|(?<=\bp) (?=[=<])|(?<=\bp [=<]) (?=[\d<])|(?<=\(difference) ")
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -24,3 +27,8 @@ def percent(value: float | None) -> str:
 def points(log_return: float) -> str:
     """In basis points."""
     return f"{1e4 * log_return + 0.0:.2f}"
+
+
+def unbroken(sentence: str) -> str:
+    """The sentence with no-break spaces where a line must not end, such as between a number and its per cent."""
+    return _UNBROKEN.sub("\N{NO-BREAK SPACE}", sentence)

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader
 
 from data.candles import interval_text, time_text
-from models.regimes import regime_name
 from runners.registry import models_said
 from runners.report import side_by_side, tables
-from runners.report.plots import comparison_svg, equity_svg, price_svg, tenths_svg
+from runners.report.numbers import unbroken
+from runners.report.plots import backtest_svgs, comparison_svg, tenths_svg
+from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
 from runners.settings import flat_settings
 
 if TYPE_CHECKING:
     from runners.comparison import Comparison
     from runners.registry import Trials
     from runners.simulation import Backtest
-
-_TRADE_COLUMNS = ["opened", "closed", "direction", "entry_price", "exit_price", "net_pnl", "bars", "regime", "forecast"]
 
 
 def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> str:
@@ -36,9 +35,7 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         metrics=result.metrics,
         verdict=tables.verdict(result),
         figures=tables.figures(result, trials),
-        equity_linear=equity_svg(result, log=False),
-        equity_log=equity_svg(result, log=True),
-        price=price_svg(result),
+        plots=backtest_svgs(result),
         tenths=tenths_svg(result),
         regime_columns=tables.EARNING_COLUMNS,
         regime_rows=tables.regime_earnings(result),
@@ -51,8 +48,9 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         fold_columns=tables.FOLD_COLUMNS,
         fold_notes=tables.fold_notes(result),
         folds=tables.folds(result),
-        trade_columns=[name.replace("_", " ") for name in _TRADE_COLUMNS],
-        trades=_trade_rows(result),
+        trade_columns=TRADE_COLUMNS,
+        trades=trade_rows(result),
+        still_open=open_trade(result),
         provenance=_provenance(result, origin),
     )
 
@@ -66,6 +64,7 @@ def comparison_html(comparisons: Sequence[Comparison]) -> str:
             "verdicts": side_by_side.verdicts(one),
             "legend_columns": side_by_side.LEGEND_COLUMNS,
             "legend": side_by_side.legend(one),
+            "notes": side_by_side.notes(one),
             "labels": [run.label for run in one.runs],
             "figures": side_by_side.figures(one),
             "plot": comparison_svg(one),
@@ -79,19 +78,7 @@ def comparison_html(comparisons: Sequence[Comparison]) -> str:
 def render(template: str, **values: object) -> str:
     """A page of ours as self-contained HTML."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    return environment.get_template(template).render(**values)
-
-
-def _trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
-    """For each trade the cells as shown, and the values to sort by."""
-    formats = {"entry_price": "{:,.2f}", "exit_price": "{:,.2f}", "net_pnl": "{:,.2f}", "forecast": "{:.5f}"}
-    formats |= {"opened": "{:%Y-%m-%d %H:%M}", "closed": "{:%Y-%m-%d %H:%M}"}
-    trades = result.trades[_TRADE_COLUMNS]
-    trades = trades.assign(regime=[regime_name(int(regime)) for regime in trades["regime"]])
-    return [
-        [(formats.get(name, "{}").format(value), str(value)) for name, value in zip(_TRADE_COLUMNS, row, strict=True)]
-        for row in trades.itertuples(index=False)
-    ]
+    return unbroken(environment.get_template(template).render(**values))
 
 
 def _provenance(result: Backtest, origin: Mapping[str, Any]) -> list[tuple[str, str]]:

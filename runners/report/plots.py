@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from data.windows import targets
 from models.regimes import regime_name
-from runners.report.drawing import png, svg
+from runners.report.drawing import align, png, svg
 from runners.report.metrics import drawdown
 from runners.report.style import (
     HOLDING_COLOUR,
@@ -21,6 +21,7 @@ from runners.report.style import (
     use_log_scale,
     use_plain_style,
 )
+from runners.report.trades import open_trade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,11 +34,27 @@ if TYPE_CHECKING:
 
 
 _FEWEST_TO_SPLIT = 50  # five bars a tenth
+_TIME_MARGIN = 0.02  # of the bars' span, at each side
 
 
-def equity_svg(result: Backtest, *, log: bool) -> str:
-    """Equity against buying and holding."""
+class BacktestPlots(NamedTuple):
+    """Equity, linear and logarithmic, and drawdown over price, as SVG with the same time below the same point."""
+
+    equity_linear: str
+    equity_log: str
+    price: str
+
+
+def backtest_svgs(result: Backtest) -> BacktestPlots:
+    """The plots of a backtest over time."""
     use_plain_style()
+    figures = [_equity(result, log=False), _equity(result, log=True), _drawdown_over_price(result)]
+    align(figures)
+    return BacktestPlots(*(svg(figure, tight=False) for figure in figures))
+
+
+def _equity(result: Backtest, *, log: bool) -> Figure:
+    """Equity against buying and holding."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(10, 3.6), layout="constrained")
@@ -46,15 +63,17 @@ def equity_svg(result: Backtest, *, log: bool) -> str:
     axes.plot(time, result.holding_equity, color=HOLDING_COLOUR, linewidth=1.2, label="buy and hold")
     if log:
         use_log_scale(axes, "{x:,.0f}")
+    else:
+        axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel(f"equity (currency{', log scale' if log else ''})")
     axes.set_xlabel("time (UTC)")
     axes.legend(loc="upper left", frameon=False)
-    return svg(figure)
+    axes.margins(x=_TIME_MARGIN)
+    return figure
 
 
-def price_svg(result: Backtest) -> str:
+def _drawdown_over_price(result: Backtest) -> Figure:
     """Drawdown over the price with its regimes and trades, over one time axis."""
-    use_plain_style()
     import matplotlib.pyplot as plt
 
     figure, (drawdown_axes, price_axes) = plt.subplots(
@@ -64,9 +83,11 @@ def price_svg(result: Backtest) -> str:
     for equity, colour in ((result.equity["equity"], STRATEGY_COLOUR), (result.holding_equity, HOLDING_COLOUR)):
         drawdown_axes.plot(time, 100 * drawdown(equity.to_numpy(), result.settings.cash), color=colour, linewidth=1)
     drawdown_axes.set_ylabel("drawdown (%)")
+    drawdown_axes.margins(x=_TIME_MARGIN)
     _draw_price(price_axes, result)
     price_axes.set_xlabel("time (UTC)")
-    return svg(figure)
+    price_axes.margins(x=_TIME_MARGIN)
+    return figure
 
 
 def tenths_svg(result: Backtest) -> str | None:
@@ -126,21 +147,26 @@ def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:
 
 def _draw_price(axes: Axes, result: Backtest) -> None:
     _draw_regimes(axes, result.candles["close"], result.equity["regime"])
+    opened = list(result.trades[["opened", "entry_price", "direction"]].itertuples(index=False, name=None))
+    still = open_trade(result)
+    if still:
+        opened.append((still.opened, still.entry_price, still.direction))
     for direction, marker in (("long", "^"), ("short", "v")):
-        of_direction = result.trades[result.trades["direction"] == direction]
-        if len(of_direction):
-            axes.scatter(
-                of_direction["opened"],
-                of_direction["entry_price"],
-                marker=marker,
-                s=26,
-                color="white",
-                edgecolors="black",
-                linewidths=0.9,
-                zorder=3,
-                label=f"{direction} opened",
-            )
-    axes.legend(loc="upper left", framealpha=0, ncols=5, fontsize=8)
+        found = [(time, price) for time, price, of_trade in opened if of_trade == direction]
+        if found:
+            _mark(axes, *zip(*found, strict=True), marker=marker, label=f"{direction} opened")
+    if still:
+        last = result.candles["close"].iloc[[-1]]
+        held = f"{still.direction} still held"
+        _mark(axes, pd.DatetimeIndex(last.index).tz_convert(None), last, marker="D", label=held)
+    axes.legend(loc="upper left", framealpha=0, ncols=6, fontsize=8)
+
+
+def _mark(axes: Axes, times: Any, prices: Any, *, marker: str, label: str) -> None:
+    """White marks with an edge, for the legend by the label."""
+    axes.scatter(
+        times, prices, marker=marker, label=label, s=26, color="white", edgecolors="black", linewidths=0.9, zorder=3
+    )
 
 
 def forecast_png(found: Evaluation) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from data.candles import time_text
 from runners.report.numbers import NOT_DEFINED, interval, number, percent
-from training.scores import SIGNIFICANCE
+from training.scores import SIGNIFICANCE, p_said
 
 if TYPE_CHECKING:
     from runners.comparison import Comparison
@@ -34,6 +34,7 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
         ("win rate", [one.win_rate for one in metrics], percent, +1),
         ("profit factor", [one.profit_factor for one in metrics], number, +1),
         ("commission paid", [one.costs for one in metrics], "{:,.2f}".format, -1),
+        ("borrowing paid", [one.borrowing for one in metrics], "{:,.2f}".format, -1),
     ]
     rows = []
     for name, values, shown, better in given:
@@ -43,7 +44,7 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
         rows.append((name, [NOT_DEFINED if value is None else shown(value) for value in values], best))
     intervals = [interval(one.sharpe_low, one.sharpe_high) for one in metrics]
     versus = [
-        "" if one.difference is None else f"{one.difference.difference:+.2f}, p = {one.difference.p_value:.2g}"
+        "" if one.difference is None else f"{one.difference.difference:+.2f}, {p_said(one.difference.p_value)}"
         for one in runs
     ]
     rows.insert(1, ("95 % interval", intervals, set()))
@@ -51,15 +52,34 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
     return rows
 
 
-LEGEND_COLUMNS = ["", "run", "models", "dataset", "note"]
+LEGEND_COLUMNS = ["", "run", "models", "dataset"]
 
 
 def legend(compared: Comparison) -> list[list[str]]:
     """Rows of `LEGEND_COLUMNS`."""
-    return [
-        [one.label, _short(one.run.id), _short(one.run.models), _dataset(one.run), one.run.note]
-        for one in compared.runs
+    return [[one.label, _short(one.run.id), _short(one.run.models), _dataset(one.run)] for one in compared.runs]
+
+
+def notes(compared: Comparison) -> list[tuple[str, str]]:
+    """The labels of the runs that something was noted down about, and what."""
+    return [(one.label, one.run.note) for one in compared.runs if one.run.note]
+
+
+_OF_NETWORKS = "train: networks: "
+
+
+def differing(compared: Comparison) -> list[str]:
+    """What differs in data, models and settings, a line each; the settings of single networks are only counted."""
+    rows = {name: values for name, values in compared.differing if not name.startswith(_OF_NETWORKS)}
+    lines = [
+        f"{name}: {', '.join(f'{one.label} {value}' for one, value in zip(compared.runs, values, strict=True))}"
+        for name, values in rows.items()
     ]
+    of_networks = [name.split(": ")[2] for name, _ in compared.differing if name.startswith(_OF_NETWORKS)]
+    if of_networks:
+        networks = ", ".join(dict.fromkeys(of_networks))
+        lines.append(f"train: networks: {len(of_networks)} settings of {networks}, listed on the page")
+    return lines
 
 
 def _dataset(run: Run) -> str:
@@ -107,9 +127,9 @@ def verdicts(compared: Comparison) -> list[str]:
         higher = "higher" if one.difference.difference > 0 else "lower"
         size = f"{abs(one.difference.difference):.2f} {higher} than {first}'s"
         luck = "more than luck" if one.difference.p_value < SIGNIFICANCE else "which luck alone would show"
-        sentences.append(f"{one.label}'s Sharpe ratio is {size}, {luck} (p = {one.difference.p_value:.2g}).")
+        sentences.append(f"{one.label}'s Sharpe ratio is {size}, {luck} ({p_said(one.difference.p_value)}).")
     if compared.superior is not None:
         earns = "at least one of them earns" if compared.superior < SIGNIFICANCE else "none of them is shown to earn"
-        test = f"(Hansen's test, p = {compared.superior:.2g})"
+        test = f"(Hansen's test, {p_said(compared.superior)})"
         sentences.append(f"Allowing for the number of runs, {earns} more than buying and holding {test}.")
     return sentences

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data.candles import time_text
 from runners.report import study_tables
 from runners.report.page import render
-from runners.report.study_plots import history_svg, importances_svg, parallel_svg
+from runners.report.study_plots import FEWEST_TO_WEIGH, history_svg, importances_svg, parallel_svg, whole_trials
 from runners.settings import flat_settings
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def study_html(search: Search, results: Sequence[StudyResult], skipped: Mapping[
         rows=study_tables.result_rows(results),
         skipped=skipped,
         tried_columns=study_tables.TRIED_COLUMNS,
+        fewest_to_weigh=FEWEST_TO_WEIGH,
         studies=[_study(result) for result in results],
         provenance=_provenance(search),
     )
@@ -41,6 +42,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
     return {
         "name": result.name,
         "tried": study_tables.tried_rows(result),
+        "whole_trials": len(whole_trials(result)),
         "history": history_svg(result),
         "importances": importances_svg(result),
         "parallel": parallel_svg(result),

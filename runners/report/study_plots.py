@@ -36,6 +36,7 @@ _BAR = "#56B4E9"
 # White to the eye; in a page it becomes the colour of the page's ground.
 _PAPER = "#fdfeff"
 _FEWEST = 2  # trials that were not pruned; Optuna's plots have nothing to compare in fewer
+FEWEST_TO_WEIGH = 10  # from fewer, which setting matters is chance
 
 
 def history_svg(result: StudyResult) -> str | None:
@@ -54,7 +55,7 @@ def history_svg(result: StudyResult) -> str | None:
 
 def importances_svg(result: StudyResult) -> str | None:
     """How much each parameter tells good trials from others; None where there are too few, or they are too alike."""
-    with _drawing(result) as study:
+    with _drawing(result, FEWEST_TO_WEIGH) as study:
         if study is None:
             return None
         warnings.filterwarnings("error", ".*Parameter importances will be equal")
@@ -74,7 +75,7 @@ def importances_svg(result: StudyResult) -> str | None:
 def parallel_svg(result: StudyResult) -> str | None:
     """Each trial as a line through its parameters, the best in colour; None where there are too few."""
     with _drawing(result) as study:
-        varying = [name for name in RANGES if len({trial.params[name] for trial in _whole(result)}) > 1]
+        varying = [name for name in RANGES if len({trial.params[name] for trial in whole_trials(result)}) > 1]
         if study is None or not varying:
             return None
         axes = plot_parallel_coordinate(study, params=varying, target_name=result.search.objective)
@@ -99,17 +100,17 @@ def parallel_svg(result: StudyResult) -> str | None:
 
 
 @contextmanager
-def _drawing(result: StudyResult) -> Iterator[optuna.Study | None]:
-    """The study in memory, None where it is too small; what Optuna does to matplotlib's settings ends here."""
+def _drawing(result: StudyResult, fewest: int = _FEWEST) -> Iterator[optuna.Study | None]:
+    """The study in memory, None where it has fewer trials; what Optuna does to matplotlib's settings ends here."""
     use_plain_style()
     with plt.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study = optuna.create_study(direction=result.search.direction)
         study.add_trials(result.trials)
-        yield study if len(_whole(result)) >= _FEWEST else None
+        yield study if len(whole_trials(result)) >= fewest else None
 
 
-def _whole(result: StudyResult) -> list[FrozenTrial]:
+def whole_trials(result: StudyResult) -> list[FrozenTrial]:
     """The trials that were not pruned."""
     return [trial for trial in result.trials if trial.state == TrialState.COMPLETE]
 

@@ -13,7 +13,7 @@ from runners.report.drawing import svg
 from runners.report.numbers import number, percent, points
 from runners.report.page import render
 from runners.report.style import use_plain_style
-from runners.trading_grid import AXES
+from runners.trading_grid import AXES, COSTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from runners.sweeping import Sweep
 
 SETTING_COLUMNS = ["long, bp", "short, bp", "between", "exposure", "Sharpe", "drawdown", "return", "trades"]
-COST_COLUMNS = ["commission", "slippage", "Sharpe", "drawdown", "return", "trades"]
-_COSTS = ["commission", "slippage"]
+COST_COLUMNS = ["commission", "slippage", "borrowing", "Sharpe", "drawdown", "return", "trades"]
 _SHOWN = 10
 
 
@@ -74,7 +73,7 @@ def cost_rows(found: Sweep) -> list[list[str]]:
     same = table[(table[names] == table.loc[found.best, names]).all(axis=1)]
     if len(same) == 1:
         return []
-    return [[*(f"{100 * row[name]:g} %" for name in _COSTS), *_figures(row)] for row in same.to_dict("records")]
+    return [[*(f"{100 * row[name]:g} %" for name in COSTS), *_figures(row)] for row in same.to_dict("records")]
 
 
 def _figures(row: Mapping[Hashable, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from data.windows import targets
 from models.regimes import regime_name
 from runners.report.metrics import Metrics, equity_before, equity_returns, metrics_of_part
 from runners.report.numbers import NOT_DEFINED, interval, number, percent, signed_percent
-from training.scores import SIGNIFICANCE, relative_error
+from training.scores import SIGNIFICANCE, p_said, p_value, relative_error
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
@@ -56,6 +56,7 @@ def _column(metrics: Metrics) -> list[tuple[str, str]]:
         ("exposure", percent(metrics.exposure)),
         ("turnover per year", f"{metrics.turnover:.1f}x"),
         ("commission paid", f"{metrics.costs:,.2f}"),
+        ("borrowing paid", f"{metrics.borrowing:,.2f}"),
     ]
 
 
@@ -76,7 +77,7 @@ def scores(of_group: dict[str, Score]) -> list[list[str]]:
             else f"{100 * one.hit_rate:.0f} ({100 * one.hit_low:.0f}-{100 * one.hit_high:.0f})",
             number(one.information_coefficient),
             number(one.dm_statistic),
-            number(one.dm_p, 3),
+            NOT_DEFINED if one.dm_p is None else p_value(one.dm_p),
         ]
         for name, one in of_group.items()
     ]
@@ -148,7 +149,7 @@ def _debt(result: Backtest) -> str:
     below = result.equity.index[result.equity["equity"] <= 0]
     if not len(below):
         return ""
-    return f"The account fell into debt on {below[0]:%Y-%m-%d}; from there on its figures count it as lost. "
+    return f"The account was bankrupt on {below[0]:%Y-%m-%d}, and nothing is traded from there on. "
 
 
 def _luck(result: Backtest) -> str:
@@ -165,7 +166,7 @@ def _luck(result: Backtest) -> str:
     apart = difference.p_value < SIGNIFICANCE
     versus = f"{'but' if above else 'and'} not" if not apart else f"{'and' if above else 'but'} it can be told"
     versus = f"{versus} from buy and hold's"
-    return f"{own}, {versus} (difference {difference.difference:+.2f}, p = {difference.p_value:.2f})."
+    return f"{own}, {versus} (difference {difference.difference:+.2f}, {p_said(difference.p_value)})."
 
 
 EARNING_COLUMNS = ["regime", "bars", "share", "profit", "of cash", "mean return, bp", "commission", "trades"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STUDIES = "studies"
 _STUDY, _JOURNAL = "study.json", "journal.log"
-_TRADED_BY = {"long_threshold", "short_threshold", "exposure", "commission", "slippage", "cash"}
+_TRADED_BY = {"long_threshold", "short_threshold", "exposure", "commission", "slippage", "borrow_rate", "cash"}
 
 
 @dataclass(frozen=True)

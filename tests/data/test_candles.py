@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
-from data.candles import check_candles, fingerprint, interval_of, missing_bars, read_candles
+from data.candles import OHLCV, check_candles, fingerprint, interval_of, missing_bars, plausible, read_candles
 from data.errors import DataError
 from tests.conftest import to_csv
 
@@ -74,9 +76,9 @@ def replaced(row: int, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "cannot be read as CSV"),
+        ([], "is empty"),
         ([HEADER], "no rows"),
-        (["timestamp,open,high,low,volume", *ROWS], "column close is missing; found timestamp, open"),
+        (["timestamp,open,high,low,last,volume", *ROWS], "column close is missing; found timestamp, open"),
         (["timestamp,open,open,low,close,volume", *ROWS], "open"),
         ([HEADER, *replaced(2, "31.01.2024,12,14,11,13,7")], "line 4: timestamp '31.01.2024' cannot be read"),
         ([HEADER, *replaced(1, ROWS[0])], "line 3: timestamp 2024-01-01 00:00:00.00:00 stands twice"),
@@ -92,7 +94,7 @@ def replaced(row: int, text: str) -> list[str]:
             "line 2: close 14 lies outside low 11 .. high 13",
         ),
         ([HEADER, *replaced(0, "2024-01-01T00:00:00Z,12,13,11,12,-7")], "line 2: volume is -7"),
-        ([HEADER, ROWS[0], "", *ROWS[1:]], "line 3: timestamp nan cannot be read"),
+        ([HEADER, ROWS[0], "", *ROWS[1:]], "line 3: timestamp is empty"),
         ([HEADER, *ROWS, "2024-01-01T13:00:00Z,12,14,11,13,7"], "line 6: this bar opens 1 h after the one before"),
         ([HEADER + ",regime", *(f"{row},1.5" for row in ROWS)], "line 2: regime is 1.5"),
         (
@@ -153,3 +155,14 @@ def test_the_fingerprint_tells_any_change_and_survives_a_round_trip(candles: pd.
     assert fingerprint(read_candles(to_csv(candles, tmp_path / "a.csv"))) == fingerprint(candles)
     assert fingerprint(changed) != fingerprint(candles)
     assert len(fingerprint(candles)) == hashlib.sha256().digest_size * 2
+
+
+@given(some.tuples(*[some.sampled_from([-1.0, 0.0, 1.0, 2.0, 3.0, np.inf, np.nan])] * 5))
+def test_a_candle_is_plausible_exactly_where_nothing_is_against_it(numbers: tuple[float, ...]) -> None:
+    one = pd.DataFrame([numbers], columns=OHLCV, index=pd.DatetimeIndex(["2024-01-01"], tz="UTC"))
+    try:
+        check_candles(one)
+        expected = True
+    except DataError:
+        expected = False
+    assert plausible(*numbers) == expected

@@ -8,7 +8,6 @@ import pytest
 
 from data.errors import DataError
 from data.features import FEATURES, compute_features
-from data.windows import windows
 from models import Forecaster, ModelSet
 from tests.conftest import SMALL
 from training import TrainSettings, train
@@ -67,6 +66,16 @@ def test_a_forecast_begins_once_the_lookback_is_filled_and_not_before(
     assert pushed[-1].log_return == pytest.approx(batch["forecast"].iloc[forecaster.lookback], rel=1e-6)
 
 
+def test_a_stream_may_begin_at_any_bar_and_bars_may_be_missing(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    gappy = candles.drop(candles.index[[905, 906, 913, 914, 915, 916, 917, 930]])
+    forecaster = Forecaster(model_set)
+    batch = forecaster.forecast(gappy)
+    for start in range(900, 900 + SMALL["stride"] + 1):
+        _, stream = every_bar(forecaster, gappy, start, start + 40)
+        for expected, pushed in zip(batch["forecast"].iloc[start : start + 40], stream, strict=True):
+            assert pushed.log_return == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("blend", [False, True])
 def test_later_bars_change_no_forecast(model_set: ModelSet, candles: pd.DataFrame, blend: bool) -> None:
     forecaster = Forecaster(model_set, blend=blend)
@@ -83,10 +92,12 @@ def test_the_forecast_is_that_of_the_regimes_expert(model_set: ModelSet, candles
     for bar in (500, 700, 1100):
         expert = model_set.experts[int(table["regime"].iloc[bar])]
         scaled = (compute_features(candles, expert.features).to_numpy() - expert.mean) / expert.scale
-        window = windows(scaled, expert.window)[bar - expert.window + 1]
+        interval = pd.Timedelta(hours=4)
+        bars_into_block = (candles.index[bar] - pd.Timestamp(0, tz="UTC")) // interval % expert.stride
+        first = bar - bars_into_block - (expert.window - 1)
         with torch.no_grad():
-            output = expert.network(torch.from_numpy(window.copy())[None]).item()
-        assert table["forecast"].iloc[bar] == pytest.approx(output * expert.target_scale, rel=1e-9)
+            output, _ = expert.network(torch.from_numpy(scaled[first : bar + 1].copy())[None])
+        assert table["forecast"].iloc[bar] == pytest.approx(output[0, -1].item() * expert.target_scale, rel=1e-9)
 
 
 def test_a_blend_is_the_mean_of_the_experts_weighted_by_probability(model_set: ModelSet, candles: pd.DataFrame) -> None:
@@ -99,13 +110,13 @@ def test_a_blend_is_the_mean_of_the_experts_weighted_by_probability(model_set: M
     np.testing.assert_allclose(blended["forecast"], (weights * np.stack(single, axis=1)).sum(axis=1), rtol=1e-9)
 
 
-def test_an_unknown_value_of_a_users_column_silences_the_bars_whose_window_holds_it(funded: pd.DataFrame) -> None:
+def test_an_unknown_value_of_a_users_column_silences_the_bars_that_may_have_read_it(funded: pd.DataFrame) -> None:
     settings = TrainSettings(**{**SMALL, "epochs": 1, "features": ("log_return", "funding"), "detector": "trend"})
     model_set = train(funded, "GAP", settings)
     gappy = funded.copy()
     gappy.iloc[1000, gappy.columns.get_loc("funding")] = np.nan
     silent = Forecaster(model_set).forecast(gappy)["forecast"].isna().to_numpy().nonzero()[0]
-    assert silent[silent > 100].tolist() == list(range(1000, 1000 + SMALL["window"]))
+    assert silent[silent > 100].tolist() == list(range(1000, 1000 + SMALL["window"] + SMALL["stride"] - 1))
 
 
 def test_a_missing_column_is_named(funded: pd.DataFrame) -> None:

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 
-from data.errors import ModelSetError
+from data.errors import ModelSetError, RegimesError, StorageError
 from data.files import sha256_of, whole_folder
 from models import Forecaster, ModelSet
 
@@ -29,7 +35,13 @@ def test_a_set_on_disk_has_the_files_that_its_readers_expect(saved: Path, model_
 
     described = json.loads((saved / "LSTM_SWITCH_bullish.json").read_text())
     assert described["sha256"] == sha256_of(saved / "SWITCH_bullish.pt")
-    assert described["hyperparameters"] == {"window": 6, "hidden_dim": 8, "num_layers": 1, "dropout": 0.0}
+    assert described["hyperparameters"] == {
+        "window": 6,
+        "stride": 4,
+        "hidden_dim": 8,
+        "num_layers": 1,
+        "dropout": 0.0,
+    }
     assert described["features"] == ["log_return", "volatility", "rsi", "macd", "boll_width"]
     assert len(described["scaler"]["mean"]) == len(described["scaler"]["scale"]) == 5
     assert len(described["training"]["validation_losses"]) == 2
@@ -58,7 +70,7 @@ def test_the_newest_set_of_a_dataset_is_loaded(model_set: ModelSet, tmp_path: Pa
 
 
 def test_a_set_that_failed_while_being_written_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="disk full"), whole_folder(tmp_path / "SWITCH" / "run") as draft:  # noqa: PT012
+    with pytest.raises(StorageError, match="disk full"), whole_folder(tmp_path / "SWITCH" / "run") as draft:  # noqa: PT012
         (draft / "half.pt").write_text("half")
         raise OSError("disk full")
     assert list((tmp_path / "SWITCH").iterdir()) == []
@@ -69,16 +81,19 @@ def test_a_set_that_failed_while_being_written_leaves_nothing_behind(tmp_path: P
     [
         (lambda folder: (folder / "SWITCH_bearish.pt").unlink(), r"SWITCH_bearish\.pt: is missing"),
         (lambda folder: (folder / "LSTM_SWITCH_all.json").unlink(), r"LSTM_SWITCH_all\.json: is missing"),
+        (lambda folder: (folder / "detector.json").unlink(), r"detector\.json: is missing"),
         (lambda folder: truncate(folder / "SWITCH_all.pt"), r"SWITCH_all\.pt: has changed"),
         (lambda folder: swap(folder / "SWITCH_bearish.pt", folder / "SWITCH_bullish.pt"), "has changed since"),
         (lambda folder: edit(folder / "LSTM_SWITCH_bullish.json", "target_scale", 1.0), "has changed since"),
-        (lambda folder: edit(folder / "model_set.json", "format_version", 99), "has format 99, this version reads 1"),
-        (
-            lambda folder: edit(folder / "model_set.json", "sha256", {"detector.json": "0"}),
-            "detector.json: has changed",
-        ),
+        (lambda folder: edit(folder / "detector.json", "detector", "trend"), r"detector\.json: has changed since"),
+        (lambda folder: edit(folder / "model_set.json", "min_dwell", 9), r"model_set\.json: has changed since"),
+        (lambda folder: edit(folder / "model_set.json", "format_version", 99), "has format 99, this version reads 2"),
+        (lambda folder: edit(folder / "model_set.json", "sha256", {}), r"model_set\.json: has changed"),
         (lambda folder: (folder / "model_set.json").write_text("{"), "is no JSON"),
-        (lambda folder: (folder / "model_set.json").write_text('{"format_version": 1}'), "do not describe a model set"),
+        (lambda folder: (folder / "model_set.json").write_text("[" * 100_000), "is no JSON"),
+        (lambda folder: (folder / "model_set.json").write_bytes(b"\xff\xfe"), "is no JSON"),
+        (lambda folder: (folder / "model_set.json").write_text("[]"), "holds no JSON object"),
+        (lambda folder: in_place_of(folder / "LSTM_SWITCH_all.json"), r"LSTM_SWITCH_all\.json: is missing"),
     ],
 )
 def test_a_damaged_set_is_refused_and_the_file_named(copied: Path, damage: object, message: str) -> None:
@@ -87,20 +102,120 @@ def test_a_damaged_set_is_refused_and_the_file_named(copied: Path, damage: objec
         ModelSet.load(copied)
 
 
-def test_a_pickle_in_place_of_weights_is_never_executed(copied: Path, tmp_path: Path) -> None:
-    bomb = Bomb(str(tmp_path / "exploded"))
-    (copied / "SWITCH_all.pt").write_bytes(pickle.dumps(bomb))
-    accept_hash_of(copied, "all")
+@pytest.mark.parametrize(
+    ("file", "key", "value", "message"),
+    [
+        ("model_set.json", "dataset", "../SWITCH", "dataset is ../SWITCH, which is no name"),
+        ("model_set.json", "regimes", {"bearish": 2, "sideways": 1, "bullish": 0}, "regimes are"),
+        ("model_set.json", "min_dwell", 0, "min_dwell is 0"),
+        ("model_set.json", "min_confidence", 2, "min_confidence is 2"),
+        ("model_set.json", "interval_seconds", -14400, "interval is -1 days"),
+        ("model_set.json", "provenance", None, "provenance is None"),
+        ("model_set.json", "validation_end", "2024", "validation_end is 2024"),
+        ("LSTM_SWITCH_all.json", "target_scale", 0, "all: scale"),
+        ("LSTM_SWITCH_all.json", "features", ["log_return"], "all: mean"),
+        ("LSTM_SWITCH_all.json", "scaler", {"mean": [0] * 5, "scale": [1, 1, 1, 1, -1]}, "all: scale"),
+        ("LSTM_SWITCH_all.json", "hyperparameters", {"window": 6}, "holds no weights of this network"),
+        (
+            "LSTM_SWITCH_all.json",
+            "hyperparameters",
+            {"window": 6, "stride": 4, "hidden_dim": 10**9, "num_layers": 1, "dropout": 0.0},
+            "holds no weights of this network .they are not of 1 layers of width 1000000000",
+        ),
+        ("detector.json", "parameters", {}, "KeyError"),
+        ("detector.json", "parameters", {"threshold": "high"}, "KeyError"),
+    ],
+)
+def test_numbers_that_no_training_writes_are_refused_even_with_fitting_hashes(
+    copied: Path, file: str, key: str, value: object, message: str
+) -> None:
+    edit(copied / file, key, value)
+    accept_changes(copied)
+    with pytest.raises(ModelSetError, match=message):
+        ModelSet.load(copied)
+
+
+@pytest.mark.parametrize("dump", [pickle.dump, torch.save])
+def test_a_pickle_in_place_of_weights_is_never_executed(copied: Path, tmp_path: Path, dump: object) -> None:
+    with (copied / "SWITCH_all.pt").open("wb") as file:
+        dump({"head.weight": Bomb(str(tmp_path / "exploded"))}, file)  # type: ignore[operator]
+    accept_changes(copied)
     with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: holds no weights of this network"):
         ModelSet.load(copied)
     assert not (tmp_path / "exploded").exists()
 
 
-def test_weights_of_another_shape_are_refused(copied: Path) -> None:
-    torch.save({"lstm.weight": torch.zeros(3)}, copied / "SWITCH_all.pt")
-    accept_hash_of(copied, "all")
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"head.weight": torch.zeros(3)},
+        {"head.weight": torch.zeros(1, 8)},
+        {"head.weight": "text"},
+        torch.zeros(3),
+        [1, 2],
+        None,
+    ],
+)
+def test_weights_of_another_shape_are_refused(copied: Path, state: object) -> None:
+    torch.save(state, copied / "SWITCH_all.pt")
+    accept_changes(copied)
     with pytest.raises(ModelSetError, match="holds no weights of this network"):
         ModelSet.load(copied)
+
+
+def test_weights_that_are_no_numbers_are_refused(copied: Path) -> None:
+    state = torch.load(copied / "SWITCH_all.pt", weights_only=True)
+    state["head.bias"][0] = float("nan")
+    torch.save(state, copied / "SWITCH_all.pt")
+    accept_changes(copied)
+    with pytest.raises(ModelSetError, match="all: weights is not finite"):
+        ModelSet.load(copied)
+
+
+@given(some.data())
+def test_a_set_with_bytes_changed_is_refused_or_forecasts_the_same(
+    saved: Path, model_set: ModelSet, candles: pd.DataFrame, data: some.DataObject
+) -> None:
+    with copy_of(saved) as folder:
+        file = data.draw(some.sampled_from(sorted(folder.iterdir())))
+        content = file.read_bytes()
+        start = data.draw(some.integers(0, len(content)))
+        end = min(len(content), start + data.draw(some.integers(0, 8)))
+        file.write_bytes(content[:start] + data.draw(some.binary(max_size=8)) + content[end:])
+        try:
+            loaded = ModelSet.load(folder)
+        except ModelSetError:
+            return
+    few = candles.iloc[:300]
+    expected = Forecaster(model_set).forecast(few)
+    pd.testing.assert_frame_equal(Forecaster(loaded).forecast(few), expected, check_exact=True)
+
+
+VALUES = some.one_of(
+    some.sampled_from([None, -1, 0, 1, 10**9, 1e308, 1e999, "", "x", "../x", [], {}, [[]], True, [1.0], {"a": 1}]),
+    some.floats(),
+)
+
+
+@given(some.data())
+def test_a_set_whose_values_were_changed_by_someone_who_knows_the_format_breaks_nothing(
+    saved: Path, candles: pd.DataFrame, data: some.DataObject
+) -> None:
+    with copy_of(saved) as folder:
+        file = data.draw(some.sampled_from(sorted(folder.glob("*.json"))))
+        content = json.loads(file.read_text())
+        inside, key = content, data.draw(some.sampled_from(sorted(content)))
+        while isinstance(inside[key], dict | list) and inside[key] and data.draw(some.booleans()):
+            inside = inside[key]
+            keys = sorted(inside) if isinstance(inside, dict) else range(len(inside))
+            key = data.draw(some.sampled_from(keys))
+        inside[key] = data.draw(VALUES)
+        file.write_text(json.dumps(content))
+        accept_changes(folder)
+        try:
+            Forecaster(ModelSet.load(folder)).forecast(candles.iloc[:300])
+        except RegimesError:
+            return
 
 
 def test_a_folder_without_a_set_says_how_to_make_one(tmp_path: Path) -> None:
@@ -135,10 +250,27 @@ def edit(path: Path, key: str, value: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
 
 
-def accept_hash_of(folder: Path, name: str) -> None:
-    """Make the hashes fit the changed weights, as someone who knows the format could."""
-    description = folder / f"LSTM_SWITCH_{name}.json"
-    edit(description, "sha256", sha256_of(folder / f"SWITCH_{name}.pt"))
+def in_place_of(file: Path) -> None:
+    """A folder where a file should be."""
+    file.unlink()
+    file.mkdir()
+
+
+@contextmanager
+def copy_of(saved: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(shutil.copytree(saved, Path(folder) / "set"))
+
+
+def accept_changes(folder: Path) -> None:
+    """Make the hashes fit what was changed, as someone who knows the format could."""
+    for weights in folder.glob("*.pt"):
+        edit(folder / f"LSTM_{weights.stem}.json", "sha256", sha256_of(weights))
     manifest = json.loads((folder / "model_set.json").read_text())
-    manifest["sha256"][description.name] = sha256_of(description)
-    (folder / "model_set.json").write_text(json.dumps(manifest))
+    manifest.pop("content_sha256", None)
+    if isinstance(manifest.get("sha256"), dict):
+        manifest["sha256"] = {
+            file.name: sha256_of(file) for file in folder.glob("*.json") if file.name in manifest["sha256"]
+        }
+    content = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / "model_set.json").write_text(json.dumps({**manifest, "content_sha256": content}))

@@ -15,13 +15,15 @@ import pytest
 from data.errors import DataError, SettingsError
 from models import ModelSet
 from runners.recorder import EQUITY_COLUMNS
-from runners.registry import Trials
+from runners.registry import Trials, find_run
+from runners.report.tables import verdict
 from runners.report.write import write_backtest
 from runners.settings import BacktestSettings
 from runners.simulation import Backtest, backtest
-from tests.conftest import BTC, ROOT, command, invoke, switching_candles, to_csv
+from tests.conftest import BTC, ROOT, SMALL, command, invoke, switching_candles, to_csv
+from training import TrainSettings, train
 
-SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
+SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, borrow_rate=0.0001)
 QUICK = ["--epochs", "1", "--hidden-dim", "8", "--num-layers", "1", "--window", "6", "--min-windows", "30"]
 
 
@@ -42,7 +44,7 @@ def test_only_the_test_part_is_traded(result: Backtest, candles: pd.DataFrame, m
 def test_the_ledger_of_trades_adds_up_to_the_equity(result: Backtest, candles: pd.DataFrame) -> None:
     trades, last = result.trades, result.equity.iloc[-1]
     assert len(trades) > 3
-    np.testing.assert_allclose(trades["net_pnl"], trades["pnl"] - trades["commission"])
+    np.testing.assert_allclose(trades["net_pnl"], trades["pnl"] - trades["commission"] - trades["borrowing"])
     signed = np.where(trades["direction"] == "long", 1, -1) * trades["size"]
     np.testing.assert_allclose(signed * (trades["exit_price"] - trades["entry_price"]), trades["pnl"])
     entry_bars = candles.loc[trades["opened"].dt.tz_localize("UTC")]
@@ -54,6 +56,10 @@ def test_the_ledger_of_trades_adds_up_to_the_equity(result: Backtest, candles: p
     open_pnl = (
         last["position"] * (candles["close"].iloc[-1] - entry) - abs(last["position"]) * entry * SETTINGS.commission
     )
+    short = -result.equity["position"].shift(fill_value=0.0).clip(upper=0)  # held into each bar
+    np.testing.assert_allclose(result.equity["borrowing"], SETTINGS.borrow_rate * short * result.candles["open"])
+    assert result.metrics.borrowing == result.equity["borrowing"].sum() > 0
+    open_pnl -= result.metrics.borrowing - trades["borrowing"].sum()
     assert last["equity"] - SETTINGS.cash == pytest.approx(trades["net_pnl"].sum() + open_pnl)
 
 
@@ -98,6 +104,46 @@ def test_a_run_in_which_little_happens_is_written_like_any_other(
     )
     assert len(list(folder.iterdir())) == 7
     assert all(path.stat().st_size > 0 for path in folder.iterdir())
+
+
+def test_a_bankrupt_account_is_said_and_its_equity_stays_where_it_ended(
+    candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    prices = ["open", "high", "low", "close"]
+    leap = candles.copy()
+    leap.loc[candles.index[1050] :, prices] *= 4
+    always_short = BacktestSettings(long_threshold=1.0, short_threshold=0.9)
+    result = backtest(leap, model_set, always_short)
+    equity, end = result.equity, leap.index[1050]
+    left = equity.loc[end, "equity"]
+    assert (equity.loc[: candles.index[1049], "equity"] > 0).all()
+    assert left < 0
+    assert (equity.loc[end:, "equity"] == left).all()
+    assert not equity.loc[end:, ["position", "borrowing"]].any(axis=None)
+    assert equity["forecast"].notna().all()
+    (trade,) = result.trades.to_dict("records")
+    assert (trade["closed"], trade["exit_price"]) == (end.tz_localize(None), pytest.approx(leap.loc[end, "close"]))
+    assert trade["net_pnl"] == pytest.approx(left - always_short.cash)
+    assert (result.metrics.final_value, result.metrics.max_drawdown) == (left, -1)
+    folder = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    said = f"The account was bankrupt on {end:%Y-%m-%d}, and nothing is traded from there on."
+    assert said in (folder / "report.html").read_text()
+    assert said in verdict(result)
+
+
+def test_a_run_written_before_there_was_a_fee_for_borrowing_is_still_read(result: Backtest, tmp_path: Path) -> None:
+    folder = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    figures = json.loads((folder / "metrics.json").read_text())
+    for name in ("strategy", "buy_and_hold"):
+        del figures[name]["borrowing"]
+    (folder / "metrics.json").write_text(json.dumps(figures))
+    pd.read_csv(folder / "equity.csv").drop(columns="borrowing").to_csv(folder / "equity.csv", index=False)
+    config = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(config.replace("borrow_rate = 0.0001\n", ""))
+    run = find_run(tmp_path, str(folder))
+    assert (run.metrics.borrowing, run.settings.borrow_rate) == (0, 0)
+    assert list(run.equity()) == [*EQUITY_COLUMNS, "holding"]
+    assert not run.equity()["borrowing"].any()
 
 
 def test_a_range_may_end_early_and_must_hold_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
@@ -150,14 +196,32 @@ def test_a_backtest_writes_the_files_that_its_readers_expect(home: Path) -> None
     assert "http" not in page.replace("http-equiv", "")  # nothing is fetched from anywhere
 
 
-def test_its_config_repeats_a_run_bit_for_bit(home: Path) -> None:
-    first = run_folders(home)[0]
-    repeated = command(home, "backtest", "--config", str(first / "config.toml"))
+def test_in_a_new_process_its_config_repeats_a_run_of_any_kind_bit_for_bit(
+    home: Path, labelled: pd.DataFrame, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(home, tmp_path / "home"))
+    to_csv(labelled, place / "data" / "csv" / "LABELS.csv")
+    train(labelled, "LABELS", TrainSettings(**SMALL)).save(place / "models" / "trained")
+    kinds = [
+        ["SWITCH", "--blend", "--between", "flat", "--borrow-rate", "0.0001", "--start", "2022-07-10"],
+        ["LABELS", "--regime-source", "column", "--start", "2022-07-01", "--end", "2022-07-10"],
+    ]
+    for kind in kinds:
+        assert invoke(place, "backtest", *kind).returncode == 0
+    runs = sorted((place / "results").glob("*/2*"))
+    assert len(runs) == 3
+    program = (
+        "import sys; from runners.cli import app\n"
+        "for run in sys.argv[2:]: app(['backtest', '--home', sys.argv[1], '--config', run], standalone_mode=False)"
+    )
+    configs = [str(run / "config.toml") for run in runs]
+    repeat = [sys.executable, "-W", "error", "-c", program, str(place), *configs]
+    repeated = subprocess.run(repeat, cwd=ROOT, capture_output=True, text=True, check=False)
     assert repeated.returncode == 0, repeated.stderr
-    second = run_folders(home)[-1]
-    assert second != first
-    for name in ("metrics.json", "equity.csv", "trades.csv", "config.toml"):
-        assert (second / name).read_bytes() == (first / name).read_bytes()
+    again = sorted(set((place / "results").glob("*/2*")) - set(runs))
+    for first, second in zip(sorted(runs, key=lambda run: (run.parent, run.name)), again, strict=True):
+        for name in ("metrics.json", "equity.csv", "trades.csv", "config.toml"):
+            assert (second / name).read_bytes() == (first / name).read_bytes()
 
 
 def test_training_again_with_the_same_seed_gives_the_same_weights(home: Path) -> None:
@@ -174,6 +238,8 @@ def test_changed_candles_are_noticed_when_a_run_is_repeated(home: Path, tmp_path
     repeated = invoke(again, "backtest", str(csv), "--config", str(run_folders(again)[0] / "config.toml"))
     assert repeated.returncode == 0
     assert "has changed since the run" in repeated.stderr
+    too_late = [str(csv), "--config", str(run_folders(again)[0] / "config.toml"), "--start", "2100-01-01"]
+    assert "has changed since the run" in invoke(again, "backtest", *too_late).stderr  # said before anything is traded
 
 
 @pytest.mark.parametrize(
@@ -227,7 +293,9 @@ def test_the_example_with_a_cerebro_of_ones_own_runs(home: Path, candles: pd.Dat
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("final value ")
+    ours, holding = ran.stdout.splitlines()
+    assert ours.startswith("LSTMRegimeStrategy: final value ")
+    assert holding.startswith("BuyAndHold: final value ")
 
 
 def test_evaluate_prints_its_tables_and_writes_figures_and_plots(home: Path) -> None:

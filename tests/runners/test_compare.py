@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_runs_over_other_bars_are_compared_over_the_common_ones_and_that_is_said
     later = whole.iloc[first:]
     assert found.runs[0].growth.iloc[-1] == pytest.approx(whole["equity"].iloc[-1] / whole["equity"].iloc[first - 1])
     assert found.runs[0].metrics.costs == pytest.approx(later["commission"].sum())
-    assert found.runs[0].metrics.trades < runs[0].metrics.trades
+    assert found.runs[0].metrics.trades == sum(runs[0].trades()["closed"] >= found.first_bar.tz_convert(None))
     assert found.runs[1].metrics == runs[2].metrics
 
 
@@ -87,8 +88,7 @@ def test_what_differs_is_listed_and_the_best_is_marked(runs: list[Run]) -> None:
     assert dict(found.differing)["backtest: long_threshold"] == ["0.0002", "0.0006"]
     assert "dataset" not in dict(found.differing)
     rows = {name: (cells, best) for name, cells, best in side_by_side.figures(found)}
-    drawdowns = [run.metrics.max_drawdown for run in runs[:2]]
-    assert rows["max drawdown"][1] == {int(np.argmax(drawdowns))}
+    assert rows["total return"][1] == {int(np.argmax([run.metrics.total_return for run in runs[:2]]))}
     assert rows["commission paid"][1] == {int(np.argmin([run.metrics.costs for run in runs[:2]]))}
     assert rows["exposure"][1] == set()
 
@@ -119,16 +119,39 @@ def test_a_run_is_found_by_its_dataset_its_id_or_the_beginning_of_it(runs: list[
         find_run(results, "1999")
 
 
-def test_compare_prints_tables_and_writes_page_and_files(home: Path) -> None:
-    ran = invoke(home, "compare", "--csv", str(home / "c.csv"), "--json", str(home / "c.json"))
+def test_compare_prints_tables_and_writes_the_page_and_a_csv(home: Path) -> None:
+    ran = invoke(home, "compare", "--csv", str(home / "c.csv"))
     assert ran.returncode == 0, ran.stderr
     assert "luck" in ran.stdout
     assert "Hansen" in ran.stdout
     assert (home / "results" / "compare.html").read_text().count("<svg") == 1
-    (group,) = json.loads((home / "c.json").read_text())
+    told = json.loads(invoke(home, "compare", "--json").stdout)
+    assert told["page"] == str(home / "results" / "compare.html")
+    (group,) = told["comparisons"]
     table = pd.read_csv(home / "c.csv")
     assert list(table["run"]) == [run["run"] for run in group["runs"]] == [run.id for run in read_runs_of(home)[-2:]]
     assert list(table["sharpe"]) == [run["sharpe"] for run in group["runs"]]
+
+
+def test_a_dataset_with_one_run_is_named_and_left_out_where_others_have_two(home: Path, runs: list[Run]) -> None:
+    lone = home / "results" / "LONE" / runs[0].id
+    shutil.copytree(runs[0].folder, lone)
+    ran = invoke(home, "compare")
+    assert "not compared: LONE" in ran.stderr
+    assert "LONE" not in ran.stdout
+    shutil.rmtree(home / "results" / "SWITCH")
+    assert "LONE" in invoke(home, "compare").stdout  # where no dataset has two it is shown against holding
+
+
+def test_settings_of_single_networks_are_counted_on_the_terminal_and_listed_on_the_page(runs: list[Run]) -> None:
+    own = {name: {"window": 9, "features": ["rsi", "macd"]} for name in ("all", "bearish")}
+    training = {**runs[1].training, "settings": {**runs[1].training["settings"], "networks": own}}
+    found = compare([runs[0], replace(runs[1], training={**training, "study": {"id": "S1", "bars": 9, "sharpes": {}}})])
+    lines = side_by_side.differing(found)
+    assert "train: networks: 4 settings of all, bearish, listed on the page" in lines
+    assert "study: A none, B S1" in lines
+    assert len(lines) < len(found.differing)
+    assert "rsi, macd" in comparison_html([found])
 
 
 def read_runs_of(home: Path) -> list[Run]:

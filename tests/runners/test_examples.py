@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -39,10 +40,18 @@ def run_example(name: str, *arguments: Path) -> str:
 
 
 def test_a_position_sized_by_the_forecast_is_traded_on_unseen_bars(csv: Path, saved: Path) -> None:
-    said = re.fullmatch(r"(\d+) orders, final value ([\d,.]+)\n", run_example("sized_by_forecast.py", csv, saved))
-    assert said
-    assert 3 < int(said[1]) <= 240  # it trades, and only the last fifth of 1,200 bars
-    assert float(said[2].replace(",", "")) != 10_000
+    said = re.findall(r"(\w+): final value ([\d,.]+), (\d+) orders?\n", run_example("sized_by_forecast.py", csv, saved))
+    (name, value, orders), (holding, held, bought) = said
+    assert (name, holding, bought) == ("SizedByForecast", "BuyAndHold", "1")
+    assert 3 < int(orders) <= 240  # it trades, and only the last fifth of 1,200 bars
+    assert value != held != "10,000.00"
+
+
+@pytest.mark.parametrize("name", ["own_cerebro.py", "sized_by_forecast.py", "several_instruments.py", "notebook.py"])
+def test_an_example_without_its_arguments_says_how_it_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [name])
+    with pytest.raises(SystemExit, match=rf"^usage: python runners/examples/{name} "):
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
 
 def test_the_rule_sized_by_the_forecast_does_not_look_ahead(candles: pd.DataFrame, model_set: ModelSet) -> None:

@@ -64,7 +64,7 @@ def test_an_evaluation_tells_what_it_wrote(home: Path) -> None:
 
 
 def test_a_mistake_leaves_standard_output_empty(home: Path) -> None:
-    for name, argument in (("backtest", "NOTHING"), ("evaluate", "NOTHING")):
-        ran = invoke(home, name, argument, "--json")
+    for name in ("backtest", "evaluate", "compare"):
+        ran = invoke(home, name, "NOTHING", "--json")
         assert (ran.returncode, ran.stdout) == (2, "")
         assert ran.stderr.startswith("Error: ")

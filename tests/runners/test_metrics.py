@@ -17,7 +17,7 @@ def metrics_of_curve(
     index = pd.date_range("2023-01-01", periods=len(equity), freq="D", tz="UTC", name="timestamp")
     table = pd.DataFrame({"equity": equity, "position": position or [1.0] * len(equity)}, index=index)
     last = [0.0] * (len(equity) - 1)
-    table = table.assign(traded=[*last, 2 * float(np.mean(equity))], commission=[*last, 7.0])
+    table = table.assign(traded=[*last, 2 * float(np.mean(equity))], commission=[*last, 7.0], borrowing=0.0)
     trades = pd.DataFrame({name: [0.0] * len(pnl) for name in TRADE_COLUMNS}).assign(net_pnl=list(pnl))
     return metrics_of(table, trades, cash)
 

@@ -96,6 +96,22 @@ def test_wide_tables_scroll_inside_themselves_on_a_phone(
     page.close()
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_no_table_is_cut_on_a_desk_and_plots_stay_legible_on_a_phone(
+    browser: sync_api.Browser, pages: dict[str, Path], name: str
+) -> None:
+    page = browser.new_page(viewport={"width": 1200, "height": 800})
+    page.goto(pages[name].as_uri())
+    boxes = page.locator(".wide").evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)")
+    assert boxes
+    assert max(boxes) == 0
+    page.set_viewport_size({"width": 390, "height": 800})
+    widths = page.locator("svg:visible").evaluate_all("all => all.map(one => one.getBoundingClientRect().width)")
+    assert widths
+    assert min(widths) >= 560
+    page.close()
+
+
 def test_trades_sort_by_a_click_up_and_down(browser: sync_api.Browser, pages: dict[str, Path]) -> None:
     page = browser.new_page()
     page.goto(pages["report"].as_uri())

@@ -122,6 +122,24 @@ def test_a_model_set_shows_its_experts(model_set: ModelSet) -> None:
     assert text.startswith("SWITCH: detector hmm, unseen bars after 2022-06-09 20:00")
 
 
+def test_results_print_themselves_in_a_few_lines(traded: Backtest, compared: Comparison, model_set: ModelSet) -> None:
+    for result in (traded, compared, model_set):
+        lines = str(result).splitlines()
+        assert str(result) == repr(result)
+        assert len(lines) <= 14
+        assert max(map(len, lines)) <= 100
+        assert lines[0].startswith("SWITCH")
+    assert f"{traded.metrics.sharpe:.2f}" in str(traded)
+    assert "be told from 0" in " ".join(str(traded).split())
+    assert "B's Sharpe ratio is" in str(compared)
+    assert [line.split()[0] for line in str(model_set).splitlines()[1:6]][1:] == [
+        "bearish",
+        "sideways",
+        "bullish",
+        "all",
+    ]
+
+
 def test_names_are_text_and_never_markup_and_are_shown_whole() -> None:
     name = "<script>&" + 100 * "x"
     tree = ElementTree.fromstring(result_html(name, pd.DataFrame({name: [name, None]}), [name]))

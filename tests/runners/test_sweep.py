@@ -16,11 +16,11 @@ from runners.registry import Run, Trials, read_runs, read_tries
 from runners.replay import replay
 from runners.report.metrics import simple_returns
 from runners.settings import BacktestSettings
-from runners.trading_grid import AXES, Grid
+from runners.trading_grid import AXES, COSTS, Grid
 from tests.conftest import invoke, to_csv, workplace
 from training.overfitting import combinatorial_paths, probability_of_overfitting
 
-OWN = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, commission=0.002)
+OWN = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, commission=0.002, borrow_rate=0.0001)
 THRESHOLDS = ["--long-threshold", "0:0.002:6", "--short-threshold=-0.002:0:6"]
 
 
@@ -33,7 +33,8 @@ def traded(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.
 def swept(traded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the workplace, after a sweep over thresholds, exposures and costs."""
     home = Path(shutil.copytree(traded, tmp_path_factory.mktemp("swept") / "home"))
-    ran = invoke(home, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", "--commission", "0,0.002,0.004")
+    costs = ["--commission", "0,0.002,0.004", "--borrow-rate", "0"]
+    ran = invoke(home, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", *costs)
     assert ran.returncode == 0, ran.stderr
     assert "gives the same equity at every bar, to the last bit" in " ".join(ran.stdout.split())
     return home
@@ -56,8 +57,8 @@ def runs_of(home: Path) -> list[Run]:
 
 
 def test_every_combination_is_traded_and_the_runs_own_setting_is_among_them(table: pd.DataFrame) -> None:
-    # 7 thresholds a side (the run's own joins six), both rules, 3 exposures (1 its own), 3 commissions
-    assert len(table) == 7 * 7 * 2 * 3 * 3
+    # 7 thresholds a side (the run's own joins six), both rules, 3 exposures (1 its own), 3 commissions, 2 rates
+    assert len(table) == 7 * 7 * 2 * 3 * 3 * 2
     assert not table.duplicated(list(AXES)).any()
     assert (np.all([table[name] == getattr(OWN, name) for name in AXES], axis=0)).sum() == 1
 
@@ -77,7 +78,7 @@ def test_its_figures_are_those_that_backtrader_gives(swept: Path, table: pd.Data
 def test_the_best_at_the_runs_own_costs_becomes_a_run_that_its_config_repeats(swept: Path, table: pd.DataFrame) -> None:
     source, best = runs_of(swept)
     chosen_from = table[table["tried"] & (table["orders"] > 0)]
-    assert set(chosen_from["commission"]) == {OWN.commission}
+    assert all(set(chosen_from[name]) == {getattr(OWN, name)} for name in COSTS)
     row = chosen_from.loc[chosen_from["sharpe_per_bar"].idxmax()]
     assert {name: best.config["backtest"][name] for name in AXES} == {name: row[name] for name in AXES}
     assert best.metrics.sharpe == pytest.approx(row["sharpe"])
@@ -183,7 +184,7 @@ def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home:
     found = json.loads((folder / "overfitting.json").read_text())
     (run,) = runs_of(home)
     candles, values = read_candles(run.file), [0.0, 0.0002, 0.0004]
-    others = {name: [getattr(OWN, name)] for name in ("exposure", "commission", "slippage")}
+    others = {name: [getattr(OWN, name)] for name in ("exposure", *COSTS)}
     thresholds = {"long_threshold": values, "short_threshold": [-value for value in reversed(values)]}
     grid = Grid.of({**thresholds, "between": ["flat", "hold"], **others})
     equity = [replay(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]

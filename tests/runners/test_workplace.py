@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from data.errors import SettingsError
+from runners import console
+from runners.data import data as list_candles
 from runners.home import Home
 from runners.init import TABLES, commented_settings
 from runners.settings import make_settings
@@ -70,6 +72,21 @@ def test_data_lists_whole_files_and_says_what_is_wrong_with_others(tmp_path: Pat
     assert (one["dataset"], one["bars"], one["missing"], one["regimes"]) == ("SWITCH", 1198, 2, "0 1 2")
     assert "BROKEN.csv" in told.stderr
     assert "SWITCH" in command(tmp_path, "data").stdout
+
+
+def test_data_fits_a_terminal_of_80_columns_however_long_the_names_are(
+    tmp_path: Path, labelled: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "A_name_of_a_dataset_that_is_far_longer_than_most_names_are_BTCUSDT_4h_20220101_20250707"
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    to_csv(labelled, folder / f"{name}.csv")
+    monkeypatch.setattr(console.out, "_width", 80)
+    list_candles(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    first_row = next(number for number, line in enumerate(lines) if "A_name" in line)
+    assert "".join(line.split()[0] for line in lines[first_row:] if line.strip()) == name
 
 
 def test_version_and_doctor_answer(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import backtrader as bt
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,12 +11,13 @@ from hypothesis import strategies as st
 
 from data.errors import SettingsError
 from models import ModelSet
+from models.recorded import RecordedForecasts
 from runners.recorder import Recorder
+from runners.report.metrics import metrics_of
 from runners.settings import BacktestSettings
 from runners.simulation import backtest, run_strategy
-from strategies import ThresholdRule
+from strategies import LSTMRegimeStrategy
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
-from strategies.sizing import target_size
 
 CASH = 1000.0
 UP, DOWN, BETWEEN, UNKNOWN = 0.01, -0.01, 0.0, np.nan
@@ -31,36 +31,36 @@ def grid_of(*each: BacktestSettings) -> SettingsGrid:
 
 
 def simulate_one(opens: list[float], closes: list[float], forecasts: list[float], **given: Any) -> Simulated:
-    """One setting, without costs and at half of equity unless told otherwise."""
-    grid = grid_of(BacktestSettings(**{**FREE, **given}))
-    return simulate(np.array(opens), np.array(closes), np.array(forecasts), grid, CASH)
+    """One setting, without costs and at half of equity unless told otherwise; Backtrader gives the same."""
+    one = BacktestSettings(**{**FREE, **given})
+    series = np.array(opens, dtype=float), np.array(closes, dtype=float), np.array(forecasts)
+    simulated = simulate(*series, grid_of(one), CASH)
+    require_same(simulated, 0, run_backtrader(*series, one))
+    return simulated
 
 
-class Told(bt.Strategy):
-    """Decides as `LSTMRegimeStrategy` does, on forecasts that it is told."""
-
-    params = (("forecasts", None), ("rule", None), ("exposure", None))
-
-    def __init__(self) -> None:
-        self._order: bt.Order | None = None
-
-    def next(self) -> None:
-        forecast = self.p.forecasts[len(self) - 1]
-        if np.isnan(forecast) or (self._order is not None and self._order.alive()):
-            return
-        held = int(np.sign(self.position.size))
-        wanted = self.p.rule.target(forecast, held)
-        if wanted != held:
-            self._order = self.order_target_size(target=target_size(self, wanted, self.p.exposure))
+def require_same(simulated: Simulated, number: int, run: Recorder) -> None:
+    equity = run.equity()
+    np.testing.assert_array_equal(simulated.equity[:, number], equity["equity"])
+    np.testing.assert_array_equal(simulated.position[:, number], equity["position"])
+    assert simulated.fills[number] == np.count_nonzero(equity["traded"])
+    assert simulated.round_trips[number] == len(run.trades())
 
 
-def run_backtrader(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, one: BacktestSettings) -> Recorder:
+def run_backtrader(
+    open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, one: BacktestSettings, volume: float = 1.0
+) -> Recorder:
+    """`LSTMRegimeStrategy` on forecasts that it is told."""
+    high, low = np.maximum(open_, close), np.minimum(open_, close)
     candles = pd.DataFrame(
-        {"open": open_, "high": np.maximum(open_, close), "low": np.minimum(open_, close), "close": close, "volume": 1},
-        index=pd.date_range("2022-01-01", periods=len(close), freq="4h", tz="UTC"),
+        {"open": open_, "high": high, "low": low, "close": close, "volume": volume},
+        index=pd.date_range("2022-01-01", periods=len(close), freq="4h", tz="UTC", name="timestamp"),
     )
-    rule = ThresholdRule(one.long_threshold, one.short_threshold, one.between)
-    _, run = run_strategy(candles, one, Told, {"forecasts": forecast, "rule": rule, "exposure": one.exposure})
+    told = pd.DataFrame({"regime": 0.0, "forecast": forecast}, index=candles.index)
+    models = RecordedForecasts("TOLD", pd.Timedelta(hours=4), told)
+    names = ("long_threshold", "short_threshold", "between", "exposure")
+    rule = {name: getattr(one, name) for name in names}
+    _, run = run_strategy(candles, one, LSTMRegimeStrategy, {"models": models, **rule})
     return run
 
 
@@ -86,6 +86,7 @@ def any_settings(draw: st.DrawFn) -> BacktestSettings:
         exposure=draw(st.one_of(st.floats(0.1, 3), st.sampled_from([0.95, 1.0, 1.0]))),
         commission=draw(st.one_of(st.floats(0, 0.02), st.just(0.0))),
         slippage=draw(st.one_of(st.floats(0, 0.01), st.just(0.0))),
+        borrow_rate=draw(st.sampled_from([0.0, 0.0, 0.0001, 0.02])),
         cash=CASH,
     )
 
@@ -97,12 +98,7 @@ def test_it_is_what_backtrader_gives_to_the_last_bit(
 ) -> None:
     simulated = simulate(*series, grid_of(*each), CASH)
     for number, one in enumerate(each):
-        run = run_backtrader(*series, one)
-        equity = run.equity()
-        np.testing.assert_array_equal(simulated.equity[:, number], equity["equity"])
-        np.testing.assert_array_equal(simulated.position[:, number], equity["position"])
-        assert simulated.fills[number] == np.count_nonzero(equity["traded"])
-        assert simulated.round_trips[number] == len(run.trades())
+        require_same(simulated, number, run_backtrader(*series, one))
 
 
 @pytest.mark.parametrize("between", ["hold", "flat"])
@@ -110,7 +106,8 @@ def test_it_is_what_backtrader_gives_to_the_last_bit(
 def test_it_is_what_the_lstm_strategy_earns(
     candles: pd.DataFrame, model_set: ModelSet, between: str, exposure: float
 ) -> None:
-    one = BacktestSettings(long_threshold=0.0004, short_threshold=-0.0002, between=between, exposure=exposure)
+    rule = {"long_threshold": 0.0004, "short_threshold": -0.0002, "between": between, "exposure": exposure}
+    one = BacktestSettings(**rule, borrow_rate=0.0002)
     result = backtest(candles, model_set, one)
     traded = (result.candles[name].to_numpy() for name in ("open", "close"))
     simulated = simulate(*traded, result.equity["forecast"].to_numpy(), grid_of(one), one.cash)
@@ -173,13 +170,73 @@ def test_a_short_turned_at_too_dear_an_open_ends_flat() -> None:
     assert (simulated.fills[0], simulated.round_trips[0]) == (3, 1)
 
 
-def test_a_short_that_the_account_cannot_buy_back_stays_and_grows_where_long_is_wanted() -> None:
-    simulated = simulate_one([10, 10, 30, 30], [10, 40, 30, 30], [DOWN, BETWEEN, UP, UP], between="flat")
-    debt = 1000 + 50 * 10 - 50 * 40
-    np.testing.assert_allclose(simulated.equity[:, 0], [1000, debt, 0, 0])
-    np.testing.assert_allclose(simulated.position[:, 0], [0, -50, -50, 0])  # with nothing left it can just close
-    grown = simulate_one([10, 10, 40], [10, 40, 40], [DOWN, UP, UP], exposure=3.0)
-    np.testing.assert_allclose(grown.position[:, 0], [0, -300, 3.0 * (1000 + 300 * 10 - 300 * 40) / 40])
+def test_all_in_leaves_no_cash_for_the_commission_and_just_below_a_short_cannot_be_turned() -> None:
+    assert not simulate_one([10] * 4, [10] * 4, [UP] * 4, exposure=1.0, commission=0.01).fills.any()
+    bought = simulate_one([10] * 4, [10] * 4, [UP, UP, DOWN, UP], exposure=0.99, commission=0.01)
+    equity = CASH - 990 * 0.01  # 99 units at 10
+    np.testing.assert_allclose(bought.position[:, 0], [0, 99, 99, -0.099 * equity])
+    sold = simulate_one([10] * 4, [10] * 4, [DOWN, UP, UP, UP], exposure=0.99, commission=0.01)
+    np.testing.assert_allclose(sold.position[:, 0], [0, -99, -99, -99])  # both commissions and the position: too much
+    np.testing.assert_allclose(sold.equity[1:, 0], CASH - 9.9)
+
+
+def test_a_gap_fills_what_was_sized_before_it_at_the_price_behind_it() -> None:
+    simulated = simulate_one([10, 18, 18], [10, 18, 9], [UP, UP, UP], slippage=0.001)
+    np.testing.assert_allclose(simulated.position[:, 0], [0, 50, 50])
+    np.testing.assert_allclose(simulated.equity[:, 0], [CASH, CASH - 50 * 0.018, CASH - 50 * 9.018])
+
+
+def test_a_short_pays_for_each_bar_that_it_is_held_into_at_the_bars_open() -> None:
+    opens, closes, forecasts = [10, 10, 12, 8, 8, 20], [10, 11, 9, 8, 10, 20], [DOWN, DOWN, UP, UP, UP, UP]
+    simulated = simulate_one(opens, closes, forecasts, borrow_rate=0.01)
+    cash, fees = CASH + 50 * 10, [0.01 * 50 * 12, 0.01 * 50 * 8]  # the second before the short is turned at 8
+    equity = [CASH, cash - 50 * 11, cash - fees[0] - 50 * 9]
+    cash, bought = cash - sum(fees) - 50 * 8, 0.5 * equity[2] / 9
+    np.testing.assert_allclose(simulated.position[:, 0], [0, -50, -50, *[bought] * 3])
+    np.testing.assert_allclose(simulated.equity[:, 0], [*equity, *(cash + bought * np.array([0, 2, 12]))])
+    run = run_backtrader(*map(np.array, (opens, closes, forecasts)), BacktestSettings(**FREE, borrow_rate=0.01))
+    np.testing.assert_allclose(run.equity()["borrowing"], [0, 0, *fees, 0, 0])
+    assert not run.equity()["commission"].any()
+    (trade,) = run.trades().to_dict("records")
+    assert (trade["pnl"], trade["borrowing"], trade["net_pnl"]) == pytest.approx((100, 10, 90))
+
+
+def test_a_bankrupt_account_is_closed_where_it_ended_and_trades_no_more() -> None:
+    opens, closes, forecasts = [10, 10, 30, 5], [10, 40, 5, 5], [DOWN, BETWEEN, UP, DOWN]
+    simulated = simulate_one(opens, closes, forecasts, commission=0.01)
+    left = CASH + 50 * 10 * 0.99 - 50 * 40
+    np.testing.assert_allclose(simulated.equity[:, 0], [CASH, left, left, left])
+    np.testing.assert_array_equal(simulated.position[:, 0], [0, 0, 0, 0])
+    run = run_backtrader(*map(np.array, (opens, closes, forecasts)), BacktestSettings(**FREE | {"commission": 0.01}))
+    (trade,) = run.trades().to_dict("records")
+    assert (trade["exit_price"], trade["bars"], trade["commission"]) == pytest.approx((40, 0, 5))
+    assert trade["net_pnl"] == pytest.approx(left - CASH)
+    assert run.equity()["forecast"].tolist() == forecasts  # they can be traded again with other settings
+
+
+def test_a_fee_may_make_an_account_bankrupt_to_the_last_cent() -> None:
+    simulated = simulate_one([10] * 4, [10] * 4, [DOWN] * 4, exposure=2.0, borrow_rate=0.5)
+    np.testing.assert_array_equal(simulated.equity[:, 0], [CASH, CASH, 0, 0])  # 200 units at 10, half of it a bar
+    assert (simulated.fills[0], simulated.round_trips[0]) == (1, 1)
+
+
+def test_bars_without_volume_are_traded_like_any_other() -> None:
+    series = np.array([10.0, 11.0, 12.0]), np.array([10.0, 12.0, 9.0]), np.array([UP, DOWN, UP])
+    run = run_backtrader(*series, BacktestSettings(**FREE), volume=0.0)
+    long, equity = 50, CASH + 50 * 1
+    short = 0.5 * equity / 12
+    np.testing.assert_allclose(run.equity()["position"], [0, long, -short])
+    np.testing.assert_allclose(run.equity()["equity"], [CASH, equity, equity + short * 3])
+
+
+def test_what_is_open_at_the_last_bar_is_worth_its_close_and_no_round_trip() -> None:
+    opens, closes, forecasts = [10, 10, 8], [10, 10, 8], [UP, DOWN, UP]
+    simulated = simulate_one(opens, closes, forecasts, commission=0.01)
+    run = run_backtrader(*map(np.array, (opens, closes, forecasts)), BacktestSettings(**FREE | {"commission": 0.01}))
+    short = 0.5 * (CASH - 5) / 10
+    np.testing.assert_allclose(simulated.equity[-1, 0], CASH - 50 * 2 - 5 - 4 - short * 8 * 0.01)
+    figures = metrics_of(run.equity(), run.trades(), CASH)
+    assert (figures.trades, figures.open_trades) == (1, 1)
 
 
 def test_settings_do_not_meet() -> None:
@@ -191,6 +248,7 @@ def test_settings_do_not_meet() -> None:
         exposure=random.uniform(0.1, 3, n_settings),
         commission=random.uniform(0, 0.02, n_settings),
         slippage=random.uniform(0, 0.01, n_settings),
+        borrow_rate=random.uniform(0, 0.01, n_settings),
         between_flat=random.random(n_settings) < 0.5,
     )
     series = prices[::2], prices[1::2], 0.01 * random.standard_normal(200)
@@ -210,6 +268,7 @@ def test_settings_do_not_meet() -> None:
         ({"exposure": [1.0, 0.0]}, "setting 1: exposure 0 is not a fraction of equity above 0"),
         ({"commission": [-0.001, 0.0]}, r"setting 0: commission -0\.001 is not a fraction"),
         ({"slippage": [0.0, 1.0]}, "setting 1: slippage 1 is not a fraction"),
+        ({"borrow_rate": [0.0, np.nan]}, "setting 1: borrow_rate nan is not a fraction"),
         ({"exposure": [1.0]}, r"one entry a setting, but their shapes are .*'exposure': \(1,\)"),
         ({"between_flat": [0, 1]}, "between_flat has the type int"),
     ],

@@ -10,6 +10,7 @@ import pytest
 
 from data.errors import DataError, ModelSetError, SettingsError
 from models import Forecaster, ModelSet
+from models.recorded import RecordedForecasts
 from runners.simulation import candle_feed
 from strategies import BuyAndHold, LSTMRegimeStrategy
 from tests.conftest import SMALL, switching_candles
@@ -227,6 +228,23 @@ def test_while_an_order_is_being_filled_no_second_one_is_sent(candles: pd.DataFr
     sizes = np.array(engine.run()[0].seen)[:, 2]
     np.testing.assert_allclose(sizes[lookback + 1 : lookback + 5], [5, 10, 15, 20])
     assert sizes[-1] == pytest.approx(wanted)
+
+
+def test_a_bankrupt_account_orders_nothing_ever_after(candles: pd.DataFrame) -> None:
+    bars = candles.iloc[:60].copy()
+    bars.iloc[20:40, :4] *= 4  # the prices fall back, and the short position would be worth something again
+    told = pd.DataFrame({"regime": 0.0, "forecast": np.where(np.arange(60) < 10, -1.0, 1.0)}, index=bars.index)
+    told.iloc[10:20, 1] = 0.0
+    engine = bt.Cerebro()
+    engine.adddata(candle_feed(bars))
+    engine.addstrategy(Watched, models=RecordedForecasts("TOLD", pd.Timedelta(hours=4), told))
+    strategy = engine.run()[0]
+    position, equity = np.array(strategy.seen)[:, 2:].T
+    assert strategy.bankrupt
+    assert (equity[20:40] < 0).all()
+    assert (equity[40:] > 0).all()
+    assert len(engine.broker.orders) == 1
+    assert len(np.unique(position[1:])) == 1
 
 
 def test_nothing_trades_before_the_time_given(candles: pd.DataFrame, model_set: ModelSet) -> None:

@@ -34,9 +34,10 @@ SEARCH = SearchSettings(
     trials=12,
     features=("rsi", "macd"),
     window=(4, 8),
+    stride=(2, 8),
     hidden_dim=(2, 8),
     num_layers=(1, 1),
-    batch_size=(32, 128),
+    batch_size=(32, 256),
 )
 BULLISH = 2
 

@@ -8,10 +8,11 @@ import torch
 from data.errors import DataError, SettingsError
 from data.features import compute_features
 from models import Forecaster, ModelSet
+from models.lstm import one_thread
 from tests.conftest import SMALL, switching_candles
 from training import TrainSettings, train
 from training.fit import fit_network
-from training.prepare import prepare
+from training.prepare import detector_task, prepare
 from training.settings import NetworkSettings
 from training.train import Progress, assemble, network_tasks
 
@@ -30,7 +31,7 @@ def equal(one: ModelSet, other: ModelSet) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 
-def test_same_seed_same_weights_however_many_processes(model_set: ModelSet, candles: pd.DataFrame) -> None:
+def test_same_seed_same_weights_however_many_at_once(model_set: ModelSet, candles: pd.DataFrame) -> None:
     alone = train(candles, "SWITCH", TrainSettings(**SMALL), jobs=1)
     assert alone.detector.parameters() == model_set.detector.parameters()
     assert equal(model_set, alone)
@@ -95,6 +96,12 @@ def test_too_few_bars_are_refused_with_the_number_needed(candles: pd.DataFrame) 
     train(candles.iloc[:needed], "SHORT", TrainSettings(**SMALL))
 
 
+def test_an_unknown_feature_is_refused_before_anything_is_fitted(candles: pd.DataFrame) -> None:
+    for settings in ({"features": ("rsii",)}, {"networks": {"bullish": {"features": ("rsii",)}}}):
+        with pytest.raises(DataError, match="feature 'rsii' is neither built in"):
+            detector_task(candles, "SWITCH", TrainSettings(**{**SMALL, **settings}))  # what fits the first thing
+
+
 def test_a_column_without_values_is_said_to_leave_no_windows(candles: pd.DataFrame) -> None:
     empty = candles.assign(funding=np.nan)
     with pytest.raises(DataError, match="only 0 training and 0 validation windows have all features"):
@@ -113,6 +120,31 @@ def test_fractions_must_leave_a_test_part(candles: pd.DataFrame) -> None:
         train(candles, "ALL", TrainSettings(**SMALL, train_fraction=0.9))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_missed(candles: pd.DataFrame) -> None:
+    with pytest.raises(SettingsError, match="device is cuda, but torch finds no GPU here"):
+        train(candles, "SWITCH", TrainSettings(**SMALL, device="cuda"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_learns_what_the_processor_learns(candles: pd.DataFrame) -> None:
+    slow, fast = (train(candles, "SWITCH", TrainSettings(**SMALL, device=device)) for device in ("cpu", "cuda"))
+    for mine, theirs in zip(weights(slow).values(), weights(fast).values(), strict=True):
+        torch.testing.assert_close(theirs, mine, rtol=1e-2, atol=1e-3)
+
+
+def test_what_progress_raises_ends_the_training_of_all_networks(candles: pd.DataFrame) -> None:
+    reports: list[Progress] = []
+
+    def stop(report: Progress) -> None:
+        reports.append(report)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(candles, "SWITCH", TrainSettings(**{**SMALL, "epochs": 1000, "patience": 1000}), progress=stop)
+    assert {report.epoch for report in reports} == {1}
+
+
 def test_progress_reports_every_epoch_of_every_network(candles: pd.DataFrame) -> None:
     reports: list[Progress] = []
     train(candles, "SWITCH", TrainSettings(**SMALL), progress=reports.append)
@@ -120,7 +152,8 @@ def test_progress_reports_every_epoch_of_every_network(candles: pd.DataFrame) ->
     assert epochs == [(name, epoch) for name in ("all", "bearish", "bullish", "sideways") for epoch in (1, 2)]
 
 
-def test_training_finds_most_of_what_can_be_forecast() -> None:
+@pytest.mark.parametrize("stride", [1, 20])
+def test_training_finds_most_of_what_can_be_forecast(stride: int) -> None:
     """An AR(1) return's best possible R2 is the square of its coefficient."""
     random = np.random.default_rng(0)
     coefficient, n_bars = 0.6, 4000
@@ -128,11 +161,11 @@ def test_training_finds_most_of_what_can_be_forecast() -> None:
     for bar in range(1, n_bars):
         returns[bar] = coefficient * returns[bar - 1] + random.standard_normal()
     target = np.append(returns[1:], np.nan)
-    settings = NetworkSettings(window=5, hidden_dim=16, num_layers=1)
-    bars = np.arange(5, n_bars - 1)
-    torch.manual_seed(0)
-    parts = bars[:3000], bars[3000:]
-    result = fit_network(returns[:, None], target, *parts, settings, epochs=10, patience=5, on_epoch=ignore)
+    settings = NetworkSettings(window=5, stride=stride, hidden_dim=16, num_layers=1, batch_size=32)
+    bars = np.arange(30, n_bars - 1)
+    series = returns[:, None], target, np.arange(n_bars), bars[:3000], bars[3000:]
+    with one_thread():
+        result = fit_network(*series, settings, epochs=10, patience=5, seed=0, on_epoch=ignore)
     assert min(result.validation_losses) == result.validation_losses[result.best_epoch - 1]
     assert 1 - min(result.validation_losses) > 0.85 * coefficient**2
 
@@ -140,11 +173,10 @@ def test_training_finds_most_of_what_can_be_forecast() -> None:
 def test_the_best_epoch_is_kept_and_training_stops_after_patience() -> None:
     random = np.random.default_rng(0)
     noise, target = random.standard_normal((400, 2)), random.standard_normal(400)
-    settings = NetworkSettings(window=3, hidden_dim=16, num_layers=1, lr=0.01)
-    bars = np.arange(3, 399)
-    torch.manual_seed(0)
-    parts = bars[:300], bars[300:]
-    result = fit_network(noise, target, *parts, settings, epochs=100, patience=2, on_epoch=ignore)
+    settings = NetworkSettings(window=3, stride=5, hidden_dim=16, num_layers=1, lr=0.01)
+    bars = np.arange(10, 399)
+    series = noise, target, np.arange(400), bars[:300], bars[300:]
+    result = fit_network(*series, settings, epochs=100, patience=2, seed=0, on_epoch=ignore)
     assert len(result.validation_losses) == result.best_epoch + 2
 
 
@@ -152,10 +184,10 @@ def test_a_network_can_have_settings_of_its_own(candles: pd.DataFrame) -> None:
     own = {"bullish": {"window": 9, "features": ["log_return", "momentum"]}, "all": {"hidden_dim": 4}}
     settings = TrainSettings(**SMALL, networks=own)
     trained = train(candles, "OWN", settings)
-    shapes = {one.name: (one.window, one.features, one.network.lstm.hidden_size) for one in trained.experts.values()}
+    shapes = {one.name: (one.window, one.features, one.network.head.in_features) for one in trained.experts.values()}
     assert shapes["bullish"] == (9, ("log_return", "momentum"), SMALL["hidden_dim"])
     assert shapes["bearish"] == (SMALL["window"], TrainSettings().features, SMALL["hidden_dim"])
-    assert trained.all_regimes.network.lstm.hidden_size == 4
+    assert trained.all_regimes.network.head.in_features == 4
     again = TrainSettings(**trained.provenance["settings"])
     assert again == settings  # what a set keeps of its settings trains it again
 

@@ -13,13 +13,12 @@ from typing import Any, Protocol, cast
 import numpy as np
 import optuna
 import pandas as pd
-import torch
 
 from data.splits import Split
 from models.lstm import RegimeLSTM, one_thread
 from models.model_set import expert_name
+from models.passes import Passes
 from models.regimes import RegimeDetector
-from training.fit import forecasts
 from training.prepare import NetworkData, Prepared, prepare
 from training.search.settings import SearchSettings
 from training.search.storage import open_storage, storage_trouble_told
@@ -57,6 +56,7 @@ def prepare_search(candles: pd.DataFrame, dataset: str, settings: TrainSettings,
         regimes=prepared.regimes[:end],
         features={name: values[:end] for name, values in prepared.features.items()},
         log_returns=np.append(prepared.log_returns[: end - 1], np.nan),
+        slots=prepared.slots[:end],
     )
 
 
@@ -139,11 +139,12 @@ def validation_forecast(network: RegimeLSTM, data: NetworkData, split: Split) ->
     samples = data.samples
     in_training = samples.validation_part == "train"
     bars = slice(int(samples.validation[0]), split.train.stop) if in_training else split.validation
-    inputs, window = torch.from_numpy(data.inputs).double(), data.settings.window
+    passes = Passes.over(data.slots, data.settings.window, data.settings.stride)
+    readable = passes.readable(data.inputs.astype(np.float64))
     forecast = np.zeros(bars.stop - bars.start)
     with one_thread():
-        for chunk, scaled in forecasts(network.double(), inputs, samples.validation, window):
-            forecast[chunk.numpy() - bars.start] = scaled.numpy() * data.target_scale
+        for some, output in passes.outputs(network.double(), readable, samples.validation):
+            forecast[some - bars.start] = output.numpy() * data.target_scale
     return bars, forecast
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 _ALWAYS = "log_return"
-RANGES = ("window", "hidden_dim", "num_layers", "dropout", "batch_size", "lr")
+RANGES = ("window", "stride", "hidden_dim", "num_layers", "dropout", "batch_size", "lr")
 _ON_LOG_SCALE = {"hidden_dim", "batch_size", "lr"}
 
 _Count = Annotated[int, Field(ge=1)]
@@ -27,7 +27,7 @@ class SearchSettings(BaseModel):
     A range is two bounds that both may be tried; one value stands for itself.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     trials: int = Field(30, ge=1, description="Trials of each study, those that were pruned included.")
     timeout: float | None = Field(
@@ -61,17 +61,20 @@ class SearchSettings(BaseModel):
         ),
         description="Features that a trial may take or leave; it always has log_return.",
     )
-    window: tuple[_Count, _Count] = Field((5, 60), description="Bars in a window.")
+    window: tuple[_Count, _Count] = Field((5, 60), description="Bars that a forecast comes from at least.")
+    stride: tuple[_Count, _Count] = Field((10, 40), description="Bars forecast in one pass; 1: a sliding window.")
     hidden_dim: tuple[_Count, _Count] = Field((8, 128), description="Width of an LSTM layer.")
     num_layers: tuple[_Count, _Count] = Field((1, 3), description="LSTM layers.")
     dropout: tuple[_Share, _Share] = Field((0.0, 0.5), description="Fraction dropped between layers while training.")
-    batch_size: tuple[_Count, _Count] = Field((16, 128), description="Windows per optimiser step.")
+    batch_size: tuple[_Count, _Count] = Field((32, 512), description="Forecasts per optimiser step.")
     lr: tuple[_Rate, _Rate] = Field((1e-4, 1e-2), description="Adam's learning rate.")
 
     @field_validator("features", mode="before")
     @classmethod
     def _without_what_is_always_there(cls, given: Any) -> Any:
         names = given.split(",") if isinstance(given, str) else given
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            return given  # which is refused
         return tuple(dict.fromkeys(name.strip() for name in names if name.strip() not in ("", _ALWAYS)))
 
     @field_validator(*RANGES, mode="before")
@@ -132,8 +135,8 @@ class SearchSettings(BaseModel):
 
     @property
     def widest(self) -> NetworkSettings:
-        """The settings that need the most bars: every feature and the longest window."""
-        return NetworkSettings(features=(_ALWAYS, *self.features), window=self.window[1])
+        """The settings that need the most bars: every feature, the longest window and stride."""
+        return NetworkSettings(features=(_ALWAYS, *self.features), window=self.window[1], stride=self.stride[1])
 
 
 def _parameter(feature: str) -> str:

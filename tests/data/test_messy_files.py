@@ -1,0 +1,194 @@
+"""Files as people have them: read as they stand, or refused with the place and a remedy; never guessed at."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.candles import check_candles, fingerprint, read_candles
+from data.doubts import doubts
+from data.errors import DataError
+from tests.conftest import invoke, to_csv
+from tests.data.test_candles import HEADER, ROWS, write
+
+TEXT = "\n".join([HEADER, *ROWS]) + "\n"
+
+
+def zipped(text: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("BTC.csv", text)
+    return file.getvalue()
+
+
+def at_times(times: list[str]) -> list[str]:
+    return [HEADER, *(f"{time},10,12,9,11,5" for time in times)]
+
+
+def berlin(start: str, n_bars: int, interval: str, form: str = "%Y-%m-%d %H:%M") -> list[str]:
+    """The header and bars whose times are what clocks in Berlin show."""
+    return at_times(pd.date_range(start, periods=n_bars, freq=interval, tz="Europe/Berlin").strftime(form).tolist())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"is empty\. It must begin with the header timestamp,open"),
+        (b"\n \n", "is empty"),
+        (TEXT.replace(",", ";").encode(), "columns are separated by semicolons. Save it with commas"),
+        (TEXT.replace(",", "\t").encode(), "separated by tabs"),
+        (
+            TEXT.replace("10,", "10,5,").encode(),
+            r"line 2: has 7 fields, and the header 6\. Write numbers with a decimal p",
+        ),
+        (TEXT.replace(",5\n", ",5,1\n").encode(), "line 2: has 7 fields, and the header 6"),
+        (TEXT.replace("10,", '"10,5",').encode(), r"line 2: open is '10,5', which is no number\. Write it as 1234\.5"),
+        (TEXT.replace("12", '"12').encode(), "cannot be read as CSV .EOF inside string.* quotation mark"),
+        (f"# exported by hand\n{TEXT}".encode(), "line 1: is '# exported by hand', but must be the header timestamp"),
+        (TEXT.encode("utf-16"), r"is UTF-16\. Save it as UTF-8"),
+        (f"größe,{TEXT}".encode("latin-1"), r"is no UTF-8 text\. Save it as UTF-8"),
+        (gzip.compress(TEXT.encode()), r"is compressed \(gzip\)\. Unpack it first"),
+        (zipped(TEXT), "is a zip archive or an Excel workbook"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "is no text file"),
+        (f"open,{TEXT}".encode(), "column open stands twice in the header"),
+        (
+            TEXT.replace("timestamp", "Date").replace("volume", "Time").encode(),
+            "has columns for date and time. Join them",
+        ),
+    ],
+)
+def test_what_is_no_csv_of_candles_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "BTC.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"BTC\.csv.*{message}"):
+        read_candles(tmp_path / "BTC.csv")
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    to_be_refused = {tmp_path: "is a folder", Path("/dev/null"): "is no file", tmp_path / ("x" * 300): "cannot be read"}
+    for path, message in to_be_refused.items():
+        with pytest.raises(DataError, match=message):
+            read_candles(path)
+
+
+def test_a_name_that_was_mistyped_is_guessed(tmp_path: Path) -> None:
+    write(tmp_path, HEADER, *ROWS)
+    with pytest.raises(DataError, match=r"BCT\.csv: there is no such file\. Did you mean 'BTC\.csv'\?"):
+        read_candles(tmp_path / "BCT.csv")
+
+
+@pytest.mark.parametrize(
+    "content", [TEXT.replace("\n", "\r\n"), TEXT.replace("\n", "\r"), "\ufeff" + TEXT, TEXT.rstrip("\n"), TEXT + "\n\n"]
+)
+def test_ends_of_lines_and_a_byte_order_mark_change_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "other.csv").write_bytes(content.encode())
+    expected = read_candles(write(tmp_path, HEADER, *ROWS))
+    assert fingerprint(read_candles(tmp_path / "other.csv")) == fingerprint(expected)
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (["1704067200", "1704081600", "1704096000000"], "line 4: timestamp 1704096000000 has another unit than"),
+        (["45292", "45293", "45294"], "line 2: timestamp 45292 is neither a date nor an epoch"),
+        (["2021", "2022", "2023"], "line 2: timestamp 2021 is neither"),
+        (
+            ["202401010000", "202401010400"],
+            "line 2: timestamp 202401010000 may be a date with hour and minute, or an e",
+        ),
+        (["40000000000", "40014400000"], "line 2: timestamp 40000000000 lies in the future"),  # 1971, in milliseconds
+        (["2024-01-01T00:00Z", "2099-01-01T00:00Z"], r"line 3: timestamp 2099-01-01T00:00Z lies in the future\. Write"),
+        (
+            ["2024-01-01T00:00Z", "2024-01-01T04:00"],
+            "line 3: timestamp 2024-01-01T04:00 has no offset from UTC, unlike",
+        ),
+        (["2024-01-01 00:00", "2024-01-01 04:00+01:00"], r"line 3: timestamp .*\+01:00 has an offset from UTC, unlike"),
+        (["2024-01-01T00:00Z", ""], "line 3: timestamp is empty"),
+        (["True", "False"], "line 2: timestamp True cannot be read"),
+        (["01/02/2024", "02/02/2024"], "line 2: timestamp '01/02/2024' cannot be read"),
+        (["1e30", "2e30"], "line 2: timestamp 1e.30 cannot be read"),
+        ([str(10**30), str(10**30 + 1)], "line 2: timestamp .* cannot be read"),
+    ],
+)
+def test_times_with_two_meanings_are_refused(tmp_path: Path, times: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=rf"BTC\.csv, {message}"):
+        read_candles(write(tmp_path, *at_times(times)))
+
+
+def test_offsets_that_follow_the_clock_change_are_read_exactly(tmp_path: Path) -> None:
+    lines = berlin("2024-10-26 12:00", 24, "1h", "%Y-%m-%dT%H:%M:%S%z")
+    assert {line[19:24] for line in lines[1:]} == {"+0200", "+0100"}
+    expected = pd.date_range("2024-10-26 10:00", periods=24, freq="1h", tz="UTC")
+    assert read_candles(write(tmp_path, *lines)).index.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("start", "interval", "message"),
+    [
+        ("2024-10-26 12:00", "1h", r"timestamp 2024-10-27 02:00:00.* stands twice.* where a clock was set back"),
+        ("2024-10-20 00:00", "4h", "this bar opens 3 h after the one before.* where a clock was changed"),
+        ("2024-03-25 00:00", "4h", "this bar opens 5 h after the one before.* where a clock was changed"),
+    ],
+)
+def test_local_times_are_told_by_the_clock_change(tmp_path: Path, start: str, interval: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_candles(write(tmp_path, *berlin(start, 60, interval)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("true", "regime is True, which is no number"),
+        ("100", "regime is 100.0; labels are whole numbers from 0 to 99"),
+        ("1704067200", "regime is 1704067200.0; labels are whole numbers"),
+    ],
+)
+def test_a_column_that_is_not_of_labels_is_refused(tmp_path: Path, values: str, message: str) -> None:
+    with pytest.raises(DataError, match=rf"BTC\.csv, line 2: {message}"):
+        read_candles(write(tmp_path, f"{HEADER},regime", *(f"{row},{values}" for row in ROWS)))
+
+
+def test_prices_below_zero_are_said_to_be_unsupported_at_their_line(tmp_path: Path) -> None:
+    april_2020 = "2024-01-01T16:00:00Z,17.73,17.85,-40.32,-37.63,248"
+    with pytest.raises(DataError, match=r"line 6: low is -40.32, but .* not supported\. Leave out the part with such"):
+        read_candles(write(tmp_path, HEADER, *ROWS, april_2020))
+
+
+def test_a_frame_without_a_price_is_refused(candles: pd.DataFrame) -> None:
+    with pytest.raises(DataError, match="candles: column high, volume is missing"):
+        check_candles(candles.drop(columns=["high", "volume"]))
+
+
+def test_a_split_is_doubted_and_never_adjusted(candles: pd.DataFrame) -> None:
+    split = candles.copy()
+    split.iloc[700:, :4] /= 1000
+    check_candles(split)
+    (said,) = doubts(split)
+    assert (
+        f"the close jumps from {split['close'].iloc[699]:g} to {split['close'].iloc[700]:g} at 2022-04-27 16:00" in said
+    )
+    assert "adjust the prices" in said
+    assert doubts(candles) == []
+
+
+def test_a_volume_of_zero_throughout_is_said_and_its_feature_is_flat(candles: pd.DataFrame) -> None:
+    from data.features import compute_features
+
+    silent = candles.assign(volume=0.0)
+    assert doubts(silent) == ["the volume is 0 in every bar; features of it hold nothing to learn from."]
+    assert np.unique(compute_features(silent, ["volume_zscore"]).iloc[19:]).tolist() == [0.0]
+
+
+def test_doubts_are_told_before_anything_is_learnt(tmp_path: Path, candles: pd.DataFrame) -> None:
+    split = candles.iloc[:60].copy()
+    split.iloc[30:, :4] /= 2
+    file = to_csv(split, tmp_path / "SPLIT.csv")
+    refused = invoke(tmp_path, "train", str(file))
+    assert refused.returncode == 2
+    assert "SPLIT.csv: the close jumps from" in refused.stderr
+    assert "SPLIT: has 60 bars, but at least" in refused.stderr

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.lstm import RegimeLSTM
+from models.passes import Passes, time_slots
+
+
+def outputs(passes: Passes, network: RegimeLSTM, values: np.ndarray, bars: np.ndarray) -> np.ndarray:
+    found = np.full(len(values), np.nan)
+    for some, output in passes.outputs(network, passes.readable(values), bars):
+        found[some] = output.numpy()
+    return found[bars]
+
+
+@pytest.fixture(scope="module")
+def network() -> RegimeLSTM:
+    return RegimeLSTM(3, hidden_dim=8, num_layers=2, draws=torch.Generator().manual_seed(0)).double()
+
+
+@pytest.fixture(scope="module")
+def values() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((600, 3))
+
+
+def test_with_stride_1_every_bar_has_a_window_of_its_own(network: RegimeLSTM, values: np.ndarray) -> None:
+    passes, bars = Passes.over(np.arange(600), 5, 1), np.array([4, 5, 77, 599])
+    windows = torch.from_numpy(np.stack([values[bar - 4 : bar + 1] for bar in bars]))
+    with torch.no_grad():
+        expected = network(windows)[0][:, -1]
+    np.testing.assert_allclose(outputs(passes, network, values, bars), expected, rtol=1e-12)
+
+
+def test_a_bar_is_forecast_from_the_start_of_its_blocks_pass(network: RegimeLSTM, values: np.ndarray) -> None:
+    slots = 1003 + np.arange(600)  # blocks of 10 begin at bars 7, 17 ...
+    passes = Passes.over(slots, 5, 10)
+    for bar, first in ((27, 23), (30, 23), (36, 23), (37, 33)):
+        with torch.no_grad():
+            expected = network(torch.from_numpy(values[first : bar + 1])[None])[0][0, -1]
+        assert outputs(passes, network, values, np.array([bar]))[0] == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_going_on_from_a_state_is_reading_it_all(network: RegimeLSTM, values: np.ndarray) -> None:
+    bars = torch.from_numpy(values[:30])[None]
+    with torch.no_grad():
+        whole, _ = network(bars)
+        first, state = network(bars[:, :17])
+        rest, _ = network(bars[:, 17:], state)
+    torch.testing.assert_close(torch.cat([first, rest], dim=1), whole, rtol=1e-12, atol=0)
+
+
+def test_only_bars_with_everything_known_that_they_may_read_are_complete() -> None:
+    values = np.zeros((40, 2))
+    values[20, 1] = np.nan
+    complete = np.flatnonzero(Passes.over(np.arange(40), 4, 6).complete(values))
+    assert complete.tolist() == [*range(8, 20), *range(29, 40)]
+
+
+def test_what_is_not_known_yet_changes_nothing(network: RegimeLSTM, values: np.ndarray) -> None:
+    passes, bars = Passes.over(np.arange(600), 5, 10), np.arange(14, 300)
+    later = values.copy()
+    later[300:] = np.nan
+    np.testing.assert_array_equal(outputs(passes, network, values, bars), outputs(passes, network, later, bars))
+
+
+@given(
+    steps=st.lists(st.integers(0, 4), min_size=30, max_size=80),
+    window=st.integers(1, 6),
+    stride=st.integers(1, 9),
+    cut=st.integers(0, 29),
+)
+def test_what_a_bar_reads_depends_on_its_date_alone_and_is_bounded(
+    steps: list[int], window: int, stride: int, cut: int
+) -> None:
+    """Also with gaps, and with several bars in one place."""
+    slots = 1_000_000 + np.cumsum(steps)
+    whole, later = (Passes.over(given, window, stride) for given in (slots, slots[cut:]))
+    bars = np.arange(len(slots))
+    assert ((bars - whole.block_start >= 0) & (bars - whole.block_start < stride)).all()
+    filled = np.arange(cut + whole.length - 1, len(slots))
+    np.testing.assert_array_equal(whole.block_start[filled], later.block_start[filled - cut] + cut)
+
+
+def test_places_in_time_do_not_depend_on_the_resolution_of_the_times() -> None:
+    index = pd.date_range("2024-01-01", periods=5, freq="4h", tz="UTC")
+    slots = time_slots(index, pd.Timedelta(hours=4))
+    assert np.diff(slots).tolist() == [1] * 4
+    for unit in ("s", "ms", "us", "ns"):
+        np.testing.assert_array_equal(time_slots(index.as_unit(unit), pd.Timedelta(hours=4)), slots)
