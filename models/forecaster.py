@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -96,20 +98,19 @@ class Forecaster:
         """
         seen = self._see(candles)
         known = np.arange(len(candles)) >= self.lookback
-        forecast = np.full(len(candles), np.nan)
+        regimes = self._detector.regimes
+        answering = np.isfinite(seen.probabilities) if self.blend else seen.regimes[:, None] == np.array(regimes)
+        asked = [np.flatnonzero(known & answering[:, column]) for column in range(len(regimes))]
+        with one_thread(), ThreadPoolExecutor() as pool:  # torch computes without Python's lock
+            log_returns = list(pool.map(partial(_forecast_at, seen), map(self._expert_of, regimes), asked))
         if self.blend:
-            shares = np.where(known[:, None], seen.probabilities, np.nan)
-            total = np.zeros(len(candles))
-            for column, regime in enumerate(self._detector.regimes):
-                bars = np.flatnonzero(np.isfinite(shares[:, column]))
-                total += shares[:, column] * _forecast_at(bars, self._expert_of(regime), seen)
-            forecast = total
+            forecast = (seen.probabilities * np.column_stack(log_returns)).sum(axis=1)
         else:
-            for regime in np.unique(seen.regimes[known & np.isfinite(seen.regimes)]):
-                bars = np.flatnonzero(known & (seen.regimes == regime))
-                forecast[bars] = _forecast_at(bars, self._expert_of(int(regime)), seen)[bars]
+            forecast = np.full(len(candles), np.nan)
+            for bars, log_return in zip(asked, log_returns, strict=True):
+                forecast[bars] = log_return[bars]
         table = {"regime": np.where(known, seen.regimes, np.nan), "forecast": forecast}
-        for column, regime in enumerate(self._detector.regimes):
+        for column, regime in enumerate(regimes):
             table[f"p_{regime_name(regime)}"] = np.where(known, seen.probabilities[:, column], np.nan)
         return pd.DataFrame(table, index=candles.index)
 
@@ -150,14 +151,13 @@ def _stacked(columns: Mapping[str, np.ndarray], features: Sequence[str]) -> np.n
     return np.column_stack([columns[name] for name in columns_of(features)])
 
 
-def _forecast_at(bars: np.ndarray, expert: Expert, seen: _Seen) -> np.ndarray:
+def _forecast_at(seen: _Seen, expert: Expert, bars: np.ndarray) -> np.ndarray:
     """The expert's log return at ``bars``; NaN elsewhere and where its passes are not complete: ``(n_bars,)``."""
     inputs, passes = seen.inputs(expert), seen.passes(expert)
     bars = bars[passes.complete(inputs)[bars]]
     log_return = np.full(len(inputs), np.nan)
-    with one_thread():
-        for some, output in passes.outputs(expert.network, passes.readable(inputs), bars):
-            log_return[some] = output.numpy() * expert.target_scale
+    for some, output in passes.outputs(expert.network, passes.readable(inputs), bars):
+        log_return[some] = output.numpy() * expert.target_scale
     return log_return
 
 

@@ -15,7 +15,7 @@ from data.windows import complete_windows
 from models.lstm import RegimeLSTM
 
 # Bars that one call of the network reads: few enough for their state to stay in the processor's cache.
-_BARS_AT_ONCE = 8192
+_BARS_AT_ONCE = 2048
 
 
 def time_slots(index: pd.DatetimeIndex, interval: pd.Timedelta) -> np.ndarray:
@@ -83,13 +83,29 @@ class Passes:
         return readable.unfold(0, self.length, 1)[first].transpose(1, 2)
 
     def outputs(self, network: RegimeLSTM, readable: Tensor, bars: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """What the network says at ``bars``, ascending, in pieces that fit into memory: which of them, and outputs."""
+        """What the network says at ``bars``, ascending, in pieces that fit into memory: which of them, and outputs.
+
+        A pass is read no further than asked, those that end early together.
+        """
         first, row, step = self.places(bars)
+        n_steps = np.zeros(len(first), dtype=int)
+        np.maximum.at(n_steps, row, step + 1)
+        order = np.argsort(n_steps, kind="stable")
+        place = np.argsort(order)[row]  # of each bar's pass in that order
+        by_place = np.argsort(place, kind="stable")
+        first, n_steps, place, step, bars = (
+            first[order],
+            n_steps[order],
+            place[by_place],
+            step[by_place],
+            bars[by_place],
+        )
         at_once = max(1, _BARS_AT_ONCE // self.length)
         network.eval()
         for begin in range(0, len(first), at_once):
-            here = slice(*np.searchsorted(row, [begin, begin + at_once]))
+            end = min(begin + at_once, len(first))
+            here = slice(*np.searchsorted(place, [begin, end]))
             with torch.inference_mode():
-                batch = self.read(readable, torch.from_numpy(first[begin : begin + at_once]))
+                batch = self.read(readable, torch.from_numpy(first[begin:end]))[:, : n_steps[end - 1]]
                 output, _ = network(batch)
-            yield bars[here], output[torch.from_numpy(row[here] - begin), torch.from_numpy(step[here])]
+            yield bars[here], output[torch.from_numpy(place[here] - begin), torch.from_numpy(step[here])]

@@ -15,6 +15,7 @@ from models.passes import Passes, Places
 from training.settings import NetworkSettings
 
 _LARGEST_GRADIENT_NORM = 1.0
+_SMALLEST_SHARE = 0.02  # of the newest weights in their average
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ def fit_network(
     device: str = "cpu",
 ) -> FitResult:
     """Train on the forecasts at ``train_bars``; keep the epoch with the best validation loss.
+
+    What is validated and kept is a moving average of the weights (Polyak and Juditsky 1992), which forgets the first
+    steps soon and later spans fifty: it is steadier than the weights of any one step.
 
     Each epoch cuts time into blocks at dates of its own (see `Passes`), so that a bar is forecast from every length of
     history that it may have later, and takes the passes in an order of its own.
@@ -75,7 +79,8 @@ def fit_network(
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, fused=True)
     zero_error = float(outcome[torch.from_numpy(train_bars)].square().sum())
 
-    best_state, best_epoch, best_loss = copy.deepcopy(network.state_dict()), 0, float("inf")
+    averaged, n_steps = copy.deepcopy(network), 0
+    best_state, best_epoch, best_loss = copy.deepcopy(averaged.state_dict()), 0, float("inf")
     train_losses: list[float] = []
     validation_losses: list[float] = []
     for epoch in range(1, epochs + 1):
@@ -90,16 +95,24 @@ def fit_network(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT_NORM)
             optimiser.step()
+            n_steps += 1
+            _average(averaged, network, share=max(_SMALLEST_SHARE, 9 / (9 + n_steps)))
             squared_error += loss.detach() * len(bars)
         train_losses.append(float(squared_error) / zero_error)
-        validation_losses.append(relative_loss(network, readable, outcome, validation_bars, passes))
+        validation_losses.append(relative_loss(averaged, readable, outcome, validation_bars, passes))
         on_epoch(epoch, validation_losses[-1])
         if validation_losses[-1] < best_loss:
-            best_state, best_epoch, best_loss = copy.deepcopy(network.state_dict()), epoch, validation_losses[-1]
+            best_state, best_epoch, best_loss = copy.deepcopy(averaged.state_dict()), epoch, validation_losses[-1]
         elif epoch - best_epoch >= patience:
             break
-    network.load_state_dict(best_state)
-    return FitResult(network.cpu().eval(), train_losses, validation_losses, best_epoch)
+    averaged.load_state_dict(best_state)
+    return FitResult(averaged.cpu().eval(), train_losses, validation_losses, best_epoch)
+
+
+def _average(averaged: RegimeLSTM, network: RegimeLSTM, share: float) -> None:
+    with torch.no_grad():
+        for average, newest in zip(averaged.parameters(), network.parameters(), strict=True):
+            average.lerp_(newest, share)
 
 
 def _batches(

@@ -27,8 +27,8 @@ class NetworkSettings(BaseModel):
     hidden_dim: int = Field(64, ge=1, description="Width of an LSTM layer.")
     num_layers: int = Field(2, ge=1, description="LSTM layers.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Fraction dropped between layers while training.")
-    batch_size: int = Field(160, ge=1, description="Forecasts per optimiser step.")
-    lr: float = Field(2e-3, gt=0, description="Adam's learning rate.")
+    batch_size: int = Field(128, ge=1, description="Forecasts per optimiser step.")
+    lr: float = Field(5e-3, gt=0, description="Adam's learning rate.")
 
     @field_validator("features", mode="before")
     @classmethod

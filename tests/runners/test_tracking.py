@@ -80,7 +80,7 @@ def test_tensorboard_compares_the_settings_of_each_network(tmp_path: Path) -> No
         log.on_epoch(Progress("all", 1, 0.9))
         log.on_epoch(Progress("bullish", 1, 0.9))
     of_all, of_bullish = (hyperparameters(the_training(tmp_path) / name) for name in ("all", "bullish"))
-    assert of_all.items() >= {**SMALL, "features": "log_return,rsi", "lr": 0.002, "seed": 0, "detector": "auto"}.items()
+    assert of_all.items() >= {**SMALL, "features": "log_return,rsi", "lr": 0.005, "seed": 0, "detector": "auto"}.items()
     assert of_bullish == {**of_all, "window": 9}
 
 

@@ -1,0 +1,60 @@
+"""Are passes over blocks of bars worse on unseen bars than a window for each? ``python -m tests.benchmarks.strides``"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+
+from data.candles import read_candles
+from data.samples import sp500_candles
+from data.synthetic import HIDDEN, VISIBLE
+from tests.benchmarks.measures import BTC, ETH
+from training.prepare import prepare
+from training.settings import TrainSettings
+from training.train import train
+
+_SEEDS = 6
+_KINDS = {
+    "a window a bar": {"stride": 1, "batch_size": 32, "lr": 1e-3},
+    "stride 10": {"stride": 10},
+    "stride 20": {"stride": 20},
+    "stride 40": {"stride": 40},
+}
+
+
+def main() -> None:
+    sets = {
+        "planted, no labels": VISIBLE.candles(8000, 1).drop(columns="regime"),
+        "planted, labels": VISIBLE.candles(4000, 7),
+        "hidden, labels": HIDDEN.candles(6000, 3),
+        "S&P 500 daily": sp500_candles(),
+        **{path.stem: read_candles(path) for path in (BTC, ETH) if path.exists()},
+    }
+    for name, candles in sets.items():
+        for kind, settings in _KINDS.items():
+            losses, seconds = [], 0.0
+            for seed in range(_SEEDS):
+                begin = time.perf_counter()
+                losses.append(_test_loss(candles, TrainSettings(seed=seed, **settings)))
+                seconds += (time.perf_counter() - begin) / _SEEDS
+            spread = f"{np.mean(losses):.4f} +- {np.std(losses):.4f}"
+            print(f"{name:30} {kind:15} test loss {spread}, a training {seconds:.1f} s", flush=True)
+
+
+def _test_loss(candles: pd.DataFrame, settings: TrainSettings) -> float:
+    """The experts' squared error over all test bars, relative to the forecast 0's."""
+    models = train(candles, "STRIDES", settings)
+    networks = prepare(candles, "STRIDES", settings, detector=models.detector).networks
+    error = zero_error = 0.0
+    for regime, expert in models.experts.items():
+        loss = expert.training["relative_loss"]["test"]
+        if loss is not None:
+            of_zero = float(np.square(networks[regime].target[networks[regime].samples.test]).sum())
+            error, zero_error = error + loss * of_zero, zero_error + of_zero
+    return error / zero_error
+
+
+if __name__ == "__main__":
+    main()
