@@ -203,6 +203,7 @@ class ForecastStream:
         return Forecast(timestamp, regime, log_return, probabilities) if np.isfinite(log_return) else None
 
     def _append(self, candle: Mapping[str, Any]) -> pd.Timestamp:
+        """Check the candle, put it at the end of the tail, and give its time."""
         _require_columns(list(candle), ["timestamp", *self._columns])
         timestamp = pd.Timestamp(candle["timestamp"])
         timestamp = timestamp.tz_localize("UTC") if timestamp.tz is None else timestamp.tz_convert("UTC")

@@ -93,13 +93,8 @@ class Passes:
         order = np.argsort(n_steps, kind="stable")
         place = np.argsort(order)[row]  # of each bar's pass in that order
         by_place = np.argsort(place, kind="stable")
-        first, n_steps, place, step, bars = (
-            first[order],
-            n_steps[order],
-            place[by_place],
-            step[by_place],
-            bars[by_place],
-        )
+        first, n_steps = first[order], n_steps[order]
+        place, step, bars = place[by_place], step[by_place], bars[by_place]
         at_once = max(1, _BARS_AT_ONCE // self.length)
         network.eval()
         for begin in range(0, len(first), at_once):
