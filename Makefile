@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo chromium test lint bench clean
+.PHONY: demo chromium test lint bench coverage mutation clean
 
 $(VENV)/.app: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -35,6 +35,20 @@ lint: $(VENV)/.dev
 # Times and memory, against what a user would write; takes minutes, on an otherwise idle machine.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
+
+$(VENV)/.quality: $(VENV)/.dev
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[quality]'
+	touch $@
+
+# Which lines and branches the tests reach, and whether they notice when the code is changed: see tests/README.md.
+coverage: $(VENV)/.quality chromium
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+mutation: $(VENV)/.quality
+	tests/mutation.sh $(abspath $(BIN))
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -135,7 +135,7 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
 
 def plausible(open_: float, high: float, low: float, close: float, volume: float) -> bool:
     """Whether `check_candles` has nothing against one candle's numbers."""
-    return 0 < low <= min(open_, close) <= max(open_, close) <= high < math.inf and 0 <= volume < math.inf
+    return 0 < low <= open_ <= high and low <= close <= high < math.inf and 0 <= volume < math.inf
 
 
 def time_text(time: pd.Timestamp) -> str:

@@ -70,6 +70,5 @@ def walk_forward_folds(
         end = min(start + test_bars, n_bars)
         folds.append(Fold(slice(0 if expanding else fit_end - train_bars, fit_end), slice(start, end)))
     last = folds[-1]
-    if n_bars - last.test.stop == 1:  # a single bar cannot be a fold of its own
-        folds[-1] = Fold(last.fit, slice(last.test.start, n_bars))
+    folds[-1] = Fold(last.fit, slice(last.test.start, n_bars))  # a single bar cannot be a fold of its own
     return folds

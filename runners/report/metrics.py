@@ -87,9 +87,12 @@ def bars_per_year(index: pd.DatetimeIndex) -> float:
     return float((len(index) - 1) / ((index[-1] - index[0]) / _YEAR))
 
 
-def without_debt(equity: np.ndarray) -> np.ndarray:
-    """Equity ``(n_bars, ...)`` of accounts that rest at 0 from where they have lost all, whatever they owe then."""
-    return np.where(np.logical_and.accumulate(equity > 0, axis=0), equity, 0.0)
+def without_debt(equity: np.ndarray, cash: float) -> np.ndarray:
+    """Equity ``(n_bars, ...)`` of accounts that rest at 0 from where they have lost all, whatever they owe then.
+
+    One without ``cash`` before the first bar has lost all before it.
+    """
+    return np.where(np.logical_and.accumulate(equity > 0, axis=0) & (cash > 0), equity, 0.0)
 
 
 def simple_returns(equity: np.ndarray, cash: float) -> np.ndarray:
@@ -97,15 +100,15 @@ def simple_returns(equity: np.ndarray, cash: float) -> np.ndarray:
 
     An account in debt has no returns: it has lost all at the bar where it fell into it, -1, and rests after it.
     """
-    solvent = without_debt(equity)
-    before = np.concatenate([np.full_like(solvent[:1], max(cash, 0.0)), solvent[:-1]])
+    solvent = without_debt(equity, cash)
+    before = np.concatenate([np.full_like(solvent[:1], cash), solvent[:-1]])
     return np.divide(solvent, before, out=np.ones_like(solvent), where=before > 0) - 1
 
 
 def equity_returns(equity: pd.Series, cash: float) -> pd.Series:
     """`simple_returns` of a series, over its times without their zone."""
     index = pd.DatetimeIndex(equity.index).tz_localize(None)
-    return pd.Series(simple_returns(equity.to_numpy(), cash), index=index, name="return")
+    return pd.Series(simple_returns(equity.to_numpy(), cash), index=index)
 
 
 def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Metrics:
@@ -122,13 +125,10 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     from quantstats import stats
 
     equity = recorded["equity"]
-    solvent = without_debt(equity.to_numpy())
+    solvent = without_debt(equity.to_numpy(), cash)
     periods = bars_per_year(pd.DatetimeIndex(equity.index))
     returns = equity_returns(equity, cash)
-    # quantstats guesses whether it was given prices or returns; a curve that begins at the cash leaves no doubt
-    before = pd.Series([cash], [returns.index[0] - pd.Timedelta(seconds=1)])
-    deepest = float(stats.max_drawdown(pd.concat([before, pd.Series(solvent, returns.index)]))) if cash > 0 else 0.0
-    moves, falls = bool(returns.std() > 0), bool((returns < 0).any())
+    deepest = float(drawdown(equity.to_numpy(), cash).min())  # quantstats takes a curve below 1 for returns
     record = TrackRecord.of(returns.to_numpy()) if len(returns) >= FEWEST_BARS else None
     interval = sharpe_interval(returns.to_numpy(), periods)
     needed = record.minimum_length() if record else None
@@ -141,14 +141,14 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         final_value=float(equity.iloc[-1]),
         total_return=float(equity.iloc[-1] / cash - 1) if cash > 0 else 0.0,
         cagr=cagr,
-        sharpe=_finite(stats.sharpe(returns, periods=periods)) if moves else None,
+        sharpe=_finite(stats.sharpe(returns, periods=periods)) if returns.std() > 0 else None,
         sharpe_low=interval.low if interval else None,
         sharpe_high=interval.high if interval else None,
         probabilistic_sharpe=record.probabilistic_sharpe() if record else None,
         minimum_years=needed / periods if needed else None,
         skewness=record.skewness if record else None,
         kurtosis=record.kurtosis if record else None,
-        sortino=_finite(stats.sortino(returns, periods=periods)) if moves and falls else None,
+        sortino=_finite(stats.sortino(returns, periods=periods)),
         volatility=_finite(stats.volatility(returns, periods=periods)),
         max_drawdown=deepest,
         drawdown_days=_longest_below_peak(equity, cash),
@@ -181,7 +181,7 @@ def equity_before(equity: pd.Series, bar: pd.Timestamp, cash: float) -> float:
 
 def drawdown(equity: np.ndarray, cash: float) -> np.ndarray:
     """Fraction below the highest equity so far, ``cash`` included: ``(n_bars, ...)``, from 0 down to -1."""
-    solvent = without_debt(equity)
+    solvent = without_debt(equity, cash)
     peak = np.maximum(np.maximum.accumulate(solvent, axis=0), cash)
     return np.divide(solvent, peak, out=np.ones_like(solvent), where=peak > 0) - 1
 

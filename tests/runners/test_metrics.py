@@ -7,7 +7,17 @@ import pandas as pd
 import pytest
 
 from runners.recorder import TRADE_COLUMNS
-from runners.report.metrics import Metrics, bars_per_year, drawdown, equity_returns, metrics_of, simple_returns
+from runners.report.metrics import (
+    Metrics,
+    bars_per_year,
+    drawdown,
+    equity_before,
+    equity_returns,
+    metrics_of,
+    metrics_of_part,
+    simple_returns,
+)
+from training.sharpe import TrackRecord
 
 
 def metrics_of_curve(
@@ -44,7 +54,8 @@ def test_a_loss_on_the_first_bar_is_a_drawdown_from_the_cash() -> None:
 
 
 def test_a_curve_near_one_is_not_taken_for_returns() -> None:
-    assert metrics_of_curve([1.2, 0.9, 1.1], 1.0).max_drawdown == pytest.approx(-0.25)
+    metrics = metrics_of_curve([1.2, 0.9, 1.1], 1.0)
+    assert (metrics.max_drawdown, metrics.total_return) == (pytest.approx(-0.25), pytest.approx(0.1))
 
 
 def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
@@ -67,7 +78,15 @@ def test_an_account_in_debt_has_lost_all_once_and_rests() -> None:
     assert metrics.cagr == -1
 
 
+def test_an_account_that_never_falls_has_no_sortino_ratio() -> None:
+    metrics = metrics_of_curve([100.0, 100.0, 103.0], 100.0)
+    assert metrics.sharpe is not None
+    assert (metrics.sortino, metrics.max_drawdown) == (None, 0)
+
+
 def test_a_part_that_begins_in_debt_earns_nothing() -> None:
+    begun_with_nothing = metrics_of_curve([0.0, 0.0], 0.0)
+    assert (begun_with_nothing.total_return, begun_with_nothing.max_drawdown) == (0.0, 0.0)
     metrics = metrics_of_curve([-5.0, 50.0, 60.0], -10.0)
     assert (metrics.total_return, metrics.sharpe, metrics.max_drawdown) == (0.0, None, 0.0)
 
@@ -79,12 +98,32 @@ def test_fewer_than_twenty_bars_make_no_track_record() -> None:
     assert metrics_of_curve(equity, 100.0).track_record() is not None
 
 
+def test_the_track_record_is_in_bars_and_the_length_that_it_needs_in_years() -> None:
+    moves = 0.001 + 0.01 * np.random.default_rng(1).standard_normal(60)
+    metrics = metrics_of_curve((100 * np.cumprod(1 + moves)).tolist(), 100.0)
+    record, found = TrackRecord.of(moves), metrics.track_record()
+    assert found is not None
+    assert metrics.sharpe == pytest.approx(record.sharpe * math.sqrt(365.25))
+    assert found.sharpe == pytest.approx(record.sharpe)
+    assert (found.bars, found.skewness) == (60, pytest.approx(record.skewness))
+    assert metrics.minimum_years == pytest.approx(record.minimum_length() / 365.25)
+    assert metrics.probabilistic_sharpe == pytest.approx(record.probabilistic_sharpe())
+
+
 def test_trades_are_judged_after_costs() -> None:
     metrics = metrics_of_curve([100.0, 101.0, 102.0], 100.0, position=[0.0, 2.0, -2.0], pnl=(5.0, -2.0, 1.0))
     assert (metrics.trades, metrics.open_trades) == (3, 1)
     assert metrics.win_rate == pytest.approx(2 / 3)
     assert metrics.profit_factor == pytest.approx(3)
     assert metrics.exposure == pytest.approx(2 / 3)
+    even = metrics_of_curve([100.0, 100.0], 100.0, pnl=(0.0, 0.5, -1.0, -3.0))
+    assert (even.win_rate, even.profit_factor) == (pytest.approx(1 / 4), pytest.approx(1 / 8))
+
+
+@pytest.mark.parametrize(("position", "open_trades"), [(1.0, 1), (-1.0, 1), (0.5, 1), (-0.25, 1), (0.0, 0)])
+def test_a_position_held_at_the_end_is_an_open_trade_whichever_way(position: float, open_trades: int) -> None:
+    held = [0.0, 1.0 - open_trades, position]
+    assert metrics_of_curve([100.0, 101.0, 102.0], 100.0, position=held).open_trades == open_trades
 
 
 def test_bars_per_year_are_counted_not_assumed(sp500: pd.DataFrame) -> None:
@@ -102,3 +141,30 @@ def test_the_longest_drawdown_runs_from_a_peak_to_the_last_bar_below_it() -> Non
     assert metrics_of_curve([110.0, 100.0, 105.0, 111.0, 108.0], 100.0).drawdown_days == 2
     assert metrics_of_curve([90.0, 95.0, 99.0, 101.0], 100.0).drawdown_days == 2
     assert metrics_of_curve([101.0, 102.0, 103.0], 100.0).drawdown_days == 0
+
+
+def test_a_part_has_its_own_bars_and_the_trades_that_closed_in_them() -> None:
+    index = pd.date_range("2023-01-01", periods=6, freq="D", tz="UTC", name="timestamp")
+    equity = pd.Series([100.0, 110.0, 121.0, 108.9, 119.79, 50.0], index)
+    table = pd.DataFrame({"equity": equity, "position": 1.0, "traded": 0.0, "commission": 2.0, "borrowing": 3.0})
+    closed = index.tz_localize(None)
+    trades = pd.DataFrame({name: [0.0] * 6 for name in TRADE_COLUMNS}).assign(
+        closed=closed, net_pnl=[1, 2, 4, 8, 16, 32]
+    )
+    part = metrics_of_part(table, trades, 100.0, index[2:5])
+    assert (part.bars, part.trades, part.costs, part.borrowing) == (3, 3, 6.0, 9.0)
+    assert part.total_return == pytest.approx(119.79 / 110 - 1)
+    assert metrics_of_part(table, trades, 100.0, index[:2]).total_return == pytest.approx(0.1)
+    assert metrics_of_part(table, trades, 100.0, index[:2]).trades == 2
+
+
+def test_equity_before_a_bar_is_the_close_before_it_or_the_cash() -> None:
+    index = pd.date_range("2023-01-01", periods=4, freq="D", tz="UTC")
+    equity = pd.Series([101.0, 102.0, 103.0, 104.0], index)
+    assert [equity_before(equity, bar, 100.0) for bar in index] == [100.0, 101.0, 102.0, 103.0]
+
+
+def test_turnover_is_what_was_traded_in_a_year_over_mean_equity() -> None:
+    metrics = metrics_of_curve([100.0, 120.0, 140.0], 100.0)
+    assert metrics.turnover == pytest.approx(2 * 365.25 / 3)
+    assert metrics_of_curve([-1.0, -1.0], 100.0).turnover == 0

@@ -40,3 +40,8 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         ThresholdRule(short_threshold=0.002)
     with pytest.raises(SettingsError, match="between is 'keep'"):
         ThresholdRule(between="keep")  # type: ignore[arg-type]
+
+
+def test_equal_thresholds_leave_nothing_between_but_the_threshold_itself() -> None:
+    rule = ThresholdRule(long_threshold=0.0, short_threshold=0.0, between="flat")
+    assert [rule.target(log_return, 1) for log_return in (-1e-9, 0.0, 1e-9)] == [-1, 0, 1]
