@@ -9,7 +9,7 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from strategies.feed import bar_times
+from strategies.feed import bar_times, first_stamp
 
 EQUITY_COLUMNS = ["equity", "position", "regime", "forecast", "traded", "commission", "borrowing"]
 TRADE_COLUMNS = [
@@ -55,7 +55,7 @@ class Recorder(bt.Analyzer):
         self._decided = (float("nan"), float("nan"))
         self._booked: dict[int, tuple[float, float]] = {}
         self._traded = self._commission = self._borrowed_before = 0.0
-        self._from = bt.date2num(self.p.trade_from) if self.p.trade_from else 0.0
+        self._from = first_stamp(self.strategy.data, self.p.trade_from)
         self._left: float | None = None  # of a bankrupt account
 
     def notify_order(self, order: bt.Order) -> None:

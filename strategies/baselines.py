@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import backtrader as bt
 
+from strategies.feed import first_stamp
 from strategies.sizing import target_size
 
 
@@ -20,7 +21,10 @@ class BuyAndHold(bt.Strategy):
 
     params = (("exposure", 0.95), ("trade_from", None))
 
+    def start(self) -> None:
+        self._trades_from = first_stamp(self.data, self.p.trade_from)
+
     def next(self) -> None:
-        if self.position or (self.p.trade_from and self.data.datetime.datetime(0) < self.p.trade_from):
+        if self.position or self.data.datetime[0] < self._trades_from:
             return
         self.order_target_size(target=target_size(self, 1, self.p.exposure))

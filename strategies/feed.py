@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 import backtrader as bt
@@ -39,14 +40,23 @@ def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
     Several feeds stamp a daily bar with the end of its session, 23:59:59.99; it is given its day's midnight here, as
     in the CSV that it comes from. Backtrader's resampling stamps a shorter bar with its close.
     """
-    milliseconds_a_bar = 0
     if feed._timeframe >= bt.TimeFrame.Days:
         days = np.floor(days)
-    elif any(isinstance(each, bt.resamplerfilter.Resampler) and each.p.rightedge for each, *_ in feed._filters):
-        milliseconds_a_bar = _MILLISECONDS.get(feed._timeframe, 0) * feed._compression
-    milliseconds = np.round((days - _EPOCH_DAY) * 86_400_000) - milliseconds_a_bar
+    milliseconds = np.round((days - _EPOCH_DAY) * 86_400_000) - _stamped_after_open(feed)
     index = pd.DatetimeIndex(milliseconds.astype("datetime64[ms]"), name="timestamp")
     return index.tz_localize("UTC").as_unit("us")
+
+
+def first_stamp(feed: bt.feed.DataBase, open_time: dt.datetime | None) -> float:
+    """From which of Backtrader's float days on the feed's bars open at ``open_time`` (UTC, naive) or later."""
+    half_a_millisecond = 0.5
+    return bt.date2num(open_time) + (_stamped_after_open(feed) - half_a_millisecond) / 86_400_000 if open_time else 0.0
+
+
+def _stamped_after_open(feed: bt.feed.DataBase) -> int:
+    """Milliseconds from a bar's open to its stamp, where that is shorter than a day."""
+    resampled = any(isinstance(each, bt.resamplerfilter.Resampler) and each.p.rightedge for each, *_ in feed._filters)
+    return _MILLISECONDS.get(feed._timeframe, 0) * feed._compression if resampled else 0
 
 
 def _require_lines(feed: bt.feed.DataBase, columns: Sequence[str]) -> None:

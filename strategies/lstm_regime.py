@@ -14,7 +14,7 @@ from data.errors import DataError, SettingsError
 from models.forecaster import Forecaster, ForecastStream
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
-from strategies.feed import is_preloaded, newest_candle, preloaded_candles
+from strategies.feed import first_stamp, is_preloaded, newest_candle, preloaded_candles
 from strategies.rules import ThresholdRule
 from strategies.sizing import target_size
 
@@ -110,6 +110,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         return Forecaster(model_set, blend=self.p.blend, regime_source=self.p.regime_source)
 
     def start(self) -> None:
+        self._trades_from = first_stamp(self.traded, self.p.trade_from)
         columns = self.forecaster.columns()
         if is_preloaded(self.traded):
             candles = preloaded_candles(self.traded, columns)
@@ -130,7 +131,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         self.bankrupt = self.bankrupt or self.broker.getvalue() <= 0
         if not self._observe() or self.bankrupt or np.isnan(self.forecast):
             return
-        if self.p.trade_from is not None and self.traded.datetime.datetime(0) < self.p.trade_from:
+        if self.traded.datetime[0] < self._trades_from:
             return
         if self._order is not None and self._order.alive():  # live, an order may take longer than a bar
             return

@@ -126,7 +126,7 @@ def verdicts(compared: Comparison) -> list[str]:
             continue
         higher = "higher" if one.difference.difference > 0 else "lower"
         size = f"{abs(one.difference.difference):.2f} {higher} than {first}'s"
-        luck = "more than luck" if one.difference.p_value < SIGNIFICANCE else "which luck alone would show"
+        luck = "more than luck" if one.difference.p_value < SIGNIFICANCE else "not to be told from luck"
         sentences.append(f"{one.label}'s Sharpe ratio is {size}, {luck} ({p_said(one.difference.p_value)}).")
     if compared.superior is not None:
         earns = "at least one of them earns" if compared.superior < SIGNIFICANCE else "none of them is shown to earn"

@@ -133,12 +133,13 @@ def expert_notes(model_set: ModelSet) -> list[str]:
 def verdict(result: Backtest) -> str:
     """The run in three sentences, with no more certainty than its bars carry."""
     mine, hold = result.metrics, result.holding
-    side = "more" if mine.total_return > hold.total_return else "less"
+    lead = mine.total_return - hold.total_return
+    side = "more than" if lead > 0 else "less than" if lead < 0 else "as much as"
     where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
     if result.source.chosen_from:
         where = f"chosen in hindsight from {result.source.chosen_from:,} settings on these very bars"
     return (
-        f"After costs and {where}, the strategy returned {percent(mine.total_return)}, {side} than buy and hold's "
+        f"After costs and {where}, the strategy returned {percent(mine.total_return)}, {side} buy and hold's "
         f"{percent(hold.total_return)}; its deepest drawdown was {percent(mine.max_drawdown)} "
         f"against {percent(hold.max_drawdown)}. {_debt(result)}{_luck(result)}"
     )
@@ -156,7 +157,7 @@ def _luck(result: Backtest) -> str:
     """Which of the run's Sharpe ratio and its distance from buy and hold's are more than luck would show."""
     mine, difference = result.metrics, result.difference
     if mine.sharpe is None:
-        return "The account never moved, so there is no Sharpe ratio."
+        return "The account never moved, so there is no Sharpe ratio: nothing was ordered, or cash did not pay for it."
     if mine.sharpe_low is None or mine.sharpe_high is None:
         return f"{mine.bars} bars are too few to tell anything from its Sharpe ratio."
     above = mine.sharpe_low > 0 or mine.sharpe_high < 0

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from runners.report.metrics import (
     metrics_of_part,
     simple_returns,
 )
-from training.sharpe import TrackRecord
+from training.sharpe import TrackRecord, sharpe_interval
 
 
 def metrics_of_curve(
@@ -58,6 +60,14 @@ def test_a_curve_near_one_is_not_taken_for_returns() -> None:
     assert (metrics.max_drawdown, metrics.total_return) == (pytest.approx(-0.25), pytest.approx(0.1))
 
 
+def test_figures_are_the_same_in_whatever_unit_the_account_is_kept() -> None:
+    dollars, coins = (
+        metrics_of_curve([unit * value for value in (110.0, 99.0, 108.9, 130.68, 104.544)], 100.0 * unit, pnl=pnl)
+        for unit, pnl in ((1.0, (500.0, -200.0, 100.0)), (0.001, (0.5, -0.2, 0.1)))
+    )
+    assert {**coins.to_dict(), "final_value": 104.544} == pytest.approx(dollars.to_dict())
+
+
 def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
     metrics = metrics_of_curve([100.0] * 10, 100.0, position=[0.0] * 10)
     assert metrics.sharpe is None
@@ -84,18 +94,32 @@ def test_an_account_that_never_falls_has_no_sortino_ratio() -> None:
     assert (metrics.sortino, metrics.max_drawdown) == (None, 0)
 
 
-def test_a_part_that_begins_in_debt_earns_nothing() -> None:
-    begun_with_nothing = metrics_of_curve([0.0, 0.0], 0.0)
-    assert (begun_with_nothing.total_return, begun_with_nothing.max_drawdown) == (0.0, 0.0)
-    metrics = metrics_of_curve([-5.0, 50.0, 60.0], -10.0)
-    assert (metrics.total_return, metrics.sharpe, metrics.max_drawdown) == (0.0, None, 0.0)
+def test_an_account_at_nothing_has_lost_all_and_rests() -> None:
+    assert simple_returns(np.array([50.0, 0.0, 20.0]), 100.0).tolist() == [-0.5, -1.0, 0.0]
+    assert drawdown(np.array([50.0, 0.0, 20.0]), 100.0).tolist() == [-0.5, -1.0, -1.0]
+
+
+@pytest.mark.parametrize("cash", [-10.0, 0.0])
+@pytest.mark.parametrize("equity", [[0.0, 0.0], [-5.0, 50.0, 60.0], [50.0, 40.0, 60.0]])
+def test_a_part_that_begins_without_money_earns_nothing(cash: float, equity: list[float]) -> None:
+    metrics = metrics_of_curve(equity, cash)
+    assert (metrics.total_return, metrics.sharpe, metrics.turnover) == (0.0, None, 0.0)
+    assert (metrics.max_drawdown, metrics.drawdown_days) == (0.0, 0.0)
 
 
 def test_fewer_than_twenty_bars_make_no_track_record() -> None:
     random = np.random.default_rng(0)
     equity = (100 * np.cumprod(1 + 0.01 * random.standard_normal(20))).tolist()
     assert metrics_of_curve(equity[:19], 100.0).track_record() is None
+    assert metrics_of_curve(equity[:19], 100.0).probabilistic_sharpe is None
     assert metrics_of_curve(equity, 100.0).track_record() is not None
+
+
+@pytest.mark.parametrize("lacking", [{"bars": 19}, {"sharpe": None}, {"skewness": None}, {"kurtosis": None}])
+def test_a_record_lacks_nothing_or_is_none(lacking: dict[str, Any]) -> None:
+    whole = metrics_of_curve((100 * np.cumprod(1 + 0.01 * np.sin(np.arange(30)))).tolist(), 100.0)
+    assert whole.track_record() is not None
+    assert replace(whole, **lacking).track_record() is None
 
 
 def test_the_track_record_is_in_bars_and_the_length_that_it_needs_in_years() -> None:
@@ -105,7 +129,11 @@ def test_the_track_record_is_in_bars_and_the_length_that_it_needs_in_years() -> 
     assert found is not None
     assert metrics.sharpe == pytest.approx(record.sharpe * math.sqrt(365.25))
     assert found.sharpe == pytest.approx(record.sharpe)
-    assert (found.bars, found.skewness) == (60, pytest.approx(record.skewness))
+    assert found.bars == 60
+    assert (found.skewness, found.kurtosis) == pytest.approx((record.skewness, record.kurtosis))
+    interval = sharpe_interval(moves, 365.25)
+    assert interval is not None
+    assert (metrics.sharpe_low, metrics.sharpe_high) == pytest.approx((interval.low, interval.high))
     assert metrics.minimum_years == pytest.approx(record.minimum_length() / 365.25)
     assert metrics.probabilistic_sharpe == pytest.approx(record.probabilistic_sharpe())
 
@@ -135,6 +163,7 @@ def test_bars_per_year_are_counted_not_assumed(sp500: pd.DataFrame) -> None:
 def test_the_first_return_is_measured_from_the_cash() -> None:
     returns = equity_returns(pd.Series([110.0, 99.0], pd.date_range("2023-01-01", periods=2, tz="UTC")), 100.0)
     assert returns.tolist() == pytest.approx([0.1, -0.1])
+    assert returns.index.tolist() == [pd.Timestamp("2023-01-01"), pd.Timestamp("2023-01-02")]
 
 
 def test_the_longest_drawdown_runs_from_a_peak_to_the_last_bar_below_it() -> None:

@@ -91,14 +91,39 @@ def test_every_mode_of_cerebro_gives_the_same_run(
     same(run(candles.iloc[:500], model_set, **mode), preloaded)
 
 
-def test_a_resampled_feed_gives_the_run_of_its_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
-    """One-hour bars, stamped with their close as Backtrader wants them, against the four-hour bars they make up."""
-    n_bars = 300
-    hourly = candles.iloc[:n_bars].loc[candles.index[:n_bars].repeat(4)]
-    for_close = np.tile([False, False, False, True], n_bars)
-    hourly = hourly.assign(
+def hours_of(candles: pd.DataFrame) -> pd.DataFrame:
+    """One-hour bars, stamped with their close as Backtrader's resampling wants them, that make up four-hour ones."""
+    hourly = candles.loc[candles.index.repeat(4)]
+    for_close = np.tile([False, False, False, True], len(candles))
+    return hourly.assign(
         close=np.where(for_close, hourly["close"], hourly["open"]), volume=hourly["volume"] / 4
-    ).set_axis(pd.date_range(candles.index[0] + pd.Timedelta(hours=1), periods=4 * n_bars, freq="h", name="timestamp"))
+    ).set_axis(pd.date_range(candles.index[0] + pd.Timedelta(hours=1), periods=len(hourly), freq="h", name="timestamp"))
+
+
+def test_trading_begins_at_the_same_bar_of_a_resampled_feed(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    part, asked = candles.iloc[:260], []
+
+    class Asked(LSTMRegimeStrategy):
+        def wanted_size(self, forecast: float, held: float) -> float:
+            asked.append(self.traded.close[0])
+            return held
+
+    trade_from = part.index[220].tz_localize(None).to_pydatetime()
+    for resampled in (True, False):
+        asked.clear()
+        engine = bt.Cerebro()
+        if resampled:
+            engine.resampledata(candle_feed(hours_of(part)), timeframe=bt.TimeFrame.Minutes, compression=240)
+        else:
+            engine.adddata(candle_feed(part))
+        engine.addstrategy(Asked, models=model_set, trade_from=trade_from)
+        engine.run()
+        assert asked == part["close"].iloc[220:].tolist()
+
+
+def test_a_resampled_feed_gives_the_run_of_its_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    n_bars = 300
+    hourly = hours_of(candles.iloc[:n_bars])
     for preload in (True, False):
         engine = bt.Cerebro(preload=preload)
         engine.resampledata(candle_feed(hourly), timeframe=bt.TimeFrame.Minutes, compression=240)
