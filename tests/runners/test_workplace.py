@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -11,13 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from data.errors import SettingsError
+from data.errors import DataError, SettingsError
 from runners import console
 from runners.data import data as list_candles
 from runners.home import Home
 from runners.init import TABLES, commented_settings
 from runners.settings import make_settings
-from tests.conftest import ROOT, command, to_csv
+from tests.conftest import ROOT, command, invoke, to_csv
 
 
 def regimes(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +29,7 @@ def regimes(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(home)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
     )
 
 
@@ -54,6 +55,32 @@ def test_init_writes_settings_once_and_config_says_where_values_come_from(tmp_pa
     told = json.loads(regimes(tmp_path, "config", "--json").stdout)
     assert told["train.window"] == {"value": 33, "from": "regimes.toml"}
     assert told["backtest.exposure"] == {"value": 0.95, "from": "default"}
+    shown = {row.split()[0]: row.split()[1:] for row in invoke(tmp_path, "config").stdout.splitlines() if "." in row}
+    assert shown["train.window"] == ["33", "regimes.toml"]
+    assert shown["train.networks"] == ["-", "default"]
+
+
+def test_the_workplace_is_the_folder_that_the_settings_file_names_unless_one_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "regimes.toml").write_text('home = "elsewhere"\n')
+    monkeypatch.chdir(tmp_path)
+    assert Home.find(None).path == Path("elsewhere")
+    assert Home.find(tmp_path).path == tmp_path
+
+
+def test_the_only_csv_need_not_be_named_but_none_or_several_are_an_error(
+    tmp_path: Path, labelled: pd.DataFrame
+) -> None:
+    home = Home(tmp_path, {})
+    home.csv.mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no CSV"):
+        home.candle_file(None)
+    only = to_csv(labelled[:3], home.csv / "ONE.csv")
+    assert home.candle_file(None) == home.candle_file("ONE") == home.candle_file("ONE.csv") == only
+    to_csv(labelled[:3], home.csv / "TWO.csv")
+    with pytest.raises(DataError, match=r"holds 2 CSVs\. Name one: ONE, TWO"):
+        home.candle_file(None)
 
 
 def test_an_unknown_entry_is_answered_with_the_nearest(tmp_path: Path) -> None:

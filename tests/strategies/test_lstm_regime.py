@@ -255,6 +255,17 @@ def test_while_an_order_is_being_filled_no_second_one_is_sent(candles: pd.DataFr
     assert sizes[-1] == pytest.approx(wanted)
 
 
+def test_recorded_forecasts_trade_the_same_on_a_streamed_feed(candles: pd.DataFrame) -> None:
+    bars = candles.iloc[:60]
+    told = pd.DataFrame({"regime": np.arange(60) % 3.0, "forecast": 0.01 * np.sin(np.arange(60))}, index=bars.index)
+    told.iloc[5:10] = np.nan
+    recorded = RecordedForecasts("TOLD", pd.Timedelta(hours=4), told.drop(bars.index[20:30]))
+    known = run(bars, recorded)
+    assert np.flatnonzero(np.isnan(known[:, 1])).tolist() == [*range(5, 10), *range(20, 30)]
+    assert len(np.unique(np.sign(known[:, 2]))) == 3
+    np.testing.assert_array_equal(run(bars, recorded, preload=False, runonce=False), known)
+
+
 def test_a_bankrupt_account_orders_nothing_ever_after(candles: pd.DataFrame) -> None:
     bars = candles.iloc[:60].copy()
     bars.iloc[20:40, :4] *= 4  # the prices fall back, and the short position would be worth something again
