@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,8 @@ from data.features import FEATURES, columns_of, feature_columns, lookback_of
 from models.detectors.labels import ColumnDetector
 from models.lstm import State, one_thread
 from models.model_set import Expert, ModelSet
-from models.passes import Passes, time_slots
-from models.regimes import hold_lookback, likeliest_regime, regime_name
+from models.passes import Passes, pass_length, time_slots
+from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name
 
 RegimeSource = Literal["detector", "column"]
 
@@ -30,6 +30,25 @@ class Forecast(NamedTuple):
     regime: int
     log_return: float
     probabilities: dict[int, float]
+
+
+class Reader(Protocol):
+    """What a network reads: named features, in passes of a window and a stride (see `Passes`)."""
+
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+
+
+def forecast_lookback(detector: RegimeDetector | ColumnDetector, held: int, networks: Iterable[Reader]) -> int:
+    """Bars before a bar that its regime, held for up to ``held`` bars, and the networks' forecasts depend on."""
+    return max(
+        lookback_of(detector.features) + detector.memory - 1 + held,
+        *(lookback_of(network.features) + pass_length(network.window, network.stride) - 1 for network in networks),
+    )
 
 
 class Forecaster:
@@ -58,12 +77,8 @@ class Forecaster:
         self._experts = [*model_set.experts.values(), model_set.all_regimes]
         named = [name for expert in self._experts for name in expert.features]
         self._features = sorted({*self._detector.features, *named})
-        regime_lookback = lookback_of(self._detector.features) + self._detector.memory - 1
-        regime_lookback += hold_lookback(model_set.min_confidence, model_set.min_dwell)
-        self.lookback = max(
-            regime_lookback,
-            *(lookback_of(expert.features) + expert.window + expert.stride - 2 for expert in self._experts),
-        )
+        held = hold_lookback(model_set.min_confidence, model_set.min_dwell)
+        self.lookback = forecast_lookback(self._detector, held, self._experts)
 
     @property
     def dataset(self) -> str:

@@ -23,6 +23,11 @@ def time_slots(index: pd.DatetimeIndex, interval: pd.Timedelta) -> np.ndarray:
     return index.as_unit("us").asi8 // (interval // pd.Timedelta(microseconds=1))
 
 
+def pass_length(window: int, stride: int) -> int:
+    """Bars that a pass reads to forecast ``stride`` of them."""
+    return window - 1 + stride
+
+
 class Places(NamedTuple):
     """Where bars are read: ``first`` bar of each pass, and of each bar its pass (``row``) and its ``step`` in it."""
 
@@ -62,7 +67,7 @@ class Passes:
     @property
     def length(self) -> int:
         """Bars of a pass, which are also the bars that a forecast depends on at most."""
-        return self.window - 1 + self.stride
+        return pass_length(self.window, self.stride)
 
     def complete(self, values: np.ndarray) -> np.ndarray:
         """At which bars every value that a forecast can depend on is finite: boolean ``(n_bars,)``."""

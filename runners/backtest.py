@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runners.command import (
+    CandlesArgument,
     ConfigOption,
     HomeOption,
     JsonOption,
@@ -17,7 +18,7 @@ from runners.command import (
     with_settings,
 )
 from runners.home import Home
-from runners.settings import CONFIG_NAME, BacktestSettings, make_settings, read_config
+from runners.settings import BacktestSettings, make_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +31,7 @@ _FORECASTING = ("blend", "regime_source", "in_sample")
 
 @with_settings(BacktestSettings)
 def backtest(
-    file: Annotated[
-        str | None,
-        typer.Argument(metavar="[FILE.csv]", help="Candles, or a dataset's name in data/csv.", show_default=False),
-    ] = None,
+    file: CandlesArgument = None,
     home: HomeOption = None,
     config: ConfigOption = None,
     models: Annotated[
@@ -56,11 +54,11 @@ def backtest(
     from runners.registry import find_run
 
     place = Home.find(home)
-    given = read_config(config) if config else place.config
-    source = str(config or CONFIG_NAME)
+    in_file = place.given(config)
+    given = in_file.content
     if config and "walk_forward" in given and "fingerprint" in given:
         raise SettingsError(
-            f"{source}: describes a walk-forward; repeat it with regimes walk-forward --config {source}"
+            f"{config}: describes a walk-forward; repeat it with regimes walk-forward --config {config}"
         )
     recorded: Run | None = None
     if forecasts:
@@ -71,7 +69,7 @@ def backtest(
         recorded = find_run(place.results, forecasts)
         settings = make_settings(BacktestSettings, recorded.config["backtest"], recorded.id, flags)
     else:
-        settings = make_settings(BacktestSettings, given.get("backtest", {}), source, flags)
+        settings = in_file.make(BacktestSettings, "backtest", flags)
         if "forecasts" in given and not models:
             recorded = find_run(place.results, given["forecasts"])
     store = open_store(mlflow) if mlflow else None
@@ -187,7 +185,7 @@ def tell_if_changed(file: Path, candles: "pd.DataFrame", repeated: str | None) -
     from data.candles import fingerprint
     from runners.console import notice
 
-    if repeated not in (None, fingerprint(candles)):
+    if repeated is not None and repeated != fingerprint(candles):
         notice(f"{file} has changed since the run that is to be repeated; this is not a repetition of it.")
 
 

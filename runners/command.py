@@ -14,6 +14,10 @@ from pydantic.fields import FieldInfo
 
 from data.errors import RegimesError
 
+CandlesArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILE.csv]", help="Candles, or a dataset's name in data/csv.", show_default=False),
+]
 HomeOption = Annotated[
     Path | None,
     typer.Option(help="Workplace with data/csv, models/trained and results; default: here.", show_default=False),

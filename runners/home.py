@@ -8,7 +8,7 @@ from typing import Any
 
 from data.errors import DataError
 from runners.own_code import load_code
-from runners.settings import CONFIG_NAME, read_config
+from runners.settings import CONFIG_NAME, GivenSettings, read_config
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Home:
         if given is None and "home" in config:
             return cls(Path(config["home"]), config, code)
         return cls(here, config, code)
+
+    def given(self, config: Path | None) -> GivenSettings:
+        """The settings of that file; without one, the workplace's own."""
+        return GivenSettings(read_config(config) if config else self.config, str(config or CONFIG_NAME))
 
     @property
     def csv(self) -> Path:

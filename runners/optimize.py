@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from runners.command import ConfigOption, HomeOption, SortOption, run_alone, with_settings
+from runners.command import CandlesArgument, ConfigOption, HomeOption, SortOption, run_alone, with_settings
 from runners.home import Home
-from runners.settings import CONFIG_NAME, BacktestSettings, make_settings, read_config
+from runners.settings import BacktestSettings
 from training.search.settings import SearchSettings
 from training.settings import SharedSettings, TrainSettings
 
@@ -15,10 +15,7 @@ _AFTER_CTRL_C = 130
 
 @with_settings(SearchSettings, SharedSettings)
 def optimize(
-    file: Annotated[
-        str | None,
-        typer.Argument(metavar="[FILE.csv]", help="Candles, or a dataset's name in data/csv.", show_default=False),
-    ] = None,
+    file: CandlesArgument = None,
     home: HomeOption = None,
     config: ConfigOption = None,
     regime: Annotated[
@@ -39,16 +36,15 @@ def optimize(
     from runners.search.searching import run_search
 
     place = Home.find(home)
-    given = read_config(config) if config else place.config
-    source = str(config or CONFIG_NAME)
+    given = place.given(config)
     require_writable(place.results)
     shared = {name: flags[name] for name in SharedSettings.model_fields}
     candle_file = place.candle_file(file)
     search = Search(
         dataset=candle_file.stem,
-        settings=make_settings(TrainSettings, given.get("train", {}), source, shared),
-        options=make_settings(SearchSettings, given.get("optimize", {}), source, flags),
-        trading=make_settings(BacktestSettings, given.get("backtest", {}), source),
+        settings=given.make(TrainSettings, "train", shared),
+        options=given.make(SearchSettings, "optimize", flags),
+        trading=given.make(BacktestSettings, "backtest"),
         candles=read_candles(candle_file, sort=sort),
     )
     tell_doubts(candle_file, search.candles)

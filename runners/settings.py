@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -87,6 +88,18 @@ def read_config(path: Path) -> dict[str, Any]:
         if not isinstance(value, _ENTRIES[name]) or not all(isinstance(text, str) for text in texts):
             raise SettingsError(f"{path}: {name} is {value!r}, but must be {_CALLED[_ENTRIES[name]]}.")
     return config
+
+
+@dataclass(frozen=True)
+class GivenSettings:
+    """What a file of settings holds, and its name for errors."""
+
+    content: dict[str, Any]
+    source: str
+
+    def make(self, kind: type[Settings], table: str, flags: dict[str, Any] | None = None) -> Settings:
+        """`make_settings` of one of its tables."""
+        return make_settings(kind, self.content.get(table, {}), self.source, flags)
 
 
 def flat_settings(table: str, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import typer
 
 from runners.command import ConfigOption, HomeOption, JobsOption, SortOption, run_alone, with_settings
 from runners.home import Home
-from runners.settings import CONFIG_NAME, make_settings, read_config
+from runners.settings import make_settings
 from training.settings import NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def train(
 ) -> None:
     """Train one LSTM per regime from a CSV of candles."""
     place = Home.find(home)
-    table = (read_config(config) if config else place.config).get("train", {})
-    source = str(config or CONFIG_NAME)
+    given = place.given(config)
+    table, source = given.content.get("train", {}), given.source
     for file in [place.candle_file(name) for name in files or []] or place.candle_files():
         found = _found_settings(place, file, flags) if from_study else None
         if found:

@@ -16,7 +16,7 @@ from runners.command import (
     with_settings,
 )
 from runners.home import Home
-from runners.settings import CONFIG_NAME, BacktestSettings, TradingSettings, make_settings, read_config
+from runners.settings import BacktestSettings, TradingSettings, make_settings
 from training.settings import TrainSettings, WalkForwardSettings
 
 _RANGE = {"start", "end", "in_sample"}  # of a backtest; a walk-forward trades the bars of its folds
@@ -56,14 +56,13 @@ def walk_forward(
     from runners.registry import find_run
 
     place = Home.find(home)
-    given = read_config(config) if config else place.config
-    source = str(config or CONFIG_NAME)
-    settings = make_settings(TrainSettings, given.get("train", {}), source, flags)
-    schedule = make_settings(WalkForwardSettings, given.get("walk_forward", {}), source, flags)
-    table = {name: value for name, value in given.get("backtest", {}).items() if name not in _RANGE}
-    trading = make_settings(BacktestSettings, table, source, flags)
+    given = place.given(config)
+    settings = given.make(TrainSettings, "train", flags)
+    schedule = given.make(WalkForwardSettings, "walk_forward", flags)
+    table = {name: value for name, value in given.content.get("backtest", {}).items() if name not in _RANGE}
+    trading = make_settings(BacktestSettings, table, given.source, flags)
 
-    names = files or ([given["file"]] if "file" in given else [])
+    names = files or ([given.content["file"]] if "file" in given.content else [])
     paths = {path.stem: path for path in [place.candle_file(name) for name in names] or place.candle_files()}
     if len(paths) < len(names):
         raise DataError(f"two of {', '.join(names)} have the same name; a file's name is that of its dataset.")
@@ -75,8 +74,8 @@ def walk_forward(
     require_regime_source(series, trading)
     for dataset, candles in series.items():
         tell_doubts(paths[dataset], candles)
-        if dataset == Path(given.get("file", "")).stem:
-            tell_if_changed(paths[dataset], candles, given.get("fingerprint"))
+        if dataset == Path(given.content.get("file", "")).stem:
+            tell_if_changed(paths[dataset], candles, given.content.get("fingerprint"))
     checkpoints = {
         dataset: Checkpoint(place.results, dataset, candles, settings, schedule, place.code)
         for dataset, candles in series.items()

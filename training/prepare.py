@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from data.candles import REGIME, check_candles, interval_of
 from data.errors import DataError
-from data.features import columns_of, compute_features, find_feature, lookback_of
+from data.features import columns_of, compute_features, find_feature
 from data.splits import Split, chronological_split
 from data.windows import samples_of_regime, targets
+from models.forecaster import forecast_lookback
 from models.model_set import expert_name
 from models.passes import Passes, time_slots
 from models.regimes import RegimeDetector, find_detector, hold_lookback, likeliest_regime
@@ -63,6 +64,11 @@ class NetworkData:
     slots: np.ndarray
     samples: Samples
     too_few: str | None
+
+    @property
+    def passes(self) -> Passes:
+        """How its network reads the inputs."""
+        return Passes.over(self.slots, self.settings.window, self.settings.stride)
 
 
 @dataclass(frozen=True)
@@ -217,13 +223,8 @@ def _split(candles: pd.DataFrame, settings: TrainSettings) -> Split:
 
 
 def _require_enough_bars(dataset: str, n_bars: int, settings: TrainSettings, detector: RegimeDetector) -> None:
-    lookback = max(
-        *(lookback_of(network.features) + network.window + network.stride - 2 for network in settings.every_network),
-        lookback_of(detector.features)
-        + detector.memory
-        - 1
-        + hold_lookback(settings.min_confidence, settings.min_dwell),
-    )
+    held = hold_lookback(settings.min_confidence, settings.min_dwell)
+    lookback = forecast_lookback(detector, held, settings.every_network)
     needed = max(
         math.ceil((lookback + settings.min_windows + 2) / settings.train_fraction),
         math.ceil((_MIN_VALIDATION_WINDOWS + 2) / settings.validation_fraction),

@@ -23,7 +23,6 @@ from data.errors import SettingsError
 from data.splits import Split
 from models.lstm import one_thread
 from models.model_set import Expert, ModelSet, expert_name
-from models.passes import Passes
 from training.fit import FitResult, fit_network, relative_loss
 from training.prepare import NetworkData, Prepared, prepare
 from training.settings import TrainSettings
@@ -152,7 +151,7 @@ def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | No
         trained = None if reason else regime
         result, data = fitted[trained], prepared.networks[trained]
         samples = prepared.network(regime, data.settings).samples if reason else data.samples
-        passes = Passes.over(data.slots, data.settings.window, data.settings.stride)
+        passes = data.passes
         readable = passes.readable(data.inputs.astype(np.float64))
         outcome = torch.from_numpy(data.target.astype(np.float32)).double()
         network = result.network.double()

@@ -17,7 +17,6 @@ import pandas as pd
 from data.splits import Split
 from models.lstm import RegimeLSTM, one_thread
 from models.model_set import expert_name
-from models.passes import Passes
 from models.regimes import RegimeDetector
 from training.prepare import NetworkData, Prepared, prepare
 from training.search.settings import SearchSettings
@@ -139,7 +138,7 @@ def validation_forecast(network: RegimeLSTM, data: NetworkData, split: Split) ->
     samples = data.samples
     in_training = samples.validation_part == "train"
     bars = slice(int(samples.validation[0]), split.train.stop) if in_training else split.validation
-    passes = Passes.over(data.slots, data.settings.window, data.settings.stride)
+    passes = data.passes
     readable = passes.readable(data.inputs.astype(np.float64))
     forecast = np.zeros(bars.stop - bars.start)
     with one_thread():
