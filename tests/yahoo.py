@@ -21,7 +21,10 @@ ZONE = "America/New_York"
 
 
 class Yahoo:
-    """Daily candles of AAPL on business days, each stamped with the opening of its session, the last one running."""
+    """Daily candles of AAPL on business days, each stamped with the opening of its session, the last one running.
+
+    A test that asks for bars within the day sets ``opens`` and ``close``.
+    """
 
     def __init__(self) -> None:
         today = pd.Timestamp.now(ZONE).tz_localize(None).normalize()
@@ -43,6 +46,11 @@ class Yahoo:
             "symbol": symbol, "currency": "USD", "instrumentType": "EQUITY", "exchangeTimezoneName": ZONE,
             "timezone": "EST", "gmtoffset": -18000, "dataGranularity": query["interval"], "validRanges": ["1d", "5d"],
         }  # fmt: skip
+        if query["interval"].endswith("m"):  # sessions around the clock
+            days = self.opens.normalize().unique()
+            begin_and_end = zip(days.as_unit("s").asi8, (days + pd.DateOffset(days=1)).as_unit("s").asi8, strict=True)
+            zone = {"timezone": "EST", "gmtoffset": -18000}
+            meta["tradingPeriods"] = [[{"start": int(start), "end": int(end), **zone}] for start, end in begin_and_end]
         indicators = {"quote": [quote], "adjclose": [{"adjclose": (close * self.dividends).tolist()}]}
         result = {"meta": meta, "timestamp": seconds[wanted].tolist(), "indicators": indicators}
         return {"chart": {"result": [result], "error": None}}

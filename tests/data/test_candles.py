@@ -65,6 +65,11 @@ def test_keeps_regime_and_numeric_columns_and_leaves_text_out(tmp_path: Path) ->
     assert candles["regime"].tolist() == [0, 1, 2, 3]
 
 
+def test_a_volume_of_more_digits_than_an_integer_holds_is_a_number(tmp_path: Path) -> None:
+    rows = [row.rpartition(",")[0] + ",25000000000000000000000000" for row in ROWS]
+    assert read_candles(write(tmp_path, HEADER, *rows))["volume"].tolist() == [2.5e25] * 4
+
+
 def test_a_byte_order_mark_and_blank_lines_at_the_end_do_no_harm(tmp_path: Path) -> None:
     assert len(read_candles(write(tmp_path, "\ufeff" + HEADER, *ROWS, "", ""))) == 4
 
@@ -113,6 +118,12 @@ def test_refuses_what_is_wrong_and_names_file_and_place(tmp_path: Path, lines: l
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing\.csv: there is no such file"):
         read_candles(tmp_path / "nothing.csv")
+
+
+def test_a_frame_whose_index_is_of_no_zone_or_no_times_is_refused(candles: pd.DataFrame) -> None:
+    for index in (candles.index.tz_localize(None), pd.RangeIndex(len(candles))):
+        with pytest.raises(DataError, match="candles: needs a DatetimeIndex in UTC; read_candles gives one"):
+            check_candles(candles.set_axis(index))
 
 
 def test_sorting_is_offered(tmp_path: Path) -> None:

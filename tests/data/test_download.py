@@ -162,6 +162,17 @@ def test_earlier_candles_are_not_put_before_the_known_ones(exchange: Exchange) -
     require_nothing_earlier(source_of(exchange), START - pd.Timedelta(days=900), CANDLES, "X.csv")
 
 
+def test_known_candles_that_begin_in_time_or_where_the_exchange_begins_may_be_continued(exchange: Exchange) -> None:
+    require_nothing_earlier(source_of(exchange), START, CANDLES, "X.csv")
+    assert exchange.asked == []  # there is nothing to ask
+    exchange.in_windows = True  # it gives empty pages for the time before its first candle
+    long_before = START - pd.Timedelta(days=900)
+    require_nothing_earlier(source_of(exchange), long_before, CANDLES, "X.csv")
+    exchange.candles = CANDLES.iloc[1500:]  # and by now it has forgotten the first of the known ones
+    require_nothing_earlier(source_of(exchange), long_before, CANDLES, "X.csv")
+    assert len(exchange.asked) > 2
+
+
 def test_what_the_exchange_does_not_have_is_answered_with_what_it_has(exchange: Exchange) -> None:
     client = exchange_client("binance", exchange.client_options())
     with pytest.raises(SettingsError, match=r"no symbol 'btcusdt'\. Did you mean BTC/USDT\?"):
@@ -170,6 +181,11 @@ def test_what_the_exchange_does_not_have_is_answered_with_what_it_has(exchange: 
         ExchangeSource(client, "BTC/USDT", "5h")
     with pytest.raises(SettingsError, match="Did you mean 'binance'"):
         exchange_client("binanc", {})
+
+
+def test_an_exchange_that_offers_no_candles_is_told() -> None:
+    with pytest.raises(SettingsError, match=r"coinspot offers no candles\. Choose another --exchange"):
+        ExchangeSource(exchange_client("coinspot", {}), "BTC/AUD", "4h")
 
 
 def test_without_ccxt_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ def berlin(start: str, n_bars: int, interval: str, form: str = "%Y-%m-%d %H:%M")
         (TEXT.replace(",5\n", ",5,1\n").encode(), "line 2: has 7 fields, and the header 6"),
         (TEXT.replace("10,", '"10,5",').encode(), r"line 2: open is '10,5', which is no number\. Write it as 1234\.5"),
         (TEXT.replace("12", '"12').encode(), "cannot be read as CSV .EOF inside string.* quotation mark"),
+        (TEXT.replace(",0\n", ',"0\n' + 9000 * "2024-01-01,1,1,1,1").encode(), "EOF inside string.* quotation mark"),
         (f"# exported by hand\n{TEXT}".encode(), "line 1: is '# exported by hand', but must be the header timestamp"),
         (TEXT.encode("utf-16"), r"is UTF-16\. Save it as UTF-8"),
         (f"größe,{TEXT}".encode("latin-1"), r"is no UTF-8 text\. Save it as UTF-8"),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from data.download import new_candles
 from data.errors import DataError, SettingsError
 from data.yahoo import YahooSource
-from tests.yahoo import Yahoo, serve_yahoo
+from tests.yahoo import ZONE, Yahoo, serve_yahoo
 
 
 @pytest.fixture
@@ -41,6 +43,21 @@ def test_prices_include_dividends_and_a_new_dividend_shows_at_the_seam(yahoo: Ya
     assert download(since)["open"].to_numpy() == pytest.approx(0.99 * (yahoo.close[:-1] - 0.5))
     with pytest.raises(DataError, match=r"open is .* in the file, but .* at Yahoo AAPL 1d.*adjusted"):
         download(since, known)
+
+
+def test_an_hour_opens_at_its_own_time_in_utc_and_the_one_that_runs_is_left_out(yahoo: Yahoo) -> None:
+    half_an_hour_ago = (pd.Timestamp.now("UTC") - pd.Timedelta(minutes=30)).floor("min")
+    hours = pd.date_range(end=half_an_hour_ago, periods=30, freq="h", unit="us")
+    yahoo.opens, yahoo.close = hours.tz_convert(ZONE), 100.0 + np.arange(30)
+    (page,) = new_candles(YahooSource("AAPL", "1h"), hours[9])
+    assert page.index.tolist() == hours[9:-1].tolist()
+    assert page["close"].tolist() == yahoo.close[9:-1].tolist()
+
+
+def test_without_yfinance_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yfinance", None)
+    with pytest.raises(SettingsError, match=r"pip install .*\[download\]"):
+        YahooSource("AAPL", "1d")
 
 
 def test_an_unknown_symbol_or_timeframe_is_told(yahoo: Yahoo) -> None:

@@ -119,6 +119,27 @@ def test_an_unknown_value_of_a_users_column_silences_the_bars_that_may_have_read
     assert silent[silent > 100].tolist() == list(range(1000, 1000 + SMALL["window"] + SMALL["stride"] - 1))
 
 
+@pytest.mark.parametrize(
+    ("column", "source", "settings"),
+    [
+        ("funding", "detector", {"features": ("log_return", "funding"), "detector": "trend"}),
+        ("regime", "column", {"detector": "labels"}),
+    ],
+)
+def test_a_stream_is_silent_where_the_batch_is(
+    funded: pd.DataFrame, column: str, source: Any, settings: dict[str, Any]
+) -> None:
+    model_set = train(funded, "GAP", TrainSettings(**{**SMALL, "epochs": 1, **settings}))
+    forecaster = Forecaster(model_set, regime_source=source)
+    gappy = funded.copy()
+    gappy.iloc[905, gappy.columns.get_loc(column)] = np.nan
+    batch, stream = every_bar(forecaster, gappy, 900, 930)
+    silent = [pushed is None for pushed in stream]
+    assert silent == batch["forecast"].isna().tolist()
+    assert silent[:7] == [False] * 5 + [True, column == "funding"]  # what reads several bars misses it for as many
+    assert not silent[-1]
+
+
 def test_a_missing_column_is_named(funded: pd.DataFrame) -> None:
     settings = TrainSettings(**{**SMALL, "epochs": 1, "features": ("log_return", "funding"), "detector": "trend"})
     forecaster = Forecaster(train(funded, "OWN", settings))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -20,10 +20,11 @@ from runners.report.tables import verdict
 from runners.report.write import write_backtest
 from runners.settings import BacktestSettings
 from runners.simulation import Backtest, backtest
-from tests.conftest import BTC, ROOT, SMALL, command, invoke, switching_candles, to_csv
+from tests.conftest import BTC, ROOT, SMALL, command, invoke, switching_candles, to_csv, workplace
 from training import TrainSettings, train
 
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, borrow_rate=0.0001)
+NAMES = [["bearish"], ["sideways"], ["bullish"]]
 QUICK = ["--epochs", "1", "--hidden-dim", "8", "--num-layers", "1", "--window", "6", "--min-windows", "30"]
 
 
@@ -282,18 +283,13 @@ def test_a_toml_file_sets_what_flags_do_not(home: Path, tmp_path: Path) -> None:
     assert (newest["hidden_dim"], newest["window"], newest["epochs"]) == (4, 5, 1)
 
 
-def test_the_example_with_a_cerebro_of_ones_own_runs(home: Path, candles: pd.DataFrame) -> None:
-    script = ROOT / "runners" / "examples" / "own_cerebro.py"
+def test_the_example_with_a_cerebro_of_ones_own_runs(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     csv, models = home / "data" / "csv" / "SWITCH.csv", home / "models" / "trained" / "SWITCH"
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", str(script), str(csv), str(models)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert ran.returncode == 0, ran.stderr
-    ours, holding = ran.stdout.splitlines()
+    monkeypatch.setattr(sys, "argv", ["own_cerebro.py", str(csv), str(models)])
+    runpy.run_path(str(ROOT / "runners" / "examples" / "own_cerebro.py"), run_name="__main__")
+    ours, holding = capsys.readouterr().out.splitlines()
     assert ours.startswith("LSTMRegimeStrategy: final value ")
     assert holding.startswith("BuyAndHold: final value ")
 
@@ -311,6 +307,17 @@ def test_evaluate_prints_its_tables_and_writes_figures_and_plots(home: Path) -> 
         "losses.png",
     }
     assert json.loads((folder / "evaluation.json").read_text())["scores"]["all bars"]["zero"]["r2_zero"] == 0
+
+
+def test_evaluate_shows_what_a_classifier_of_labels_takes_for_what(labelled: pd.DataFrame, tmp_path: Path) -> None:
+    home = workplace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
+    ran = invoke(home, "evaluate")
+    assert ran.returncode == 0, ran.stderr
+    table = ran.stdout.split("classifier: ")[1].splitlines()
+    hits = float(table[0].split(" % of the test labels")[0])
+    counts = np.array([line.split()[1:] for line in table if line.split()[:1] in NAMES and len(line.split()) == 4], int)
+    assert counts.sum(axis=1).tolist() == [int((labelled["regime"].iloc[960:] == regime).sum()) for regime in range(3)]
+    assert hits == pytest.approx(100 * np.trace(counts) / 240, abs=0.05)
 
 
 def test_the_readme_shows_the_example_as_it_is() -> None:

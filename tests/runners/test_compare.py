@@ -133,6 +133,50 @@ def test_compare_prints_tables_and_writes_the_page_and_a_csv(home: Path) -> None
     assert list(table["sharpe"]) == [run["sharpe"] for run in group["runs"]]
 
 
+def test_runs_that_are_named_are_compared_in_their_order(home: Path, runs: list[Run]) -> None:
+    first, second, _ = runs
+    (group,) = json.loads(invoke(home, "compare", second.id, first.id, "--json").stdout)["comparisons"]
+    assert (group["title"], [run["run"] for run in group["runs"]]) == ("SWITCH", [second.id, first.id])
+
+
+def test_where_there_is_no_run_it_is_said_how_to_make_one(tmp_path: Path) -> None:
+    for command, message in {
+        ("compare",): "results: holds no run yet. `regimes backtest FILE.csv` makes one.",
+        ("runs",): "results: holds no run yet.",
+        ("runs", "--dataset", "BTC"): "results: holds no run of BTC yet.",
+    }.items():
+        ran = invoke(tmp_path, *command)
+        assert ran.returncode == 2
+        assert message in ran.stderr
+
+
+def test_a_folder_that_is_no_whole_run_cannot_be_compared(home: Path, runs: list[Run]) -> None:
+    folder = home / "results" / "SWITCH" / runs[0].id
+    (folder / "config.toml").unlink()
+    failed = invoke(home, "compare", "SWITCH", str(folder))
+    assert failed.returncode == 2
+    assert f"{folder}: holds no whole run of this version; backtest again." in failed.stderr
+
+
+def test_a_folder_where_the_csv_is_to_be_is_said_and_stays_as_it_is(home: Path) -> None:
+    (home / "c.csv").mkdir()
+    failed = invoke(home, "compare", "--csv", str(home / "c.csv"))
+    assert failed.returncode == 2
+    assert "c.csv: cannot be written (Is a directory). What was there before is whole." in failed.stderr
+    assert list(home.glob(".c.csv*")) == list((home / "c.csv").iterdir()) == []
+
+
+def test_runs_that_only_hold_are_not_said_to_earn_more_than_holding(
+    candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    always_long = BacktestSettings(long_threshold=-1.0, short_threshold=-2.0)
+    home = workplace(tmp_path, candles, model_set, always_long)
+    ran = invoke(home, "compare")
+    assert ran.returncode == 0, ran.stderr
+    assert "Hansen" not in ran.stdout
+    assert json.loads(invoke(home, "compare", "--json").stdout)["comparisons"][0]["superior_to_holding_p"] is None
+
+
 def test_a_dataset_with_one_run_is_named_and_left_out_where_others_have_two(home: Path, runs: list[Run]) -> None:
     lone = home / "results" / "LONE" / runs[0].id
     shutil.copytree(runs[0].folder, lone)
@@ -173,6 +217,24 @@ def test_the_registry_lists_notes_and_removes_but_never_forgets_a_try(home: Path
     after = read_tries(home / "results" / "SWITCH")
     before = Trials.of(tries, first.metrics, first.training, first.first_bar, first.last_bar)
     assert Trials.of(after, first.metrics, first.training, first.first_bar, first.last_bar).count == before.count
+
+
+def test_where_the_newest_run_was_removed_its_dataset_means_the_one_before(home: Path) -> None:
+    _, second, third = read_runs_of(home)
+    assert find_run(home / "results", "SWITCH").id == third.id
+    assert command_of_runs(home, "rm", "SWITCH").returncode == 0
+    assert command_of_runs(home, "note", "SWITCH", "now the newest").returncode == 0
+    assert [run.note for run in read_runs_of(home)] == ["", "now the newest"]
+    assert read_runs_of(home)[-1].id == second.id
+
+
+def test_a_run_that_ends_after_a_younger_one_does_not_become_the_newest(home: Path) -> None:
+    third = read_runs_of(home)[-1]
+    younger = third.folder.rename(third.folder.with_name("20990101T000000.000000Z"))
+    (younger.parent / "latest").write_text(f"{younger.name}\n")
+    assert invoke(home, "backtest", "SWITCH").returncode == 0
+    assert len(read_runs_of(home)) == 4
+    assert find_run(home / "results", "SWITCH").id == younger.name
 
 
 def command_of_runs(home: Path, *arguments: str):  # type: ignore[no-untyped-def]

@@ -94,6 +94,31 @@ def test_a_name_that_was_given_stays_and_needs_no_first_day_again(tmp_path: Path
     assert files(tmp_path) == ["BTC.csv"]
 
 
+def test_a_named_file_is_continued_from_its_first_day_and_refused_from_an_earlier_one(
+    tmp_path: Path, exchange: Exchange
+) -> None:
+    tenth = dt.datetime(2022, 1, 10)
+    get(tmp_path, tenth, name="BTC")
+    file = tmp_path / "data" / "csv" / "BTC.csv"
+    closed(exchange, 1100)
+    get(tmp_path, tenth, name="BTC")
+    pd.testing.assert_frame_equal(read_candles(file), CANDLES.iloc[9 * 6 : 1100], check_freq=False)
+    with pytest.raises(DataError, match=r"BTC\.csv begins at 2022-01-10 00:00, but binance .* from 2022-01-01 00:00"):
+        get(tmp_path, SINCE, name="BTC")
+
+
+def test_where_nothing_is_new_the_file_stays_as_it_is(
+    tmp_path: Path, exchange: Exchange, capsys: pytest.CaptureFixture[str]
+) -> None:
+    get(tmp_path)
+    file = tmp_path / "data" / "csv" / files(tmp_path)[0]
+    before = file.read_bytes()
+    get(tmp_path)
+    assert "0 new bars: 1,000 from 2022-01-01 00:00" in capsys.readouterr().out
+    assert files(tmp_path) == [file.name]
+    assert file.read_bytes() == before
+
+
 def test_missing_candles_are_counted(tmp_path: Path, exchange: Exchange, capsys: pytest.CaptureFixture[str]) -> None:
     exchange.candles = CANDLES.drop(CANDLES.index[[*range(20), 50, 51]])
     get(tmp_path)
@@ -138,6 +163,19 @@ def test_an_interrupted_download_goes_on_where_it_was(tmp_path: Path, exchange: 
     assert exchange.asked[0] == CANDLES.index[790]
     assert files(tmp_path) == ["BTCUSDT_4h_20220101_20220616.csv"]
     assert_holds(tmp_path / "data" / "csv" / files(tmp_path)[0], 1000)
+
+
+@pytest.mark.parametrize("pages", [0, 2])
+def test_a_download_that_fails_says_what_it_keeps(
+    tmp_path: Path, exchange: Exchange, capsys: pytest.CaptureFixture[str], pages: int
+) -> None:
+    exchange.faults += [*[Fault()] * pages, Fault(status=451)]
+    with pytest.raises(DataError, match="HTTP 451"):
+        get(tmp_path)
+    assert ("800 new bars are kept" in capsys.readouterr().err) == bool(pages)
+    assert files(tmp_path) == ["BTCUSDT_4h_20220101.part"][:pages]
+    get(tmp_path)
+    assert_holds(tmp_path / "data" / "csv" / "BTCUSDT_4h_20220101_20220616.csv", 1000)
 
 
 def test_mistakes_are_told_before_anything_is_asked(tmp_path: Path, exchange: Exchange) -> None:

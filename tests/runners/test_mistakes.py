@@ -186,6 +186,12 @@ def test_candles_that_the_models_cannot_forecast_are_refused_by_file(
         assert re.search(r"SWITCH\.csv: has no column funding, which the models of FUNDING read\.", ran.stderr)
 
 
+def test_a_file_of_one_bar_is_refused(tmp_path: Path, candles: pd.DataFrame) -> None:
+    ran = invoke(tmp_path, "train", str(to_csv(candles.iloc[:1], tmp_path / "ONE.csv")))
+    assert ran.returncode == 2
+    assert "needs at least two bars" in ran.stderr
+
+
 def test_trading_another_symbol_is_said_and_filed_under_its_own_name(
     tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from click.testing import Result
@@ -32,8 +33,9 @@ from runners.settings import BacktestSettings
 from tests.conftest import ROOT, switching_candles, to_csv
 from training import TrainSettings
 from training.search.result import StudyResult
-from training.search.settings import SearchSettings
+from training.search.settings import RANGES, SearchSettings
 from training.search.storage import open_storage
+from training.settings import NetworkSettings
 
 QUICK = ["--epochs", "3", "--hidden-dim", "2,6", "--num-layers", "1", "--window", "4,8", "--batch-size", "64,128",
          "--min-windows", "30"]  # fmt: skip
@@ -241,6 +243,30 @@ def test_a_users_mistake_is_told_and_leaves_nothing(
     assert study_folders(home) == []
 
 
+def test_where_no_trial_comes_through_none_is_the_best_and_nothing_is_proposed(
+    rare: pd.DataFrame, tmp_path: Path
+) -> None:
+    diverging = ["--lr", "1e30", "--trials", "1", "--jobs", "1"]
+    ran = invoke("optimize", "--home", new_home(tmp_path, rare), "SWITCH", *QUICK, *diverging)
+    assert ran.exit_code == 0, ran.output
+    assert "bullish: only 8 training windows, min_windows is 30; it will use" in " ".join(ran.stderr.split())
+    rows = [line.split() for line in ran.stdout.splitlines() if line.split()[:1] in [[name] for name in NETWORKS]]
+    assert rows == [[name, "1", "1", "-", "-", "-"] for name in NETWORKS]
+    assert "train with these" not in ran.stdout
+    assert [study["best"] for study in content_of(study_folders(tmp_path)[0])["studies"].values()] == [None] * 3
+
+
+def test_a_storage_that_takes_no_trial_ends_the_search_with_what_is_wrong(
+    candles: pd.DataFrame, tmp_path: Path
+) -> None:
+    home, database = new_home(tmp_path, candles), tmp_path / "study.db"
+    open_storage(f"sqlite:///{database}")
+    read_only = f"sqlite:///file:{database}?mode=ro&uri=true"
+    one = ["--regime", "bearish", "--jobs", "1", "--storage", read_only]
+    assert "attempt to write a readonly database" in refusal("optimize", "--home", home, "SWITCH", *QUICK, *one)
+    assert "No trial is finished yet" in (study_folders(home)[0] / "study.html").read_text()
+
+
 def search_of(candles: pd.DataFrame, changes: dict[str, Any] | None = None) -> Search:
     return replace(Search("SWITCH", candles, TrainSettings(), SearchSettings(), BacktestSettings()), **changes or {})
 
@@ -273,6 +299,13 @@ def test_the_same_search_is_found_again_and_another_one_is_not(candles: pd.DataF
         assert len(study_folders_in(tmp_path)) == 2 + number
 
 
+def test_a_folder_whose_study_cannot_be_read_is_left_alone(candles: pd.DataFrame, tmp_path: Path) -> None:
+    damaged = StudyFolder.open(tmp_path, search_of(candles)).path / "study.json"
+    damaged.write_text("{")
+    assert StudyFolder.open(tmp_path, search_of(candles)).path != damaged.parent
+    assert damaged.read_text() == "{"
+
+
 def test_validation_is_traded_after_costs_and_flat_between_the_thresholds() -> None:
     """By hand: bought at the open of bar 1, sold at that of bar 3, both with commission and slippage."""
     open_, close = np.array([100.0, 100, 110, 120, 120]), np.array([100.0, 110, 120, 120, 120])
@@ -298,6 +331,35 @@ def test_a_page_can_be_made_of_any_number_of_trials(home: Path, candles: pd.Data
     assert "regime3 was not searched: only 3 training windows." in page
     assert ("No trial is finished" in page) if not kept else (f"The best of {kept} trial" in page)
     assert [row[1] for row in result_rows(results)] == [str(kept)] * 2
+
+
+def study_of(search: SearchSettings, value: Callable[[NetworkSettings], float], trials: int = 30) -> StudyResult:
+    """A study whose trials are worth what is said of their settings."""
+    study = optuna.create_study(direction=search.direction, sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(trials):
+        trial = study.ask()
+        study.tell(trial, value(search.suggest(trial)))
+    return StudyResult("all", search, study.trials)
+
+
+@pytest.mark.parametrize("objective", ["loss", "sharpe"])
+def test_the_page_shows_which_setting_tells_good_trials_from_others(candles: pd.DataFrame, objective: Any) -> None:
+    search = SearchSettings(objective=objective)
+    page = study_html(
+        search_of(candles, {"options": search}), [study_of(search, lambda settings: settings.dropout)], {}
+    )
+    told = {"loss": "the validation loss over the zero forecast's", "sharpe": "the validation Sharpe ratio per bar"}
+    assert f"Values are {told[objective]}" in page.replace("&#39;", "'")
+    drawn = page.split("<h3>What matters</h3>")[1].split("</svg>")[0]
+    names = [text for text in re.findall(r"<!-- (.*?) -->", drawn) if text in RANGES or text.startswith("feature ")]
+    assert len(names) == len(RANGES) + len(search.features)
+    assert names[-1] == "dropout"  # the topmost
+
+
+def test_trials_that_are_all_alike_show_nothing_of_what_matters(candles: pd.DataFrame) -> None:
+    page = study_html(search_of(candles), [study_of(SearchSettings(), lambda settings: 0.9)], {})
+    assert "<h3>History</h3>" in page
+    assert "What matters" not in page
 
 
 def results_in(home: Path) -> list[StudyResult]:

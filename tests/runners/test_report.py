@@ -10,10 +10,11 @@ import pytest
 
 from models import ModelSet
 from runners import console
+from runners.report import tables
 from runners.report.drawing import align
 from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
 from runners.settings import BacktestSettings
-from runners.simulation import Backtest, backtest
+from runners.simulation import Backtest, TradedFold, backtest
 from training.scores import p_said
 
 EAGER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
@@ -77,6 +78,19 @@ def test_an_open_trade_is_listed_last_and_called_open(whole: Backtest) -> None:
     closed = TRADE_COLUMNS.index("closed")
     assert [row[closed][0] for row in rows].index("open") == len(rows) - 1
     assert sorted(rows, key=lambda row: row[closed][1])[-1] == rows[-1]  # sorted by its close, it stays last
+
+
+def test_folds_whose_regimes_change_their_order_are_named(whole: Backtest) -> None:
+    index = whole.equity.index
+    fold = TradedFold(index[0], index[99], index[100], index[-1], notes=("bullish: too few windows.",))
+    out_of_order = replace(fold, notes=(), names_fit=False)
+
+    def said(*folds: TradedFold) -> list[str]:
+        return tables.fold_notes(replace(whole, source=replace(whole.source, folds=folds)))
+
+    assert said(fold, fold) == ["Fold 1: bullish: too few windows.", "Fold 2: bullish: too few windows."]
+    assert "in fold 1 their mean returns do not stand in the order of the names" in said(out_of_order, fold)[-1]
+    assert "in folds 1, 3 their mean returns" in said(out_of_order, fold, out_of_order)[-1]
 
 
 def test_an_account_without_a_position_has_no_open_trade(whole: Backtest) -> None:

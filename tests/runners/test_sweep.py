@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from models import ModelSet
 from runners.registry import Run, Trials, read_runs, read_tries
 from runners.replay import replay
 from runners.report.metrics import simple_returns
+from runners.report.sweep_page import verdict
 from runners.settings import BacktestSettings
-from runners.trading_grid import AXES, COSTS, Grid
+from runners.sweeping import sweep
+from runners.trading_grid import AXES, COSTS, Grid, GridRun
 from tests.conftest import invoke, to_csv, workplace
 from training.overfitting import combinatorial_paths, probability_of_overfitting
 
@@ -121,6 +124,24 @@ def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(h
     assert table["short_threshold"].min() == -table["long_threshold"].max()
     assert set(table["between"]) == {"hold", "flat"}
     assert set(table["commission"]) == {OWN.commission}
+
+
+def test_a_sweep_that_leaves_the_thresholds_alone_draws_no_map_of_them(home: Path) -> None:
+    own = ["--long-threshold", "0.0002", "--short-threshold=-0.0002"]
+    ran = invoke(home, "sweep", "SWITCH", *own, "--between", "flat")
+    assert ran.returncode == 0, ran.stderr
+    (folder,) = (home / "results" / "SWITCH" / "sweeps").iterdir()
+    assert set(pd.read_csv(folder / "settings.csv")["between"]) == {"hold", "flat"}  # its own, and the one asked for
+    page = (folder / "sweep.html").read_text()
+    assert "Of 2 settings on unseen bars" in page
+    assert "<svg" not in page
+
+
+def test_by_how_much_backtrader_differs_is_said(home: Path) -> None:
+    few = {"long_threshold": "0.0004", "short_threshold": "-0.0004", "between": "hold"}
+    found = sweep(GridRun.of(runs_of(home)[0], few))
+    assert "gives the same equity at every bar, to the last bit" in verdict(found)
+    assert "differs by at most 2.0e-07 of it" in verdict(replace(found, disagreement=2e-7))
 
 
 def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:

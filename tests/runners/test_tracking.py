@@ -93,6 +93,16 @@ def test_a_training_that_breaks_off_leaves_the_losses_so_far(tmp_path: Path) -> 
     log.__exit__()
 
 
+def test_a_network_that_no_test_bar_belongs_to_has_no_test_loss(labelled: pd.DataFrame, tmp_path: Path) -> None:
+    early = labelled.assign(regime=labelled["regime"].where(np.arange(len(labelled)) < 900, 1.0))  # then all sideways
+    file = to_csv(early, tmp_path / "SWITCH.csv")
+    ran = invoke(tmp_path, "train", str(file), "--tensorboard", str(tmp_path / "logs"), *QUICK)
+    assert ran.returncode == 0, ran.stderr
+    tags = {path.name: events(path).Tags()["scalars"] for path in the_training(tmp_path / "logs").iterdir()}
+    has_test_loss = {name: "loss/test" in of_network for name, of_network in tags.items()}
+    assert has_test_loss == {"all": True, "sideways": True, "bearish": False, "bullish": False}
+
+
 def test_without_tensorboard_nothing_is_trained(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
@@ -190,6 +200,16 @@ def test_mlflow_takes_runs_on_recorded_forecasts(home: Path, client: Any, logged
     assert folder != source
     assert (logged.data.tags["run"], logged.data.tags["models"]) == (folder.name, f"of {source.name}")
     assert logged.data.params["backtest.exposure"] == "0.5"
+
+
+def test_mlflow_takes_walk_forwards(home: Path, client: Any) -> None:
+    plan = ["--train-bars", "800", "--test-bars", "400", "--jobs", "1"]
+    ran = invoke(home, "walk-forward", *plan, *QUICK, "--mlflow", client.tracking_uri)
+    assert ran.returncode == 0, ran.stderr
+    logged, folder = newest_run(client), run_folders(home)[-1]
+    assert logged.info.run_name == f"{folder.name} walk-forward"
+    assert (logged.data.tags["kind"], logged.data.tags["models"]) == ("walk-forward", "one a fold")
+    assert logged.data.params["walk_forward.test_bars"] == "400"
 
 
 @pytest.mark.parametrize("uri", ["nonsense://here", "a/folder", "sqlite:////dev/null/mlflow.db"])

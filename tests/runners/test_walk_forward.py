@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from data.candles import read_candles
-from models import ModelSet
+from data.errors import StorageError
+from models import Forecaster, ModelSet
 from runners.checkpoint import Checkpoint, fold_folder
 from runners.cluster import workers
 from runners.registry import Run, read_runs
@@ -139,6 +140,34 @@ def test_a_fold_that_was_damaged_is_trained_again(home: Path, copy: Path) -> Non
     assert figures(runs_of(copy)[-1]) == figures(whole)
 
 
+def test_a_run_that_was_stopped_while_it_traded_trains_nothing_again(home: Path, copy: Path) -> None:
+    (whole,) = runs_of(home)
+    shutil.rmtree(copy / "results")
+    kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
+    candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
+    shutil.move(kept, Checkpoint(copy / "results", "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ()).folder)
+    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert went_on.returncode == 0, went_on.stderr
+    assert "3 of 3 folds are there already" in went_on.stderr
+    assert "training folds" not in went_on.stderr
+    assert figures(runs_of(copy)[-1]) == figures(whole)
+
+
+def test_a_fold_is_kept_once_and_where_it_cannot_be_that_is_said(
+    candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    kept = Checkpoint(tmp_path, "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ())
+    kept.save(0, model_set)
+    first = {path.name: path.stat().st_ino for path in fold_folder(kept.folder, 0).iterdir()}
+    kept.save(0, model_set)  # the same walk-forward runs twice, and the other has been faster
+    assert {path.name: path.stat().st_ino for path in fold_folder(kept.folder, 0).iterdir()} == first
+    assert [path.name for path in kept.folder.iterdir()] == ["0001"]
+    shutil.rmtree(kept.folder)
+    kept.folder.write_text("not a folder")
+    with pytest.raises(StorageError, match=r"0001: cannot be written \(Not a directory\)"):
+        kept.save(0, model_set)
+
+
 def test_folds_are_not_taken_over_from_another_code_of_the_users(copy: Path) -> None:
     (whole,) = runs_of(copy)
     kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
@@ -197,6 +226,29 @@ def test_series_that_share_no_bars_are_not_compared_and_that_is_no_mistake(copy:
     assert "these runs have 0 bars in common" in ran.stderr
 
 
+def test_two_files_of_one_name_are_refused_before_anything_is_trained(home: Path, tmp_path: Path) -> None:
+    other = shutil.copy(home / "data" / "csv" / "SWITCH.csv", tmp_path / "SWITCH.csv")
+    failed = invoke(home, "walk-forward", "SWITCH", str(other), *PLAN)
+    assert failed.returncode == 2
+    assert f"two of SWITCH, {other} have the same name" in failed.stderr
+
+
+def test_the_names_of_labels_are_the_users_and_no_fold_is_said_to_break_their_order(
+    labelled: pd.DataFrame, tmp_path: Path
+) -> None:
+    fallen = labelled.assign(regime=2 - labelled["regime"])  # those called bullish fall
+    file = to_csv(fallen, tmp_path / "FALLEN.csv")
+    ran = invoke(tmp_path, "walk-forward", str(file), *PLAN, *TRADED, "--keep-models")
+    assert ran.returncode == 0, ran.stderr
+    assert "do not stand in the order of the names" not in ran.stdout
+    (run,) = runs_of(tmp_path, "FALLEN")
+    kept = sorted((tmp_path / "models" / "trained" / "FALLEN" / "walk_forward" / run.id).iterdir())
+    for folder, stop in zip(kept, (600, 800, 1000), strict=True):
+        guessed = Forecaster(ModelSet.load(folder)).forecast(fallen.iloc[stop - 600 : stop])["regime"]
+        known = guessed.dropna().index
+        assert (guessed[known] == fallen.loc[known, "regime"]).mean() > 0.5  # its own numbers, in every fold
+
+
 def test_a_missing_column_of_regimes_is_said_before_anything_is_trained(home: Path) -> None:
     failed = invoke(home, "walk-forward", *PLAN, "--regime-source", "column")
     assert failed.returncode == 2
@@ -219,6 +271,14 @@ def test_recorded_forecasts_come_with_their_own_candles_settings_and_models(copy
     gone = invoke(copy, "backtest", "--forecasts", str(copy / "nowhere"))
     assert gone.returncode == 2
     assert "there is no such run" in gone.stderr
+
+
+def test_recorded_forecasts_are_traded_on_their_own_bars_alone(home: Path) -> None:
+    (run,) = runs_of(home)
+    failed = invoke(home, "backtest", "--forecasts", run.id, "--end", "2022-02-01")  # the first fold trades later
+    assert failed.returncode == 2
+    assert f"the forecasts of {run.first_bar} to {run.last_bar} share no two bars in the range" in failed.stderr
+    assert runs_of(home) == [run]
 
 
 def test_several_csvs_give_one_page_that_compares_them(copy: Path) -> None:
@@ -266,6 +326,13 @@ def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
         for regime, expert in model_set.experts.items():
             for name, value in expert.network.state_dict().items():
                 assert value.equal(local.experts[regime].network.state_dict()[name])
+
+
+def test_without_dask_it_is_told_how_to_install_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    failed = invoke(home, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
+    assert failed.returncode == 2
+    assert "--cluster needs Dask: pip install -c constraints.txt -e '.[cluster]'" in failed.stderr
 
 
 def test_a_cluster_that_is_not_there_is_said(home: Path) -> None:

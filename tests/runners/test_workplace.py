@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -101,6 +102,15 @@ def test_data_lists_whole_files_and_says_what_is_wrong_with_others(tmp_path: Pat
     assert "SWITCH" in command(tmp_path, "data").stdout
 
 
+def test_where_no_file_is_whole_data_only_says_what_is_wrong(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    (folder / "BROKEN.csv").write_text("timestamp,open\n1,2\n")
+    told = invoke(tmp_path, "data")
+    assert (told.returncode, told.stdout) == (0, "")
+    assert "BROKEN.csv: column high, low, close, volume is missing" in told.stderr
+
+
 def test_data_fits_a_terminal_of_80_columns_however_long_the_names_are(
     tmp_path: Path, labelled: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,3 +132,20 @@ def test_version_and_doctor_answer(tmp_path: Path) -> None:
     assert told.returncode == 0
     assert "torch" in told.stdout
     assert "can be written to" in told.stdout
+
+
+def test_the_doctor_finds_folders_that_cannot_be_written_to() -> None:
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        if is_root:  # whom permissions do not stop: ask as somebody else
+            os.setresuid(65534, -1, -1)
+        try:
+            told = invoke(Path(folder), "doctor")
+        finally:
+            if is_root:
+                os.setresuid(0, -1, -1)
+    assert told.returncode == 1
+    rows = [line.split() for line in told.stdout.splitlines() if "be written to" in line]
+    locked = ["cannot", "be", "written", "to"]
+    assert rows == [[f"{folder}/{name}", *locked] for name in ("data/csv", "models/trained", "results")]

@@ -311,6 +311,13 @@ def test_a_feed_shorter_than_the_lookback_is_refused_with_the_number_needed(
             run(candles.iloc[:100], model_set, preload=preload)
 
 
+def test_a_feed_of_one_bar_is_refused_like_any_that_is_too_short(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    alone = bt.feeds.PandasData(dataname=candles.iloc[:1].tz_localize(None), openinterest=None)
+    needed = Forecaster(model_set).lookback + 1
+    with pytest.raises(DataError, match=f"ended after 1 bars, but a forecast needs {needed}"):
+        run(candles, model_set, feed=alone)
+
+
 def test_a_feed_of_another_interval_is_refused(candles: pd.DataFrame, model_set: ModelSet) -> None:
     hourly = candles.set_axis(pd.date_range(candles.index[0], periods=len(candles), freq="h", name="timestamp"))
     for preload in (True, False):

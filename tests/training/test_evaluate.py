@@ -117,6 +117,12 @@ def test_the_conclusion_says_what_the_test_says(found: Evaluation) -> None:
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_experts_that_are_all_the_one_lstm_are_said_to_be_the_same(candles: pd.DataFrame) -> None:
+    all_too_rare = train(candles, "SWITCH", TrainSettings(**SMALL | {"min_windows": 600}))
+    assert all(expert.training["fallback"] for expert in all_too_rare.experts.values())
+    assert "; the same as one LSTM. " in evaluate(all_too_rare, candles).conclusion
+
+
 def test_candles_without_the_training_part_or_without_unseen_bars_are_refused(
     model_set: ModelSet, candles: pd.DataFrame
 ) -> None:

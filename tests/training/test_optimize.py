@@ -194,6 +194,19 @@ def test_the_best_sharpe_ratio_can_be_sought(task: StudyTask) -> None:
     assert len(set(known)) > 1
 
 
+def test_a_network_whose_trading_goes_broke_has_no_sharpe_ratio_to_be_the_best_by(
+    task: StudyTask, candles: pd.DataFrame
+) -> None:
+    rises = np.where(np.arange(960) < 900, 1.0, 9.0)  # within the validation part
+    always_short = BacktestSettings(long_threshold=1.0, short_threshold=0.9)
+    broke = ValidationTrade(*(candles[name].iloc[:960].to_numpy() * rises for name in ("open", "close")), always_short)
+    by_sharpe = SEARCH.model_copy(update={"trials": 2, "pruner": "none", "objective": "sharpe"})
+    task = replace(task, search=by_sharpe, trade=broke)
+    task.run()
+    assert [(one.value, one.sharpe) for one in result_of(task).tried] == [(None, None)] * 2
+    assert result_of(task).best is None
+
+
 def test_a_network_that_diverges_is_pruned(task: StudyTask) -> None:
     task = replace(task, search=SEARCH.model_copy(update={"trials": 2, "lr": (1e30, 1e30), "pruner": "none"}))
     task.run()

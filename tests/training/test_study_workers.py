@@ -231,6 +231,21 @@ def test_studies_run_side_by_side_as_they_would_alone_even_if_one_fails(task: St
     assert reports[-1] == SearchProgress("bullish", SEARCH.trials, 0, best.value)
 
 
+def test_processes_end_where_their_progress_cannot_be_told(task: StudyTask, tmp_path: Path) -> None:
+    other, whole = (replace(task, storage=str(tmp_path / name)) for name in ("other.log", "whole.log"))
+
+    def cannot_tell(progress: SearchProgress) -> None:
+        if progress.epoch == 1:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run_side_by_side([task, other], 2, cannot_tell)
+    assert [process for process in active_children() if process.name.startswith("SpawnProcess")] == []
+    for one in (task, whole):
+        one.run()  # goes on to what it would have been
+    assert record(task) == record(whole)
+
+
 def test_a_process_that_dies_is_told_of(task: StudyTask) -> None:
     def kill(progress: SearchProgress) -> None:
         for process in active_children():

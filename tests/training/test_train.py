@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ from training import TrainSettings, train
 from training.fit import fit_network
 from training.prepare import detector_task, prepare
 from training.settings import NetworkSettings
-from training.train import Progress, assemble, network_tasks
+from training.train import Progress, assemble, network_tasks, software
 
 
 def ignore(epoch: int, validation_loss: float) -> None:
@@ -89,6 +91,22 @@ def test_a_regime_that_the_validation_part_lacks_is_validated_on_its_last_traini
     assert missing["fallback"] is None
 
 
+def test_a_regime_that_lacks_validation_and_is_too_rare_to_spare_windows_for_it_has_no_network() -> None:
+    candles, bar = switching_candles(), np.arange(1200)
+    candles["regime"] = np.where((bar % 20 == 0) & (bar < 740), 1.0, 0.0)  # some 35 windows, 30 are needed to train
+    lacking = train(candles, "LACKS", TrainSettings(**SMALL)).experts[1].training
+    assert lacking["fallback"] == "only 0 validation windows, 10 are needed"
+    assert SMALL["min_windows"] < lacking["windows"]["train"] < SMALL["min_windows"] + 10
+
+
+def test_a_jump_that_hides_all_else_is_said_to_leave_no_regimes(candles: pd.DataFrame) -> None:
+    split = candles.copy()
+    split.iloc[600:, :4] *= 1000
+    with pytest.raises(DataError, match=r"SPLIT: no hidden Markov model fits .* a jump .* --detector trend instead"):
+        train(split, "SPLIT", TrainSettings(**SMALL))
+    assert train(split, "SPLIT", TrainSettings(**SMALL, detector="trend")).detector.name == "trend"
+
+
 def test_too_few_bars_are_refused_with_the_number_needed(candles: pd.DataFrame) -> None:
     with pytest.raises(DataError, match=r"SHORT: has 200 bars, but at least (\d+) are needed") as refused:
         train(candles.iloc[:200], "SHORT", TrainSettings(**SMALL))
@@ -113,6 +131,12 @@ def test_a_price_that_never_changes_is_refused(candles: pd.DataFrame) -> None:
     for detector, message in (("hmm", "price hardly moves"), ("trend", "close does not change")):
         with pytest.raises(DataError, match=message):
             train(flat, "FLAT", TrainSettings(**SMALL, detector=detector))
+
+
+def test_where_there_is_no_git_a_training_knows_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "commit" in software()
+    monkeypatch.setenv("PATH", "")
+    assert software()["commit"] is None
 
 
 def test_fractions_must_leave_a_test_part(candles: pd.DataFrame) -> None:
@@ -202,6 +226,19 @@ def test_a_warm_start_begins_as_the_networks_before(model_set: ModelSet, candles
     fitted = {regime: task.fit() for regime, task in network_tasks(prepared, warm_start=model_set).items()}
     for name, value in weights(assemble(candles, prepared, fitted)).items():
         torch.testing.assert_close(value, weights(model_set)[name], rtol=0, atol=1e-6)
+
+
+def test_a_network_that_the_models_before_lack_begins_at_random(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    prepared = prepare(candles, "SWITCH", TrainSettings(**SMALL, lr=1e-12))
+    bullish = model_set.experts[2]
+    lacking = replace(model_set, experts={2: replace(bullish, training={**bullish.training, "fallback": "too few"})})
+    warm, cold = (
+        weights(assemble(candles, prepared, {regime: task.fit() for regime, task in tasks.items()}))
+        for tasks in (network_tasks(prepared, warm_start=lacking), network_tasks(prepared))
+    )
+    for name, value in warm.items():
+        before = weights(model_set)[name] if name.startswith("all") else cold[name]
+        torch.testing.assert_close(value, before, rtol=0, atol=1e-6)
 
 
 def test_scaled_inputs_of_the_training_part_have_mean_0_and_deviation_1(
