@@ -172,6 +172,8 @@ def missing_bars(index: pd.DatetimeIndex) -> int:
     sessions: a slot of the week (weekday and time of day) is expected when it holds a bar in at least three weeks
     of four, so weekends and nights are no gaps while a market holiday counts as an absent bar.
     """
+    if len(index) < 2:
+        return 0
     interval = interval_of(index)
     if interval > pd.Timedelta(days=1) or index.day_of_week.nunique() == 7:
         return int(np.sum(np.round(_steps_in_intervals(index)) - 1))

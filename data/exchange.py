@@ -122,8 +122,8 @@ class ExchangeSource:
         """The answer, patiently: what may be a passing trouble is tried again, after longer and longer waits."""
         import ccxt
 
-        wait = 1.0
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempt, wait = 1, 1.0
+        while True:
             self._response = None
             try:
                 return request()
@@ -139,8 +139,7 @@ class ExchangeSource:
                 if attempt == _ATTEMPTS:
                     raise DataError(f"{self.name}: {why}, after {attempt} tries. {self._remedy()}") from None
             self._pause(max(wait, asked_for), why)
-            wait *= 2
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            attempt, wait = attempt + 1, 2 * wait
 
     def _look_at(self, response: requests.Response, *_: Any, **__: Any) -> None:
         """Keep the answer's status and headers; one that was cut off is a failed connection.

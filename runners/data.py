@@ -54,7 +54,7 @@ def _told(file: Path) -> dict[str, object]:
         "first": time_text(index[0]),
         "last": time_text(index[-1]),
         "interval": interval_text(interval_of(index)) if len(index) > 1 else "-",
-        "missing": missing_bars(index) if len(index) > 1 else 0,
+        "missing": missing_bars(index),
         "regimes": " ".join(map(str, labels)) or "-",
     }
 

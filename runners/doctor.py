@@ -71,7 +71,14 @@ def _existing(folder: Path) -> Path:
 
 
 def _writable(folder: Path) -> bool:
-    return os.access(_existing(folder), os.W_OK)
+    from data.errors import StorageError
+    from data.files import require_writable
+
+    try:
+        require_writable(folder)
+    except StorageError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

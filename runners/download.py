@@ -197,7 +197,7 @@ def _finish(place: Place, file: GrowingCsv, new: int, since: pd.Timestamp | None
     out.print(f"{new:,} new bars: {len(candles):,} from {time_text(index[0])} to {time_text(index[-1])}")
     if since is not None and index[0] > since + pd.Timedelta(days=1) + step_of(timeframe):
         notice(f"there are no candles from {since:%Y-%m-%d} to {time_text(index[0])}.")
-    missing = missing_bars(index) if len(index) > 1 else 0
+    missing = missing_bars(index)
     if missing:
         notice(f"{missing:,} bars of {timeframe} are missing in between (closed days, or gaps); none is invented.")
     if old and old != final:

@@ -21,7 +21,7 @@ def require_fit(
     Raises
     ------
     DataError
-        If a column is missing that the models read, or the bars are of another interval.
+        If a column is missing that the models read, the bars are of another interval, or there is only one.
     """
     needed = Forecaster(model_set, regime_source=regime_source).columns()
     missing = [name for name in needed if name not in candles]
@@ -30,7 +30,10 @@ def require_fit(
             f"{file}: has no column {', '.join(missing)}, which the models of {model_set.dataset} read. Bring candles "
             "that have it, or train without it."
         )
-    interval = interval_of(pd.DatetimeIndex(candles.index))
+    index = pd.DatetimeIndex(candles.index)
+    if len(index) < 2:
+        raise DataError(f"{file}: holds a single bar, too few to tell its interval. Bring more history.")
+    interval = interval_of(index)
     if abs(interval - model_set.interval) > 0.01 * model_set.interval:
         raise DataError(
             f"{file}: its bars are {interval_text(interval)} apart, but the models of {model_set.dataset} were trained "

@@ -33,7 +33,7 @@ def fit_all(
     jobs: int | None,
 ) -> dict[FoldId, ModelSet]:
     """Every fold's models: those that an interrupted run has left, and the others, each kept as soon as it is there."""
-    totals = {dataset: len(folds_of(candles, schedule)) for dataset, candles in series.items()}
+    totals = {dataset: len(folds_of(dataset, candles, schedule)) for dataset, candles in series.items()}
     model_sets = {
         FoldId(dataset, number): model_set
         for dataset, checkpoint in checkpoints.items()
@@ -73,7 +73,7 @@ def trade_folds(
     trading: BacktestSettings,
 ) -> Backtest:
     """One backtest over the forecasts of all folds, each of its own test part."""
-    folds, index = folds_of(candles, schedule), candles.index
+    folds, index = folds_of(dataset, candles, schedule), candles.index
     forecasts = stitched_forecasts(candles, folds, model_sets, blend=trading.blend, regime_source=trading.regime_source)
     newest = model_sets[-1]
     source = Source(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from runners.registry import Run
 from runners.report.metrics import simple_returns
-from runners.trading_grid import AXES, GridRun
+from runners.trading_grid import AXES, GridRun, candidates
 from training.overfitting import CrossValidated, Overfitting, combinatorial_paths, probability_of_overfitting
 
 
@@ -91,17 +91,19 @@ def hindsight(grid_run: GridRun, *, blocks: int, groups: int, test_groups: int, 
     Raises
     ------
     DataError, SettingsError
-        If there are too few bars, or they cannot be cut so.
+        If none of the settings trades, there are too few bars, or they cannot be cut so.
     """
     bars, cash = grid_run.bars, grid_run.run.cash
     returns, parts = np.empty((len(bars), len(grid_run.grid))), []
     for which, simulated in grid_run.simulate():
         returns[:, which] = simple_returns(simulated.equity, cash)
         parts.append(grid_run.figures(which, simulated))
+    table = pd.concat(parts)
+    candidates(table)  # refuses a grid in which nothing trades
     crossed = combinatorial_paths(returns, groups, test_groups, embargo)
     return Hindsight(
         run=grid_run.run,
-        table=pd.concat(parts),
+        table=table,
         own=grid_run.own,
         overfitting=probability_of_overfitting(returns, blocks),
         blocks=blocks,

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from data.errors import DataError
 from runners.registry import Run, Trials, read_tries, tries_of_table
 from runners.replay import replay
 from runners.simulation import Backtest
-from runners.trading_grid import GridRun
+from runners.trading_grid import GridRun, candidates
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,7 @@ def sweep(grid_run: GridRun) -> Sweep:
     """
     run, cash = grid_run.run, grid_run.run.cash
     table = pd.concat([grid_run.figures(which, simulated) for which, simulated in grid_run.simulate()])
-    candidates = table["at_own_costs"] & (table["orders"] > 0)
-    if not candidates.any():
-        raise DataError("none of these settings trades: all forecasts lie between the thresholds. Lower them.")
-    best = int(np.where(candidates, table["sharpe_per_bar"], -np.inf).argmax())
+    best = int(np.where(candidates(table), table["sharpe_per_bar"], -np.inf).argmax())
     confirmed = replay(run, grid_run.candles, grid_run.grid.settings(best, run.settings), chosen_from=len(table))
     found = grid_run.equity_of(best)
     expected = confirmed.equity["equity"].to_numpy()

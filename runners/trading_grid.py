@@ -218,3 +218,17 @@ class GridRun:
             at_own_costs=at_own_costs,
             tried=at_own_costs & (not self.run.in_sample),
         )
+
+
+def candidates(table: pd.DataFrame) -> pd.Series:
+    """Which settings of `GridRun.figures` can be the best: those at the run's own costs that trade.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    found = table["at_own_costs"] & (table["orders"] > 0)
+    if not found.any():
+        raise DataError("none of these settings trades: all forecasts lie between the thresholds. Lower them.")
+    return found

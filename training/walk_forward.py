@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 from joblib import Parallel, delayed
 
+from data.errors import DataError
 from data.features import compute_features
 from data.splits import Fold, walk_forward_folds
 from models.forecaster import Forecaster, RegimeSource
@@ -26,18 +27,21 @@ class FoldId(NamedTuple):
     number: int
 
 
-def folds_of(candles: pd.DataFrame, schedule: WalkForwardSettings) -> list[Fold]:
+def folds_of(dataset: str, candles: pd.DataFrame, schedule: WalkForwardSettings) -> list[Fold]:
     """The folds of one series.
 
     Raises
     ------
     DataError, SettingsError
-        As `data.splits.walk_forward_folds`.
+        As `data.splits.walk_forward_folds`, with the dataset's name.
     """
     plan = schedule.for_bars(len(candles))
-    return walk_forward_folds(
-        len(candles), plan.train_bars, plan.test_bars, expanding=schedule.expanding, embargo=schedule.embargo
-    )
+    try:
+        return walk_forward_folds(
+            len(candles), plan.train_bars, plan.test_bars, expanding=schedule.expanding, embargo=schedule.embargo
+        )
+    except DataError as error:
+        raise DataError(f"{dataset}: {error}") from error
 
 
 def fit_folds(
@@ -73,7 +77,7 @@ def fit_folds(
     learnt = {
         FoldId(dataset, number): candles.iloc[fold.fit]
         for dataset, candles in series.items()
-        for number, fold in enumerate(folds_of(candles, schedule))
+        for number, fold in enumerate(folds_of(dataset, candles, schedule))
     }
     detectors = _detectors(series, learnt, settings, {fold: model_set.detector for fold, model_set in known.items()})
     finished = dict(known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
@@ -54,8 +55,10 @@ class HMMDetector:
         with _hmmlearn_quiet():
             for start in range(self.n_starts):
                 candidate = GaussianHMM(len(self.regimes), "full", n_iter=200, tol=1e-2, random_state=seed + start)
-                candidate.fit(observed)
-                score = candidate.score(observed)
+                try:
+                    score = candidate.fit(observed).score(observed)
+                except ValueError:  # a state without any spread
+                    continue
                 ranks = np.linalg.matrix_rank(candidate.covars_, hermitian=True)
                 if np.isfinite(score) and score > best_score and (ranks == len(self.features)).all():
                     best, best_score = candidate, score
@@ -139,11 +142,19 @@ def _stationary(transitions: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _hmmlearn_quiet() -> Iterator[None]:
-    """hmmlearn warns when EM's last steps lose a rounding error of likelihood; the best start is kept anyway."""
+    """Without two warnings that tell nothing, since the best start is kept anyway.
+
+    hmmlearn warns when EM's last steps lose a rounding error of likelihood; scikit-learn, with which it begins, when
+    there are fewer different rows than states.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
     logger = logging.getLogger("hmmlearn.base")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            yield
     finally:
         logger.setLevel(before)

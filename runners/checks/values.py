@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import compress
 from typing import NamedTuple
@@ -85,9 +86,9 @@ def _compare(
     said: str,
     where: str,
 ) -> Outcome:
-    all_series = _series_of(subject)
-    findings = []
-    for series in all_series:
+    names, findings = [], []
+    for series in _series_of(subject):
+        names.append(series.name)
         whole = _computed(series, subject.candles)
         largest: dict[str, _Difference] = {}
         for bar in _sample(whole, cuts):
@@ -111,24 +112,25 @@ def _compare(
                 )
                 + f" ({one.size:.2g} standard deviations)."
             )
-    return Outcome(
-        check, f"{where}: {', '.join(series.name for series in all_series).replace(', feature ', ', ')}", findings
-    )
+    return Outcome(check, f"{where}: {', '.join(names).replace(', feature ', ', ')}", findings)
 
 
-def _series_of(subject: Subject) -> list[_Series]:
-    series = [
-        _Series(f"feature {name}", lookback_of([name]), partial(compute_features, names=[name]))
-        for name in subject.features
-        if name in FEATURES
-    ]
+def _series_of(subject: Subject) -> Iterator[_Series]:
+    """Features first: one that fails is named before any detector is fitted to it."""
+    for name in subject.features:
+        if name in FEATURES:
+            yield _Series(f"feature {name}", lookback_of([name]), partial(compute_features, names=[name]))
     if subject.model_set is not None:
         forecaster = Forecaster(subject.model_set)
-        series.append(_regimes(subject.model_set.detector))
-        series.append(_Series("forecast", forecaster.lookback, forecaster.forecast))
-        return series
+        yield _regimes(subject.model_set.detector)
+        yield _Series("forecast", forecaster.lookback, forecaster.forecast)
+        return
     own = [settings.detector != "auto" for settings in subject.trainings]
-    return series + [_regimes(one.detector) for one in compress(subject.prepared, own)]
+    if any(own):
+        names = ", ".join(settings.detector for settings in compress(subject.trainings, own))
+        with _failure_named(f"training with detector {names}", subject.candles):
+            prepared = subject.prepared
+        yield from (_regimes(one.detector) for one in compress(prepared, own))
 
 
 def _regimes(detector: RegimeDetector) -> _Series:
@@ -141,13 +143,20 @@ def _regimes(detector: RegimeDetector) -> _Series:
 
 
 def _computed(series: _Series, candles: pd.DataFrame) -> pd.DataFrame:
-    try:
+    with _failure_named(series.name, candles):
         return series.compute(candles)
+
+
+@contextmanager
+def _failure_named(name: str, candles: pd.DataFrame) -> Iterator[None]:
+    """Code of the user's own that fails on the candles is a `DataError` with its name."""
+    try:
+        yield
     except RegimesError:
         raise
     except Exception as error:
         raise DataError(
-            f"{series.name} fails on {len(candles)} bars ending {candles.index[-1]}: {type(error).__name__}: {error}"
+            f"{name} fails on {len(candles)} bars ending {candles.index[-1]}: {type(error).__name__}: {error}"
         ) from error
 
 

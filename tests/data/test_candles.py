@@ -147,6 +147,10 @@ def test_absent_bars_are_counted_and_none_is_invented(candles: pd.DataFrame) -> 
     assert missing_bars(gappy.index) == 3
 
 
+def test_between_one_bar_and_itself_none_is_absent(candles: pd.DataFrame) -> None:
+    assert missing_bars(candles.index[:1]) == missing_bars(candles.index[:0]) == 0
+
+
 def test_weekends_of_a_daily_series_are_no_gaps(sp500: pd.DataFrame) -> None:
     check_candles(sp500)
     weekdays = np.busday_count(sp500.index[0].date(), sp500.index[-1].date()) + 1

@@ -91,8 +91,11 @@ def test_a_passing_trouble_is_tried_again_after_longer_and_longer_waits(exchange
 
 def test_gives_up_after_some_tries_and_says_what_the_trouble_was(exchange: Exchange) -> None:
     exchange.faults += [Fault(cuts=True)] * 6
+    waits: list[tuple[float, str]] = []
     with pytest.raises(DataError, match=r"the answer is no JSON, after 6 tries.*\[exchange.binance\]"):
-        download(exchange)
+        list(new_candles(source_of(exchange, waits), START))
+    assert [seconds for seconds, _ in waits] == [1, 2, 4, 8, 16]
+    assert not exchange.faults
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,20 @@ def test_a_price_that_does_not_move_has_no_hidden_states() -> None:
         HMMDetector().fit(np.zeros((300, 2)), None, seed=0)
 
 
+def test_a_price_that_alternates_between_two_values_has_none_either(labelled: pd.DataFrame) -> None:
+    alternating = labelled.assign(close=np.where(np.arange(len(labelled)) % 2, 100.0, 110.0))
+    features = observed(alternating, HMMDetector().features)[20:800]
+    assert len(np.unique(features, axis=0)) == 2
+    with pytest.raises(DataError, match="no hidden Markov model fits the training part"):
+        HMMDetector().fit(features, None, seed=0)
+
+
+def test_two_different_rows_are_fitted_without_a_warning() -> None:
+    rows = np.array([[0.01, 0.02], [-0.01, 0.03]])[np.random.default_rng(0).integers(2, size=300)]
+    fitted = HMMDetector().fit(rows, None, seed=0)
+    assert np.isfinite(fitted.filter(rows)[127:]).all()
+
+
 def test_a_wild_bar_does_not_break_the_filter(hmm: HMMDetector, labelled: pd.DataFrame) -> None:
     features = observed(labelled, hmm.features)[20:400].copy()
     features[200] = [5.0, 3.0]

@@ -130,6 +130,35 @@ def test_code_that_fails_is_told_by_its_name_and_error(
             list(run_checks(of_file(file, candles, model_set), quick=True))
 
 
+def test_a_feature_that_fails_on_all_bars_is_told_by_its_name(tmp_path: Path, candles: pd.DataFrame) -> None:
+    file = tmp_path / "mine.py"
+    for number, (body, said) in enumerate(
+        {
+            "return candles['funding'].to_numpy()": "KeyError: 'funding'",
+            "return candles['close'].to_numpy()[1:]": "ValueError: cannot reshape array of size 1199",
+            "return None": "ValueError: cannot reshape array of size 1 ",
+        }.items()
+    ):
+        name = f"broken_{number}"
+        file.write_text(
+            f"from data.features import feature\n@feature('{name}', lookback=0)\ndef broken(candles):\n    {body}\n"
+        )
+        with pytest.raises(DataError, match=rf"^feature {name} fails on 1200 bars ending 2022-\S+ \S+: {said}"):
+            list(run_checks(of_file(file, candles, None), quick=True))
+
+
+def test_a_detector_that_cannot_be_fitted_is_told_by_its_name(tmp_path: Path, candles: pd.DataFrame) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from models.detectors.trend import TrendDetector\nfrom models.regimes import register_detector\n"
+        "@register_detector\nclass Broken(TrendDetector):\n    name = 'broken'\n"
+        "    def fit(self, features, labels, seed):\n        return self.fitted\n"
+    )
+    said = r"^training with detector broken fails on 1200 bars ending 2022-\S+ \S+: AttributeError: .* 'fitted'"
+    with pytest.raises(DataError, match=said):
+        list(run_checks(of_file(file, candles, None), quick=True))
+
+
 def test_a_scaler_of_all_rows_is_named(model_set: ModelSet, candles: pd.DataFrame) -> None:
     def on_all_rows(expert):  # type: ignore[no-untyped-def]
         rows = compute_features(candles, expert.features).dropna().to_numpy()

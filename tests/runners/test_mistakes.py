@@ -186,10 +186,21 @@ def test_candles_that_the_models_cannot_forecast_are_refused_by_file(
         assert re.search(r"SWITCH\.csv: has no column funding, which the models of FUNDING read\.", ran.stderr)
 
 
-def test_a_file_of_one_bar_is_refused(tmp_path: Path, candles: pd.DataFrame) -> None:
-    ran = invoke(tmp_path, "train", str(to_csv(candles.iloc[:1], tmp_path / "ONE.csv")))
-    assert ran.returncode == 2
-    assert "needs at least two bars" in ran.stderr
+def test_a_file_of_one_bar_is_refused_by_name(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
+    home = workplace(tmp_path, candles, model_set)
+    models = str(home / "models" / "trained" / "SWITCH")
+    one = str(to_csv(candles.iloc[:1], tmp_path / "ONE.csv"))
+    told = {
+        ("train", one): r"ONE: has 1 bars, but at least \d+ are needed: .* Bring more history",
+        ("optimize", one): r"ONE: has 1 bars, but at least \d+ are needed: .* Bring more history",
+        ("walk-forward", one): r"ONE: there are 1 bars; 1 to train on .* or bring more history",
+        ("backtest", one, "--models", models): r"ONE\.csv: holds a single bar, .*\. Bring more history",
+        ("evaluate", models, "--candles", one): r"ONE\.csv: holds a single bar, .*\. Bring more history",
+    }
+    for command, message in told.items():
+        ran = invoke(home, *command)
+        assert ran.returncode == 2
+        assert re.search(message, ran.stderr), ran.stderr
 
 
 def test_trading_another_symbol_is_said_and_filed_under_its_own_name(

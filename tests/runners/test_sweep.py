@@ -175,9 +175,11 @@ def test_a_grid_that_cannot_be_traded_is_said(traded: Path, arguments: list[str]
 def test_a_grid_in_which_nothing_trades_is_said(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
     never = BacktestSettings(long_threshold=9.0, short_threshold=-9.0)
     home = workplace(tmp_path / "home", candles, model_set, never)
-    failed = invoke(home, "sweep", "SWITCH", "--long-threshold", "8", "--short-threshold=-8")
-    assert failed.returncode == 2
-    assert "none of these settings trades" in failed.stderr
+    for name, folder in (("sweep", "sweeps"), ("overfit", "overfitting")):
+        failed = invoke(home, name, "SWITCH", "--long-threshold", "8", "--short-threshold=-8")
+        assert failed.returncode == 2
+        assert "none of these settings trades" in failed.stderr
+        assert not (home / "results" / "SWITCH" / folder).exists()
 
 
 @pytest.mark.parametrize("change", ["a bar is missing", "a price is another"])
@@ -220,6 +222,21 @@ def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home:
     assert len(read_tries(home / "results" / "SWITCH")) == 1 + len(grid)
     picked = {one["splits"] for one in found["chosen"]}
     assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
+
+
+def test_where_not_to_trade_is_best_in_every_half_no_slope_is_told(
+    candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    ruinous = OWN.model_copy(update={"between": "flat", "commission": 0.2})
+    home = workplace(tmp_path / "home", candles, model_set, ruinous)
+    few = ["--long-threshold", "9", "--short-threshold=-9", "--between", "flat"]
+    ran = invoke(home, "overfit", "SWITCH", *few, "--blocks", "4")
+    assert ran.returncode == 0, ran.stderr
+    (folder,) = (home / "results" / "SWITCH" / "overfitting").iterdir()
+    assert json.loads((folder / "overfitting.json").read_text())["degradation_slope"] is None
+    (row,) = [line.split() for line in ran.stdout.splitlines() if line.lstrip().startswith("slope")]
+    assert row[-1] == "-"
+    assert "regression" not in (folder / "overfitting.html").read_text()
 
 
 def test_a_cross_validation_that_cannot_be_made_is_said(traded: Path) -> None:

@@ -134,17 +134,27 @@ def test_version_and_doctor_answer(tmp_path: Path) -> None:
     assert "can be written to" in told.stdout
 
 
+def test_the_doctor_finds_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("")
+    told = invoke(tmp_path, "doctor")
+    assert told.returncode == 1
+    rows = {line.split()[0]: line.split()[1:] for line in told.stdout.splitlines() if "be written to" in line}
+    assert rows[f"{tmp_path}/results"] == ["cannot", "be", "written", "to"]
+    assert rows[f"{tmp_path}/data/csv"] == ["can", "be", "written", "to"]
+
+
 def test_the_doctor_finds_folders_that_cannot_be_written_to() -> None:
     is_root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as folder:
+        assert invoke(Path(folder), "doctor").returncode == 0
         Path(folder).chmod(0o555)
         if is_root:  # whom permissions do not stop: ask as somebody else
-            os.setresuid(65534, -1, -1)
+            os.seteuid(65534)
         try:
             told = invoke(Path(folder), "doctor")
         finally:
             if is_root:
-                os.setresuid(0, -1, -1)
+                os.seteuid(0)
     assert told.returncode == 1
     rows = [line.split() for line in told.stdout.splitlines() if "be written to" in line]
     locked = ["cannot", "be", "written", "to"]

@@ -60,7 +60,7 @@ def test_a_fold_knows_nothing_of_the_bars_after_it(folds: dict[FoldId, ModelSet]
 def test_the_stitched_forecasts_are_those_of_each_folds_models(
     folds: dict[FoldId, ModelSet], candles: pd.DataFrame
 ) -> None:
-    parts, model_sets = folds_of(candles, SCHEDULE), list(folds.values())
+    parts, model_sets = folds_of("SWITCH", candles, SCHEDULE), list(folds.values())
     table = stitched_forecasts(candles, parts, model_sets)
     assert table.index.equals(candles.index[600:])
     assert np.isfinite(table.to_numpy()).all()
@@ -116,11 +116,18 @@ def test_a_detector_that_shares_no_bars_keeps_its_names(candles: pd.DataFrame) -
     assert named_alike(detector, detector, features[:100]).parameters() == detector.parameters()
 
 
+def test_a_series_too_short_for_a_fold_is_named(candles: pd.DataFrame) -> None:
+    with pytest.raises(
+        DataError, match=r"^SWITCH: there are 1,200 bars; 1,199 to train on and two to trade need 1,201"
+    ):
+        fitted(candles, WalkForwardSettings(train_bars=1199, test_bars=100))
+
+
 def test_a_fold_with_too_few_bars_says_which(candles: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="SWITCH, fold 1: has 150 bars, but at least"):
         fitted(candles, WalkForwardSettings(train_bars=150, test_bars=100))
 
 
 def test_the_default_folds_learn_from_half_the_bars_and_trade_a_tenth(candles: pd.DataFrame) -> None:
-    parts = folds_of(candles, WalkForwardSettings())
+    parts = folds_of("SWITCH", candles, WalkForwardSettings())
     assert [fold.test.start for fold in parts] == [600, 720, 840, 960, 1080]
