@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo chromium test lint bench coverage mutation clean
+.PHONY: demo system test lint bench coverage mutation clean
 
 $(VENV)/.app: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -17,13 +17,13 @@ $(VENV)/.dev: $(VENV)/.app
 demo: $(VENV)/.app
 	$(BIN)/regimes demo
 
-# The pages are looked at in a real browser; without one those tests are skipped, and say so.
-chromium:
-	@command -v chromium > /dev/null \
-	|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } > /dev/null \
-	|| echo "NO CHROMIUM: the pages' tests are skipped; install the package chromium to run them."
+# The pages are looked at in a real browser, and clocks made to jump; without these the tests of that are skipped.
+system:
+	@command -v chromium > /dev/null && command -v faketime > /dev/null \
+	|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium faketime; } > /dev/null \
+	|| echo "Tests are skipped that need the packages chromium and faketime: install them to run all."
 
-test: $(VENV)/.dev chromium
+test: $(VENV)/.dev system
 	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
@@ -41,7 +41,7 @@ $(VENV)/.quality: $(VENV)/.dev
 	touch $@
 
 # Which lines and branches the tests reach, and whether they notice when the code is changed: see tests/README.md.
-coverage: $(VENV)/.quality chromium
+coverage: $(VENV)/.quality system
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
 	$(BIN)/coverage combine --quiet

@@ -92,17 +92,34 @@ def new_candles(
     now = source.now()
     end = now if end is None else min(end, now)
     if known is None:
-        pages = _closed_pages(source, since, end, now)
+        pages = closed_pages(source, since, end, now)
     elif end <= known.index[-1]:
         return
     else:
-        pages = _after(known, known_as, _closed_pages(source, known.index[-OVERLAP:][0], end, now), source)
+        pages = _after(known, known_as, closed_pages(source, known.index[-OVERLAP:][0], end, now), source)
     before = None if known is None else known.iloc[-_CONTEXT:]
     for page in pages:
         checked = page if before is None else pd.concat([before, page])
         check_candles(checked, source=f"{source.name} from {time_text(checked.index[0])} on")
         before = checked.iloc[-_CONTEXT:]
         yield page
+
+
+def closed_pages(
+    source: CandleSource, since: pd.Timestamp, end: pd.Timestamp, now: pd.Timestamp
+) -> Iterator[pd.DataFrame]:
+    """What the source gives from ``since`` until ``end``, page by page, as it is.
+
+    Left out are candles that have not closed at ``now``, repetitions, and what was not asked for; none is empty.
+    """
+    step = step_of(source.timeframe)
+    for given in source.pages(since, end):
+        page = given.reset_index().drop_duplicates().set_index("timestamp").sort_index()
+        page = page[(page.index >= since) & (page.index < end)]
+        page = page[pd.DatetimeIndex(page.index) + step <= now]
+        if len(page):
+            since = page.index[-1] + pd.Timedelta(1, unit="us")
+            yield page
 
 
 def require_nothing_earlier(source: CandleSource, since: pd.Timestamp, known: pd.DataFrame, known_as: str) -> None:
@@ -125,20 +142,6 @@ def require_nothing_earlier(source: CandleSource, since: pd.Timestamp, known: pd
             )
         if len(page):
             return
-
-
-def _closed_pages(
-    source: CandleSource, since: pd.Timestamp, end: pd.Timestamp, now: pd.Timestamp
-) -> Iterator[pd.DataFrame]:
-    """What the source gives, without unfinished candles, repetitions, and what was not asked for."""
-    step = step_of(source.timeframe)
-    for given in source.pages(since, end):
-        page = given.reset_index().drop_duplicates().set_index("timestamp").sort_index()
-        page = page[(page.index >= since) & (page.index < end)]
-        page = page[pd.DatetimeIndex(page.index) + step <= now]
-        if len(page):
-            since = page.index[-1] + pd.Timedelta(1, unit="us")
-            yield page
 
 
 def _after(

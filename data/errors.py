@@ -24,6 +24,10 @@ class StorageError(RegimesError):
     """A folder or a file that cannot be written."""
 
 
+class LiveError(RegimesError):
+    """A live service that must not start or go on."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known one after a space, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)

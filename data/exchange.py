@@ -49,7 +49,19 @@ def exchange_client(exchange: str, options: Mapping[str, Any]) -> ccxt.Exchange:
         near = difflib.get_close_matches(exchange, ccxt.exchanges, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"ccxt knows {', '.join(ccxt.exchanges)}."
         raise SettingsError(f"there is no exchange {exchange!r}. {hint}")
-    return getattr(ccxt, exchange)({"enableRateLimit": True, **options})
+    kind: type[ccxt.Exchange] = type(exchange, (_SteadyPace, getattr(ccxt, exchange)), {})
+    return kind({"enableRateLimit": True, **options})
+
+
+class _SteadyPace:
+    """Keeps ccxt from waiting until the clock has caught up where it was set back: it paces requests by that clock."""
+
+    lastRestRequestTimestamp: int  # noqa: N815
+    milliseconds: Callable[[], int]
+
+    def throttle(self, cost: float | None = None) -> None:
+        self.lastRestRequestTimestamp = min(self.lastRestRequestTimestamp, self.milliseconds())
+        super().throttle(cost)  # type: ignore[misc]
 
 
 def _sleep(seconds: float, _why: str) -> None:

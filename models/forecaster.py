@@ -117,7 +117,7 @@ class Forecaster:
         answering = np.isfinite(seen.probabilities) if self.blend else seen.regimes[:, None] == np.array(regimes)
         asked = [np.flatnonzero(known & answering[:, column]) for column in range(len(regimes))]
         with one_thread(), ThreadPoolExecutor() as pool:  # torch computes without Python's lock
-            log_returns = list(pool.map(partial(_forecast_at, seen), map(self._expert_of, regimes), asked))
+            log_returns = list(pool.map(partial(_forecast_at, seen), map(self.expert_of, regimes), asked))
         if self.blend:
             forecast = (seen.probabilities * np.column_stack(log_returns)).sum(axis=1)
         else:
@@ -133,6 +133,44 @@ class Forecaster:
         """Forecasts one bar at a time, beginning after ``history`` (candles, may be shorter than the lookback)."""
         return ForecastStream(self, history)
 
+    def forecast_windows(self, regime: int, windows: np.ndarray) -> np.ndarray:
+        """Log returns to the close after the last bar of each window, by the regime's expert, which reads all of them.
+
+        That is one pass a window (see `Passes`), whose block begins ``expert.window - 1`` bars after its first.
+
+        Parameters
+        ----------
+        windows
+            ``(n_windows, n_bars, n_columns)`` of contiguous bars, oldest first, not scaled: the expert's columns, and
+            from its ``window`` to ``window + stride - 1`` bars.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(n_windows,)``, NaN where values are not finite, or beyond all that the expert was made for.
+
+        Raises
+        ------
+        DataError
+            If the expert reads another number of bars or columns.
+        """
+        expert = self.expert_of(regime)
+        least, most, columns = expert.window, pass_length(expert.window, expert.stride), columns_of(expert.features)
+        _, n_bars, n_columns = windows.shape
+        if n_columns != len(columns):
+            raise DataError(f"expert {expert.name} reads {len(columns)} values of each bar: {', '.join(columns)}.")
+        if not least <= n_bars <= most:
+            raise DataError(f"expert {expert.name} reads {least} to {most} bars, but {n_bars} were given.")
+        with np.errstate(over="ignore", invalid="ignore"), one_thread(), torch.inference_mode():
+            inputs = (windows - expert.mean) / expert.scale
+            output, _ = expert.network(torch.from_numpy(inputs))
+        log_returns = output[:, -1].numpy() * expert.target_scale
+        return np.where(np.isfinite(inputs).all(axis=(1, 2)), log_returns, np.nan)
+
+    def expert_of(self, regime: int) -> Expert:
+        """Who forecasts in a regime: the network of all regimes where it has no expert of its own."""
+        return self.model_set.experts.get(regime, self.model_set.all_regimes)
+
     def _see(self, candles: pd.DataFrame) -> _Seen:
         """What all experts' forecasts of these bars begin with."""
         columns = feature_columns(candles, self._features)
@@ -141,9 +179,6 @@ class Forecaster:
             probabilities, self._detector.regimes, self.model_set.min_confidence, self.model_set.min_dwell
         )
         return _Seen(columns, time_slots(pd.DatetimeIndex(candles.index), self.interval), probabilities, regimes)
-
-    def _expert_of(self, regime: int) -> Expert:
-        return self.model_set.experts.get(regime, self.model_set.all_regimes)
 
 
 class _Seen(NamedTuple):
@@ -214,7 +249,7 @@ class ForecastStream:
         regime = int(seen.regimes[-1])
         probabilities = dict(zip(forecaster._detector.regimes, seen.probabilities[-1].tolist(), strict=True))
         shares = probabilities if forecaster.blend else {regime: 1.0}
-        log_return = sum(share * self._ask(forecaster._expert_of(of), seen) for of, share in shares.items())
+        log_return = sum(share * self._ask(forecaster.expert_of(of), seen) for of, share in shares.items())
         return Forecast(timestamp, regime, log_return, probabilities) if np.isfinite(log_return) else None
 
     def _append(self, candle: Mapping[str, Any]) -> pd.Timestamp:

@@ -15,6 +15,7 @@ from runners.doctor import doctor
 from runners.download import download
 from runners.evaluate import evaluate
 from runners.init import config, init
+from runners.live.commands import app as live
 from runners.optimize import optimize
 from runners.overfit import overfit
 from runners.retrain import retrain
@@ -47,6 +48,7 @@ for command in (
 ):
     app.command()(verbosely(command))
 app.add_typer(runs, name="runs")
+app.add_typer(live, name="live")
 
 
 def _show_version(wanted: bool) -> None:

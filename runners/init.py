@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from runners.command import ConfigOption, HomeOption, JsonOption, run_alone
 from runners.home import Home
+from runners.live.settings import LiveSettings
 from runners.settings import CONFIG_NAME, BacktestSettings, make_settings, read_config
 from training.search.settings import SearchSettings
 from training.settings import TrainSettings, WalkForwardSettings
@@ -15,6 +16,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "optimize": SearchSettings,
     "backtest": BacktestSettings,
     "walk_forward": WalkForwardSettings,
+    "live": LiveSettings,
 }
 
 _HEAD = """# Settings of this workplace. A line without its # overrides the default; a flag overrides the line.

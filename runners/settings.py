@@ -18,7 +18,7 @@ CONFIG_NAME = "regimes.toml"
 # What a file of settings may hold, and as what: tables of settings, the workplace and own code, and what a run's
 # config.toml repeats.
 _ENTRIES: dict[str, type] = {
-    **dict.fromkeys(["train", "optimize", "backtest", "walk_forward", "exchange"], dict),
+    **dict.fromkeys(["train", "optimize", "backtest", "walk_forward", "live", "exchange"], dict),
     **dict.fromkeys(["home", "file", "models", "forecasts", "fingerprint"], str),
     "code": list,
     "chosen_from": int,

@@ -133,7 +133,7 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
         If the range holds no two bars, or the candles do not fit the models.
     """
     settings = settings or BacktestSettings()
-    traded, in_sample = _trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
+    traded, in_sample = trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
     source = Source(model_set.dataset, model_set.interval, model_set.provenance, model_set)
     lookback = Forecaster(model_set, blend=settings.blend, regime_source=settings.regime_source).lookback
     return _trade(candles, traded, model_set, lookback, settings, source, in_sample=in_sample)
@@ -205,8 +205,16 @@ def _trade(
     )
 
 
-def _trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: BacktestSettings) -> tuple[slice, bool]:
-    """The bars, and whether the first was seen in training."""
+def trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: BacktestSettings) -> tuple[slice, bool]:
+    """The bars to trade, and whether the first was seen in training.
+
+    Raises
+    ------
+    SettingsError
+        If they begin among bars that training has seen without ``in_sample``.
+    DataError
+        If they are fewer than two.
+    """
     unseen = int(index.searchsorted(model_set.validation_end, side="right"))
     start = unseen if settings.start is None else int(index.searchsorted(_utc(settings.start)))
     end = len(index) if settings.end is None else int(index.searchsorted(_utc(settings.end), side="right"))

@@ -113,8 +113,9 @@ def simulate(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, grid: S
     if not cash > 0:
         raise SettingsError(f"cash is {cash:g}; it is the equity at the start, above 0.")
     equity, position = np.empty((len(close), len(grid))), np.empty((len(close), len(grid)))
-    accounts = _Accounts(grid, cash)
+    accounts = Accounts(grid, cash)
     for bar, (opened_at, closed_at, known) in enumerate(zip(open_, close, forecast, strict=True)):
+        accounts.charge(opened_at)
         accounts.fill(opened_at)
         equity[bar] = accounts.value(closed_at)
         accounts.close_bankrupt(equity[bar])
@@ -123,7 +124,7 @@ def simulate(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, grid: S
     return Simulated(equity, position, accounts.fills, accounts.round_trips)
 
 
-class _Accounts:
+class Accounts:
     """All accounts between two bars: cash, units held and their average price, each ``(n_settings,)``.
 
     ``ordering`` are the numbers of the settings with an order in the market, ``order`` its units, negative to sell. No
@@ -162,20 +163,26 @@ class _Accounts:
         wanted = np.where(forecast < self.grid.short_threshold, -1.0, wanted)
         wanted = np.where(forecast > self.grid.long_threshold, 1.0, wanted)
         at = np.flatnonzero((wanted != held) & (equity > 0))
-        order = wanted[at] * self.grid.exposure[at] * equity[at] / close - self.size[at]
+        self.submit(at, wanted[at] * self.grid.exposure[at] * equity[at] / close - self.size[at], close)
+
+    def submit(self, at: np.ndarray, order: np.ndarray, close: float) -> None:
+        """Order these units for the settings numbered ``at``; see `decide` for what is dropped."""
         closed, opened = _closed_and_opened(self.size[at], order)
         _, cash = _cash_after(self.cash[at], closed, opened, close, close, self.grid.commission[at])
         self.ordering, self.order = at[cash >= 0], order[cash >= 0]
 
+    def charge(self, open_: float) -> None:
+        """Take the fee for short positions held into the bar that opens at this price."""
+        if self.borrowing:
+            self.cash = self.cash - self.grid.borrow_rate * np.maximum(-self.size, 0.0) * open_
+
     def fill(self, open_: float) -> None:
-        """Take the fee for short positions held into this bar, then fill the orders at its open, with slippage.
+        """Fill the orders at a bar's open, with slippage.
 
         The broker looks at cash a second time, at the price of the fill: what closes a position is filled even if cash
         falls below 0 by it, but not what opens one, so that an order to turn may end flat. Either way the order is done
         with, and the strategy decides afresh at this bar's close.
         """
-        if self.borrowing:
-            self.cash = self.cash - self.grid.borrow_rate * np.maximum(-self.size, 0.0) * open_
         if not self.order.size:
             return
         at, order = self.ordering, self.order
@@ -193,6 +200,7 @@ class _Accounts:
         self.size[at], self.entry[at] = new_size, np.where(new_side == side, entry, price)
         self.fills[at] += traded != 0
         self.round_trips[at] += (side != 0) & (new_side != side)
+        self.ordering, self.order = at[:0], order[:0]
 
 
 def _closed_and_opened(size: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""An exchange on loopback that speaks Binance's public REST, as the real ccxt client uses it, and fails as scripted."""
+"""Binance on loopback, REST and websocket, as the real clients of ccxt use it, failing as scripted."""
 
 from __future__ import annotations
 
@@ -12,37 +12,57 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pandas as pd
 
+from tests.exchange_account import LEAST_COST, STEP, Account, RefusedError, require_signature
+from tests.exchange_stream import SANDBOX, StreamServer
+
+BAR = pd.Timedelta(hours=4)
+
 
 @dataclass(frozen=True)
 class Fault:
-    """What the exchange does with one request for candles instead of answering it."""
+    """What the exchange does with one request instead of answering it."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: str = '{"code": -1000, "msg": "An unknown error occurred."}'
     drops: bool = False  # closes the connection without a word
-    cuts: bool = False  # answers with the first half of the candles' JSON
+    cuts: bool = False  # answers with the first half of the JSON
     holds: bool = False  # does not answer before the exchange closes
+    accepts: bool = False  # does what was asked for, but its answer is lost, or is the status if there is one
+    echoes_key: bool = False  # the body names the API key that was sent
 
 
-class Exchange:
-    """A spot market with candles, a clock, a page limit and scripted faults; a context manager.
+class Exchange(StreamServer):
+    """A spot market and a perpetual swap with candles, a clock, an account and scripted faults; a context manager.
+
+    What it does with its websockets is told in `StreamServer`.
 
     Parameters
     ----------
     candles
-        OHLCV of ``BTC/USDT`` in 4 h bars.
+        OHLCV of ``BTC/USDT``, and of ``BTC/USDT:USDT``, in 4 h bars.
     page_limit
         Candles that it gives at once, whatever is asked for.
     in_windows
         Give only candles of the ``limit`` bars from ``startTime`` on, as some exchanges do: none within a long hole.
+    closed
+        How many of the candles have closed already, at least one; by default all.
     """
 
-    def __init__(self, candles: pd.DataFrame, *, page_limit: int = 1000, in_windows: bool = False) -> None:
+    def __init__(
+        self, candles: pd.DataFrame, *, page_limit: int = 1000, in_windows: bool = False, closed: int | None = None
+    ) -> None:
+        super().__init__()
         self.candles = candles
-        self.now = candles.index[-1] + pd.Timedelta(hours=4)
+        self.now = candles.index[:closed][-1] + BAR
         self.page_limit, self.in_windows = page_limit, in_windows
+        self.withheld: set[pd.Timestamp] = set()  # open times of candles that REST does not give
+        self.broken: dict[pd.Timestamp, tuple[float, ...]] = {}  # OHLCV to give instead, by open time
+        self.key, self.secret = "key-of-the-simulated-account", "secret-of-the-simulated-account"
+        self.account = Account()
         self.faults: deque[Fault] = deque()  # one for each of the next requests for candles
+        self.order_faults: deque[Fault] = deque()  # one for each of the next orders
+        self.account_faults: deque[Fault] = deque()  # one for each of the next other signed requests
         self.asked: list[pd.Timestamp] = []  # since when candles were asked for, each time
         self.on_hold = threading.Event()
         self._closing = threading.Event()
@@ -52,67 +72,165 @@ class Exchange:
     def __enter__(self) -> Exchange:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
+        self._stop()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
     def client_options(self) -> dict[str, Any]:
-        """What points ccxt's client at it, and makes its rate limit short."""
+        """What points ccxt's clients at it, the sandbox's too, and makes their rate limit short.
+
+        ``key`` and ``secret`` are left out: ``{**options, "apiKey": exchange.key, "secret": exchange.secret}``.
+        """
         return {
             "rateLimit": 1,
-            "urls": {
-                "api": {
-                    "public": f"{self.url}/api/v3",
-                    "fapiPublic": f"{self.url}/fapi/v1",
-                    "dapiPublic": f"{self.url}/dapi/v1",
-                }
-            },
+            "timeout_on_exit": 0,  # ms that the asynchronous client sleeps when it is closed
+            "options": {"fetchCurrencies": False, "fetchMargins": False},  # signed requests to load public markets
+            "urls": {"api": self._urls(""), "test": self._urls(SANDBOX)},
         }
 
-    def answer(self, path: str, query: dict[str, str]) -> Any:
-        """The JSON for a request."""
+    def advance(self, n: int = 1) -> None:
+        """Let time go by until ``n`` more candles have closed, each at its moment, and tell the subscribers.
+
+        Raises
+        ------
+        ValueError
+            If there are no more candles.
+        """
+        for _ in range(n):
+            with self._changed:
+                closing = self.candles.index[self.candles.index + BAR > self.now]
+                if closing.empty:
+                    raise ValueError(f"all {len(self.candles)} candles have closed")
+                self.now = closing[0] + BAR
+                self._send([self._event(opened) for opened in (closing[0], self.now) if opened in self.candles.index])
+
+    def tick(self) -> None:
+        """Send the bar in progress again, as Binance does every second or two."""
+        self.send_old(0)
+
+    def send_old(self, n: int) -> None:
+        """Send an update of the bar that opened ``n`` bars before the last one that did."""
+        with self._changed:
+            self._send([self._event(self.candles.index[self.candles.index <= self.now][-1 - n])])
+
+    @property
+    def price(self) -> float:
+        """What a bitcoin costs: the open of the bar in progress, or the last close where none is."""
+        last = self.candles.loc[: self.now].iloc[-1]
+        return float(last["open"] if last.name + BAR > self.now else last["close"])
+
+    def answer(self, method: str, path: str, query: str, key: str | None) -> Any:
+        """The JSON for a request, signed with ``key`` if it is private.
+
+        Raises
+        ------
+        RefusedError
+            As Binance does.
+        """
+        given = dict(parse_qsl(query))
         if path.endswith("/exchangeInfo"):
-            return {"symbols": [_MARKET] if path.startswith("/api/") else []}
-        if path == "/api/v3/time":
+            return {"symbols": [_SPOT] if path.startswith("/api/") else [_SWAP] if path.startswith("/fapi/") else []}
+        if path.endswith("/time"):
             return {"serverTime": _milliseconds(self.now)}
-        assert path == "/api/v3/klines", path
-        assert (query["symbol"], query["interval"]) == ("BTCUSDT", "4h")
-        since = pd.Timestamp(int(query["startTime"]), unit="ms", tz="UTC")
-        self.asked.append(since)
-        limit = min(self.page_limit, int(query["limit"]))
-        end = since + limit * pd.Timedelta(hours=4) if self.in_windows else self.now
-        candles = self.candles[(self.candles.index >= since) & (self.candles.index <= min(end, self.now))]
-        return [_kline(*row) for row in candles.head(limit).itertuples()]
+        if path.endswith("/klines"):
+            return self._klines(given)
+        require_signature(query, key, self.key, self.secret)
+        return self.account.answer(method, path, given, self.price, _milliseconds(self.now))
+
+    def fault_of(self, method: str, path: str) -> Fault:
+        """What is to go wrong with the next request of that kind, this one."""
+        if path.endswith("/klines"):
+            faults = self.faults
+        elif path.endswith(("/exchangeInfo", "/time")):
+            return Fault()
+        else:
+            faults = self.order_faults if method == "POST" else self.account_faults
+        return faults.popleft() if faults else Fault()
 
     def hold(self) -> None:
         self.on_hold.set()
         self._closing.wait()
 
+    def _klines(self, query: dict[str, str]) -> list[list[Any]]:
+        assert (query["symbol"], query["interval"]) == ("BTCUSDT", "4h")
+        limit = min(self.page_limit, int(query.get("limit", 500)))
+        candles = self.candles[self.candles.index <= self.now]
+        candles = candles[~candles.index.isin(list(self.withheld))]
+        if "endTime" in query:
+            candles = candles[candles.index <= pd.Timestamp(int(query["endTime"]), unit="ms", tz="UTC")]
+        if "startTime" in query:
+            since = pd.Timestamp(int(query["startTime"]), unit="ms", tz="UTC")
+        else:
+            since = candles.index[-limit:][0]
+        self.asked.append(since)
+        candles = candles[candles.index >= since]
+        if self.in_windows:
+            candles = candles[candles.index <= since + limit * BAR]
+        return [self._kline(*row) for row in candles.head(limit).itertuples()]
 
-_MARKET = {
+    def _kline(self, opened: pd.Timestamp, *candle: float) -> list[Any]:
+        ohlcv = self.broken.get(opened, candle)
+        if opened + BAR > self.now:
+            ohlcv = (*[ohlcv[0]] * 4, 0.0)
+        closes = _milliseconds(opened + BAR) - 1
+        return [_milliseconds(opened), *(repr(float(value)) for value in ohlcv), closes, "0", 1, "0", "0", "0"]
+
+    def _event(self, opened: pd.Timestamp) -> dict[str, Any]:
+        names = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B")
+        told = {"s": "BTCUSDT", "i": "4h", "f": 0, "L": 0, "x": opened + BAR <= self.now}
+        kline = dict(zip(names, self._kline(opened, *self.candles.loc[opened]), strict=True))
+        return {"e": "kline", "E": _milliseconds(self.now), "s": "BTCUSDT", "k": {**told, **kline}}
+
+    def _urls(self, prefix: str) -> dict[str, Any]:
+        rest, sockets = self.url + prefix, self.websocket_url + prefix
+        return {
+            "public": f"{rest}/api/v3",
+            "private": f"{rest}/api/v3",
+            "sapi": f"{rest}/sapi/v1",  # unknown to it, so that nothing that asks there gets out of this machine
+            "fapiPublic": f"{rest}/fapi/v1",
+            "fapiPrivate": f"{rest}/fapi/v1",
+            "fapiPrivateV2": f"{rest}/fapi/v2",
+            "fapiPrivateV3": f"{rest}/fapi/v3",
+            "dapiPublic": f"{rest}/dapi/v1",
+            # ccxt takes a candle for one of the spot market if "/stream" is in the address
+            "ws": {"spot": f"{sockets}/stream/ws", "future": f"{sockets}/future/ws"},
+        }
+
+
+_SPOT = {
     "symbol": "BTCUSDT",
     "status": "TRADING",
     "baseAsset": "BTC",
     "quoteAsset": "USDT",
     "baseAssetPrecision": 8,
     "quotePrecision": 8,
+    "orderTypes": ["LIMIT", "MARKET"],
     "isSpotTradingAllowed": True,
     "permissions": ["SPOT"],
-    "filters": [{"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000", "tickSize": "0.01"}],
+    "filters": [
+        {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000", "tickSize": "0.01"},
+        {"filterType": "LOT_SIZE", "minQty": STEP, "maxQty": "9000", "stepSize": STEP},
+        {"filterType": "NOTIONAL", "minNotional": LEAST_COST},
+    ],
+}
+_SWAP = {
+    **_SPOT,
+    "pair": "BTCUSDT",
+    "contractType": "PERPETUAL",
+    "deliveryDate": 4133404800000,
+    "marginAsset": "USDT",
+    "filters": [*_SPOT["filters"][:2], {"filterType": "MIN_NOTIONAL", "notional": LEAST_COST}],
 }
 
 
 def _milliseconds(time: pd.Timestamp) -> int:
     return int(time.timestamp() * 1000)
-
-
-def _kline(opened: pd.Timestamp, *ohlcv: float) -> list[Any]:
-    closes = _milliseconds(opened + pd.Timedelta(hours=4)) - 1
-    return [_milliseconds(opened), *map(repr, ohlcv), closes, "0", 1, "0", "0", "0"]
 
 
 def _handler(exchange: Exchange) -> type[BaseHTTPRequestHandler]:
@@ -122,23 +240,36 @@ def _handler(exchange: Exchange) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            fault = exchange.faults.popleft() if url.path.endswith("/klines") and exchange.faults else Fault()
+            path = url.path.removeprefix(SANDBOX)
+            sent = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            key = self.headers.get("X-MBX-APIKEY")
+            status, body = 200, ""
+            with exchange._changed:
+                exchange.sandbox_requests += path != url.path
+                fault = exchange.fault_of(self.command, path)
+                if fault.accepts or not (fault.holds or fault.drops or fault.status != 200):
+                    try:
+                        body = json.dumps(exchange.answer(self.command, path, sent or url.query, key))
+                    except RefusedError as refusal:
+                        status, body = refusal.status, json.dumps(refusal.body)
             if fault.holds:
                 exchange.hold()
-            if fault.holds or fault.drops:
+            if fault.holds or fault.drops or (fault.accepts and fault.status == 200):
                 self.close_connection = True
                 return
             if fault.status != 200:
-                body = fault.body
-            else:
-                body = json.dumps(exchange.answer(url.path, dict(parse_qsl(url.query))))
+                status, body = fault.status, fault.body
+            if fault.echoes_key:
+                body = json.dumps({"code": -2014, "msg": f"API-key format invalid: {key}"})
             content = (body[: len(body) // 2] if fault.cuts else body).encode()
-            self.send_response(fault.status)
+            self.send_response(status)
             for name, value in {"Content-Type": "application/json", **fault.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        do_POST = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Nothing on standard error."""

@@ -52,6 +52,12 @@ def test_an_exchange_may_give_less_at_once_than_is_asked_for() -> None:
         assert_same(download(exchange), CANDLES.head(100))
 
 
+def test_a_clock_that_was_set_back_does_not_stop_it(exchange: Exchange) -> None:
+    source = source_of(exchange)
+    source._client.lastRestRequestTimestamp = source._client.milliseconds() + 86_400_000
+    assert source.now() == exchange.now
+
+
 def test_a_candle_counts_as_closed_by_the_clock_of_the_exchange(exchange: Exchange) -> None:
     exchange.now = CANDLES.index[50] + BAR - pd.Timedelta(milliseconds=1)
     assert_same(download(exchange), CANDLES.head(50))

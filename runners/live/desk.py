@@ -1,0 +1,216 @@
+"""The trader's head: from a bar's forecast and what is owned to an order, within limits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from runners.live.broker import Account, Broker, Fill, Order, order_id
+from runners.live.settings import LimitSettings
+from runners.live.stream import Entry
+from runners.settings import TradingSettings
+from strategies.rules import ThresholdRule
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a bar's close led to.
+
+    Attributes
+    ----------
+    regime, log_return, models
+        Of the forecast, None where nothing was known.
+    wanted
+        Direction to hold from the next open on: 1, 0, -1.
+    order
+        Units ordered, negative to sell; 0 for none.
+    reason
+        Which limits made the order smaller than the rule would have it, or another one; empty mostly.
+    position, equity
+        Units held and what the account is worth at the close, before the order.
+    fills
+        What became of earlier orders, since the decision before.
+    """
+
+    regime: int | None
+    log_return: float | None
+    models: str | None
+    wanted: int
+    order: float
+    reason: str
+    position: float
+    equity: float
+    fills: list[Fill]
+
+
+class Limited(NamedTuple):
+    """Units to hold, and the names of the limits that changed them."""
+
+    units: float
+    reasons: list[str]
+
+
+@dataclass
+class Day:
+    """What counts towards a day's limits; a bar belongs to the day (UTC) in which it opens.
+
+    Attributes
+    ----------
+    first_equity
+        At the last close of the day before.
+    opened
+        Orders so far that opened a position.
+    lost
+        Whether ``max_daily_loss`` was reached.
+    """
+
+    date: str = ""
+    first_equity: float = 0.0
+    opened: int = 0
+    lost: bool = False
+
+    def go_to(self, time: pd.Timestamp, previous_equity: float) -> None:
+        date = time.date().isoformat()
+        if date != self.date:
+            self.date, self.first_equity, self.opened, self.lost = date, previous_equity, 0, False
+
+    def limit(self, target: float, account: Account, close: float, limits: LimitSettings) -> Limited:
+        """What of ``target`` units may be held, given what is held; closing is always allowed."""
+        reasons = []
+        held = account.position
+        if limits.max_daily_loss and account.equity <= self.first_equity * (1 - limits.max_daily_loss):
+            self.lost = True
+        if self.lost:
+            return Limited(0.0, ["max_daily_loss"] if target != 0 or held != 0 else [])
+        kept = held if held * target > 0 else 0.0  # what of the position the order leaves
+        most = abs(target)
+        if limits.max_orders_per_day and self.opened >= limits.max_orders_per_day:
+            most = min(most, abs(kept))
+            reasons += ["max_orders_per_day"] if most < abs(target) else []
+        if limits.max_order and (abs(target) - abs(kept)) * close > limits.max_order:
+            most = min(most, abs(kept) + limits.max_order / close)
+            reasons.append("max_order")
+        if limits.max_position and abs(target) > abs(kept) and abs(target) * close > limits.max_position:
+            most = min(most, max(abs(kept), limits.max_position / close))
+            reasons.append("max_position")
+        return Limited(float(np.sign(target)) * most, reasons)
+
+    def count(self, held: float, target: float) -> None:
+        """Remember an order that takes the position from ``held`` to ``target`` units."""
+        self.opened += target != 0 and (held * target <= 0 or abs(target) > abs(held))
+
+
+@dataclass
+class Desk:
+    """Decides on one symbol, bar by bar; `state` is all that it and its broker must remember.
+
+    Attributes
+    ----------
+    time, close
+        Of the last bar that was decided on.
+    stopped
+        Why it trades no more, or None; it is ``stopping`` until its position is closed.
+    version
+        How often its state was given.
+    """
+
+    settings: TradingSettings
+    limits: LimitSettings
+    broker: Broker
+    symbol: str
+    timeframe: str
+    interval: pd.Timedelta
+    time: pd.Timestamp | None = None
+    close: float = 0.0
+    stopped: str | None = None
+    stopping: bool = False
+    version: int = 0
+    day: Day = field(default_factory=Day)
+    _equity: float = 0.0
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self._rule = ThresholdRule(settings.long_threshold, settings.short_threshold, settings.between)
+        self._equity = self._equity or settings.cash
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on from what was committed last, None at the very first start."""
+        if state is not None:
+            self.version, self.close = state["version"], state["close"]
+            self.stopped, self.stopping = state["stopped"], state["stopping"]
+            self.time = pd.Timestamp(state["time"]) if state["time"] else None
+            self.day, self._equity = Day(**state["day"]), state["equity"]
+        self.broker.restore(state["broker"] if state else None)
+
+    def state(self) -> dict[str, Any]:
+        """To be committed; each call is the next version."""
+        self.version += 1
+        return {
+            "version": self.version,
+            "time": self.time.isoformat() if self.time is not None else None,
+            "close": self.close,
+            "stopped": self.stopped,
+            "stopping": self.stopping,
+            "day": asdict(self.day),
+            "equity": self._equity,
+            "broker": self.broker.state(),
+        }
+
+    def decide(self, entry: Entry) -> Decision:
+        """Take in a bar with its forecast, and submit the order that follows from it, if one does."""
+        bar = entry.values
+        self.broker.open_bar(bar["open"])
+        close = bar["close"]
+        account = self.broker.account(close)
+        self.day.go_to(entry.time, self._equity)
+        self.time, self.close, self._equity = entry.time, close, account.equity
+
+        held = account.position
+        direction = int(np.sign(held))
+        forecast = bar["log_return"]
+        wanted = direction if forecast is None else self._rule.target(forecast, direction)
+        target = held if wanted == direction else wanted * self.settings.exposure * account.equity / close
+        limited = self.day.limit(target, account, close, self.limits)
+        reasons = limited.reasons
+        units = limited.units - held
+        if units != 0 and account.equity > 0:
+            refused = self.broker.submit(self._order(units), close)
+            if refused:
+                units, reasons = 0.0, [*reasons, refused]
+            else:
+                self.day.count(held, limited.units)
+        else:
+            units = 0.0
+        return Decision(
+            regime=bar["regime"],
+            log_return=forecast,
+            models=bar["models"],
+            wanted=wanted,
+            order=units,
+            reason=", ".join(reasons),
+            position=held,
+            equity=account.equity,
+            fills=self.broker.take_fills(),
+        )
+
+    def stop(self, why: str) -> Decision | None:
+        """Drop what is ordered, close the position at once, trade no more; None if that must be tried again."""
+        self.stopped, self.stopping = why, True
+        before = 0.0
+        if self.time is not None:
+            before = self.broker.account(self.close).position
+            if not self.broker.flatten(self._order(-before, "-stop"), self.close):
+                return None
+        self.stopping = False
+        account = self.broker.account(self.close)
+        self._equity = account.equity
+        fills = self.broker.take_fills()
+        return Decision(None, None, None, 0, -before, why, account.position, account.equity, fills)
+
+    def _order(self, units: float, mark: str = "") -> Order:
+        assert self.time is not None  # there is no order before the first bar
+        name = order_id(self.symbol, self.timeframe, self.time, mark)
+        return Order(name, units, (self.time + 2 * self.interval).isoformat())

@@ -1,0 +1,41 @@
+"""Settings of the live services: what they trade, and within which limits."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LimitSettings(BaseModel):
+    """What the trader may do at most; money is in the currency that the symbol is priced in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    max_position: float | None = Field(None, gt=0, description="Largest value of a position; default: no limit.")
+    max_order: float | None = Field(
+        None, gt=0, description="Largest value that one order opens (closing has no limit); default: no limit."
+    )
+    max_orders_per_day: int | None = Field(
+        None, ge=1, description="Orders a day (UTC) that open a position; default: no limit."
+    )
+    max_daily_loss: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Loss of a day (UTC), as a fraction of its first equity, at which the position is closed and "
+        "nothing is opened until the next; default: no limit.",
+    )
+
+    def limits(self) -> list[str]:
+        """The names of those that are set."""
+        return [name for name in LimitSettings.model_fields if getattr(self, name) is not None]
+
+
+class LiveSettings(LimitSettings):
+    """Settings of the live services; the flags and the TOML file's ``[live]`` table are made of it."""
+
+    exchange: str = Field("binance", description="The exchange's id in ccxt.")
+    symbol: str | None = Field(None, description="What to trade, as ccxt writes it: BTC/USDT, BTC/USDT:USDT.")
+    timeframe: str | None = Field(None, description="Of the candles; default: the models' interval.")
+    patience: float = Field(
+        2.0, gt=0, description="Seconds to wait before an exchange's doubtful answer is asked for again."
+    )

@@ -1,0 +1,115 @@
+"""How the live services are: what the status page, the terminal and the metrics show."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pandas as pd
+from pydantic import BaseModel
+
+from models.regimes import regime_name
+from runners.live.stream import Bus
+
+_RECENT = 300  # decisions that the status page draws
+
+
+class ServiceStatus(BaseModel):
+    """One service as it said last.
+
+    Attributes
+    ----------
+    seconds_ago
+        Since it last said that it is alive; it does at least every few seconds.
+    behind
+        Bars that it has not taken in yet; None for one that reads none.
+    state
+        What it is doing, in a word or two.
+    counted
+        Events since its start, by name.
+    """
+
+    seconds_ago: float
+    behind: int | None
+    state: str
+    counted: dict[str, int]
+
+
+class ForecastStatus(BaseModel):
+    time: dt.datetime
+    close: float
+    regime: int | None
+    regime_name: str | None
+    log_return: float | None
+    models: str | None
+
+
+class DecisionStatus(BaseModel):
+    """As `runners.live.trader.Decision`."""
+
+    time: dt.datetime
+    wanted: int
+    order: float
+    reason: str
+    position: float
+    equity: float
+
+
+class Status(BaseModel):
+    """All services of one set of models at one moment; what is not known yet is None."""
+
+    name: str
+    symbol: str | None
+    timeframe: str | None
+    mode: str | None
+    now: dt.datetime
+    last_candle: dt.datetime | None
+    forecast: ForecastStatus | None
+    decision: DecisionStatus | None
+    stopped: str | None
+    dead_letters: int
+    services: dict[str, ServiceStatus]
+    recent: list[tuple[dt.datetime, float]]
+
+
+def read_status(bus: Bus) -> Status:
+    """The newest of all that the services have written."""
+    facts, now = bus.facts(), bus.now()
+    candle, forecast, decisions = bus.candles.last(), bus.forecasts.last(), bus.decisions.newest(_RECENT)
+    trader, decision = bus.trader_state(), decisions[-1] if decisions else None
+    behind = {
+        "engine": bus.candles.count_after(forecast.time if forecast else candle.time if candle else None),
+        "trader": bus.forecasts.count_after(pd.Timestamp(trader["time"]) if trader and trader["time"] else None),
+    }
+    return Status(
+        name=bus.name,
+        symbol=facts.get("symbol"),
+        timeframe=facts.get("timeframe"),
+        mode=facts.get("mode"),
+        now=now,
+        last_candle=candle.time if candle else None,
+        forecast=_forecast_status(forecast.time, forecast.values) if forecast else None,
+        decision=DecisionStatus(time=decision.time, **_of(DecisionStatus, decision.values)) if decision else None,
+        stopped=trader["stopped"] if trader else None,
+        dead_letters=len(bus.dead_letters()),
+        services={
+            service: ServiceStatus(
+                seconds_ago=max(0.0, now.timestamp() - told["beat"] / 1000),
+                behind=behind.get(service),
+                state=told["state"],
+                counted=told["counted"],
+            )
+            for service, told in bus.beats().items()
+        },
+        recent=[(entry.time, entry.values["equity"]) for entry in decisions],
+    )
+
+
+def _forecast_status(time: pd.Timestamp, values: dict[str, object]) -> ForecastStatus:
+    regime = values["regime"]
+    name = regime_name(int(regime)) if isinstance(regime, int) else None
+    return ForecastStatus(time=time, regime_name=name, **_of(ForecastStatus, values))
+
+
+def _of(kind: type[BaseModel], values: dict[str, object]) -> dict[str, object]:
+    """Those of the values that the model has fields for."""
+    return {name: value for name, value in values.items() if name in kind.model_fields}

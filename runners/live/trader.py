@@ -1,0 +1,121 @@
+"""The trader: forecasts in, decisions and orders out, each once."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from data.errors import LiveError
+from runners.live.broker import BrokerAwayError
+from runners.live.desk import Desk
+from runners.live.service import WAIT, Connect, Service
+from runners.live.stream import BarDecision, Bus, Entry
+
+_AT_ONCE = 100
+_PAUSE = 2.0  # seconds until a broker that could not be reached is asked again
+
+
+class Trader(Service):
+    """Decides on each forecast with the backtest's rule, and has its broker trade.
+
+    A decision and all that is to be remembered after it are committed in one step, before an order is sent; the order's
+    id is that of its bar. So a trader that is killed at any moment neither forgets an order nor sends one twice.
+
+    Parameters
+    ----------
+    new_desk
+        Makes a desk as it is before its first bar.
+    facts
+        As in `Service`.
+    kill_file
+        While this file is there, nothing is traded: the position is closed at once, and the trader ends.
+
+    Attributes
+    ----------
+    decided_up_to
+        The last bar that it has decided on, None before the first.
+    """
+
+    name = "trader"
+
+    def __init__(
+        self, connect: Connect, new_desk: Callable[[], Desk], facts: Mapping[str, str], kill_file: Path
+    ) -> None:
+        super().__init__(connect)
+        self.facts = facts
+        self._new_desk, self._kill_file = new_desk, kill_file
+        self._mark = secrets.token_hex(8)  # tells its commits from those of a twin that decides the same
+        self.decided_up_to: pd.Timestamp | None = None
+
+    def work(self, bus: Bus, stop: threading.Event) -> None:
+        desk = self._new_desk()
+        state = bus.trader_state()
+        if state and state["stopped"] and not state["stopping"]:
+            raise LiveError(
+                f"the trader of {bus.name} was stopped ({state['stopped']}). When all is well again: "
+                f"regimes live resume --dataset {bus.name}"
+            )
+        restored = ended = False
+        while not (stop.is_set() or ended):
+            try:
+                if not restored:
+                    desk.restore(state)
+                    restored = True
+                ended = self._step(bus, desk, stop)
+            except BrokerAwayError as error:
+                self.counted["broker_lost"] += 1
+                self.log.warning("the broker cannot be reached", why=str(error), tries_again_in=_PAUSE)
+                self.beat(bus, "without broker")
+                stop.wait(_PAUSE)
+
+    def _step(self, bus: Bus, desk: Desk, stop: threading.Event) -> bool:
+        """Take in what is there; True if the kill switch has ended all."""
+        why = desk.stopped or self._told_to_stop(bus)
+        if why:
+            ended = self._stopped(bus, desk, why)
+            if not ended:
+                stop.wait(WAIT)
+            return ended
+        desk.broker.work()
+        for entry in bus.forecasts.after(desk.time, _AT_ONCE, wait=WAIT):
+            self._decide(bus, desk, entry)
+            desk.broker.work()
+        if desk.time is not None:
+            bus.forecasts.drop_before(desk.time)
+        self.beat(bus, "waiting for a forecast")
+        return False
+
+    def _told_to_stop(self, bus: Bus) -> str | None:
+        if self._kill_file.exists():
+            return f"kill switch: the file {self._kill_file.name}"
+        return "kill switch: regimes live kill" if bus.asked_to_stop() else None
+
+    def _decide(self, bus: Bus, desk: Desk, entry: Entry) -> None:
+        decision = desk.decide(entry)
+        values = asdict(decision)
+        self._commit(bus, desk, (entry.time, 0, values))
+        self.decided_up_to = entry.time
+        self.counted["decisions"] += 1
+        self.counted["orders"] += decision.order != 0
+        self.log.info("decision", candle=str(entry.time), **values)
+
+    def _commit(self, bus: Bus, desk: Desk, decision: BarDecision | None = None) -> None:
+        bus.commit({**desk.state(), "by": self._mark}, decision)
+
+    def _stopped(self, bus: Bus, desk: Desk, why: str) -> bool:
+        """Close the position; False if that could not be done yet."""
+        decision = desk.stop(why)
+        if decision is None:
+            self._commit(bus, desk)
+            self.beat(bus, "stopping")
+            return False
+        last = (desk.time, 1, asdict(decision)) if desk.time is not None else None
+        self._commit(bus, desk, last)
+        self.log.warning("stopped", why=why, position=decision.position, equity=decision.equity)
+        self.beat(bus, "stopped")
+        return True

@@ -1,0 +1,134 @@
+"""Binance's kline websocket on loopback, as the real ccxt.pro client uses it, sending when a test says so."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import threading
+from http import HTTPStatus
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+KLINES = "btcusdt@kline_4h"
+SANDBOX = "/test"  # where a path of the sandbox begins
+
+
+class StreamServer:
+    """Websocket connections, what they subscribed to, and what goes wrong with them.
+
+    Every method may be called from any thread but the one that runs the client's event loop: there, those that wait
+    would keep the client from what they wait for, so use ``await asyncio.to_thread(exchange.wait_for_subscriber)``.
+    """
+
+    def __init__(self) -> None:
+        self.refuse_websockets = False  # answer new connections with HTTP 503
+        self.refused = 0  # connections, so far
+        self.sandbox_requests = 0  # to REST and websocket, so far
+        self._changed = threading.Condition()  # held wherever the state of the exchange is read or changed
+        self._connections: dict[ServerConnection, set[str]] = {}  # with the streams of each
+        self._last_events: list[dict[str, Any]] = []
+        self._silent = False
+        self._websockets = serve(
+            self._serve_client,
+            "127.0.0.1",
+            0,
+            process_request=self._admit,
+            ping_interval=None,
+            logger=logging.Logger("exchange", logging.CRITICAL + 1),  # a dropped connection is no error here
+        )
+        self.websocket_url = f"ws://127.0.0.1:{self._websockets.socket.getsockname()[1]}"
+
+    def drop_connections(self) -> None:
+        """Close all websockets without a closing handshake."""
+        with self._changed:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):  # its client has closed it already
+                    connection.socket.shutdown(socket.SHUT_RDWR)
+            self._connections.clear()
+
+    def silence(self) -> None:
+        """Lose all events from now on, but keep the connections and answer pings and subscriptions."""
+        self._silent = True
+
+    def speak(self) -> None:
+        """End the silence."""
+        self._silent = False
+
+    def repeat(self) -> None:
+        """Send the last events once more."""
+        self._send(self._last_events)
+
+    def wait_for_subscriber(self, n: int = 1, timeout: float = 10) -> None:
+        """Wait until ``n`` connections are subscribed to the candles.
+
+        Raises
+        ------
+        TimeoutError
+            If that takes longer than ``timeout`` seconds.
+        """
+        self._wait_for(lambda: sum(KLINES in streams for streams in self._connections.values()) >= n, timeout)
+
+    def wait_for_refusals(self, n: int = 1, timeout: float = 10) -> None:
+        """Wait until ``n`` connections were refused, all in all.
+
+        Raises
+        ------
+        TimeoutError
+            If that takes longer than ``timeout`` seconds.
+        """
+        self._wait_for(lambda: self.refused >= n, timeout)
+
+    def _wait_for(self, condition: Any, timeout: float) -> None:
+        with self._changed:
+            if not self._changed.wait_for(condition, timeout):
+                raise TimeoutError(f"waited {timeout} s: {self.refused} refused, subscribed {self._connections}")
+
+    def _send(self, events: list[dict[str, Any]]) -> None:
+        with self._changed:
+            self._last_events = events
+            if self._silent:
+                return
+            for connection, streams in self._connections.items():
+                if KLINES in streams:
+                    with contextlib.suppress(ConnectionClosed):  # its client is just leaving
+                        for event in events:
+                            connection.send(json.dumps(event))
+
+    def _start(self) -> None:
+        self._accepting = threading.Thread(target=self._websockets.serve_forever)
+        self._accepting.start()
+
+    def _stop(self) -> None:
+        self.drop_connections()  # shutting down would wait for a client that does not answer any more
+        self._websockets.shutdown()
+        self._accepting.join()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        with self._changed:
+            self.sandbox_requests += request.path.startswith(SANDBOX)
+            if not self.refuse_websockets:
+                return None
+            self.refused += 1
+            self._changed.notify_all()
+        return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "")
+
+    def _serve_client(self, connection: ServerConnection) -> None:
+        with self._changed:
+            streams = self._connections.setdefault(connection, set())
+        with contextlib.suppress(ConnectionClosed):
+            for message in connection:
+                asked = json.loads(message)
+                with self._changed:
+                    if asked["method"] == "SUBSCRIBE":
+                        streams.update(asked["params"])
+                    else:
+                        streams.difference_update(asked["params"])
+                    connection.send(json.dumps({"result": None, "id": asked["id"]}))
+                    self._changed.notify_all()
+        with self._changed:
+            self._connections.pop(connection, None)

@@ -1,0 +1,88 @@
+"""A real Redis for each test, and what the services of a small model set need."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import structlog
+
+from models import ModelSet
+from runners.live.connection import MeetingPoint
+from runners.live.own_redis import leave
+from runners.live.service import Service
+from runners.live.settings import LiveSettings
+from runners.live.setup import Setup
+from runners.live.stream import Bus
+from runners.settings import BacktestSettings
+
+PATIENCE = 60.0  # seconds that a test waits for what must happen before it fails
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_its_own() -> Iterator[None]:
+    """What a test starts to log to ends with it."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def point(tmp_path: Path) -> Iterator[MeetingPoint]:
+    point = MeetingPoint("SWITCH", tmp_path / "live", durable=False)
+    yield point
+    leave(point.folder)
+
+
+@pytest.fixture
+def bus(point: MeetingPoint) -> Bus:
+    return point.connect()
+
+
+@pytest.fixture
+def setup(point: MeetingPoint, saved: Path) -> Setup:
+    """Paper trading of the small model set, whose dataset's folder holds that set alone."""
+    return Setup(point, saved, BacktestSettings(), LiveSettings(symbol="BTC/USDT", patience=0.01))
+
+
+@pytest.fixture
+def unseen(candles: pd.DataFrame, model_set: ModelSet) -> pd.DataFrame:
+    """The bars that a backtest trades."""
+    return candles.loc[candles.index > model_set.validation_end]
+
+
+def run_until(services: list[Service], done: Callable[[], bool]) -> None:
+    """Run services in threads until something holds, then end them; what one of them raises is raised here."""
+    stop, failures = threading.Event(), []
+
+    def run(service: Service) -> None:
+        try:
+            service.run(stop)
+        except Exception as error:
+            failures.append(error)
+            stop.set()
+
+    threads = [threading.Thread(target=run, args=(service,)) for service in services]
+    for thread in threads:
+        thread.start()
+    try:
+        held = wait_until(lambda: stop.is_set() or done())
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    assert held, "it did not happen in time"
+
+
+def wait_until(done: Callable[[], bool]) -> bool:
+    """Look until something holds; False if it does not in time."""
+    tick = threading.Event()
+    for _ in range(int(PATIENCE / 0.01)):
+        if done():
+            return True
+        tick.wait(0.01)
+    return done()

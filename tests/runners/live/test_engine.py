@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models import Forecaster, ModelSet
+from runners.live.engine import Engine
+from runners.live.models import NewestModels
+from runners.live.replay import Replay
+from runners.live.setup import Setup
+from runners.live.stream import Bus
+from tests.runners.live.conftest import run_until
+
+
+@pytest.fixture
+def expected(candles: pd.DataFrame, model_set: ModelSet) -> pd.DataFrame:
+    return Forecaster(model_set).forecast(candles)
+
+
+def feed(bus: Bus, setup: Setup, candles: pd.DataFrame, n_bars: int) -> None:
+    """Put the candles up to the ``n_bars``-th unseen one into the stream; those before are only looked back on."""
+    model_set = ModelSet.load(setup.models)
+    first = candles.index.searchsorted(model_set.validation_end, side="right")
+    lookback = Forecaster(model_set).lookback
+    part = candles.iloc[first - lookback : first + n_bars]
+    Replay(lambda: bus, part, candles.index[first], model_set.interval, None).work(bus, threading.Event())
+
+
+def engine_until(bus: Bus, engine: Engine, n_forecasts: int) -> None:
+    run_until([engine], lambda: bus.forecasts.count_after(None) >= n_forecasts)
+
+
+def require_equal(bus: Bus, expected: pd.DataFrame, n_forecasts: int) -> None:
+    entries = bus.forecasts.after(None, 10_000)
+    assert len(entries) == n_forecasts
+    batch = expected.loc[[entry.time for entry in entries]]
+    assert [entry.values["regime"] for entry in entries] == batch["regime"].tolist()
+    np.testing.assert_allclose([entry.values["log_return"] for entry in entries], batch["forecast"], rtol=1e-6)
+
+
+def test_forecasts_are_those_of_the_batch(
+    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+) -> None:
+    feed(bus, setup, candles, 100)
+    engine_until(bus, setup.engine(setup.newest_models()), 100)
+    require_equal(bus, expected, 100)
+    first = bus.forecasts.after(None, 1)[0]
+    bar = candles.loc[first.time]
+    assert (first.values["open"], first.values["close"]) == (bar["open"], bar["close"])
+    assert sum(first.values["probabilities"].values()) == pytest.approx(1.0)
+
+
+def test_one_that_starts_again_goes_on_where_the_last_one_was(
+    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+) -> None:
+    for n_bars in (1, 2, 30, 31, 57):
+        feed(bus, setup, candles, n_bars)
+        engine_until(bus, setup.engine(setup.newest_models()), n_bars)
+    require_equal(bus, expected, 57)
+
+
+def test_two_of_them_write_each_forecast_once(
+    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+) -> None:
+    feed(bus, setup, candles, 80)
+    engines = [setup.engine(setup.newest_models()) for _ in range(2)]
+    run_until(list(engines), lambda: all(one.counted["forecasts"] == 80 for one in engines))
+    require_equal(bus, expected, 80)
+
+
+def test_what_it_no_longer_needs_is_dropped_and_it_starts_from_the_rest(
+    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+) -> None:
+    feed(bus, setup, candles, 100)
+    engine_until(bus, setup.engine(setup.newest_models()), 100)
+    bus.candles.keep(Forecaster(ModelSet.load(setup.models)).lookback + 1)
+    feed(bus, setup, candles, 120)
+    engine_until(bus, setup.engine(setup.newest_models()), 120)
+    require_equal(bus, expected, 120)
+
+
+def test_candles_that_were_taken_away_unread_are_told_and_forecasts_begin_again_when_enough_are_known(
+    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+) -> None:
+    feed(bus, setup, candles, 10)
+    engine_until(bus, setup.engine(setup.newest_models()), 10)
+    lookback = Forecaster(ModelSet.load(setup.models)).lookback
+    feed(bus, setup, candles, lookback + 30)
+    newest = bus.candles.newest(lookback + 15)
+    bus.redis.xtrim(bus.candles.key, minid=newest[0].time.value // 1_000_000, approximate=False)
+    engine = setup.engine(setup.newest_models())
+    last = newest[-1].time
+    run_until([engine], lambda: (found := bus.forecasts.last()) is not None and found.time == last)
+    assert engine.counted["candles_lost"] == 1
+    known = [entry for entry in bus.forecasts.after(None, 1000)[10:] if entry.values["log_return"] is not None]
+    assert len(known) == 15
+    batch = expected.loc[[entry.time for entry in known]]
+    np.testing.assert_allclose([entry.values["log_return"] for entry in known], batch["forecast"], rtol=1e-6)
+
+
+@pytest.fixture
+def trained(tmp_path: Path, saved: Path) -> Path:
+    """A dataset's folder with one model set, to put newer ones beside."""
+    folder = tmp_path / "trained" / "SWITCH"
+    shutil.copytree(saved, folder / "20240101T000000.000000Z")
+    return folder
+
+
+def newer(trained: Path, name: str) -> Path:
+    folder = trained / name
+    shutil.copytree(trained / "20240101T000000.000000Z", folder)
+    return folder
+
+
+def test_newer_models_are_taken_between_two_candles(
+    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame, trained: Path
+) -> None:
+    feed(bus, setup, candles, 10)
+    engine = Engine(lambda: bus, NewestModels(trained))
+
+    def train_and_go_on() -> bool:
+        newer(trained, "20240202T000000.000000Z")
+        feed(bus, setup, candles, 20)
+        return True
+
+    done = threading.Event()
+
+    def twenty() -> bool:
+        if bus.forecasts.count_after(None) >= 10 and not done.is_set():
+            train_and_go_on()
+            done.set()
+        return bus.forecasts.count_after(None) >= 20
+
+    run_until([engine], twenty)
+    require_equal(bus, expected, 20)
+    runs = [entry.values["models"] for entry in bus.forecasts.after(None, 100)]
+    assert runs[9] == "20240101T000000.000000Z"
+    assert runs[-1] == "20240202T000000.000000Z"
+    assert engine.counted["models_taken"] == 1
+
+
+def test_newer_models_that_are_damaged_are_left_alone_until_they_are_repaired(trained: Path) -> None:
+    models = NewestModels(trained)
+    folder = newer(trained, "20240202T000000.000000Z")
+    weights = folder / "SWITCH_all.pt"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    assert not models.refresh()
+    assert "has changed since it was written" in str(models.trouble)
+    assert models.run == "20240101T000000.000000Z"
+    assert not models.refresh()
+    weights.write_bytes(whole)
+    assert models.refresh()
+    assert (models.run, models.trouble) == ("20240202T000000.000000Z", None)
+
+
+def test_models_of_another_interval_are_not_taken_while_it_runs(
+    trained: Path, sp500: pd.DataFrame, tmp_path: Path
+) -> None:
+    from tests.conftest import SMALL
+    from training import TrainSettings, train
+
+    models = NewestModels(trained)
+    train(sp500.iloc[:1500], "SWITCH", TrainSettings(**SMALL)).save(trained.parent)
+    assert not models.refresh()
+    assert "is of bars 1 d apart, those before of 4 h" in str(models.trouble)
+
+
+def test_a_folder_that_goes_away_changes_nothing(trained: Path) -> None:
+    models = NewestModels(trained)
+    shutil.rmtree(trained)
+    assert not models.refresh()
+    assert models.trouble is None

@@ -1,0 +1,161 @@
+"""What goes wrong with processes, Redis, the exchange, files and clocks changes no decision.
+
+The services are real processes and go on through all tests of this file; after each fault the decisions of all bars so
+far must be those of an undisturbed run: none lost, none twice.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data.files import mark_latest, write_text
+from models import ModelSet
+from tests.exchange import Fault
+from tests.runners.live.conftest import PATIENCE, wait_until
+from tests.runners.live.house import SERVICES, House
+
+FAKETIME = Path("/usr/lib") / f"{platform.machine()}-linux-gnu" / "faketime" / "libfaketime.so.1"
+
+
+@pytest.fixture(scope="module")
+def house(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    known = int(candles.index.searchsorted(model_set.validation_end, side="right")) + 5
+    with House(tmp_path_factory.mktemp("house"), candles, model_set, known) as one:
+        one.start(*SERVICES)
+        one.ready()
+        one.decide(3)
+        assert one.difference() is None
+        yield one
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_is_killed_between_two_bars_misses_none(house: House, name: str) -> None:
+    house.kill(name)
+    house.close_bars(3)
+    house.start(name)
+    house.wait()
+    house.decide(2)
+    assert house.difference() is None
+
+
+def test_services_that_are_killed_in_the_middle_of_their_work_do_nothing_twice(house: House) -> None:
+    house.close_bars(4)
+    for name in SERVICES:
+        house.kill(name)  # wherever it is
+    house.start(*SERVICES)
+    house.close_bars(2)
+    house.wait()
+    assert house.difference() is None
+
+
+def test_a_redis_that_is_killed_and_started_again_has_lost_nothing(house: House) -> None:
+    house.close_bars(2)
+    house.kill_redis()
+    house.close_bars(2)
+    house.start_redis()
+    house.wait()
+    house.decide(2)
+    assert house.difference() is None
+    assert '"event": "no Redis"' in house.log("trader")
+
+
+def test_an_exchange_that_is_silent_and_refuses_is_waited_for(house: House) -> None:
+    house.exchange.silence()
+    house.exchange.faults.extend([Fault(status=503, headers={"Content-Type": "text/html"}, body="")] * 2)
+    house.close_bars(2)
+    assert wait_until(lambda: not house.exchange.faults)
+    house.exchange.speak()
+    house.close_bars(1)
+    house.wait()
+    assert house.difference() is None
+
+
+def test_connections_that_drop_all_the_time_lose_no_candle(house: House) -> None:
+    for _ in range(4):
+        house.close_bars()
+        house.exchange.drop_connections()
+    house.exchange.wait_for_subscriber(timeout=PATIENCE)
+    house.decide()
+    assert house.difference() is None
+
+
+def test_newer_models_that_are_damaged_are_not_taken(house: House, saved: Path) -> None:
+    trained = house.home / "models" / "trained" / "SWITCH"
+    damaged = trained / "99990101T000000.000000Z"
+    shutil.copytree(saved, damaged)
+    weights = damaged / "SWITCH_all.pt"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    mark_latest(damaged)
+    assert wait_until(lambda: "newer models refused" in house.log("engine"))
+    house.decide(2)
+    assert house.difference() is None
+    house.kill("engine")
+    house.start("engine")
+    assert house.processes["engine"].wait() == 2  # nothing to begin with: it says so and leaves it to whoever looks
+    assert "has changed since it was written" in house.log("engine")
+    house.close_bars(2)
+    shutil.rmtree(damaged)
+    house.start("engine")
+    house.wait()
+    assert house.difference() is None
+
+
+def test_a_consumer_that_stands_still_loses_no_candle_to_the_trimming_of_the_stream(house: House) -> None:
+    house.processes["engine"].send_signal(signal.SIGSTOP)
+    house.close_bars(30)
+    last = house.candles.index[house.advanced - 1]
+    assert wait_until(lambda: (newest := house.bus.candles.last()) is not None and newest.time == last)
+    house.processes["engine"].send_signal(signal.SIGCONT)
+    house.wait()
+    assert house.difference() is None
+
+
+def test_of_two_traders_one_gives_way_and_two_of_the_others_do_no_harm(house: House) -> None:
+    first, started = dict(house.processes), {name: house.log(name).count('"started"') for name in SERVICES}
+    house.start(*SERVICES)
+    second = dict(house.processes)
+    assert wait_until(lambda: all(house.log(name).count('"started"') > started[name] for name in SERVICES))
+    house.close_bars(3)
+    house.wait()
+    traders = [first["trader"], second["trader"]]
+    assert wait_until(lambda: any(one.poll() is not None for one in traders))
+    gone, stays = sorted(traders, key=lambda one: one.poll() is None)
+    assert (gone.poll(), stays.poll()) == (2, None)
+    assert "another trader of SWITCH is at work" in house.log("trader")
+    house.processes |= {"trader": stays}
+    for name in ("ingest", "engine"):
+        first[name].kill()
+        first[name].wait()
+    house.decide(2)
+    assert house.difference() is None
+
+
+@pytest.mark.skipif(not FAKETIME.exists(), reason="needs the package faketime")
+def test_clocks_that_jump_change_nothing(house: House) -> None:
+    clock = house.home / "clock"
+    clock.write_text("+0")
+    house.environment |= {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    for name in SERVICES:
+        house.kill(name)
+    house.configure(enableRateLimit=False)  # faketime breaks the system call that Python sleeps with
+    house.start(*SERVICES)
+    house.ready()
+    house.decide(2)
+    for days in (40, -400, 0):
+        write_text(clock, f"{days:+}d")
+        house.decide(2)
+        day = pd.Timestamp.now("UTC") + pd.Timedelta(days=days)
+        assert f'"timestamp": "{day.year}-' in house.log("trader")
+    assert house.difference() is None

@@ -1,0 +1,226 @@
+"""Ingest with the real clients of ccxt, REST and websocket, against an exchange on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+
+from data.errors import LiveError, SettingsError
+from runners.live.ingest import Ingest, Market, timeframe_of
+from runners.live.setup import Setup
+from runners.live.stream import Bus
+from tests.conftest import switching_candles
+from tests.exchange import BAR, Exchange, Fault
+from tests.runners.live.conftest import run_until, wait_until
+
+_KNOWN = 60  # candles that have closed when a test begins
+_LOOKBACK = 20
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    with Exchange(switching_candles(100).drop(columns="regime"), closed=_KNOWN) as one:
+        yield one
+
+
+def ingest(bus: Bus, exchange: Exchange, **market: object) -> Ingest:
+    settings = {"patience": 0.01, "options": exchange.client_options(), **market}
+    return Ingest(lambda: bus, Market("binance", "BTC/USDT", "4h", **settings), _LOOKBACK)
+
+
+def times(bus: Bus) -> list[pd.Timestamp]:
+    return [entry.time for entry in bus.candles.after(None, 1000)]
+
+
+def has(bus: Bus, exchange: Exchange, n_bars: int) -> bool:
+    last = bus.candles.last()
+    return last is not None and last.time == exchange.candles.index[n_bars - 1]
+
+
+def test_history_comes_first_and_then_each_candle_that_closes(bus: Bus, exchange: Exchange) -> None:
+    service = ingest(bus, exchange)
+
+    def done() -> bool:
+        return has(bus, exchange, _KNOWN + 2)
+
+    def advance_twice() -> bool:
+        exchange.wait_for_subscriber()
+        for n_bars in (_KNOWN, _KNOWN + 1):
+            assert wait_until(lambda n_bars=n_bars: has(bus, exchange, n_bars))
+            exchange.advance()
+        return True
+
+    run_until([service], lambda: done() or (advance_twice() and wait_until(done)))
+    entries = bus.candles.after(None, 1000)
+    found = pd.DataFrame([entry.values for entry in entries], index=[entry.time for entry in entries])
+    expected = exchange.candles.iloc[_KNOWN - len(found) + 2 : _KNOWN + 2]
+    assert len(found) >= _LOOKBACK + 2
+    pd.testing.assert_frame_equal(found[list(expected)], expected, check_freq=False, check_names=False)
+    assert found["live"].tolist() == [False] * (len(found) - 2) + [True, True]
+    assert service.counted["asked_again"] == 0
+
+
+def test_a_candle_is_not_passed_on_before_it_has_closed(bus: Bus, exchange: Exchange) -> None:
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
+    assert exchange.candles.index[_KNOWN] not in times(bus)
+
+
+def test_candles_missed_while_it_was_down_are_filled_in_before_newer_ones(bus: Bus, exchange: Exchange) -> None:
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
+    exchange.advance(5)
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN + 5))
+    assert times(bus)[-6:] == list(exchange.candles.index[_KNOWN - 1 : _KNOWN + 5])
+    assert [entry.values["live"] for entry in bus.candles.newest(6)] == [False] + [True] * 5
+
+
+def test_a_lost_websocket_is_connected_again_and_the_gap_filled(bus: Bus, exchange: Exchange) -> None:
+    service = ingest(bus, exchange)
+
+    def lose_and_find() -> bool:
+        exchange.wait_for_subscriber()
+        exchange.refuse_websockets = True
+        exchange.drop_connections()
+        exchange.advance(3)
+        exchange.wait_for_refusals(1)
+        exchange.refuse_websockets = False
+        exchange.wait_for_subscriber()
+        exchange.advance()
+        return True
+
+    run_until([service], lambda: lose_and_find() and wait_until(lambda: has(bus, exchange, _KNOWN + 4)))
+    assert times(bus)[-5:] == list(exchange.candles.index[_KNOWN - 1 : _KNOWN + 4])
+    assert service.counted["websocket_lost"] >= 1
+
+
+def test_a_silent_websocket_is_made_up_for_by_the_clock(bus: Bus, exchange: Exchange) -> None:
+    exchange.silence()
+    service = ingest(bus, exchange)
+    assert not service.counted
+    run_until([service], lambda: has(bus, exchange, _KNOWN))
+    exchange.now += BAR  # as the clock of an exchange whose websocket says nothing
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN + 1))
+
+
+def test_repeated_and_old_messages_change_nothing(bus: Bus, exchange: Exchange) -> None:
+    service = ingest(bus, exchange)
+
+    def disturb() -> bool:
+        exchange.wait_for_subscriber()
+        exchange.advance()
+        assert wait_until(lambda: has(bus, exchange, _KNOWN + 1))
+        exchange.repeat()
+        exchange.send_old(7)
+        exchange.repeat()
+        exchange.advance()
+        return wait_until(lambda: has(bus, exchange, _KNOWN + 2))
+
+    run_until([service], disturb)
+    assert times(bus) == list(exchange.candles.index[_KNOWN + 2 - len(times(bus)) : _KNOWN + 2])
+
+
+def test_a_candle_that_is_withheld_is_asked_for_again(bus: Bus, exchange: Exchange) -> None:
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
+    late = exchange.candles.index[_KNOWN]
+    exchange.withheld.add(late)
+    exchange.advance(2)
+    service = ingest(bus, exchange)
+    run_until(
+        [service],
+        lambda: (
+            service.counted["asked_again"] == 1
+            and (exchange.withheld.discard(late) or wait_until(lambda: has(bus, exchange, _KNOWN + 2)))
+        ),
+    )
+    assert late in times(bus)
+
+
+def test_a_candle_that_never_comes_is_told_and_passed_over(bus: Bus, exchange: Exchange) -> None:
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
+    gone = exchange.candles.index[_KNOWN]
+    exchange.withheld.add(gone)
+    exchange.advance(2)
+    service = ingest(bus, exchange)
+    run_until([service], lambda: has(bus, exchange, _KNOWN + 2))
+    assert gone not in times(bus)
+    assert service.counted["holes"] == 1
+    assert service.counted["asked_again"] == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ((100.0, 90.0, 95.0, 92.0, 1.0), "high 90 is below low 95"),
+        ((100.0, 110.0, 95.0, float("nan"), 1.0), "close is nan"),
+        ((-1.0, 110.0, 95.0, 100.0, 1.0), "open is -1"),
+    ],
+)
+def test_an_impossible_candle_goes_to_the_dead_letters(
+    bus: Bus, exchange: Exchange, values: tuple[float, ...], reason: str
+) -> None:
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
+    bad = exchange.candles.index[_KNOWN]
+    exchange.broken[bad] = values
+    exchange.advance(2)
+    service = ingest(bus, exchange)
+    run_until([service], lambda: has(bus, exchange, _KNOWN + 2))
+    assert bad not in times(bus)
+    (letter,) = bus.dead_letters()
+    assert letter["time"] == str(bad)
+    assert reason in letter["reason"]
+    assert service.counted["dead_letters"] == 1
+
+
+def test_an_exchange_that_fails_is_asked_until_it_answers(bus: Bus, exchange: Exchange) -> None:
+    exchange.faults.extend([Fault(status=451), Fault(status=403)])
+    service = ingest(bus, exchange)
+    run_until([service], lambda: has(bus, exchange, _KNOWN))
+    assert service.counted["exchange_lost"] == 2
+
+
+def test_history_that_was_cut_short_by_a_stop_is_gone_on_with(bus: Bus, exchange: Exchange) -> None:
+    first = exchange.candles.index[_KNOWN - 10]
+    bus.begin(exchange.candles.index[_KNOWN])
+    row = exchange.candles.loc[first].to_dict()
+    bus.candles.append(first, {**row, "previous": None, "live": False})
+    exchange.advance()
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN + 1))
+    assert times(bus) == list(exchange.candles.index[_KNOWN - 10 : _KNOWN + 1])
+    assert [entry.values["live"] for entry in bus.candles.newest(2)] == [False, True]
+
+
+def test_each_candle_names_the_one_before(bus: Bus, exchange: Exchange) -> None:
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
+    entries = bus.candles.after(None, 1000)
+    assert entries[0].values["previous"] is None
+    before = [pd.Timestamp(entry.values["previous"], unit="ms", tz="UTC") for entry in entries[1:]]
+    assert before == [entry.time for entry in entries[:-1]]
+
+
+def test_a_symbol_that_is_unknown_ends_it(bus: Bus, exchange: Exchange) -> None:
+    market = Market("binance", "BTC/USD", "4h", 0.01, exchange.client_options())
+    with pytest.raises(SettingsError, match="binance has no symbol 'BTC/USD'"):
+        run_until([Ingest(lambda: bus, market, _LOOKBACK)], lambda: False)
+
+
+def test_another_symbol_than_before_is_refused(bus: Bus, exchange: Exchange) -> None:
+    bus.require_same({"symbol": "ETH/USDT"})
+    with pytest.raises(LiveError, match="is live with symbol ETH/USDT, not BTC/USDT"):
+        run_until([ingest(bus, exchange)], lambda: False)
+
+
+def test_the_timeframe_is_the_models_interval() -> None:
+    found = [timeframe_of(pd.Timedelta(text)) for text in ("1min", "15min", "1h", "4h", "1D", "7D")]
+    assert found == ["1m", "15m", "1h", "4h", "1d", "1w"]
+    with pytest.raises(SettingsError, match="which no exchange has"):
+        timeframe_of(pd.Timedelta("90s"))
+
+
+def test_a_timeframe_that_the_models_do_not_know_is_refused(setup: Setup) -> None:
+    wrong = setup.live.model_copy(update={"timeframe": "1h"})
+    models = setup.newest_models()
+    with pytest.raises(
+        SettingsError, match="--timeframe: 1h was given, but the models of SWITCH were trained on bars of 4h"
+    ):
+        Setup(setup.point, setup.models, setup.trading, wrong).market(models)

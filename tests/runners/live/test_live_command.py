@@ -1,0 +1,213 @@
+"""`regimes live` as a person types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import requests
+import tomli_w
+
+from data.errors import LiveError
+from models import ModelSet
+from runners.live.connection import MeetingPoint
+from runners.live.log import start_logging
+from runners.live.own_redis import leave
+from runners.live.setup import Setup
+from runners.live.stream import Bus
+from runners.live.together import run_together
+from tests.conftest import ROOT, invoke, workplace
+from tests.exchange import Exchange
+from tests.runners.live.conftest import PATIENCE, run_until, wait_until
+from tests.runners.live.test_crash_points import forecasts
+
+
+@pytest.fixture
+def home(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Iterator[Path]:
+    yield workplace(tmp_path, candles, model_set)
+    leave(tmp_path / "results" / "SWITCH" / "live")
+
+
+def bus_of(home: Path) -> Bus:
+    return MeetingPoint("SWITCH", home / "results" / "SWITCH" / "live").connect()
+
+
+def traded(bus: Bus, setup: Setup) -> None:
+    """Let a paper trader decide on a few forecasts, the last of which leaves it with a position."""
+    known = forecasts()[:2]
+    for time, values in known:
+        bus.forecasts.append(time, values)
+    trader = setup.paper_trader(setup.newest_models(), "BTC/USDT")
+    run_until([trader], lambda: trader.decided_up_to == known[-1][0])
+
+
+def test_all_services_run_in_one_process_until_ctrl_c(home: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
+    known = int(candles.index.searchsorted(model_set.validation_end, side="right")) + 5
+    log = home / "log"
+    with Exchange(candles, closed=known) as exchange, log.open("wb") as out:
+        client = {"exchange": {"binance": exchange.client_options()}, "live": {"patience": 0.05}}
+        (home / "regimes.toml").write_text(tomli_w.dumps(client))
+        asked = "--dataset SWITCH --exchange binance --symbol BTC/USDT --timeframe 4h --port 0"
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "runners.live.commands", "--home", str(home), *asked.split()],
+            cwd=ROOT,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        try:
+            exchange.wait_for_subscriber(timeout=PATIENCE)
+            bus = bus_of(home)
+            for number in range(3):
+                exchange.advance()
+                time = candles.index[known + number]
+                assert wait_until(lambda time=time: (last := bus.decisions.last()) is not None and last.time == time)
+            assert wait_until(lambda: set(bus.beats()) == {"ingest", "engine", "trader", "server"})
+            events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+            port = next(one["port"] for one in events if one["service"] == "server" and one["event"] == "started")
+            status = requests.get(f"http://127.0.0.1:{port}/status", timeout=PATIENCE).json()
+            assert (status["mode"], status["symbol"], status["timeframe"]) == ("paper", "BTC/USDT", "4h")
+            assert status["decision"]["time"] == f"{time:%Y-%m-%dT%H:%M:%SZ}"
+            shown = invoke(home, "live", "status", "--dataset", "SWITCH")
+            assert "SWITCH: paper" in shown.stdout
+            assert f"{time:%Y-%m-%d %H:%M}" in shown.stdout
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+    assert process.returncode == 0
+    assert "BTC/USDT 4h on binance, paper; Ctrl-C ends it." in log.read_text()
+    assert {one["service"] for one in map(json.loads, log.read_text().splitlines()[1:]) if one["event"] == "ended"} == {
+        "ingest",
+        "engine",
+        "trader",
+        "server",
+    }
+
+
+def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(home: Path, setup: Setup) -> None:
+    bus = bus_of(home)
+    here = Setup(MeetingPoint("SWITCH", home / "results" / "SWITCH" / "live"), setup.models, setup.trading, setup.live)
+    traded(bus, here)
+    told = invoke(home, "live", "kill", "--dataset", "SWITCH")
+    assert "The trader of SWITCH closes its position and stops" in told.stdout
+    here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
+    before, last = bus.decisions.newest(2)
+    assert before.time == last.time
+    assert last.values["reason"] == "kill switch: regimes live kill"
+    assert (last.values["order"] < 0, last.values["position"]) == (before.values["position"] > 0, 0.0)
+    shown = invoke(home, "live", "status", "--dataset", "SWITCH").stdout
+    assert "STOPPED: kill switch: regimes live kill." in shown
+    with pytest.raises(LiveError, match=r"the trader of SWITCH was stopped .* regimes live resume --dataset SWITCH"):
+        here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
+
+    time, values = forecasts()[2]
+    bus.forecasts.append(time, values)
+    assert "may start again" in invoke(home, "live", "resume", "--dataset", "SWITCH").stdout
+    time, values = forecasts()[3]
+    bus.forecasts.append(time, values)
+    trader = here.paper_trader(here.newest_models(), "BTC/USDT")
+    run_until([trader], lambda: trader.decided_up_to == time)
+    assert [entry.time for entry in bus.decisions.newest(10)][-2:] == [last.time, time]
+    assert "was not stopped" in invoke(home, "live", "resume", "--dataset", "SWITCH").stdout
+
+
+def test_a_file_is_a_kill_switch_too(home: Path, setup: Setup) -> None:
+    bus = bus_of(home)
+    folder = home / "results" / "SWITCH" / "live"
+    here = Setup(MeetingPoint("SWITCH", folder), setup.models, setup.trading, setup.live)
+    traded(bus, here)
+    (folder / "KILL").touch()
+    here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
+    assert bus.decisions.newest(1)[0].values["reason"] == "kill switch: the file KILL"
+    invoke(home, "live", "resume", "--dataset", "SWITCH")
+    assert not (folder / "KILL").exists()
+
+
+def test_the_status_can_be_read_by_programs(home: Path, setup: Setup) -> None:
+    here = Setup(MeetingPoint("SWITCH", home / "results" / "SWITCH" / "live"), setup.models, setup.trading, setup.live)
+    traded(bus_of(home), here)
+    told = json.loads(invoke(home, "live", "status", "--dataset", "SWITCH", "--json").stdout)
+    assert (told["name"], told["mode"], told["stopped"]) == ("SWITCH", "paper", None)
+    assert told["services"]["trader"]["counted"]["decisions"] == 2
+    assert told["services"]["trader"]["behind"] == 0
+    assert [time for time, _ in told["recent"]] == ["2024-01-01T00:00:00Z", "2024-01-01T04:00:00Z"]
+
+
+def test_before_anything_ran_the_status_says_so(home: Path) -> None:
+    shown = invoke(home, "live", "status", "--dataset", "SWITCH")
+    assert "SWITCH: no trader yet" in shown.stdout
+    assert shown.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "--symbol is needed, as ccxt writes it, such as BTC/USDT."),
+        (["--symbol", "BTC/USDT", "--sandbox"], "--sandbox is for --real"),
+        (["--symbol", "BTC/USDT", "--real"], "--real needs limits: set max_position and max_daily_loss"),
+        (["--symbol", "BTC/USDT", "--timeframe", "1h"], "--timeframe: 1h was given, but the models"),
+        (["--symbol", "BTC/USDT", "--host", "0.0.0.0"], "which needs a key for that"),
+        (["--symbol", "BTC/USDT", "--exchange", "binanse"], "there is no exchange 'binanse'. Did you mean 'binance'?"),
+        (["--symbol", "BTC/USDT", "--models", "nowhere"], "nowhere: there is no model set"),
+        (["--symbol", "BTC/USDT", "--redis", "http://localhost"], "--redis http://localhost"),
+        (["--symbol", "BTC/USDT", "--max-daily-loss", "2"], "--max-daily-loss: Input should be less than 1"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_before_anything_runs(home: Path, arguments: list[str], told: str) -> None:
+    ran = invoke(home, "live", "--dataset", "SWITCH", *arguments)
+    assert ran.returncode == 2
+    assert told in ran.stderr
+
+
+def test_models_that_read_what_no_exchange_has_are_refused(tmp_path: Path, labelled: pd.DataFrame) -> None:
+    from tests.conftest import SMALL
+    from training import TrainSettings, train
+
+    home = workplace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
+    ran = invoke(home, "live", "--dataset", "SWITCH", "--symbol", "BTC/USDT", "--regime-source", "column")
+    assert "the models of SWITCH read regime, which an exchange's candles do not have" in ran.stderr
+    leave(tmp_path / "results" / "SWITCH" / "live")
+
+
+def test_services_that_run_together_end_when_one_fails() -> None:
+    ended = []
+
+    class Fails:
+        def run(self, stop: threading.Event) -> None:
+            raise LiveError("it fails")
+
+    class Waits:
+        def run(self, stop: threading.Event) -> None:
+            ended.append(stop.wait(PATIENCE))
+
+    with pytest.raises(LiveError, match="it fails"):
+        run_together([Fails(), Waits()])
+    assert ended == [True]
+
+
+def test_events_are_lines_of_json_where_nobody_reads_along(capsys: pytest.CaptureFixture[str]) -> None:
+    import structlog
+
+    start_logging(["hush"])
+    structlog.get_logger().info("decision", service="trader", order=1.5, why="hush, quietly", none=None)
+    event = json.loads(capsys.readouterr().err)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "decision",
+        "level": "info",
+        "service": "trader",
+        "order": 1.5,
+        "why": "***, quietly",
+        "none": None,
+    }
+    start_logging(level="warning")
+    structlog.get_logger().info("not told")
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,578 @@
+"""The model server over real connections: what it answers, refuses, withstands and tells."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+from structlog.testing import capture_logs
+
+from data.errors import LiveError, SettingsError
+from data.features import compute_features
+from data.files import mark_latest, new_run_id
+from models import Forecaster, ModelSet
+from models.passes import Passes, time_slots
+from runners.live.models import NewestModels
+from runners.live.server import Server, app, gate
+from runners.live.server.app import Limits
+from tests.conftest import SMALL
+from tests.runners.live.serving import PATIENCE, Client, OneRedis, as_json, one_redis, serving, trade
+from training import TrainSettings, train
+
+KEY = "correct horse battery staple"
+ROUTES = ["/", "/models", "/metrics", "/status", "/openapi.json"]
+
+
+@pytest.fixture(scope="module")
+def server(saved: Path) -> Iterator[Client]:
+    with serving(saved) as client:
+        yield client
+
+
+@pytest.fixture
+def forecaster(model_set: ModelSet) -> Forecaster:
+    return Forecaster(model_set)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[OneRedis]:
+    with one_redis() as running:
+        yield running
+
+
+def window(forecaster: Forecaster, candles: pd.DataFrame, bar: int, regime: int) -> dict[str, Any]:
+    """What an expert reads for the forecast at a bar: from ``window - 1`` bars before its block on."""
+    expert = forecaster.expert_of(regime)
+    slots = time_slots(pd.DatetimeIndex(candles.index), forecaster.interval)
+    first = Passes.over(slots, expert.window, expert.stride).block_start[bar] - expert.window + 1
+    values = compute_features(candles, expert.features).to_numpy()
+    return {"regime": regime, "features": values[first : bar + 1].tolist()}
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Look again and again until it is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "it never was so"
+        threading.Event().wait(0.01)
+
+
+def problem(answer: requests.Response, status: int) -> dict[str, Any]:
+    """The problem details of an answer."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    told = answer.json()
+    assert (told["status"], told["type"]) == (status, "about:blank")
+    assert told["title"]
+    return told
+
+
+# what it answers
+
+
+def test_a_window_is_forecast_as_in_a_backtest_by_the_expert_of_its_regime(
+    server: Client, forecaster: Forecaster, candles: pd.DataFrame
+) -> None:
+    expected = forecaster.forecast(candles)
+    for bar in range(len(candles) - 60, len(candles)):
+        regime = int(expected["regime"].iloc[bar])
+        told = server.forecast(window(forecaster, candles, bar, regime)).json()
+        assert told["log_return"] == pytest.approx(expected["forecast"].iloc[bar], rel=1e-9, abs=1e-15)
+        assert told["regime"] == regime
+        assert told["expert"] == told["regime_name"] == forecaster.expert_of(regime).name
+        assert told["models"] == server.get("/ready").json()["models"]
+
+
+def test_a_batch_is_forecast_as_its_windows_alone_and_in_their_order(
+    server: Client, forecaster: Forecaster, candles: pd.DataFrame
+) -> None:
+    windows = [window(forecaster, candles, 1000 + number, number % 4) for number in range(64)]
+    alone = [server.forecast(one).json() for one in windows]
+    together = server.forecast({"batch": windows}).json()["forecasts"]
+    assert [one["expert"] for one in together] == [one["expert"] for one in alone]
+    assert [one["regime"] for one in together] == [number % 4 for number in range(64)]
+    np.testing.assert_allclose(
+        [one["log_return"] for one in together], [one["log_return"] for one in alone], rtol=1e-9, atol=1e-15
+    )
+
+
+def test_a_regime_without_an_expert_is_answered_by_the_network_of_all_regimes(
+    server: Client, forecaster: Forecaster, candles: pd.DataFrame
+) -> None:
+    asked = window(forecaster, candles, 1100, 57)
+    told = server.forecast(asked).json()
+    assert (told["expert"], told["regime_name"]) == ("all", "regime57")
+    expected = forecaster.forecast_windows(57, np.array([asked["features"]]))
+    assert told["log_return"] == pytest.approx(expected[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("further", [0, 3, 500])
+def test_candles_are_forecast_as_in_a_backtest(
+    server: Client, forecaster: Forecaster, candles: pd.DataFrame, further: int
+) -> None:
+    given = candles.iloc[-(forecaster.lookback + 1 + further) :]
+    told = server.forecast({"candles": as_json(given)}).json()
+    expected = forecaster.forecast(candles).iloc[-1]
+    assert pd.Timestamp(told["timestamp"]) == candles.index[-1]
+    assert told["regime"] == expected["regime"]
+    assert told["log_return"] == pytest.approx(expected["forecast"], rel=1e-6)
+    shares = [told["probabilities"][str(regime)] for regime in range(3)]
+    np.testing.assert_allclose(shares, expected[["p_bearish", "p_sideways", "p_bullish"]], atol=1e-6)
+    assert told["reason"] is None
+
+
+def test_a_column_that_the_models_read_must_stand_in_each_candle(saved: Path, labelled: pd.DataFrame) -> None:
+    models = NewestModels(saved, regime_source="column")
+    given = labelled.iloc[-(models.forecaster.lookback + 1) :]
+    with serving(models) as server:
+        assert server.get("/models").json()["columns"] == ["open", "high", "low", "close", "volume", "regime"]
+        told = server.forecast({"candles": as_json(given)}).json()
+        assert told["regime"] == given["regime"].iloc[-1]
+        without = server.forecast({"candles": as_json(given.drop(columns="regime"))})
+        assert problem(without, 422)["detail"] == "candles, row 0: regime is missing; the models read it."
+
+
+def test_where_nothing_is_known_the_forecast_is_null_with_a_reason(
+    server: Client, forecaster: Forecaster, candles: pd.DataFrame
+) -> None:
+    given = candles.iloc[-(forecaster.lookback + 1) :].copy()
+    given.iloc[::2, :4] *= 1e-300
+    given.iloc[1::2, :4] *= 1e300
+    told = server.forecast({"candles": as_json(given)}).json()
+    assert (told["regime"], told["log_return"], told["probabilities"]) == (None, None, None)
+    assert "not a finite number" in told["reason"]
+
+
+def test_models_tells_what_each_expert_reads(server: Client, forecaster: Forecaster, saved: Path) -> None:
+    told = server.get("/models").json()
+    assert (told["dataset"], told["run"], told["interval_seconds"]) == ("SWITCH", saved.name, 4 * 3600)
+    assert told["lookback"] == forecaster.lookback
+    assert [(one["name"], one["regime"]) for one in told["experts"]] == [
+        ("bearish", 0),
+        ("sideways", 1),
+        ("bullish", 2),
+        ("all", None),
+    ]
+    first = told["experts"][0]
+    assert first["columns"] == ["log_return", "volatility", "rsi", "macd", "boll_width"]
+    assert (first["window"], first["stride"], first["hidden_dim"], first["num_layers"]) == (6, 4, 8, 1)
+    assert first["validation_loss"] > 0
+
+
+# what it refuses
+
+ROW = [0.001, 0.01, 50.0, 0.0, 0.05]
+WINDOW = {"regime": 2, "features": [ROW] * 6}
+
+
+@pytest.mark.parametrize(
+    ("asked", "detail", "location"),
+    [
+        ({}, "body: give an object with regime and features, with candles, or with a batch", []),
+        ([], "body: give an object with regime and features, with candles, or with a batch", []),
+        ({**WINDOW, "candles": []}, "body: give an object with regime and features, with candles, or", []),
+        ({"regime": 2}, "features: Field required", ["features"]),
+        ({**WINDOW, "regime": 100}, "regime: Input should be less than or equal to 99", ["regime"]),
+        ({**WINDOW, "regime": -1}, "regime: Input should be greater than or equal to 0", ["regime"]),
+        ({**WINDOW, "regime": "2"}, "regime: Input should be a valid integer", ["regime"]),
+        ({**WINDOW, "features": [["1"]]}, "features.0.0: Input should be a valid number", ["features", 0, 0]),
+        ({**WINDOW, "features": [[float("nan")]]}, "features.0.0: Input should be a finite", ["features", 0, 0]),
+        ({**WINDOW, "features": [[float("inf")]]}, "features.0.0: Input should be a finite", ["features", 0, 0]),
+        ({**WINDOW, "symbol": "X"}, "symbol: Extra inputs are not permitted", ["symbol"]),
+        ({**WINDOW, "features": [ROW] * 5}, "features: expert bullish reads 6 to 9 bars, but 5 were given.", None),
+        ({**WINDOW, "features": [ROW] * 10}, "features: expert bullish reads 6 to 9 bars, but 10 were given.", None),
+        ({**WINDOW, "features": [ROW] * 5 + [[1.0]]}, "features, row 5: has 1 values; expert bullish reads 5:", None),
+        ({**WINDOW, "features": [[1e308] * 5] * 6}, "features: values are beyond all that the expert was made", None),
+        ({"batch": [WINDOW] * 65}, "batch: List should have at most 64 items", ["batch"]),
+        ({"batch": []}, "batch: List should have at least 1 item", ["batch"]),
+        ({"batch": [WINDOW, {**WINDOW, "features": [ROW]}]}, "batch, entry 1: features: expert bullish reads", None),
+        ({"batch": [WINDOW, {**WINDOW, "features": [ROW[:2]] * 6}]}, "batch, entry 1: features, row 0: has 2", None),
+    ],
+)
+def test_what_is_no_forecast_to_ask_for_is_refused_with_its_place(
+    server: Client, asked: Any, detail: str, location: list[Any] | None
+) -> None:
+    told = problem(server.session.post(f"{server.url}/forecast", data=json.dumps(asked), headers=JSON), 422)
+    assert told["detail"].startswith(detail)
+    assert (told["errors"][0]["location"] if "errors" in told else None) == location
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def changed(name: str, value: Any) -> Callable[[list[dict[str, Any]]], Any]:
+    return lambda rows: rows[-1].__setitem__(name, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        (lambda rows: rows.pop(), "candles: 147 were given; 148 to 2148 are needed."),
+        (lambda rows: rows.extend(rows * 15), "candles: 2368 were given; 148 to 2148 are needed."),
+        (lambda rows: rows.reverse(), "candles, row 1: timestamp"),
+        (changed("high", 0.01), "candles, row 147: high 0.01 is below low"),
+        (changed("close", 0), "candles.147.close: Input should be greater than 0"),
+        (changed("volume", -1), "candles.147.volume: Input should be greater than or equal to 0"),
+        (changed("volume", None), "candles.147.volume: Input should be a valid number"),
+        (changed("timestamp", "2022-07-19T20:00:00"), "candles.147.timestamp: Input should have timezone info"),
+        (changed("timestamp", "0001-01-01T00:00:00+14:00"), "candles.147.timestamp: Input should be greater than"),
+        (changed("timestamp", "9999-12-31T23:59:59-14:00"), "candles.147.timestamp: Input should be less than"),
+        (changed("timestamp", 1650000000), "candles.147.timestamp: Input should be a valid datetime"),
+        (changed("own", "text"), "candles.147.own: Input should be a valid number"),
+        (lambda rows: rows[3].pop("open"), "candles.3.open: Field required"),
+    ],
+)
+def test_candles_that_no_exchange_could_have_printed_are_refused(
+    server: Client, forecaster: Forecaster, candles: pd.DataFrame, change: Callable[[Any], Any], detail: str
+) -> None:
+    rows = as_json(candles.iloc[-(forecaster.lookback + 1) :])
+    change(rows)
+    assert problem(server.forecast({"candles": rows}), 422)["detail"].startswith(detail)
+
+
+def test_candles_of_another_interval_are_refused(server: Client, forecaster: Forecaster, candles: pd.DataFrame) -> None:
+    every_other = candles.iloc[::2].iloc[-(forecaster.lookback + 1) :]
+    told = problem(server.forecast({"candles": as_json(every_other)}), 422)
+    assert told["detail"] == ("candles: are 8 h apart, but the models of SWITCH were trained on bars 4 h apart.")
+
+
+def test_a_refusal_repeats_nothing_long_of_the_input(server: Client) -> None:
+    told = server.forecast({**WINDOW, "x" * 100_000: 1})
+    assert problem(told, 422)["errors"][0]["message"] == "Extra inputs are not permitted"
+    told_of_many = server.forecast({**WINDOW, "features": [["no"] * 500] * 200})
+    assert len(problem(told_of_many, 422)["errors"]) == 1
+    assert max(len(told.content), len(told_of_many.content)) < 1000
+
+
+def test_what_is_no_json_is_refused(server: Client) -> None:
+    def post(body: bytes, headers: dict[str, str]) -> requests.Response:
+        return server.session.post(f"{server.url}/forecast", data=body, headers=headers)
+
+    assert problem(post(b"{", JSON), 422)["errors"][0]["location"] == []
+    assert problem(post(b"\xff", JSON), 422)
+    assert problem(post(b"[" * 100_000, JSON), 422)
+    assert problem(post(json.dumps(WINDOW).encode(), {}), 415)
+    assert post(json.dumps(WINDOW).encode(), {"Content-Type": "Application/JSON; charset=utf-8"}).ok
+
+
+def test_addresses_and_methods_that_there_are_not_are_problems_too(server: Client) -> None:
+    assert "openapi.json" in problem(server.get("/nothing"), 404)["detail"]
+    assert problem(server.get("/redoc"), 404)
+    answer = server.session.delete(f"{server.url}/models")
+    assert problem(answer, 405)
+    assert answer.headers["Allow"] == "GET"
+
+
+def test_a_body_that_is_too_long_is_refused_whether_or_not_it_says_so(saved: Path) -> None:
+    with serving(saved, limits=Limits(body=10_000)) as server:
+        url = f"{server.url}/forecast"
+        assert problem(server.session.post(url, data=b" " * 10_001, headers=JSON), 413)
+        piece_by_piece = (b" " * 1000 for _ in range(11))
+        told = problem(server.session.post(url, data=piece_by_piece, headers=JSON), 413)
+        assert told["detail"] == "The body is longer than 10000 bytes."
+        assert server.forecast(WINDOW).ok
+
+
+def test_a_body_that_does_not_arrive_gives_its_place_up(saved: Path) -> None:
+    with serving(saved, limits=Limits(at_work=1, waiting=0, body_seconds=0.05)) as server:
+        with socket.create_connection(("127.0.0.1", server.server.port), PATIENCE) as slow:
+            slow.sendall(
+                b"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+            assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
+        assert server.forecast(WINDOW).ok
+
+
+def test_a_head_without_an_end_is_cut_off(server: Client) -> None:
+    with socket.create_connection(("127.0.0.1", server.server.port), PATIENCE) as endless:
+        endless.sendall(b"GET /health HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            endless.sendall(b"X-More: " + b"x" * 100_000_000)
+    assert server.get("/health").ok
+
+
+# who may ask
+
+
+@pytest.fixture(scope="module")
+def keyed(saved: Path) -> Iterator[Client]:
+    with serving(saved, key=KEY) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", [*ROUTES, "/nothing"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"headers": {"X-API-Key": ""}},
+        {"headers": {"X-API-Key": KEY + " "[:0] + "r"}},
+        {"auth": ("", "wrong")},
+        {"auth": (KEY, "")},
+        {"headers": {"Authorization": f"Bearer {KEY}"}},
+        {"headers": {"Authorization": "Basic ???"}},
+    ],
+)
+def test_every_address_needs_the_key(keyed: Client, path: str, given: dict[str, Any]) -> None:
+    answer = keyed.get(path, **given)
+    problem(answer, 401)
+    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+def test_a_forecast_needs_the_key(keyed: Client) -> None:
+    assert problem(keyed.forecast(WINDOW), 401)
+    assert keyed.forecast(WINDOW, headers={"X-API-Key": KEY}).ok
+
+
+@pytest.mark.parametrize("path", [path for path in ROUTES if path != "/status"])
+def test_the_key_opens_every_address_as_a_header_or_as_a_password_and_is_never_told(keyed: Client, path: str) -> None:
+    for given in ({"headers": {"X-API-Key": KEY}}, {"auth": ("anybody", KEY)}):
+        answer = keyed.get(path, **given)
+        assert answer.status_code == 200
+        assert KEY not in answer.text + str(answer.headers)
+
+
+def test_whether_it_is_well_needs_no_key(keyed: Client) -> None:
+    assert keyed.get("/health").json() == {"status": "ok"}
+    assert keyed.get("/ready").json()["status"] == "ready"
+
+
+def test_keys_are_compared_in_constant_time(keyed: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def compare(given: bytes, key: bytes) -> bool:
+        compared.append((given, key))
+        return False
+
+    monkeypatch.setattr(gate.hmac, "compare_digest", compare)
+    assert problem(keyed.get("/models", headers={"X-API-Key": KEY}), 401)
+    assert compared == [(KEY.encode(), KEY.encode())]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", "", "127.0.0.1.example.com"])
+def test_other_machines_are_served_with_a_key_only(saved: Path, host: str) -> None:
+    models = NewestModels(saved)
+    for none in (None, ""):
+        with pytest.raises(SettingsError, match="REGIMES_SERVER_KEY"):
+            Server(models, None, host, key=none)
+    Server(models, None, host, key=KEY)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]", "LOCALHOST"])
+def test_this_machine_is_served_without_a_key(saved: Path, host: str) -> None:
+    Server(NewestModels(saved), None, host)
+
+
+def test_without_a_key_another_name_for_this_machine_is_refused(server: Client) -> None:
+    assert problem(server.get("/models", headers={"Host": "evil.example:8000"}), 421)
+    for name in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "[::1]"):
+        assert server.get("/models", headers={"Host": name}).ok
+
+
+# newer models
+
+
+def test_newer_models_are_taken_while_it_answers_and_no_answer_mixes_two(
+    saved: Path, model_set: ModelSet, candles: pd.DataFrame, tmp_path: Path
+) -> None:
+    shutil.copytree(saved.parent, tmp_path / "SWITCH")
+    newer = train(candles, "SWITCH", TrainSettings(**SMALL, seed=5))
+    forecaster = Forecaster(model_set)
+    asked = window(forecaster, candles, 1100, 2)
+    expected = {saved.name: forecaster.forecast_windows(2, np.array([asked["features"]]))[0]}
+    with serving(tmp_path / "SWITCH") as server:
+        asking = threading.Event()
+
+        def ask() -> set[str]:
+            seen = {}
+            with requests.Session() as session:
+                while len(seen) < 2:
+                    answer = session.post(f"{server.url}/forecast", json=asked, timeout=PATIENCE)
+                    assert answer.status_code == 200
+                    seen.setdefault(answer.json()["models"], answer.json()["log_return"])
+                    assert seen[answer.json()["models"]] == answer.json()["log_return"]
+                    asking.set()
+            return seen
+
+        with ThreadPoolExecutor(4) as clients:
+            answers = [clients.submit(ask) for _ in range(4)]
+            assert asking.wait(PATIENCE)
+            run = newer.save(tmp_path).name
+            told = [answer.result(PATIENCE) for answer in answers]
+        expected[run] = Forecaster(newer).forecast_windows(2, np.array([asked["features"]]))[0]
+        for one in told:
+            assert one == pytest.approx(expected, rel=1e-12)
+        until(lambda: server.metric("regimes_server_reloads_total") == 1)
+
+
+def test_newer_models_that_are_damaged_leave_the_old_ones_in_place_and_are_told_of(
+    saved: Path, model_set: ModelSet, tmp_path: Path
+) -> None:
+    shutil.copytree(saved.parent, tmp_path / "SWITCH")
+    damaged = tmp_path / "SWITCH" / new_run_id()
+    model_set.write(damaged)
+    weights = damaged / "SWITCH_bullish.pt"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with serving(tmp_path / "SWITCH") as server:
+        assert server.get("/ready").json() == {
+            "status": "ready",
+            "models": saved.name,
+            "newer_models_refused": False,
+        }
+        mark_latest(damaged)
+        until(lambda: server.get("/ready").json()["newer_models_refused"])
+        assert "SWITCH_bullish.pt: has changed" in server.get("/models").json()["refused"]
+        until(lambda: server.metric("regimes_server_newer_models_refused") == 1)
+        assert server.metric("regimes_server_reload_failures_total") == 1
+        assert server.forecast(WINDOW).json()["models"] == saved.name
+
+
+# many at once, faults, and the end
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Forecasts of candles wait until this is set."""
+    release = threading.Event()
+    stream = Forecaster.stream
+
+    def wait_and_stream(self: Forecaster, history: pd.DataFrame | None = None) -> Any:
+        assert release.wait(PATIENCE)
+        return stream(self, history)
+
+    monkeypatch.setattr(Forecaster, "stream", wait_and_stream)
+    yield release
+    release.set()
+
+
+def test_more_requests_than_there_are_places_for_are_told_to_come_back(
+    saved: Path, forecaster: Forecaster, candles: pd.DataFrame, held: threading.Event
+) -> None:
+    asked = {"candles": as_json(candles.iloc[-(forecaster.lookback + 1) :])}
+    with serving(saved, limits=Limits(at_work=1, waiting=1)) as server, ThreadPoolExecutor(2) as clients:
+        inside = [clients.submit(requests.post, f"{server.url}/forecast", json=asked) for _ in range(2)]
+        until(lambda: server.metric("regimes_server_requests_in_flight") == 3)  # with that for the metrics
+        answer = server.forecast(WINDOW)
+        problem(answer, 503)
+        assert answer.headers["Retry-After"] == "1"
+        assert server.get("/health").ok
+        held.set()
+        assert [one.result(PATIENCE).status_code for one in inside] == [200, 200]
+        assert server.forecast(WINDOW).ok
+
+
+def test_what_was_begun_is_answered_before_the_end(
+    saved: Path, forecaster: Forecaster, candles: pd.DataFrame, held: threading.Event
+) -> None:
+    asked = {"candles": as_json(candles.iloc[-(forecaster.lookback + 1) :])}
+    with serving(saved) as server, ThreadPoolExecutor(1) as clients:
+        begun = clients.submit(requests.post, f"{server.url}/forecast", json=asked)
+        until(lambda: server.metric("regimes_server_requests_in_flight") == 2)
+        server.stop.set()
+
+        def refuses() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", server.server.port), PATIENCE).close()
+            except OSError:
+                return True
+            return False
+
+        until(refuses)
+        held.set()
+        assert begun.result(PATIENCE).status_code == 200
+
+
+def test_a_fault_inside_is_answered_without_a_word_of_the_inside_and_logged(
+    server: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(app, "models_answer", fail)
+    with capture_logs() as logged:
+        answer = server.get("/models")
+    assert problem(answer, 500)["detail"] == "The server failed to answer this; its log says why."
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert [(one["event"], one["path"], one["exc_info"]) for one in logged] == [("request failed", "/models", True)]
+
+
+def test_a_port_that_is_taken_is_refused_with_what_to_do(server: Client, saved: Path) -> None:
+    second = Server(NewestModels(saved), None, port=server.server.port)
+    with pytest.raises(LiveError, match=r"cannot listen on 127\.0\.0\.1, port \d+ .*--port"):
+        second.run(threading.Event())
+
+
+# what it tells of the other services
+
+
+def test_metrics_tell_of_the_server_and_of_all_services(
+    saved: Path, store: OneRedis, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    bus = store.connect("METRICS")
+    trade(bus, candles.iloc[-5:])
+    bus.bury(candles.index[0], {"close": -1}, "close is -1")
+    with serving(saved, lambda: bus) as server:
+        assert server.forecast(WINDOW).ok
+        assert server.get("/made/up").status_code == 404
+        server.forecast({})
+        until(lambda: "server" in bus.beats())
+        assert server.metric('regimes_server_requests_total{route="/forecast",status="200"}') == 1
+        assert server.metric('regimes_server_requests_total{route="/forecast",status="422"}') == 1
+        assert server.metric('regimes_server_requests_total{route="other",status="404"}') == 1
+        assert server.metric('regimes_server_request_seconds_count{route="/forecast"}') == 2
+        assert server.metric("regimes_server_requests_in_flight") == 1
+        assert server.metric("regimes_position") == 1.5
+        assert server.metric("regimes_equity") == pytest.approx(100 * candles["close"].iloc[-1])
+        assert server.metric("regimes_stopped") == 0
+        assert server.metric("regimes_dead_letters") == 1
+        assert server.metric("regimes_regime") == 2
+        assert server.metric('regimes_service_behind{service="trader"}') == 0
+        assert server.metric('regimes_service_behind{service="server"}') is None
+        assert server.metric('regimes_service_events_total{event="orders",service="trader"}') == 7
+        ages = [server.metric(f'regimes_service_beat_age_seconds{{service="{name}"}}') for name in bus.beats()]
+        assert all(0 <= age < PATIENCE for age in ages)
+        since = (bus.now() - candles.index[-1]).total_seconds() - 4 * 3600
+        assert server.metric("regimes_last_candle_age_seconds") == pytest.approx(since, abs=PATIENCE)
+        assert server.get("/status").json()["decision"]["position"] == 1.5
+
+
+def test_it_tells_that_it_is_alive_and_that_it_has_ended(saved: Path, store: OneRedis) -> None:
+    bus = store.connect("BEATS")
+    with serving(saved, lambda: bus) as server:
+        until(lambda: bus.beats().get("server", {}).get("state") == "answering")
+        server.get("/health")
+        until(lambda: bus.beats()["server"]["counted"].get("requests", 0) > 0)
+    assert bus.beats()["server"]["state"] == "ended"
+
+
+def test_without_redis_it_goes_on_answering_and_finds_it_again(saved: Path) -> None:
+    with one_redis() as store, serving(saved, store.connect) as server:
+        until(lambda: server.metric("regimes_dead_letters") == 0)
+        store.stop()
+        assert problem(server.get("/status"), 503)["detail"] == "Redis cannot be reached."
+        assert problem(server.get("/ready"), 503)
+        assert server.get("/health").ok
+        assert server.forecast(WINDOW).ok
+        assert server.metric("regimes_dead_letters") is None
+        assert server.metric("regimes_server_requests_in_flight") == 1
+        store.start()
+        assert server.get("/ready").ok
+        until(lambda: "server" in store.connect().beats())
+
+
+def test_a_server_without_redis_says_that_it_knows_no_services(server: Client) -> None:
+    assert "has no Redis" in problem(server.get("/status"), 503)["detail"]
+    assert server.get("/ready").ok

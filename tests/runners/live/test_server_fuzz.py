@@ -1,0 +1,137 @@
+"""Whatever the model server is asked: an answer as its own description has it, or a problem, and never a fault."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import DataError
+from models.forecaster import Forecaster
+from models.model_set import ModelSet
+from runners.live.models import Loaded
+from runners.live.server.answers import answer
+from runners.live.server.asks import ask_of
+from runners.live.server.problems import ProblemError
+from tests.runners.live.serving import as_json, one_redis, serving, trade
+
+KEY = "correct horse battery staple"
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+
+
+@pytest.mark.skipif(not SCHEMATHESIS.exists(), reason="schemathesis is not installed")
+def test_every_answer_is_as_the_server_describes_it(saved: Path, candles: pd.DataFrame, tmp_path: Path) -> None:
+    """Schemathesis reads the description, and sends what it allows and what it does not, with the key and without."""
+    with one_redis() as store:
+        trade(store.connect(), candles.iloc[-3:])
+        with serving(saved, store.connect, key=KEY) as server:
+            flags = {
+                "--header": f"X-API-Key: {KEY}",
+                "--phases": "examples,coverage,fuzzing",
+                "--max-examples": "100",
+                # a description cannot say which numbers make candles, or features of these models
+                "--exclude-checks": "positive_data_acceptance",
+                "--generation-database": "none",
+            }
+            command = [SCHEMATHESIS, "run", f"{server.url}/openapi.json", "--no-color"]
+            ran = subprocess.run(
+                [*command, *(part for flag in flags.items() for part in flag)],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr
+            assert "7 selected / 7 total" in ran.stdout
+            answered = 'regimes_server_requests_total{route="/forecast",status="200"}'
+            assert server.metric(answered, auth=("", KEY)) > 0
+
+
+@pytest.fixture(scope="module")
+def loaded(model_set: ModelSet) -> Loaded:
+    return Loaded(Forecaster(model_set), "20260101T000000.000000Z")
+
+
+def asked(loaded: Loaded, content: Any) -> Any:
+    """The answer as a program reads it, or None where it is refused; nothing else may happen."""
+    try:
+        return json.loads(answer(loaded, ask_of(json.dumps(content).encode())).model_dump_json())
+    except (DataError, ProblemError):
+        return None
+
+
+@given(body=st.binary() | st.text().map(str.encode))
+def test_any_bytes_are_refused(body: bytes) -> None:
+    with pytest.raises(ProblemError) as refused:
+        ask_of(body)
+    assert refused.value.status == 422
+
+
+_ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["regime", "features", "candles", "batch"]), inner),
+)
+
+
+def refusal_of(content: Any) -> ProblemError | None:
+    try:
+        ask_of(json.dumps(content).encode())
+    except ProblemError as refused:
+        return refused
+    return None
+
+
+@given(content=_ANY_JSON)
+def test_any_json_is_refused_with_its_place_unless_it_can_be_read(content: Any) -> None:
+    refused = refusal_of(content)
+    assert refused is None or refused.errors
+    assert refused is None or len(refused.response().body) < 10_000
+
+
+_ROWS = st.lists(st.lists(st.floats(), min_size=5, max_size=5), min_size=6, max_size=9)
+
+
+@given(regime=st.integers(0, 99), features=_ROWS)
+def test_any_numbers_in_a_window_give_a_finite_forecast_or_a_refusal(
+    loaded: Loaded, regime: int, features: list[list[float]]
+) -> None:
+    told = asked(loaded, {"regime": regime, "features": features})
+    if told is not None:
+        assert math.isfinite(told["log_return"])
+    tame = all(abs(value) < 1e6 for row in features for value in row)  # false for NaN
+    assert told is not None or not tame
+
+
+_PLACES = st.dictionaries(
+    st.tuples(st.integers(0, 147), st.sampled_from(["open", "high", "low", "close", "volume", "timestamp"])),
+    st.floats() | st.datetimes().map(lambda time: f"{time.isoformat()}Z"),
+    max_size=4,
+)
+_SIZES = st.sampled_from([1e-300, 1e-5, 1.0, 1e5, 1e300])
+
+
+@given(places=_PLACES, size=_SIZES)
+def test_any_values_in_candles_give_a_forecast_with_its_regime_or_neither_or_a_refusal(
+    loaded: Loaded, candles: pd.DataFrame, places: dict[tuple[int, str], Any], size: float
+) -> None:
+    given_candles = candles.iloc[-(loaded.forecaster.lookback + 1) :].copy()
+    given_candles[["open", "high", "low", "close"]] *= size
+    rows = as_json(given_candles)
+    for (row, name), value in places.items():
+        rows[row][name] = value
+    told = asked(loaded, {"candles": rows})
+    if told is None:
+        assert places
+    elif told["reason"]:
+        assert (told["regime"], told["log_return"]) == (None, None)
+    else:
+        assert math.isfinite(told["log_return"])
+        assert sum(told["probabilities"].values()) == pytest.approx(1)

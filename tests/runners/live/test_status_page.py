@@ -1,0 +1,183 @@
+"""The status page in a real browser, on services whose figures are known."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from runners.live.stream import Bus
+from tests.runners.live.serving import Client, OneRedis, one_redis, serving, trade
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: the page was not looked at in a browser")
+KEY = "correct horse battery staple"
+
+
+class Place(NamedTuple):
+    """Where the page is served, and what it tells of."""
+
+    server: Client
+    store: OneRedis
+    bus: Bus
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def place(saved: Path) -> Iterator[Place]:
+    with one_redis() as store, serving(saved, store.connect) as server:
+        yield Place(server, store, store.connect())
+
+
+def text_of(page: sync_api.Page, name: str) -> str:
+    return page.locator(f"#{name}").inner_text()
+
+
+def shows(page: sync_api.Page, name: str, text: str) -> None:
+    """Wait until the place of that name holds the text."""
+    sync_api.expect(page.locator(f"#{name}")).to_contain_text(text, timeout=20_000)
+
+
+def test_it_shows_what_the_services_have_said_and_updates_itself(
+    place: Place, page: sync_api.Page, candles: pd.DataFrame
+) -> None:
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(place.server.url)
+    shows(page, "regime-more", "no candle was forecast yet")
+    shows(page, "services", "server")
+
+    seen = candles.iloc[-30:-1]
+    trade(place.bus, seen)
+    close = seen["close"].iloc[-1]
+    shows(page, "regime", "bullish")
+    assert text_of(page, "name") == "SWITCH/USDT, 4h"
+    assert text_of(page, "mode") == "paper"
+    assert text_of(page, "forecast") == "+0.213 %"
+    assert text_of(page, "decision") == "buy 0.25"
+    assert text_of(page, "position") == "long 1.5"
+    assert text_of(page, "position-more") == f"worth {1.5 * close:,.2f} at the last close"
+    assert text_of(page, "equity") == f"{100 * close:,.2f}"
+    assert text_of(page, "candle") == f"{seen.index[-1]:%Y-%m-%d %H:%M}"
+    assert "closed" in text_of(page, "candle-more")
+    assert text_of(page, "dead") == "None:"
+    assert page.title() == "bullish, long · SWITCH/USDT"
+    points = page.locator("polyline").get_attribute("points").split()
+    assert len(points) == len(seen)
+    highest = min(range(len(points)), key=lambda at: float(points[at].split(",")[1]))
+    assert highest == seen["close"].argmax()
+    rows = page.locator("#services tr").evaluate_all("all => all.map(one => one.innerText)")
+    assert [row.split()[0] for row in rows] == ["engine", "server", "trader"]
+    assert "orders 7" in rows[2]
+    dot = page.locator("#regime .dot").evaluate("one => getComputedStyle(one).backgroundColor")
+    assert dot == "rgb(0, 114, 178)"  # as bullish in the reports
+
+    place.bus.bury(seen.index[-1], {"close": -1}, "close is -1")
+    shows(page, "dead", "1")
+    assert said == []
+    assert {url for url in asked if not url.startswith("data:")} == {
+        f"{place.server.url}/",
+        f"{place.server.url}/status",
+    }
+
+
+def test_it_says_that_the_trader_is_stopped_and_that_a_service_is_late(
+    place: Place, page: sync_api.Page, candles: pd.DataFrame
+) -> None:
+    trade(place.bus, candles.iloc[-3:], stopped="kill switch: regimes live kill")
+    long_ago = {"beat": int(place.bus.now().timestamp() * 1000) - 95_000, "state": "streaming", "counted": {}}
+    place.bus.redis.hset("regimes:SWITCH:services", "ingest", json.dumps(long_ago))
+    page.goto(place.server.url)
+    shows(page, "stopped", "kill switch: regimes live kill")
+    assert page.locator("#stopped").is_visible()
+    assert page.title().startswith("STOPPED, ")
+    late = page.locator("#services .mark").evaluate_all("all => all.map(one => one.innerText)")
+    assert late == ["1 min ago: late"]
+
+
+def test_real_money_cannot_be_overlooked(place: Place, page: sync_api.Page) -> None:
+    place.bus.require_same({"mode": "real"})
+    page.goto(place.server.url)
+    shows(page, "mode", "REAL MONEY")
+
+
+def test_it_says_when_redis_or_the_server_cannot_be_reached_and_when_they_are_back(
+    place: Place, page: sync_api.Page, candles: pd.DataFrame
+) -> None:
+    trade(place.bus, candles.iloc[-3:])
+    page.goto(place.server.url)
+    shows(page, "regime", "bullish")
+    assert not page.locator("#trouble").is_visible()
+    place.store.stop()
+    shows(page, "trouble", "Redis cannot be reached. What stands below is of ")
+    assert text_of(page, "regime") == "bullish"
+    assert page.title().startswith("? ")
+    place.store.start()
+    sync_api.expect(page.locator("#trouble")).to_be_hidden(timeout=20_000)
+    place.server.stop.set()
+    shows(page, "trouble", "The server cannot be reached.")
+
+
+def test_a_key_is_asked_for_as_a_password(saved: Path, browser: sync_api.Browser, candles: pd.DataFrame) -> None:
+    with one_redis() as store, serving(saved, store.connect, key=KEY) as server:
+        trade(store.connect(), candles.iloc[-3:])
+        stranger = browser.new_page()
+        with pytest.raises(sync_api.Error, match="INVALID_AUTH_CREDENTIALS"):  # nobody is there to type it
+            stranger.goto(server.url)
+        stranger.close()
+        context = browser.new_context(http_credentials={"username": "me", "password": KEY})
+        page = context.new_page()
+        page.goto(server.url)
+        shows(page, "regime", "bullish")
+        context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_it_fits_a_phone_and_a_desk_in_both_themes(
+    place: Place, browser: sync_api.Browser, candles: pd.DataFrame, width: int, theme: str
+) -> None:
+    trade(place.bus, candles.iloc[-40:])
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=theme)
+    page.goto(place.server.url)
+    shows(page, "regime", "bullish")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    colours = page.evaluate(
+        "() => [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    text, background = (sum(int(part) for part in colour[4:-1].split(",")) for colour in colours)
+    assert (text < background) == (theme == "light")
+    page.close()
+
+
+def test_the_description_can_be_read_and_tried_in_the_browser_without_the_internet(
+    place: Place, page: sync_api.Page
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{place.server.url}/docs")
+    sync_api.expect(page.locator("#swagger-ui")).to_contain_text("/forecast", timeout=20_000)
+    sync_api.expect(page.locator("#swagger-ui")).to_contain_text("Show Models", timeout=20_000)
+    assert all(url.startswith((place.server.url, "data:")) for url in asked)
