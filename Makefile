@@ -23,8 +23,10 @@ system:
 	|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium faketime; } > /dev/null \
 	|| echo "Tests are skipped that need the packages chromium and faketime: install them to run all."
 
+# A process a core and one thread a process: several would only wait for each other. The longest file comes first, the
+# short ones last, so that no core is idle at the end.
 test: $(VENV)/.dev system
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/test_readme.py tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -35,6 +37,7 @@ lint: $(VENV)/.dev
 # Times and memory, against what a user would write; takes minutes, on an otherwise idle machine.
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks.server
 
 $(VENV)/.quality: $(VENV)/.dev
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[quality]'

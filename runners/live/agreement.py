@@ -19,11 +19,10 @@ def first_difference(decisions: Sequence[Entry], equity: pd.DataFrame) -> str | 
     Parameters
     ----------
     decisions
-        Of every bar, from the stream of decisions; if it does not keep all, of the last ones.
+        Of every bar, from the stream of decisions.
     equity
         ``(n_bars, >= 4)`` of `runners.simulation.Backtest`.
     """
-    equity = equity.iloc[-len(decisions) :] if decisions else equity
     decided = {entry.time: entry.values for entry in decisions}
     if list(decided) != list(equity.index):
         odd = equity.index.symmetric_difference(pd.DatetimeIndex(decided))

@@ -199,7 +199,8 @@ class Ingest(Service):
             before = {"previous": milliseconds(last) if last is not None else None, "live": bool(time_ >= first_live)}
             added = bus.candles.append(time_, {**candle, **before})
             self.counted["candles" if added else "repeated"] += 1
-            self.log.info("candle", candle=str(time_), **candle) if before["live"] else None
+            if before["live"]:
+                self.log.info("candle", candle=str(time_), **candle)
             last = time_
 
     def _fault(self, time_: pd.Timestamp, candle: dict[str, float], last: pd.Timestamp | None) -> str:

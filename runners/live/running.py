@@ -23,9 +23,9 @@ from runners.live.own_redis import leave
 from runners.live.replay import Replay
 from runners.live.server import KEY_VARIABLE, Server
 from runners.live.setup import Setup
+from runners.live.stream import DECISIONS_KEPT
 from runners.live.together import run_together
 from runners.live.trader import Trader
-from runners.settings import BacktestSettings
 from runners.simulation import backtest, trading_range
 
 _ALL = 10**9
@@ -48,7 +48,7 @@ def run_ingest(setup: Setup, replay: Path | None, speed: float | None) -> None:
     """Candles of the exchange, or of a file."""
     _begin(setup)
     models = setup.newest_models()
-    run_together([_replay(setup, models, replay, speed) if replay else setup.ingest(models)])
+    run_together([_replay(setup, models, read_candles(replay), speed) if replay else setup.ingest(models)])
 
 
 def run_engine(setup: Setup) -> None:
@@ -83,9 +83,8 @@ def run_replay(setup: Setup, file: Path, speed: float | None, *, json: bool) -> 
         setup = replace(setup, point=replace(setup.point, name=name, folder=Path(folder), durable=False))
         models = setup.newest_models()
         model_set = models.forecaster.model_set
-        settings = BacktestSettings(**setup.trading.model_dump())
-        require_fit(file, candles, model_set, regime_source=settings.regime_source)
-        replay, trader = _replay(setup, models, file, speed), setup.paper_trader(models, file.stem)
+        require_fit(file, candles, model_set, regime_source=setup.trading.regime_source)
+        replay, trader = _replay(setup, models, candles, speed), setup.paper_trader(models, file.stem)
         run_together([replay, setup.engine(models), trader], lambda: replay.passed_on(trader.decided_up_to))
         bus = setup.point.connect()
         decisions = bus.decisions.newest(_ALL)
@@ -94,7 +93,11 @@ def run_replay(setup: Setup, file: Path, speed: float | None, *, json: bool) -> 
     if not replay.passed_on(trader.decided_up_to):
         raise LiveError("the replay was stopped before its end.")
     limited = setup.live.limits()
-    difference = None if limited else first_difference(decisions, backtest(candles, model_set, settings).equity)
+    difference = None
+    if not limited:
+        equity = backtest(candles, model_set, setup.trading).equity
+        kept = equity.iloc[-len(decisions) :] if len(decisions) >= DECISIONS_KEPT else equity
+        difference = first_difference(decisions, kept)
     orders, equity = sum(entry.values["order"] != 0 for entry in decisions), decisions[-1].values["equity"]
     if json:
         told = {"decisions": len(decisions), "orders": orders, "equity": equity}
@@ -112,11 +115,10 @@ def run_replay(setup: Setup, file: Path, speed: float | None, *, json: bool) -> 
     return difference is None
 
 
-def _replay(setup: Setup, models: NewestModels, file: Path, speed: float | None) -> Replay:
+def _replay(setup: Setup, models: NewestModels, candles: pd.DataFrame, speed: float | None) -> Replay:
     """The bars that a backtest would trade, and as many before them as a forecast looks back on."""
-    candles, forecaster = read_candles(file), models.forecaster
-    settings = BacktestSettings(**setup.trading.model_dump())
-    traded, _ = trading_range(pd.DatetimeIndex(candles.index), forecaster.model_set, settings)
+    forecaster = models.forecaster
+    traded, _ = trading_range(pd.DatetimeIndex(candles.index), forecaster.model_set, setup.trading)
     fed = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop]
     first_live = pd.Timestamp(candles.index[traded.start])
     return Replay(setup.point.connect, fed[forecaster.columns()], first_live, forecaster.interval, speed)

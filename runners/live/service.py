@@ -66,9 +66,9 @@ class Service(ABC):
         while not stop.is_set():
             try:
                 bus = self.connect()
+                bus.require_same(self.facts)
                 self.log.info("started", bus=bus.name)
                 pause = WAIT
-                bus.require_same(self.facts)
                 self.work(bus, stop)
                 if stop.is_set():
                     self._say_ended(bus)

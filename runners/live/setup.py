@@ -18,7 +18,7 @@ from runners.live.ingest import Ingest, Market, timeframe_of
 from runners.live.models import NewestModels
 from runners.live.settings import LiveSettings
 from runners.live.trader import Trader
-from runners.settings import TradingSettings
+from runners.settings import BacktestSettings
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Setup:
 
     point: MeetingPoint
     models: Path
-    trading: TradingSettings
+    trading: BacktestSettings
     live: LiveSettings
     options: dict[str, Any] = field(default_factory=dict)
 

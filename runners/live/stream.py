@@ -14,7 +14,7 @@ from data.errors import LiveError
 
 Redis = Any  # redis-py's own types say of every answer that it may have to be awaited
 _DEAD_LETTERS_KEPT = 1000
-_DECISIONS_KEPT = 200_000
+DECISIONS_KEPT = 200_000
 
 # Redis runs a script as one step: the state that the trader goes on from, and what it decided, are there both or not.
 _COMMIT = """
@@ -170,7 +170,7 @@ class Bus:
             entry = [f"{milliseconds(time)}-{part}", json.dumps(values, allow_nan=False)]
         text = json.dumps(state, allow_nan=False)
         keys = [self._key("trader"), self._key("trader_version"), self.decisions.key]
-        done = self.redis.eval(_COMMIT, len(keys), *keys, state["version"], text, _DECISIONS_KEPT, *entry)
+        done = self.redis.eval(_COMMIT, len(keys), *keys, state["version"], text, DECISIONS_KEPT, *entry)
         if not done:
             raise LiveError(f"another trader of {self.name} is at work. Let one run at a time.")
 

@@ -178,8 +178,7 @@ class MortalClient:
         return client
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
+@pytest.mark.parametrize(("symbol", "after"), [("BTC/USDT", True), ("BTC/USDT:USDT", False), ("BTC/USDT:USDT", True)])
 def test_a_trader_with_real_orders_may_die_at_any_call(
     bus: Bus, setup: Setup, candles: pd.DataFrame, symbol: str, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

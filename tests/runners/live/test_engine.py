@@ -69,7 +69,7 @@ def test_two_of_them_write_each_forecast_once(
 ) -> None:
     feed(bus, setup, candles, 80)
     engines = [setup.engine(setup.newest_models()) for _ in range(2)]
-    run_until(list(engines), lambda: all(one.counted["forecasts"] == 80 for one in engines))
+    run_until(list(engines), lambda: bus.forecasts.count_after(None) == 80)
     require_equal(bus, expected, 80)
 
 

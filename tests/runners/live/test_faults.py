@@ -24,10 +24,27 @@ from tests.runners.live.house import SERVICES, House
 FAKETIME = Path("/usr/lib") / f"{platform.machine()}-linux-gnu" / "faketime" / "libfaketime.so.1"
 
 
+CLOCK = "clock"
+
+
+def fake_clock(house: House) -> None:
+    """Let the services tell the time by a file, which says by how much their clocks are wrong."""
+    write_text(house.home / CLOCK, "+0")
+    house.environment |= {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(house.home / CLOCK),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    house.configure(enableRateLimit=False)  # faketime breaks the system call that Python sleeps with
+
+
 @pytest.fixture(scope="module")
 def house(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     known = int(candles.index.searchsorted(model_set.validation_end, side="right")) + 5
     with House(tmp_path_factory.mktemp("house"), candles, model_set, known) as one:
+        if FAKETIME.exists():
+            fake_clock(one)
         one.start(*SERVICES)
         one.ready()
         one.decide(3)
@@ -68,7 +85,7 @@ def test_a_redis_that_is_killed_and_started_again_has_lost_nothing(house: House)
 
 def test_an_exchange_that_is_silent_and_refuses_is_waited_for(house: House) -> None:
     house.exchange.silence()
-    house.exchange.faults.extend([Fault(status=503, headers={"Content-Type": "text/html"}, body="")] * 2)
+    house.exchange.faults.append(Fault(status=503, headers={"Content-Type": "text/html"}, body=""))
     house.close_bars(2)
     assert wait_until(lambda: not house.exchange.faults)
     house.exchange.speak()
@@ -139,22 +156,8 @@ def test_of_two_traders_one_gives_way_and_two_of_the_others_do_no_harm(house: Ho
 
 @pytest.mark.skipif(not FAKETIME.exists(), reason="needs the package faketime")
 def test_clocks_that_jump_change_nothing(house: House) -> None:
-    clock = house.home / "clock"
-    clock.write_text("+0")
-    house.environment |= {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    for name in SERVICES:
-        house.kill(name)
-    house.configure(enableRateLimit=False)  # faketime breaks the system call that Python sleeps with
-    house.start(*SERVICES)
-    house.ready()
-    house.decide(2)
     for days in (40, -400, 0):
-        write_text(clock, f"{days:+}d")
+        write_text(house.home / CLOCK, f"{days:+}d")
         house.decide(2)
         day = pd.Timestamp.now("UTC") + pd.Timedelta(days=days)
         assert f'"timestamp": "{day.year}-' in house.log("trader")
