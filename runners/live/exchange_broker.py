@@ -97,7 +97,14 @@ class ExchangeBroker:
         self._not_before, self._pause = 0.0, _FIRST_PAUSE
 
     def open_bar(self, open_: float) -> None:
-        """Nothing: the exchange fills orders when it gets them."""
+        """Find out what became of an order of the bar before, which is not sent any more."""
+        if self._order is None:
+            return
+        found = self._find(self._order)
+        if found is None:
+            self._done(Fill(self._order.id, 0.0, 0.0, 0.0, "too late: it could not be sent"))
+        else:
+            self._take(self._order, found)
 
     def account(self, close: float) -> Account:
         balance = self._ask(lambda: self._client.fetch_balance({"type": self._market["type"]}))
@@ -110,6 +117,8 @@ class ExchangeBroker:
         return Account(equity, self._position)
 
     def submit(self, order: Order, close: float) -> str:
+        if self._order is not None:
+            return f"the order {self._order.id} is still open"
         held = self._position or 0.0
         units = max(order.units, -held) if self._market["spot"] else order.units
         amount = self._amount(units)

@@ -200,7 +200,7 @@ class Bus:
             return False
         newest = self.forecasts.last()
         time = newest.time.isoformat() if newest else state["time"]
-        self.commit({**state, "stopped": None, "time": time, "version": state["version"] + 1})
+        self.commit({**state, "stopped": None, "stopping": False, "time": time, "version": state["version"] + 1})
         return True
 
     def beat(self, service: str, told: Mapping[str, Any]) -> None:

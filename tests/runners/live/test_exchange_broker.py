@@ -157,6 +157,31 @@ def test_an_order_that_was_filled_before_its_bar_was_over_counts_though_it_is_as
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
 
 
+def test_an_order_that_could_not_be_sent_in_its_bar_makes_way_for_the_next(exchange: Exchange) -> None:
+    one = broker(exchange)
+    one.submit(order(exchange, 1.0, "first"), exchange.price)
+    exchange.order_faults.append(Fault(drops=True))
+    one.work()
+    exchange.advance()
+    one.open_bar(exchange.price)
+    one.account(exchange.price)
+    assert one.submit(order(exchange, 2.0, "second"), exchange.price) == ""
+    one.work()
+    assert [(fill.order, fill.units) for fill in one.take_fills()] == [("first", 0.0), ("second", 2.0)]
+    assert sent(exchange) == [("second", 2.0)]
+
+
+def test_an_order_whose_answer_was_lost_counts_before_the_next_one_is_made(exchange: Exchange) -> None:
+    one = broker(exchange)
+    one.submit(order(exchange, 1.0, "first"), exchange.price)
+    exchange.order_faults.append(Fault(accepts=True))
+    one.work()
+    exchange.advance()
+    one.open_bar(exchange.price)
+    assert one.account(exchange.price).position == 1.0
+    assert [(fill.order, fill.units) for fill in one.take_fills()] == [("first", 1.0)]
+
+
 def test_an_order_that_is_refused_is_told_with_the_reason(exchange: Exchange) -> None:
     one = broker(exchange)
     one.submit(order(exchange, 1e6), exchange.price)
