@@ -60,7 +60,7 @@ class Day:
     Attributes
     ----------
     first_equity
-        At the last close of the day before.
+        At the last close of the day before; on the very first day, at the first close.
     opened
         Orders so far that opened a position.
     lost
@@ -129,12 +129,11 @@ class Desk:
     stopping: bool = False
     version: int = 0
     day: Day = field(default_factory=Day)
-    _equity: float = 0.0
+    _equity: float | None = None
 
     def __post_init__(self) -> None:
         settings = self.settings
         self._rule = ThresholdRule(settings.long_threshold, settings.short_threshold, settings.between)
-        self._equity = self._equity or settings.cash
 
     def restore(self, state: dict[str, Any] | None) -> None:
         """Go on from what was committed last, None at the very first start."""
@@ -165,7 +164,7 @@ class Desk:
         self.broker.open_bar(bar["open"])
         close = bar["close"]
         account = self.broker.account(close)
-        self.day.go_to(entry.time, self._equity)
+        self.day.go_to(entry.time, account.equity if self._equity is None else self._equity)
         self.time, self.close, self._equity = entry.time, close, account.equity
 
         held = account.position

@@ -138,8 +138,8 @@ def _server(setup: Setup, models: NewestModels, host: str, port: int) -> Server:
 
 def _begin(setup: Setup) -> None:
     """What every service does before it starts to work."""
-    if setup.point.redis_url is None:
-        require_writable(setup.point.folder)
+    require_writable(setup.point.folder)
+    setup.point.folder.mkdir(parents=True, exist_ok=True)  # for the file of the kill switch, at least
     start_logging([*credentials().values(), os.environ.get(KEY_VARIABLE, ""), setup.point.redis_password])
     loss = tells_loss(setup.point.connect)
     if loss:

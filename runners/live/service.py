@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from data.errors import LiveError
 from runners.live.stream import Bus
 
 WAIT = 0.5  # seconds that a service waits for something new before it looks at whether it is to stop
@@ -78,6 +79,11 @@ class Service(ABC):
                 self.counted["redis_lost"] += 1
                 stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            except redis.ResponseError as error:
+                raise LiveError(
+                    f"Redis refuses what {self.name} asks of it ({error}). It must be of version 6.2 or newer, with "
+                    f"room, and what begins with regimes:{bus.name}: must be these services' alone."
+                ) from error
 
     @abstractmethod
     def work(self, bus: Bus, stop: threading.Event) -> None:

@@ -109,6 +109,15 @@ def test_a_day_that_loses_too_much_ends_flat() -> None:
     assert [one.reason for one in decisions] == ["", "", *["max_daily_loss"] * 4, ""]
 
 
+def test_the_first_day_s_loss_is_counted_from_what_the_account_has_then() -> None:
+    """As at an exchange, where it has nothing to do with the cash that a paper account begins with."""
+    one = desk(LimitSettings(max_daily_loss=0.1))
+    one.broker.restore({"cash": 50.0, "size": 0.0, "entry": 0.0, "order": None, "order_id": "", "fills": []})
+    first, second, third = decided(one, (10, 10, _UP), (10, 9.5, _CALM), (9.5, 8.9, _CALM))
+    assert [each.reason for each in (first, second, third)] == ["", "", "max_daily_loss"]
+    assert (first.order, third.order) == (5.0, -5.0)
+
+
 @given(
     target=st.floats(-100, 100),
     held=st.floats(-100, 100),

@@ -76,11 +76,11 @@ def test_a_redis_that_is_killed_and_started_again_has_lost_nothing(house: House)
     house.close_bars(2)
     house.kill_redis()
     house.close_bars(2)
+    assert wait_until(lambda: '"event": "no Redis"' in house.log("trader"))
     house.start_redis()
     house.wait()
     house.decide(2)
     assert house.difference() is None
-    assert '"event": "no Redis"' in house.log("trader")
 
 
 def test_an_exchange_that_is_silent_and_refuses_is_waited_for(house: House) -> None:

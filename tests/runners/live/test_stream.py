@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from data.errors import LiveError
+from runners.live.setup import Setup
 from runners.live.stream import Bus, milliseconds
 
 FIRST = pd.Timestamp("2024-01-01", tz="UTC")
@@ -150,3 +151,9 @@ def test_names_do_not_meddle_with_each_other_and_are_forgotten_alone(bus: Bus) -
 
 def test_milliseconds_do_not_depend_on_the_unit_of_a_time() -> None:
     assert {milliseconds(bar(0).as_unit(unit)) for unit in ("s", "ms", "us", "ns")} == {1704067200000}
+
+
+def test_a_redis_whose_keys_are_somebody_else_s_is_refused_with_a_reason(bus: Bus, setup: Setup) -> None:
+    bus.redis.set(bus.forecasts.key, "something else")
+    with pytest.raises(LiveError, match=r"Redis refuses what trader asks of it \(WRONGTYPE .*regimes:SWITCH: must be"):
+        setup.paper_trader(setup.newest_models(), "BTC/USDT").run(threading.Event())
