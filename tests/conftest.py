@@ -1,12 +1,15 @@
-"""Candles and small trained model sets that many tests share."""
+"""Candles, small trained model sets and a browser that many tests share."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,6 +28,9 @@ from runners.settings import BacktestSettings
 from runners.simulation import backtest
 from training import TrainSettings, train
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 # Small enough to train in a second; every mechanism is the default one's.
 SMALL = {"window": 6, "stride": 4, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30}
 
@@ -35,6 +41,9 @@ hypothesis_settings.load_profile("suite")
 
 ROOT = Path(__file__).parents[1]
 BTC = ROOT.parent / "shared" / "data" / "BTCUSDT_4h_20220101_20250707.csv"
+
+CHROMIUM = shutil.which("chromium")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: no page was looked at in a browser")
 
 
 def switching_candles(n_bars: int = 1200, seed: int = 0) -> pd.DataFrame:
@@ -94,6 +103,23 @@ def model_set(candles: pd.DataFrame) -> ModelSet:
 def saved(model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the saved model set; tests that change files copy it first."""
     return model_set.save(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="module")  # an open browser keeps an event loop running, which other modules must not meet
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 def to_csv(candles: pd.DataFrame, path: Path) -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +20,10 @@ from runners.settings import BacktestSettings
 from runners.simulation import TradedFold, backtest
 from runners.sweeping import sweep
 from runners.trading_grid import GridRun
-from tests.conftest import workplace
+from tests.conftest import needs_browser, workplace
 
 sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: the pages were not looked at in a browser")
+pytestmark = needs_browser
 PAGES = ["report", "compare", "walk-forward", "sweep", "overfitting"]
 
 
@@ -52,14 +49,6 @@ def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.T
         pages[name] = results / f"{name}.html"
         pages[name].write_text(text, encoding="utf-8")
     return pages
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -112,8 +101,7 @@ def test_no_table_is_cut_on_a_desk_and_plots_stay_legible_on_a_phone(
     page.close()
 
 
-def test_trades_sort_by_a_click_up_and_down(browser: sync_api.Browser, pages: dict[str, Path]) -> None:
-    page = browser.new_page()
+def test_trades_sort_by_a_click_up_and_down(page: sync_api.Page, pages: dict[str, Path]) -> None:
     page.goto(pages["report"].as_uri())
     table = page.locator("table.sortable")
 
@@ -129,15 +117,12 @@ def test_trades_sort_by_a_click_up_and_down(browser: sync_api.Browser, pages: di
     assert [float(value) for value in values(6)] == sorted((float(value) for value in values(6)), reverse=True)
     table.get_by_role("button", name="opened").click()
     assert values(1) == sorted(values(1))
-    page.close()
 
 
-def test_the_scale_of_the_equity_can_be_chosen(browser: sync_api.Browser, pages: dict[str, Path]) -> None:
-    page = browser.new_page()
+def test_the_scale_of_the_equity_can_be_chosen(page: sync_api.Page, pages: dict[str, Path]) -> None:
     page.goto(pages["report"].as_uri())
     assert page.locator(".linear svg").is_visible()
     assert not page.locator(".log svg").is_visible()
     page.get_by_label("logarithmic scale").check()
     assert page.locator(".log svg").is_visible()
     assert not page.locator(".linear svg").is_visible()
-    page.close()

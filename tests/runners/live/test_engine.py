@@ -31,8 +31,10 @@ def feed(bus: Bus, setup: Setup, candles: pd.DataFrame, n_bars: int) -> None:
     Replay(lambda: bus, part, candles.index[first], model_set.interval, None).work(bus, threading.Event())
 
 
-def engine_until(bus: Bus, engine: Engine, n_forecasts: int) -> None:
-    run_until([engine], lambda: bus.forecasts.count_after(None) >= n_forecasts)
+def feed_new_engine(bus: Bus, setup: Setup, candles: pd.DataFrame, n_bars: int) -> None:
+    """Feed up to the ``n_bars``-th unseen candle, and run an engine that starts then until each is forecast."""
+    feed(bus, setup, candles, n_bars)
+    run_until([setup.engine(setup.newest_models())], lambda: bus.forecasts.count_after(None) >= n_bars)
 
 
 def require_equal(bus: Bus, expected: pd.DataFrame, n_forecasts: int) -> None:
@@ -46,8 +48,7 @@ def require_equal(bus: Bus, expected: pd.DataFrame, n_forecasts: int) -> None:
 def test_forecasts_are_those_of_the_batch(
     bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
-    feed(bus, setup, candles, 100)
-    engine_until(bus, setup.engine(setup.newest_models()), 100)
+    feed_new_engine(bus, setup, candles, 100)
     require_equal(bus, expected, 100)
     first = bus.forecasts.after(None, 1)[0]
     bar = candles.loc[first.time]
@@ -59,8 +60,7 @@ def test_one_that_starts_again_goes_on_where_the_last_one_was(
     bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
     for n_bars in (1, 2, 30, 31, 57):
-        feed(bus, setup, candles, n_bars)
-        engine_until(bus, setup.engine(setup.newest_models()), n_bars)
+        feed_new_engine(bus, setup, candles, n_bars)
     require_equal(bus, expected, 57)
 
 
@@ -76,19 +76,16 @@ def test_two_of_them_write_each_forecast_once(
 def test_what_it_no_longer_needs_is_dropped_and_it_starts_from_the_rest(
     bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
-    feed(bus, setup, candles, 100)
-    engine_until(bus, setup.engine(setup.newest_models()), 100)
+    feed_new_engine(bus, setup, candles, 100)
     bus.candles.keep(Forecaster(ModelSet.load(setup.models)).lookback + 1)
-    feed(bus, setup, candles, 120)
-    engine_until(bus, setup.engine(setup.newest_models()), 120)
+    feed_new_engine(bus, setup, candles, 120)
     require_equal(bus, expected, 120)
 
 
 def test_candles_that_were_taken_away_unread_are_told_and_forecasts_begin_again_when_enough_are_known(
     bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
-    feed(bus, setup, candles, 10)
-    engine_until(bus, setup.engine(setup.newest_models()), 10)
+    feed_new_engine(bus, setup, candles, 10)
     lookback = Forecaster(ModelSet.load(setup.models)).lookback
     feed(bus, setup, candles, lookback + 30)
     newest = bus.candles.newest(lookback + 15)

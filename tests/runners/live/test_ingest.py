@@ -39,6 +39,15 @@ def has(bus: Bus, exchange: Exchange, n_bars: int) -> bool:
     return last is not None and last.time == exchange.candles.index[n_bars - 1]
 
 
+def withhold_the_next(bus: Bus, exchange: Exchange) -> pd.Timestamp:
+    """Ingest what has closed, then let two more candles close, the first of which the exchange keeps to itself."""
+    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
+    withheld = exchange.candles.index[_KNOWN]
+    exchange.withheld.add(withheld)
+    exchange.advance(2)
+    return withheld
+
+
 def test_history_comes_first_and_then_each_candle_that_closes(bus: Bus, exchange: Exchange) -> None:
     service = ingest(bus, exchange)
 
@@ -121,10 +130,7 @@ def test_repeated_and_old_messages_change_nothing(bus: Bus, exchange: Exchange) 
 
 
 def test_a_candle_that_is_withheld_is_asked_for_again(bus: Bus, exchange: Exchange) -> None:
-    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
-    late = exchange.candles.index[_KNOWN]
-    exchange.withheld.add(late)
-    exchange.advance(2)
+    late = withhold_the_next(bus, exchange)
     service = ingest(bus, exchange)
     run_until(
         [service],
@@ -137,10 +143,7 @@ def test_a_candle_that_is_withheld_is_asked_for_again(bus: Bus, exchange: Exchan
 
 
 def test_a_candle_that_never_comes_is_told_and_passed_over(bus: Bus, exchange: Exchange) -> None:
-    run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
-    gone = exchange.candles.index[_KNOWN]
-    exchange.withheld.add(gone)
-    exchange.advance(2)
+    gone = withhold_the_next(bus, exchange)
     service = ingest(bus, exchange)
     run_until([service], lambda: has(bus, exchange, _KNOWN + 2))
     assert gone not in times(bus)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +11,11 @@ import pandas as pd
 import pytest
 
 from runners.live.stream import Bus
+from tests.conftest import needs_browser
 from tests.runners.live.serving import Client, OneRedis, one_redis, serving, trade
 
 sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: the page was not looked at in a browser")
+pytestmark = needs_browser
 KEY = "correct horse battery staple"
 
 
@@ -26,21 +25,6 @@ class Place(NamedTuple):
     server: Client
     store: OneRedis
     bus: Bus
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
-    page = browser.new_page()
-    yield page
-    page.close()
 
 
 @pytest.fixture
