@@ -135,7 +135,10 @@ class Exchange(StreamServer):
         """
         given = dict(parse_qsl(query))
         if path.endswith("/exchangeInfo"):
-            return {"symbols": [_SPOT] if path.startswith("/api/") else [_SWAP] if path.startswith("/fapi/") else []}
+            kind = path.split("/")[1]
+            return {"symbols": [_SPOT] if kind == "api" else [self._swap()] if kind == "fapi" else []}
+        if path.endswith("/ticker/24hr"):
+            return {"symbol": "BTCUSDT", "lastPrice": repr(self.price), "closeTime": _milliseconds(self.now)}
         if path.endswith("/time"):
             return {"serverTime": _milliseconds(self.now)}
         if path.endswith("/klines"):
@@ -147,7 +150,7 @@ class Exchange(StreamServer):
         """What is to go wrong with the next request of that kind, this one."""
         if path.endswith("/klines"):
             faults = self.faults
-        elif path.endswith(("/exchangeInfo", "/time")):
+        elif path.endswith(("/exchangeInfo", "/time", "/ticker/24hr")):
             return Fault()
         else:
             faults = self.order_faults if method == "POST" else self.account_faults
@@ -156,6 +159,12 @@ class Exchange(StreamServer):
     def hold(self) -> None:
         self.on_hold.set()
         self._closing.wait()
+
+    def _swap(self) -> dict[str, Any]:
+        account = self.account
+        lots = {**_SPOT["filters"][1], "minQty": account.contract_step, "stepSize": account.contract_step}
+        least = {"filterType": "MIN_NOTIONAL", "notional": LEAST_COST}
+        return {**_SWAP, "contractSize": account.contract, "filters": [_SPOT["filters"][0], lots, least]}
 
     def _klines(self, query: dict[str, str]) -> list[list[Any]]:
         assert (query["symbol"], query["interval"]) == ("BTCUSDT", "4h")
@@ -225,7 +234,6 @@ _SWAP = {
     "contractType": "PERPETUAL",
     "deliveryDate": 4133404800000,
     "marginAsset": "USDT",
-    "filters": [*_SPOT["filters"][:2], {"filterType": "MIN_NOTIONAL", "notional": LEAST_COST}],
 }
 
 

@@ -37,12 +37,13 @@ class Order:
     is_swap: bool
     is_market: bool
     side: str  # BUY or SELL
-    quantity: float  # BTC, as it was ordered
+    quantity: float  # as it was ordered: BTC, or contracts
     limit: float  # USDT for one BTC; 0 for a market order
     time: int  # ms
+    unit: float = 1.0  # BTC in one of the quantity
     reduces_only: bool = False
     status: str = "NEW"  # then FILLED or CANCELED
-    filled: float = 0.0  # BTC
+    filled: float = 0.0  # of the quantity
     price: float = 0.0  # USDT for one BTC, as it was filled
     fee: float = 0.0  # USDT
 
@@ -55,8 +56,8 @@ class Order:
 class Account:
     """What is owned and was ordered.
 
-    A market order is filled at once and wholly at the price of the moment; its fee is taken in USDT (Binance takes that
-    of a spot purchase in BTC). A limit order rests until it is cancelled, and reserves nothing.
+    A market order is filled at once and wholly at the price of the moment, or rests; its fee is taken in USDT (Binance
+    takes that of a spot purchase in BTC). A limit order rests until it is cancelled, and reserves nothing.
     """
 
     quote: float = 10_000.0  # USDT, spot
@@ -65,7 +66,13 @@ class Account:
     swap_position: float = 0.0  # BTC, negative when short
     swap_entry_price: float = 0.0
     orders: list[Order] = field(default_factory=list)
+    contract: float = 1.0  # BTC in one contract of the swap; Binance's have one, many exchanges' a thousandth
+    contract_step: str = STEP
     refuses_filled_ids: bool = True  # Binance itself refuses a client id only while its order is open
+    unknown_for: int = 0  # times that it does not know an order yet when it is asked for it
+    untold_for: int = 0  # times that it leaves out of an answer what became of the order
+    market_orders_rest: bool = False
+    trades: bool = True  # whether the key may order, too, not only read
 
     def answer(self, method: str, path: str, query: dict[str, str], price: float, time: int) -> Any:
         """The JSON for a request whose signature was verified, at a price and a time in ms.
@@ -80,9 +87,13 @@ class Account:
         match method, path.rpartition("/")[2]:
             case "POST", "order":
                 order = self._accept(is_swap, query, price, time)
-                return order_json(order) if is_swap else {**order_json(order), "fills": _fills(order)}
+                return self._told(order) if is_swap else {**self._told(order), "fills": _fills(order)}
             case "GET", "order":
-                return order_json(_find(orders, query, RefusedError(400, -2013, "Order does not exist.")))
+                unknown = RefusedError(400, -2013, "Order does not exist.")
+                if orders and self.unknown_for:
+                    self.unknown_for -= 1
+                    raise unknown
+                return self._told(_find(orders, query, unknown))
             case "DELETE", "order":
                 unknown = RefusedError(400, -2011, "Unknown order sent.")
                 order = _find([order for order in orders if order.status == "NEW"], query, unknown)
@@ -102,7 +113,16 @@ class Account:
                 return [{"symbol": "BTCUSDT", "brackets": [bracket]}]
         raise RefusedError(404, -5000, f"Path {path}, Method {method} is invalid")
 
+    def _told(self, order: Order) -> dict[str, Any]:
+        told = order_json(order)
+        if self.untold_for:
+            self.untold_for -= 1
+            del told["status"], told["executedQty"]
+        return told
+
     def _accept(self, is_swap: bool, query: dict[str, str], price: float, time: int) -> Order:
+        if not self.trades:
+            raise RefusedError(401, -2015, "Invalid API-key, IP, or permissions for action.")
         if "quantity" not in query:
             raise RefusedError(400, -1102, "Mandatory parameter 'quantity' was not sent, was empty/null, or malformed.")
         order = Order(
@@ -114,17 +134,18 @@ class Account:
             quantity=float(query["quantity"]),
             limit=float(query.get("price", 0)),
             time=time,
+            unit=self.contract if is_swap else 1.0,
             reduces_only=query.get("reduceOnly") == "true",
         )
         same = [other for other in self.orders if (other.is_swap, other.client_id) == (is_swap, order.client_id)]
         if any(self.refuses_filled_ids or other.status == "NEW" for other in same):
             raise RefusedError(*DUPLICATE)
-        if not order.quantity or Decimal(query["quantity"]) % Decimal(STEP):
+        if not order.quantity or Decimal(query["quantity"]) % Decimal(self.contract_step if is_swap else STEP):
             raise RefusedError(400, -1013, "Filter failure: LOT_SIZE")
-        if order.quantity * (order.limit or price) < float(LEAST_COST) and not order.reduces_only:
+        if order.quantity * order.unit * (order.limit or price) < float(LEAST_COST) and not order.reduces_only:
             low = f"Order's notional must be no smaller than {LEAST_COST} (unless you choose reduce only)."
             raise RefusedError(400, *((-4164, low) if is_swap else (-1013, "Filter failure: NOTIONAL")))
-        if order.is_market:
+        if order.is_market and not self.market_orders_rest:
             order.filled = order.quantity
             (self._trade_swap if is_swap else self._trade_spot)(order, price)
             order.price, order.status = price, "FILLED"
@@ -140,16 +161,17 @@ class Account:
 
     def _trade_swap(self, order: Order, price: float) -> None:
         sign = 1 if order.side == "BUY" else -1
-        before, entry = self.swap_position, self.swap_entry_price
-        closes = min(order.quantity, abs(before)) if before * sign < 0 else 0.0
+        before, entry, traded = self.swap_position, self.swap_entry_price, order.quantity * order.unit
+        closes = min(traded, abs(before)) if before * sign < 0 else 0.0
         if order.reduces_only:
             if not closes:
                 raise RefusedError(400, -2022, "ReduceOnly Order is rejected.")
-            order.filled = closes
-        opens, stays = order.filled - closes, abs(before) - closes
-        order.fee = round(SWAP_FEE * order.filled * price, 8)
+            traded = closes
+            order.filled = round(closes / order.unit, 8)
+        opens, stays = traded - closes, abs(before) - closes
+        order.fee = round(SWAP_FEE * traded * price, 8)
         wallet = self.swap_wallet - sign * closes * (price - entry) - order.fee
-        position = round(before + sign * order.filled, 8)
+        position = round(before + sign * traded, 8)
         entry = (stays * entry + opens * price) / (stays + opens) if position else 0.0
         if opens and abs(position) * price / LEVERAGE > wallet + position * (price - entry):
             raise RefusedError(*NO_FUNDS)
@@ -178,7 +200,7 @@ class Account:
         return {
             "symbol": "BTCUSDT",
             "positionSide": "BOTH",
-            "positionAmt": text(self.swap_position),
+            "positionAmt": text(self.swap_position / self.contract),
             "entryPrice": text(self.swap_entry_price),
             "markPrice": text(price),
             "unRealizedProfit": text((price - self.swap_entry_price) * self.swap_position),
@@ -214,7 +236,7 @@ def text(number: float) -> str:
 
 def order_json(order: Order) -> dict[str, Any]:
     """As Binance tells of it later: without the fee, which only its trades have."""
-    cost = text(order.filled * order.price)
+    cost = text(order.filled * order.unit * order.price)
     told = {
         "symbol": "BTCUSDT",
         "orderId": order.id,
@@ -248,7 +270,7 @@ def _trade(order: Order) -> dict[str, Any]:
         "symbol": "BTCUSDT",
         "id": order.id,
         "orderId": order.id,
-        "quoteQty": text(order.filled * order.price),
+        "quoteQty": text(order.filled * order.unit * order.price),
         "time": order.time,
     }
     if order.is_swap:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -40,12 +40,15 @@ class Order:
     units
         Negative to sell.
     until
-        The end of the bar in which it is to be filled, ISO 8601; it is not sent after that.
+        The end of the bar in which it is to be filled, ISO 8601; it is not sent after that. Empty: whenever it can be.
+    closes
+        Whether it must only make a position smaller.
     """
 
     id: str
     units: float
     until: str
+    closes: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,31 +62,46 @@ class Fill:
     reason: str = ""
 
 
+class Taken(NamedTuple):
+    """Units of an order that were taken, 0 for none of it, and why they are not all that was asked for."""
+
+    units: float
+    why: str = ""
+
+
 class BrokerAwayError(Exception):
     """The broker cannot be reached now; ask again."""
+
+
+class BrokerRefusesError(BrokerAwayError):
+    """The broker answers, but with a refusal that does not go away by itself, such as of the credentials."""
 
 
 class Broker(Protocol):
     """Takes orders and says what is owned. All that it must remember it gives as ``state`` and takes back.
 
-    An order is taken with `submit`, then the trader commits the state, then calls `work`: so what was sent is known,
-    whenever the trader is killed. Any call may raise `BrokerAwayError`, and leaves all as it was.
+    An order is taken with `submit` or `flatten`, then the trader commits the state, then calls `work` or `flatten`
+    again: so what was sent is known, whenever the trader is killed. Any call may raise `BrokerAwayError`, and leaves
+    all as it was.
     """
 
     def open_bar(self, open_: float) -> None:
         """A bar has opened at this price."""
 
-    def account(self, close: float) -> Account:
-        """What is owned at this price."""
+    def account(self, close: float | None) -> Account:
+        """What is owned at this price, or, without one, at that of the moment; a rest that cannot be traded is none."""
 
-    def submit(self, order: Order, close: float) -> str:
-        """Take an order at a bar's close; gives why it was not taken, or nothing."""
+    def submit(self, order: Order, close: float) -> Taken:
+        """Take an order at a bar's close, or what of it can be traded."""
 
     def work(self) -> None:
         """Carry out what was taken and is not done yet, as far as that is possible now."""
 
-    def flatten(self, order: Order, price: float) -> bool:
-        """Drop what was taken, close the position at once, whatever ``order.units``; False to be called again."""
+    def flatten(self, name: str, close: float | None) -> bool:
+        """Drop what was taken and close the position at once, by orders whose ids begin with ``name``.
+
+        False to be called again, once the state is committed; True if nothing is ordered and held any more.
+        """
 
     def take_fills(self) -> list[Fill]:
         """What was filled since this was asked last."""
@@ -93,6 +111,15 @@ class Broker(Protocol):
 
     def restore(self, state: dict[str, Any] | None) -> None:
         """Go on from a state, or from none, and find out what happened since."""
+
+    def require_alone(self) -> None:
+        """Make sure that nobody else has ordered there.
+
+        Raises
+        ------
+        LiveError
+            If somebody has.
+        """
 
 
 class PaperBroker:
@@ -111,24 +138,24 @@ class PaperBroker:
         self._accounts.charge(open_)
         self._fill(open_)
 
-    def account(self, close: float) -> Account:
-        equity = self._accounts.value(close)
+    def account(self, close: float | None) -> Account:
+        equity = self._accounts.value(close or 0.0)  # without a price there was no bar: all is cash
         self._accounts.close_bankrupt(equity)
         return Account(float(equity[0]), float(self._accounts.size[0]))
 
-    def submit(self, order: Order, close: float) -> str:
+    def submit(self, order: Order, close: float) -> Taken:
         self._accounts.submit(np.array([0]), np.array([order.units]), close)
         self._order = order.id
-        return "" if self._accounts.order.size else "not enough cash"
+        return Taken(order.units) if self._accounts.order.size else Taken(0.0, "not enough cash")
 
     def work(self) -> None:
         """Nothing: it takes the next bar's open to fill an order."""
 
-    def flatten(self, order: Order, price: float) -> bool:
+    def flatten(self, name: str, close: float | None) -> bool:
         held = self._accounts.size != 0
         self._accounts.ordering, self._accounts.order = np.array([0])[held], -self._accounts.size[held]
-        self._order = order.id
-        self._fill(price)
+        self._order = name
+        self._fill(close or 0.0)
         return True
 
     def take_fills(self) -> list[Fill]:
@@ -156,6 +183,9 @@ class PaperBroker:
         self._order = state["order_id"]
         self._fills = [Fill(**fill) for fill in state["fills"]]
 
+    def require_alone(self) -> None:
+        """Nothing: nobody else has this account."""
+
     def _fill(self, open_: float) -> None:
         if not self._accounts.order.size:
             return
@@ -170,7 +200,7 @@ class PaperBroker:
 
 def order_id(symbol: str, timeframe: str, time: pd.Timestamp, mark: str = "") -> str:
     """The client's id of the order that the bar at ``time`` decides: at most 36 letters, digits and dashes."""
-    plain = "".join(letter for letter in symbol if letter.isalnum())[:16]
+    plain = "".join(letter for letter in symbol if letter.isalnum())[:13]
     return f"{plain}-{timeframe}-{int(time.timestamp())}{mark}"
 
 

@@ -191,10 +191,11 @@ def status(
 def kill(
     context: typer.Context, dataset: DatasetOption = None, redis: RedisOption = None, home: HomeOption = None
 ) -> None:
-    """Close the position at once, and trade no more until `regimes live resume`."""
+    """Close the position at once, and trade no more until `regimes live resume`; status 1 if nobody did."""
     from runners.live.telling import ask_to_stop
 
-    ask_to_stop(_place(context, home, None, dataset, redis).point())
+    if not ask_to_stop(_place(context, home, None, dataset, redis).point()):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -206,6 +207,17 @@ def resume(
     from runners.live.telling import let_resume
 
     let_resume(_place(context, home, None, dataset, redis).point())
+
+
+@app.command()
+@verbosely
+def forget(
+    context: typer.Context, dataset: DatasetOption = None, redis: RedisOption = None, home: HomeOption = None
+) -> None:
+    """Begin anew: remove what Redis has of a dataset's live services, such as candles, decisions, the paper account."""
+    from runners.live.telling import forget
+
+    forget(_place(context, home, None, dataset, redis).point())
 
 
 class _Place(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit
 from data.errors import LiveError, SettingsError
 from runners.live.own_redis import client_options, own_redis
 from runners.live.service import Connect
-from runners.live.stream import Bus, Redis
+from runners.live.stream import Bus, Redis, redis_refuses
 
 _SOCKET_TIMEOUT = 10.0  # seconds
 
@@ -64,22 +66,26 @@ class MeetingPoint:
         return (urlsplit(self.redis_url).password if self.redis_url else None) or ""
 
 
-def reach(connect: Connect) -> Bus:
-    """The bus, or a plain word that there is no Redis: for commands that do not wait for one.
+@contextmanager
+def reached(connect: Connect) -> Iterator[Bus]:
+    """The bus, for commands that do not wait for a Redis that is away.
 
     Raises
     ------
     LiveError
-        If it cannot be reached.
+        If it cannot be reached, or refuses what is asked of it, within the block, too.
     """
     import redis
 
     try:
         bus = connect()
         bus.redis.ping()
+        yield bus
+    except (redis.AuthenticationError, redis.ResponseError) as error:
+        raise redis_refuses(error) from None
     except redis.RedisError as error:
-        raise LiveError(f"Redis cannot be reached: {error}. Start it, or name another with --redis.") from None
-    return bus
+        why = str(error).rstrip(".")
+        raise LiveError(f"Redis cannot be reached: {why}. Start it, or name another with --redis.") from None
 
 
 def tells_loss(connect: Connect) -> str | None:

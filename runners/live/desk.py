@@ -14,6 +14,8 @@ from runners.live.stream import Entry
 from runners.settings import TradingSettings
 from strategies.rules import ThresholdRule
 
+_STOP = "-stop"  # marks the orders of the kill switch
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -26,9 +28,9 @@ class Decision:
     wanted
         Direction to hold from the next open on: 1, 0, -1.
     order
-        Units ordered, negative to sell; 0 for none.
+        Units ordered, as the broker took them, negative to sell; 0 for none.
     reason
-        Which limits made the order smaller than the rule would have it, or another one; empty mostly.
+        What made the order smaller than the rule would have it: limits, or the broker; empty mostly.
     position, equity
         Units held and what the account is worth at the close, before the order.
     fills
@@ -110,7 +112,7 @@ class Desk:
     Attributes
     ----------
     time, close
-        Of the last bar that was decided on.
+        Of the last bar that was decided on; None before the first.
     stopped
         Why it trades no more, or None; it is ``stopping`` until its position is closed.
     version
@@ -124,7 +126,7 @@ class Desk:
     timeframe: str
     interval: pd.Timedelta
     time: pd.Timestamp | None = None
-    close: float = 0.0
+    close: float | None = None
     stopped: str | None = None
     stopping: bool = False
     version: int = 0
@@ -173,16 +175,13 @@ class Desk:
         wanted = direction if forecast is None else self._rule.target(forecast, direction)
         target = held if wanted == direction else wanted * self.settings.exposure * account.equity / close
         limited = self.day.limit(target, account, close, self.limits)
-        reasons = limited.reasons
-        units = limited.units - held
-        if units != 0 and account.equity > 0:
-            refused = self.broker.submit(self._order(units), close)
-            if refused:
-                units, reasons = 0.0, [*reasons, refused]
-            else:
-                self.day.count(held, limited.units)
-        else:
-            units = 0.0
+        units, reasons = 0.0, limited.reasons
+        if limited.units != held and account.equity > 0:
+            name = order_id(self.symbol, self.timeframe, entry.time)
+            until = entry.time + 2 * self.interval
+            units, why = self.broker.submit(Order(name, limited.units - held, until.isoformat()), close)
+            reasons = [*reasons, why] if why else reasons
+            self.day.count(held, held + units)
         return Decision(
             regime=bar["regime"],
             log_return=forecast,
@@ -195,21 +194,19 @@ class Desk:
             fills=self.broker.take_fills(),
         )
 
-    def stop(self, why: str) -> Decision | None:
-        """Drop what is ordered, close the position at once, trade no more; None if that must be tried again."""
-        self.stopped, self.stopping = why, True
-        before = 0.0
-        if self.time is not None:
-            before = self.broker.account(self.close).position
-            if not self.broker.flatten(self._order(-before, "-stop"), self.close):
-                return None
-        self.stopping = False
-        account = self.broker.account(self.close)
-        self._equity = account.equity
-        fills = self.broker.take_fills()
-        return Decision(None, None, None, 0, -before, why, account.position, account.equity, fills)
+    def stop(self, why: str, now: pd.Timestamp) -> Decision | None:
+        """Drop what is ordered, close the position at once, whoever opened it, and trade no more.
 
-    def _order(self, units: float, mark: str = "") -> Order:
-        assert self.time is not None  # there is no order before the first bar
-        name = order_id(self.symbol, self.timeframe, self.time, mark)
-        return Order(name, units, (self.time + 2 * self.interval).isoformat())
+        None as long as something is ordered or held: to be called again once the state is committed. ``now`` names the
+        orders where no bar was decided on yet.
+        """
+        self.stopped, self.stopping = why, True
+        if not self.broker.flatten(order_id(self.symbol, self.timeframe, self.time or now, _STOP), self.close):
+            return None
+        account = self.broker.account(None)
+        if account.position != 0:
+            return None
+        self.stopping, self._equity = False, account.equity
+        fills = self.broker.take_fills()
+        closed = sum((fill.units for fill in fills if _STOP in fill.order), 0.0)
+        return Decision(None, None, None, 0, closed, why, account.position, account.equity, fills)

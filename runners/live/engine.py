@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from models.forecaster import ForecastStream
+from runners.live.ingest import timeframe_of
 from runners.live.models import NewestModels
 from runners.live.service import WAIT, Connect, Service
 from runners.live.stream import Bus, Entry, milliseconds
@@ -28,8 +29,10 @@ class Engine(Service):
     def __init__(self, connect: Connect, models: NewestModels) -> None:
         super().__init__(connect)
         self._models = models
+        self.facts = {"timeframe": timeframe_of(models.forecaster.interval)}
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
+        bus.remember(self.facts)
         forecast = bus.forecasts.last()
         last = forecast.time if forecast else None
         stream = self._stream_after(bus, last)

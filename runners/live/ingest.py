@@ -42,6 +42,10 @@ class Market:
     patience: float = 2.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def facts(self) -> dict[str, str]:
+        """What all that trade it must agree on."""
+        return {"exchange": self.exchange, "symbol": self.symbol, "timeframe": timeframe_of(self.interval)}
+
     @property
     def interval(self) -> pd.Timedelta:
         step = pd.Timestamp(0, tz="UTC") + step_of(self.timeframe) - pd.Timestamp(0, tz="UTC")
@@ -81,7 +85,7 @@ class Ingest(Service):
     def __init__(self, connect: Connect, market: Market, lookback: int) -> None:
         super().__init__(connect)
         self._market, self._lookback = market, lookback
-        self.facts = {"exchange": market.exchange, "symbol": market.symbol, "timeframe": market.timeframe}
+        self.facts = market.facts()
         self._reached: pd.Timestamp | None = None
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
@@ -91,7 +95,9 @@ class Ingest(Service):
         with Watcher(market.exchange, market.options, market.symbol, market.timeframe, self._trouble) as watcher:
             while not stop.is_set():
                 try:
-                    source = source or self._open(stop)
+                    if source is None:
+                        source = self._open(stop)
+                        bus.remember(self.facts)
                     if self._has_closed(watcher):
                         self._catch_up(bus, source, watcher, stop)
                     pause = market.patience

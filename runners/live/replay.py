@@ -6,7 +6,7 @@ import threading
 
 import pandas as pd
 
-from data.candles import interval_text
+from runners.live.ingest import timeframe_of
 from runners.live.service import Connect, Service
 from runners.live.stream import Bus, milliseconds
 
@@ -35,7 +35,7 @@ class Replay(Service):
         speed: float | None,
     ) -> None:
         super().__init__(connect)
-        self.facts = {"exchange": "replay", "timeframe": interval_text(interval).replace(" ", "")}
+        self.facts = {"exchange": "replay", "timeframe": timeframe_of(interval)}
         self._candles, self._first_live = candles, first_live
         self._pause = interval.total_seconds() / speed if speed else 0.0
 
@@ -44,6 +44,7 @@ class Replay(Service):
         return self.state == "replayed" and time == self._candles.index[-1]
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
+        bus.remember(self.facts)
         first_live = bus.begin(self._first_live)
         last = bus.candles.last()
         previous = last.time if last else None

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from data.errors import LiveError
-from runners.live.stream import Bus
+from runners.live.stream import Bus, redis_refuses
 
 WAIT = 0.5  # seconds that a service waits for something new before it looks at whether it is to stop
 _BEAT = 1.0
@@ -40,7 +39,8 @@ class Service(ABC):
     counted
         Events since its start, by name.
     facts
-        What it trades, which must not change while the bus remembers: see `Bus.require_same`.
+        What it trades, which must not change while the bus remembers: see `Bus.require_same`. Subclasses let the bus
+        remember it, once they know that it can be traded.
     """
 
     name: str
@@ -74,16 +74,13 @@ class Service(ABC):
                 if stop.is_set():
                     self._say_ended(bus)
                 return
+            except (redis.AuthenticationError, redis.ResponseError) as error:
+                raise redis_refuses(error) from error
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 self.log.warning("no Redis", why=str(error), tries_again_in=pause)
                 self.counted["redis_lost"] += 1
                 stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            except redis.ResponseError as error:
-                raise LiveError(
-                    f"Redis refuses what {self.name} asks of it ({error}). It must be of version 6.2 or newer, with "
-                    f"room, and what begins with regimes:{bus.name}: must be these services' alone."
-                ) from error
 
     @abstractmethod
     def work(self, bus: Bus, stop: threading.Event) -> None:

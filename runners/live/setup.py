@@ -74,7 +74,8 @@ class Setup:
         return Engine(self.point.connect, models)
 
     def paper_trader(self, models: NewestModels, symbol: str) -> Trader:
-        return self._trader(models, symbol, "paper", lambda: PaperBroker(self.trading))
+        facts = {"symbol": symbol, "timeframe": timeframe_of(models.forecaster.interval), "mode": "paper"}
+        return self._trader(models, facts, lambda: PaperBroker(self.trading))
 
     def real_trader(self, models: NewestModels, *, sandbox: bool) -> Trader:
         """A trader that sends orders to the exchange.
@@ -89,13 +90,12 @@ class Setup:
         if unset:
             raise SettingsError(f"--real needs limits: set {' and '.join(unset)} in [live], or by their flags.")
         client = trading_client(market.exchange, market.symbol, market.options, sandbox=sandbox)
-        mode = "sandbox" if sandbox else "real"
-        return self._trader(models, market.symbol, mode, lambda: ExchangeBroker(client, market.symbol))
+        facts = {**market.facts(), "mode": "sandbox" if sandbox else "real"}
+        return self._trader(models, facts, lambda: ExchangeBroker(client, market.symbol, self.live.patience))
 
-    def _trader(self, models: NewestModels, symbol: str, mode: str, new_broker: Callable[[], Broker]) -> Trader:
-        interval = models.forecaster.interval
-
+    def _trader(self, models: NewestModels, facts: dict[str, str], new_broker: Callable[[], Broker]) -> Trader:
         def new_desk() -> Desk:
-            return Desk(self.trading, self.live, new_broker(), symbol, timeframe_of(interval), interval)
+            interval = models.forecaster.interval
+            return Desk(self.trading, self.live, new_broker(), facts["symbol"], facts["timeframe"], interval)
 
-        return Trader(self.point.connect, new_desk, {"symbol": symbol, "mode": mode}, self.point.kill_file)
+        return Trader(self.point.connect, new_desk, facts, self.point.kill_file)

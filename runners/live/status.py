@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from models.regimes import regime_name
 from runners.live.stream import Bus
 
+LATE = 15.0  # seconds without a word, after which a service is taken for dead
 _RECENT = 300  # decisions that the status page draws
 
 
@@ -55,7 +56,15 @@ class DecisionStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """All services of one set of models at one moment; what is not known yet is None."""
+    """All services of one set of models at one moment; what is not known yet is None.
+
+    Attributes
+    ----------
+    stopped
+        Why the trader trades no more.
+    stopping
+        Whether it has yet to close the position.
+    """
 
     name: str
     symbol: str | None
@@ -66,6 +75,7 @@ class Status(BaseModel):
     forecast: ForecastStatus | None
     decision: DecisionStatus | None
     stopped: str | None
+    stopping: bool
     dead_letters: int
     services: dict[str, ServiceStatus]
     recent: list[tuple[dt.datetime, float]]
@@ -90,6 +100,7 @@ def read_status(bus: Bus) -> Status:
         forecast=_forecast_status(forecast.time, forecast.values) if forecast else None,
         decision=DecisionStatus(time=decision.time, **_of(DecisionStatus, decision.values)) if decision else None,
         stopped=trader["stopped"] if trader else None,
+        stopping=bool(trader and trader["stopping"]),
         dead_letters=len(bus.dead_letters()),
         services={
             service: ServiceStatus(

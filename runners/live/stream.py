@@ -14,6 +14,7 @@ from data.errors import LiveError
 
 Redis = Any  # redis-py's own types say of every answer that it may have to be awaited
 _DEAD_LETTERS_KEPT = 1000
+_LEASE = 60  # seconds for which the only trader is that, after it said so last
 DECISIONS_KEPT = 200_000
 
 # Redis runs a script as one step: the state that the trader goes on from, and what it decided, are there both or not.
@@ -24,6 +25,15 @@ redis.call('SET', KEYS[1], ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1])
 if ARGV[4] then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], ARGV[4], 'json', ARGV[5]) end
 return 1
+"""
+
+
+# Gives the place of the only one to who asks, if nobody else has it, and keeps it for who has it; else says who has.
+_HOLD = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return holder end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return false
 """
 
 
@@ -120,23 +130,27 @@ class Bus:
         return _time(int(self.redis.get(self._key("first_live"))))
 
     def require_same(self, facts: Mapping[str, str]) -> None:
-        """Remember what these services trade, or refuse another.
+        """Refuse to trade something else than these services do.
 
         Raises
         ------
         LiveError
             Naming what differs.
         """
-        key = self._key("facts")
+        known = self.facts()
         for name, value in facts.items():
-            self.redis.hsetnx(key, name, value)
-        known = self.redis.hgetall(key)
-        for name, value in facts.items():
-            if known[name] != value:
+            if known.get(name, value) != value:
                 raise LiveError(
-                    f"{self.name} is live with {name} {known[name]}, not {value}. Give what it has, or begin anew in "
-                    "another workplace or Redis database."
+                    f"{self.name} is live with {name} {known[name]}, not {value}. Give what it has; or, to begin anew, "
+                    f"stop its services and run regimes live forget --dataset {self.name}; or use another Redis "
+                    "database."
                 )
+
+    def remember(self, facts: Mapping[str, str]) -> None:
+        """What these services trade from now on; see `require_same`, whose error it raises."""
+        for name, value in facts.items():
+            self.redis.hsetnx(self._key("facts"), name, value)
+        self.require_same(facts)
 
     def facts(self) -> dict[str, str]:
         return dict(self.redis.hgetall(self._key("facts")))
@@ -152,7 +166,13 @@ class Bus:
     def trader_state(self) -> dict[str, Any] | None:
         """What the trader must remember, as it was committed last."""
         text = self.redis.get(self._key("trader"))
-        return json.loads(text) if text else None
+        try:
+            return json.loads(text) if text else None
+        except ValueError:
+            raise LiveError(
+                f"what Redis has under {self._key('trader')} is not the trader's state. Put it back from a copy; or "
+                f"close the position yourself, and: regimes live forget --dataset {self.name}"
+            ) from None
 
     def commit(self, state: Mapping[str, Any], decision: BarDecision | None = None) -> None:
         """Replace the trader's state, whose ``version`` is one above the last, and add a decision: both or none.
@@ -173,6 +193,26 @@ class Bus:
         done = self.redis.eval(_COMMIT, len(keys), *keys, state["version"], text, DECISIONS_KEPT, *entry)
         if not done:
             raise LiveError(f"another trader of {self.name} is at work. Let one run at a time.")
+
+    def hold_trading(self, holder: str) -> str | None:
+        """Be the only trader for a minute from now on; gives who else is it, if somebody is."""
+        return self.redis.eval(_HOLD, 1, self._key("only_trader"), holder, _LEASE)
+
+    def who_trades(self) -> str | None:
+        return self.redis.get(self._key("only_trader"))
+
+    def trading_held_for(self) -> float:
+        """Seconds for which the only trader still is that."""
+        return max(0, self.redis.pttl(self._key("only_trader"))) / 1000
+
+    def release_trading(self, holder: str) -> None:
+        """Let another trader begin at once."""
+        if self.who_trades() == holder:
+            self.redis.delete(self._key("only_trader"))
+
+    def others(self) -> list[str]:
+        """The names of all whose services this Redis knows."""
+        return sorted(key.split(":")[1] for key in self.redis.scan_iter("regimes:*:facts"))
 
     def forget(self) -> None:
         """Remove all of it from Redis."""
@@ -217,6 +257,18 @@ class Bus:
         """Redis's clock, by which all services tell how long ago something was."""
         seconds, microseconds = self.redis.time()
         return pd.Timestamp(seconds * 1_000_000 + microseconds, unit="us", tz="UTC")
+
+
+def redis_refuses(error: Exception) -> LiveError:
+    """What to say of an answer of Redis that will be the same when it is asked again."""
+    import redis
+
+    if isinstance(error, redis.AuthenticationError):
+        return LiveError(f"Redis does not let us in ({error}). The name and password are those in --redis.")
+    return LiveError(
+        f"Redis refuses what is asked of it ({error}). It must be of version 6.2 or newer, with room, and what begins "
+        "with regimes: must be these services' alone."
+    )
 
 
 def milliseconds(time: pd.Timestamp) -> int:

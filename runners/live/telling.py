@@ -1,45 +1,157 @@
-"""`regimes live status`, `kill` and `resume`: how the services are, and the kill switch."""
+"""`regimes live status`, `kill`, `resume` and `forget`: how the services are, and the kill switch."""
 
 from __future__ import annotations
 
-from runners.console import out, print_table, say
-from runners.live.connection import MeetingPoint, reach
-from runners.live.status import Status, read_status
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-_LATE = 15.0  # seconds without a word, after which a service is taken for dead
+from data.errors import LiveError
+from runners.console import notice, out, print_table, say
+from runners.live.connection import MeetingPoint, reached
+from runners.live.lease import Lease
+from runners.live.status import LATE, Status, read_status
+from runners.live.stream import Bus
+
+_PATIENCE = 60.0  # seconds that `kill` waits for the trader to stop
+_LOOK = 0.1
 
 
 def tell_status(point: MeetingPoint, *, json: bool) -> None:
     """Print how all services are."""
-    status = read_status(reach(point.connect))
+    with reached(point.connect) as bus:
+        status = read_status(bus)
     if json:
         print(status.model_dump_json())
         return
     print_table(f"{status.name}: {status.mode or 'no trader yet'}", ["what", "is"], _rows(status))
     services = [
-        [name, "silent" if one.seconds_ago > _LATE else one.state, f"{one.seconds_ago:.0f} s ago", _count(one.behind)]
+        [name, "silent" if one.seconds_ago > LATE else one.state, f"{one.seconds_ago:.0f} s ago", _count(one.behind)]
         for name, one in status.services.items()
     ]
     print_table("", ["service", "state", "last word", "bars behind"], services)
-    if status.stopped:
+    if status.stopping:
+        say(f"STOPPING: {status.stopped}. The position is not closed yet.")
+    elif status.stopped:
         say(f"STOPPED: {status.stopped}. It goes on after: regimes live resume --dataset {status.name}")
 
 
-def ask_to_stop(point: MeetingPoint) -> None:
-    """Throw the kill switch: the trader closes the position and ends, now or, if none runs, when it starts."""
-    bus = reach(point.connect)
-    bus.ask_to_stop(True)
-    out.print(f"The trader of {point.name} closes its position and stops; see: regimes live status", soft_wrap=True)
+def ask_to_stop(point: MeetingPoint) -> bool:
+    """Throw the kill switch, and wait for the trader to close the position and end.
+
+    Returns
+    -------
+    bool
+        Whether it has; where none is at work, the next one that starts does.
+    """
+    with _known(point) as bus:
+        bus.ask_to_stop(True)
+        end, told = time.monotonic() + _PATIENCE, False
+        while not _stopped(bus) and Lease.is_taken(bus) and time.monotonic() < end:
+            if not told:
+                notice(f"The trader of {point.name} was told to close its position and to stop.")
+                told = True
+            time.sleep(_LOOK)
+        if _stopped(bus):
+            say(f"The trader of {point.name} has stopped, and holds nothing.")
+            return True
+        decision = bus.decisions.last()
+        held = f" At its last decision it held {decision.values['position']:g}." if decision else ""
+        if Lease.is_taken(bus):
+            state = bus.beats().get("trader", {}).get("state", "starting")
+            say(
+                f"THE POSITION MAY STILL BE OPEN: after {_PATIENCE:.0f} s the trader of {point.name} has not stopped. "
+                f"It is {state}, and goes on trying. Look at the account itself.{held}"
+            )
+        else:
+            say(
+                f"NOTHING WAS CLOSED: no trader of {point.name} is at work in this Redis. The next one that starts "
+                f"closes the position at once, and ends.{held}"
+            )
+        return False
 
 
 def let_resume(point: MeetingPoint) -> None:
     """Take the kill switch back, in Redis and as a file."""
-    bus = reach(point.connect)
-    point.kill_file.unlink(missing_ok=True)
-    if bus.resume():
+    with _known(point) as bus:
+        point.kill_file.unlink(missing_ok=True)
+        resumed = bus.resume()
+    if resumed:
         out.print(f"The trader of {point.name} may start again; it begins with the next candle.", soft_wrap=True)
     else:
         out.print(f"The trader of {point.name} was not stopped.")
+
+
+def forget(point: MeetingPoint) -> None:
+    """Remove all that Redis has of a dataset's services, and the file of the kill switch.
+
+    Raises
+    ------
+    LiveError
+        If one of them is at work, or an exchange's account holds what only they know of.
+    """
+    with _known(point) as bus:
+        now = bus.now().timestamp()
+        at_work = [
+            name
+            for name, told in sorted(bus.beats().items())
+            if told["state"] != "ended" and now - told["beat"] / 1000 < LATE
+        ]
+        if at_work or Lease.is_taken(bus):
+            raise LiveError(
+                f"{', '.join(at_work) or 'the trader'} of {point.name} was heard of a moment ago. End all its services "
+                "first."
+            )
+        held = _held_elsewhere(bus)
+        if held:
+            raise LiveError(f"the trader of {point.name} left {held}. Start it, then: regimes live kill")
+        bus.forget()
+        point.kill_file.unlink(missing_ok=True)
+    out.print(f"All that Redis had of {point.name}'s live services is gone; they begin anew.", soft_wrap=True)
+
+
+@contextmanager
+def _known(point: MeetingPoint) -> Iterator[Bus]:
+    """The bus of services that have been at work: a word to others would reach nobody, and seem to have been heard.
+
+    Raises
+    ------
+    LiveError
+        If there were none.
+    """
+    if point.redis_url is None and not point.folder.is_dir():
+        raise LiveError(
+            f"nothing of {point.name} was live here: there is no {point.folder}. Name --dataset, --home and --redis as "
+            "its services do."
+        )
+    with reached(point.connect) as bus:
+        if not (bus.facts() or bus.beats()):
+            known = ", ".join(bus.others()) or "none at all"
+            raise LiveError(
+                f"this Redis knows no live services of {point.name}; it knows of {known}. Name --dataset, --home and "
+                "--redis as they do."
+            )
+        yield bus
+
+
+def _stopped(bus: Bus) -> bool:
+    state = bus.trader_state()
+    return bool(state and state["stopped"] and not state["stopping"])
+
+
+def _held_elsewhere(bus: Bus) -> str:
+    """What an exchange's account holds or is about to, in words; on paper nothing is lost."""
+    try:
+        state = bus.trader_state()
+    except LiveError:  # it cannot be read, and who is to mend that begins anew
+        return ""
+    if state is None or bus.facts().get("mode") == "paper":
+        return ""
+    broker: dict[str, Any] = state["broker"]
+    if broker["order"]:
+        return f"the order {broker['order']['id']} under way"
+    return f"a position of {broker['position']:g}" if broker["position"] else ""
 
 
 def _rows(status: Status) -> list[list[str]]:
@@ -54,12 +166,11 @@ def _rows(status: Status) -> list[list[str]]:
             ["models", forecast.models or "-"],
         ]
     if decision:
-        rows += [
-            ["position", f"{decision.position:g}"],
-            ["order", f"{decision.order:+g}" if decision.order else "none"],
-            ["limited by", decision.reason or "-"],
-            ["equity", f"{decision.equity:,.2f}"],
-        ]
+        rows.append(["position", f"{decision.position:g}"])
+        if not status.stopped:
+            rows.append(["order", f"{decision.order:+g}" if decision.order else "none"])
+            rows.append(["limited by", decision.reason or "-"])
+        rows.append(["equity", f"{decision.equity:,.2f}"])
     return [*rows, ["dead letters", str(status.dead_letters)]]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -11,20 +10,22 @@ from pathlib import Path
 import pandas as pd
 
 from data.errors import LiveError
-from runners.live.broker import BrokerAwayError
+from runners.live.broker import BrokerAwayError, BrokerRefusesError
 from runners.live.desk import Desk
+from runners.live.lease import Lease
 from runners.live.service import WAIT, Connect, Service
 from runners.live.stream import BarDecision, Bus, Entry
 
 _AT_ONCE = 100
-_PAUSE = 2.0  # seconds until a broker that could not be reached is asked again
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0  # seconds until a broker that could not be reached is asked again
 
 
 class Trader(Service):
     """Decides on each forecast with the backtest's rule, and has its broker trade.
 
     A decision and all that is to be remembered after it are committed in one step, before an order is sent; the order's
-    id is that of its bar. So a trader that is killed at any moment neither forgets an order nor sends one twice.
+    id is that of its bar. So a trader that is killed at any moment neither forgets an order nor sends one twice. There
+    is one at a time: another one gives way, or waits until the one before is known to be gone.
 
     Parameters
     ----------
@@ -49,29 +50,52 @@ class Trader(Service):
         super().__init__(connect)
         self.facts = facts
         self._new_desk, self._kill_file = new_desk, kill_file
-        self._mark = secrets.token_hex(8)  # tells its commits from those of a twin that decides the same
+        self._lease = Lease()
         self.decided_up_to: pd.Timestamp | None = None
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
-        desk = self._new_desk()
+        self._lease.take(bus, stop)
+        try:
+            self._trade(bus, stop)
+        finally:
+            self._lease.give_back(bus)
+
+    def _trade(self, bus: Bus, stop: threading.Event) -> None:
+        desk, ended, pause = None, False, _FIRST_PAUSE
+        while not (stop.is_set() or ended):
+            self._lease.keep(bus)
+            try:
+                desk = desk or self._begin(bus)
+                ended = self._step(bus, desk, stop)
+                pause = _FIRST_PAUSE
+            except BrokerAwayError as error:
+                refuses = isinstance(error, BrokerRefusesError)
+                self.counted["broker_lost"] += 1
+                say = self.log.error if refuses else self.log.warning
+                say(f"the broker {'refuses' if refuses else 'cannot be reached'}", why=str(error), tries_again_in=pause)
+                if refuses and desk is None and not self._told_to_stop(bus):
+                    raise LiveError(
+                        f"the exchange does not let the trader in ({type(error.__cause__).__name__}; its words are in "
+                        "the log). Are the key and its permissions right, and are they for this market?"
+                    ) from None
+                self.beat(bus, "refused by the broker" if refuses else "without broker")
+                stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _begin(self, bus: Bus) -> Desk:
+        """A desk that goes on from what was committed last, and from what is there."""
         state = bus.trader_state()
         if state and state["stopped"] and not state["stopping"]:
             raise LiveError(
                 f"the trader of {bus.name} was stopped ({state['stopped']}). When all is well again: "
                 f"regimes live resume --dataset {bus.name}"
             )
-        restored = ended = False
-        while not (stop.is_set() or ended):
-            try:
-                if not restored:
-                    desk.restore(state)
-                    restored = True
-                ended = self._step(bus, desk, stop)
-            except BrokerAwayError as error:
-                self.counted["broker_lost"] += 1
-                self.log.warning("the broker cannot be reached", why=str(error), tries_again_in=_PAUSE)
-                self.beat(bus, "without broker")
-                stop.wait(_PAUSE)
+        desk = self._new_desk()
+        desk.restore(state)
+        if not (desk.stopped or self._told_to_stop(bus)):
+            desk.broker.require_alone()
+        bus.remember(self.facts)
+        return desk
 
     def _step(self, bus: Bus, desk: Desk, stop: threading.Event) -> bool:
         """Take in what is there; True if the kill switch has ended all."""
@@ -105,11 +129,11 @@ class Trader(Service):
         self.log.info("decision", candle=str(entry.time), **values)
 
     def _commit(self, bus: Bus, desk: Desk, decision: BarDecision | None = None) -> None:
-        bus.commit({**desk.state(), "by": self._mark}, decision)
+        bus.commit({**desk.state(), "by": self._lease.mark}, decision)
 
     def _stopped(self, bus: Bus, desk: Desk, why: str) -> bool:
         """Close the position; False if that could not be done yet."""
-        decision = desk.stop(why)
+        decision = desk.stop(why, bus.now())
         if decision is None:
             self._commit(bus, desk)
             self.beat(bus, "stopping")

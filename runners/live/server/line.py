@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import redis
 
+from data.errors import LiveError
 from runners.live.server.problems import ProblemError
 from runners.live.service import Connect
 from runners.live.stream import Bus
@@ -46,6 +47,8 @@ class BusLine:
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, self._connect, what)
+        except LiveError:
+            raise ProblemError(503, "What Redis has of the services cannot be read.") from None
         except (redis.RedisError, TimeoutError):
             raise ProblemError(503, "Redis cannot be reached.", headers={"Retry-After": "1"}) from None
 

@@ -73,6 +73,7 @@ class OneRedis:
 
     def __init__(self, folder: str) -> None:
         self._socket = f"{folder}/redis.sock"
+        self.url = f"unix://{self._socket}"
         self.start()
 
     def start(self) -> None:
@@ -108,7 +109,7 @@ def as_json(candles: pd.DataFrame) -> list[dict[str, Any]]:
 
 def trade(bus: Bus, candles: pd.DataFrame, *, stopped: str | None = None) -> None:
     """Have the services say what they would of these candles: all held long, with an equity that follows the close."""
-    bus.require_same({"symbol": "SWITCH/USDT", "timeframe": "4h", "mode": "paper"})
+    bus.remember({"symbol": "SWITCH/USDT", "timeframe": "4h", "mode": "paper"})
     for version, (time, candle) in enumerate(candles.iterrows(), start=1):
         close = float(candle["close"])
         forecast = {"regime": 2, "log_return": 0.00213, "models": "20260101T000000.000000Z"}

@@ -200,7 +200,7 @@ def test_a_trader_with_real_orders_may_die_at_any_call(
                     client.load_markets()
                     markets = client.markets
                 client.set_markets(markets)
-                broker = ExchangeBroker(MortalClient(fate).on(client), symbol)
+                broker = ExchangeBroker(MortalClient(fate).on(client), symbol, patience=0.0)
                 return Desk(settings, LimitSettings(), broker, symbol, "4h", BAR)
 
             for number, forecast in enumerate((0.01, -0.01)):

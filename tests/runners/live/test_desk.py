@@ -163,7 +163,7 @@ def test_stopping_sells_at_once_at_the_last_close_with_costs() -> None:
     one = desk(commission=0.01, slippage=0.02, exposure=0.5)
     decided(one, (100, 100, _UP), (100, 110, _CALM))
     before = one.state()["broker"]["cash"]
-    last = one.stop("kill switch")
+    last = one.stop("kill switch", _START)
     assert last is not None
     assert (last.position, last.order, last.reason) == (0.0, -5.0, "kill switch")
     assert last.equity == pytest.approx(before + 5 * 110 * 0.98 * 0.99)
@@ -174,14 +174,14 @@ def test_stopping_sells_at_once_at_the_last_close_with_costs() -> None:
 def test_stopping_drops_an_order_that_was_not_filled_yet() -> None:
     one = desk()
     decided(one, (100, 100, _UP))
-    last = one.stop("kill switch")
+    last = one.stop("kill switch", _START)
     assert last is not None
     assert (last.order, last.position, last.equity) == (0.0, 0.0, 1000.0)
     assert one.state()["broker"]["order"] is None
 
 
 def test_stopping_before_the_first_bar_has_nothing_to_close() -> None:
-    last = desk().stop("kill switch")
+    last = desk().stop("kill switch", _START)
     assert last is not None
     assert (last.order, last.equity) == (0.0, 1000.0)
 

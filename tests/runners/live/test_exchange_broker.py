@@ -13,15 +13,17 @@ import pandas as pd
 import pytest
 
 from data.errors import LiveError, SettingsError
-from runners.live.broker import BrokerAwayError, Order
+from runners.live.broker import BrokerAwayError, BrokerRefusesError, Order
 from runners.live.exchange_broker import ExchangeBroker, trading_client
 from runners.live.log import start_logging
 from runners.live.settings import LiveSettings
 from runners.live.setup import Setup
 from tests.conftest import switching_candles
 from tests.exchange import Exchange, Fault
+from tests.runners.live.conftest import PATIENCE
 
 _SPOT, _SWAP = "BTC/USDT", "BTC/USDT:USDT"
+_STOP = "BTCUSDT-4h-1-stop"
 
 
 @pytest.fixture
@@ -32,15 +34,44 @@ def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
         yield one
 
 
-def broker(exchange: Exchange, symbol: str = _SPOT, state: dict[str, Any] | None = None) -> ExchangeBroker:
-    one = ExchangeBroker(trading_client("binance", symbol, exchange.client_options(), sandbox=False), symbol)
+def broker(
+    exchange: Exchange, symbol: str = _SPOT, state: dict[str, Any] | None = None, patience: float = 0.0
+) -> ExchangeBroker:
+    client = trading_client("binance", symbol, exchange.client_options(), sandbox=False)
+    one = ExchangeBroker(client, symbol, patience)
     one.restore(state)
+    one.require_alone()
     one.account(exchange.price)
     return one
 
 
+def work(one: ExchangeBroker, times: int = 1) -> None:
+    """Let it work as often, each time as if it had waited before."""
+    for _ in range(times):
+        one._not_before = 0.0
+        one.work()
+
+
+def flatten(one: ExchangeBroker, exchange: Exchange, times: int = 8) -> bool:
+    """Let it close the position, as if it had waited before each step."""
+    for _ in range(times):
+        one._not_before = 0.0
+        if one.flatten(_STOP, exchange.price):
+            return True
+    return False
+
+
 def order(exchange: Exchange, units: float, name: str = "BTCUSDT-4h-1") -> Order:
     return Order(name, units, (exchange.now + pd.Timedelta(hours=4)).isoformat())
+
+
+def somebody(exchange: Exchange) -> ccxt.binance:
+    """Another program that trades on the same account."""
+    return ccxt.binance({**exchange.client_options(), "apiKey": exchange.key, "secret": exchange.secret})
+
+
+def hold(exchange: Exchange, units: float) -> None:
+    exchange.account.swap_position, exchange.account.swap_entry_price = units, exchange.price
 
 
 def sent(exchange: Exchange) -> list[tuple[str, float]]:
@@ -49,7 +80,7 @@ def sent(exchange: Exchange) -> list[tuple[str, float]]:
 
 def test_a_spot_order_is_sent_and_its_fill_told(exchange: Exchange) -> None:
     one = broker(exchange)
-    assert one.submit(order(exchange, 2.5), exchange.price) == ""
+    assert one.submit(order(exchange, 2.5), exchange.price) == (2.5, "")
     one.work()
     (fill,) = one.take_fills()
     assert (fill.order, fill.units, fill.reason) == ("BTCUSDT-4h-1", 2.5, "")
@@ -64,7 +95,7 @@ def test_a_spot_order_is_sent_and_its_fill_told(exchange: Exchange) -> None:
 def test_a_swap_may_be_short_and_turned(exchange: Exchange) -> None:
     one = broker(exchange, _SWAP)
     for name, units, position in (("a", -3.0, -3.0), ("b", 5.0, 2.0)):
-        assert one.submit(order(exchange, units, name), exchange.price) == ""
+        assert one.submit(order(exchange, units, name), exchange.price) == (units, "")
         one.work()
         assert one.account(exchange.price).position == pytest.approx(position)
     fees = sum(fill.commission for fill in one.take_fills())
@@ -77,21 +108,21 @@ def test_a_swap_may_be_short_and_turned(exchange: Exchange) -> None:
 def test_a_spot_position_is_sold_and_no_more(exchange: Exchange) -> None:
     exchange.account.base = 1.0
     one = broker(exchange)
-    assert one.submit(order(exchange, -2.0), exchange.price) == ""
+    assert one.submit(order(exchange, -2.0), exchange.price) == (-1.0, "a spot market cannot be short")
     one.work()
     assert sent(exchange) == [("BTCUSDT-4h-1", -1.0)]
     one.account(exchange.price)
-    assert one.submit(order(exchange, -1.0, "b"), exchange.price) == "a spot market cannot be short"
+    assert one.submit(order(exchange, -1.0, "b"), exchange.price) == (0.0, "a spot market cannot be short")
 
 
 def test_units_are_cut_to_what_the_exchange_trades(exchange: Exchange) -> None:
     one = broker(exchange)
-    assert one.submit(order(exchange, 1.2345678), exchange.price) == ""
+    assert one.submit(order(exchange, 1.2345678), exchange.price) == (1.23456, "")
     one.work()
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.23456)]
     for units in (0.000001, 0.03):  # less than a step, and less than it costs at least
         one.account(exchange.price)
-        assert one.submit(order(exchange, units, "b"), exchange.price) == "below the exchange's least order"
+        assert one.submit(order(exchange, units, "b"), exchange.price) == (0.0, "below the exchange's least order")
 
 
 @pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
@@ -114,9 +145,7 @@ def test_an_order_that_did_not_arrive_is_sent_again_when_there_is_time(exchange:
     one = broker(exchange)
     exchange.order_faults.extend([Fault(drops=True), Fault(status=503, headers={"Content-Type": "text/html"}, body="")])
     one.submit(order(exchange, 1.0), exchange.price)
-    for _ in range(3):
-        one._not_before = 0.0  # in place of waiting
-        one.work()
+    work(one, 3)
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
     assert [fill.units for fill in one.take_fills()] == [1.0]
 
@@ -125,9 +154,7 @@ def test_an_answer_that_is_cut_off_leads_to_a_look_at_the_order(exchange: Exchan
     one = broker(exchange)
     exchange.order_faults.append(Fault(cuts=True, accepts=True))
     one.submit(order(exchange, 1.0), exchange.price)
-    for _ in range(2):
-        one._not_before = 0.0
-        one.work()
+    work(one, 2)
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
     assert [fill.units for fill in one.take_fills()] == [1.0]
 
@@ -165,7 +192,7 @@ def test_an_order_that_could_not_be_sent_in_its_bar_makes_way_for_the_next(excha
     exchange.advance()
     one.open_bar(exchange.price)
     one.account(exchange.price)
-    assert one.submit(order(exchange, 2.0, "second"), exchange.price) == ""
+    assert one.submit(order(exchange, 2.0, "second"), exchange.price) == (2.0, "")
     one.work()
     assert [(fill.order, fill.units) for fill in one.take_fills()] == [("first", 0.0), ("second", 2.0)]
     assert sent(exchange) == [("second", 2.0)]
@@ -192,34 +219,157 @@ def test_an_order_that_is_refused_is_told_with_the_reason(exchange: Exchange) ->
     assert one.state()["order"] is None
 
 
-def test_flattening_closes_all_and_says_when_it_is_done(exchange: Exchange) -> None:
-    for symbol in (_SPOT, _SWAP):
-        one = broker(exchange, symbol)
-        one.submit(order(exchange, 1.5, f"open-{symbol[-3:]}x".replace("/", "")), exchange.price)
-        one.work()
-        stop = replace(order(exchange, 0.0), id="BTCUSDT-4h-1-stop")
-        exchange.order_faults.append(Fault(drops=True))
-        for _ in range(5):
-            one._not_before = 0.0
-            if one.flatten(stop, exchange.price):
-                break
-        assert one.account(exchange.price).position == 0.0
-        assert one.flatten(stop, exchange.price)
-    closing = [(name, units) for name, units in sent(exchange) if "-stop" in name]
-    assert closing == [("BTCUSDT-4h-1-stop1", -1.5)] * 2
+@pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
+def test_flattening_closes_all_and_says_when_it_is_done(exchange: Exchange, symbol: str) -> None:
+    one = broker(exchange, symbol)
+    one.submit(order(exchange, 1.5), exchange.price)
+    one.work()
+    exchange.order_faults.append(Fault(drops=True))
+    assert not one.flatten(_STOP, exchange.price)
+    assert [units for _, units in sent(exchange)] == [1.5]  # what is to be sent is committed before
+    assert flatten(one, exchange)
+    assert one.account(exchange.price).position == 0.0
+    assert sent(exchange)[1:] == [(f"{_STOP}1", -1.5)]
+    assert flatten(one, exchange, 1)
 
 
 def test_flattening_forgets_an_order_that_was_not_sent(exchange: Exchange) -> None:
     one = broker(exchange)
     one.submit(order(exchange, 1.5), exchange.price)
-    assert one.flatten(replace(order(exchange, 0.0), id="BTCUSDT-4h-1-stop"), exchange.price)
+    assert one.flatten(_STOP, exchange.price)
     assert sent(exchange) == []
     assert [fill.reason for fill in one.take_fills()] == ["stopped"]
 
 
+def test_flattening_cancels_what_rests_whoever_ordered_it(exchange: Exchange) -> None:
+    """Or it would be filled after the position was closed."""
+    one = broker(exchange, _SWAP)
+    exchange.account.market_orders_rest = True
+    one.submit(order(exchange, 1.0), exchange.price)
+    one.work()
+    somebody(exchange).create_order(_SWAP, "limit", "buy", 1.0, exchange.price / 2)
+    exchange.account.market_orders_rest = False
+    hold(exchange, -2.0)
+    assert flatten(one, exchange)
+    assert [rests.status for rests in exchange.account.orders] == ["CANCELED", "CANCELED", "FILLED"]
+    assert exchange.account.swap_position == 0.0
+    assert [fill.reason for fill in one.take_fills()] == ["canceled", ""]
+
+
+def test_a_position_that_the_exchange_does_not_let_it_close_is_tried_again_and_again(exchange: Exchange) -> None:
+    hold(exchange, 1.0)
+    one = broker(exchange, _SWAP)
+    exchange.account.trades = False
+    assert not flatten(one, exchange)
+    waits = one._not_before
+    assert not one.flatten(_STOP, exchange.price)  # not at once
+    assert one._not_before == waits
+    exchange.account.trades = True
+    assert flatten(one, exchange)
+    assert [units for _, units in sent(exchange)] == [-1.0]
+    assert "refused: AuthenticationError" in one.take_fills()[0].reason
+
+
+@pytest.mark.parametrize("contract", [0.001, 0.01, 10.0])
+def test_contracts_of_another_size_are_told_apart_from_units(exchange: Exchange, contract: float) -> None:
+    exchange.account.contract, exchange.account.contract_step = contract, "1"
+    one = broker(exchange, _SWAP)
+    assert one.submit(order(exchange, -30.0), exchange.price) == (-30.0, "")
+    one.work()
+    (fill,) = one.take_fills()
+    assert fill.units == pytest.approx(-30.0)
+    assert fill.commission == pytest.approx(0.0005 * 30.0 * exchange.price)
+    (ordered,) = exchange.account.orders
+    assert ordered.quantity == pytest.approx(30.0 / contract)
+    assert exchange.account.swap_position == pytest.approx(-30.0)
+    assert one.account(exchange.price).position == pytest.approx(-30.0)
+    step = order(exchange, 0.99 * contract, "b")
+    assert one.submit(step, exchange.price) == (0.0, "below the exchange's least order")
+    assert flatten(one, exchange)
+    assert exchange.account.swap_position == 0.0
+
+
+def test_whole_contracts_are_not_lost_to_rounding(exchange: Exchange) -> None:
+    exchange.account.contract, exchange.account.contract_step = 0.1, "1"
+    one = broker(exchange, _SWAP)
+    for number, units in enumerate((0.3, 0.7, 2.3)):
+        assert one.submit(order(exchange, units, str(number)), exchange.price).units == pytest.approx(units)
+        one.work()
+    assert [ordered.quantity for ordered in exchange.account.orders] == [3.0, 7.0, 23.0]
+
+
+def test_a_rest_that_cannot_be_sold_is_no_position(exchange: Exchange) -> None:
+    exchange.account.base = 4.0 / exchange.price  # the exchange takes no order below 5 USDT
+    one = broker(exchange)
+    assert one.account(exchange.price).position == 0.0
+    assert one.account(exchange.price).equity == pytest.approx(10_004.0)
+    assert flatten(one, exchange, 1)
+    assert one.submit(order(exchange, 1.0), exchange.price) == (1.0, "")
+
+
+def test_an_order_that_closes_a_swap_opens_nothing_if_the_position_is_gone(exchange: Exchange) -> None:
+    hold(exchange, 2.0)
+    one = broker(exchange, _SWAP)
+    one.submit(order(exchange, -2.0), exchange.price)
+    exchange.account.swap_position = 0.0  # such as by a liquidation
+    one.work()
+    assert exchange.account.swap_position == 0.0
+    assert "refused" in one.take_fills()[0].reason
+
+
+@pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
+def test_an_order_that_the_exchange_does_not_know_yet_is_not_sent_twice(exchange: Exchange, symbol: str) -> None:
+    exchange.account.refuses_filled_ids = False
+    one = broker(exchange, symbol, patience=PATIENCE)
+    exchange.order_faults.append(Fault(accepts=True))
+    one.submit(order(exchange, 1.0), exchange.price)
+    one.work()
+    exchange.account.unknown_for = 2
+    work(one, 2)
+    assert one.take_fills() == []
+    again = broker(exchange, symbol, one.state(), patience=PATIENCE)
+    assert [fill.units for fill in again.take_fills()] == [1.0]
+    assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
+
+
+def test_an_order_that_may_still_be_on_its_way_is_waited_for_before_the_next_one_is_made(exchange: Exchange) -> None:
+    one = broker(exchange, patience=PATIENCE)
+    exchange.order_faults.append(Fault(accepts=True))
+    one.submit(order(exchange, 1.0), exchange.price)
+    one.work()
+    exchange.account.unknown_for = 2
+    for call in (one.open_bar, lambda price: one.flatten(_STOP, price)):
+        with pytest.raises(BrokerAwayError, match="may still have got an order"):
+            call(exchange.price)
+    one.open_bar(exchange.price)
+    assert [fill.units for fill in one.take_fills()] == [1.0]
+
+
+def test_an_answer_that_leaves_out_what_became_of_an_order_does_not_count_as_an_end(exchange: Exchange) -> None:
+    one = broker(exchange)
+    exchange.account.untold_for = 2
+    one.submit(order(exchange, 1.0), exchange.price)
+    one.work()
+    work(one)
+    assert one.take_fills() == []
+    work(one)
+    assert [fill.units for fill in one.take_fills()] == [1.0]
+    assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
+
+
+def test_a_key_that_is_revoked_is_told_apart_from_an_exchange_that_is_away(exchange: Exchange) -> None:
+    one = broker(exchange)
+    one.submit(order(exchange, 1.0), exchange.price)
+    exchange.key = "another key than was given"
+    with pytest.raises(BrokerRefusesError, match="AuthenticationError"):
+        one.account(exchange.price)
+    work(one, 2)
+    assert (one.take_fills(), sent(exchange)) == ([], [])
+    assert one.state()["order"] is not None  # it may be put right before the bar is over
+
+
 def test_orders_of_somebody_else_are_a_reason_not_to_start(exchange: Exchange) -> None:
-    client = ccxt.binance({**exchange.client_options(), "apiKey": exchange.key, "secret": exchange.secret})
-    client.create_order(_SPOT, "limit", "buy", 1.0, exchange.price / 2)
+    somebody(exchange).create_order(_SPOT, "limit", "buy", 1.0, exchange.price / 2)
     with pytest.raises(LiveError, match=r"binance has 1 open orders of BTC/USDT, .* Cancel them, or use a sub-account"):
         broker(exchange)
 
@@ -260,16 +410,21 @@ def test_without_credentials_or_limits_nothing_real_is_traded(
 def test_the_sandbox_is_another_place(exchange: Exchange) -> None:
     client = trading_client("binance", _SPOT, exchange.client_options(), sandbox=True)
     before = exchange.sandbox_requests
-    ExchangeBroker(client, _SPOT).account(1.0)
+    ExchangeBroker(client, _SPOT, 0.0).account(1.0)
     assert exchange.sandbox_requests > before
     with pytest.raises(SettingsError, match="--sandbox: bitvavo has no test network"):
         trading_client("bitvavo", "BTC/EUR", {}, sandbox=True)
 
 
+def test_real_money_goes_only_where_it_was_tried(exchange: Exchange) -> None:
+    with pytest.raises(SettingsError, match="--real trades with real money on binance only"):
+        trading_client("okx", _SPOT, {}, sandbox=False)
+
+
 def test_what_it_cannot_trade_is_refused(exchange: Exchange) -> None:
     client = trading_client("binance", _SPOT, exchange.client_options(), sandbox=False)
     with pytest.raises(SettingsError, match="binance has no symbol 'BTC/USD'"):
-        ExchangeBroker(client, "BTC/USD")
+        ExchangeBroker(client, "BTC/USD", 0.0)
 
 
 def test_no_secret_gets_into_the_log(exchange: Exchange, capsys: pytest.CaptureFixture[str]) -> None:

@@ -205,10 +205,11 @@ def test_a_symbol_that_is_unknown_ends_it(bus: Bus, exchange: Exchange) -> None:
     market = Market("binance", "BTC/USD", "4h", 0.01, exchange.client_options())
     with pytest.raises(SettingsError, match="binance has no symbol 'BTC/USD'"):
         run_until([Ingest(lambda: bus, market, _LOOKBACK)], lambda: False)
+    assert bus.facts() == {}  # a slip of the hand is not remembered
 
 
 def test_another_symbol_than_before_is_refused(bus: Bus, exchange: Exchange) -> None:
-    bus.require_same({"symbol": "ETH/USDT"})
+    bus.remember({"symbol": "ETH/USDT"})
     with pytest.raises(LiveError, match="is live with symbol ETH/USDT, not BTC/USDT"):
         run_until([ingest(bus, exchange)], lambda: False)
 

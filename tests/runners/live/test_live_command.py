@@ -27,6 +27,7 @@ from runners.live.together import run_together
 from tests.conftest import ROOT, invoke, workplace
 from tests.exchange import Exchange
 from tests.runners.live.conftest import PATIENCE, run_until, wait_until
+from tests.runners.live.serving import one_redis
 from tests.runners.live.test_crash_points import forecasts
 
 
@@ -96,8 +97,11 @@ def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(ho
     bus = bus_of(home)
     here = Setup(MeetingPoint("SWITCH", home / "results" / "SWITCH" / "live"), setup.models, setup.trading, setup.live)
     traded(bus, here)
+    held = bus.decisions.newest(1)[0].values["position"]
     told = invoke(home, "live", "kill", "--dataset", "SWITCH")
-    assert "The trader of SWITCH closes its position and stops" in told.stdout
+    assert told.returncode == 1
+    assert "NOTHING WAS CLOSED: no trader of SWITCH is at work in this Redis." in told.stdout
+    assert f"At its last decision it held {held:g}." in told.stdout
     here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
     before, last = bus.decisions.newest(2)
     assert before.time == last.time
@@ -105,6 +109,9 @@ def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(ho
     assert (last.values["order"] < 0, last.values["position"]) == (before.values["position"] > 0, 0.0)
     shown = invoke(home, "live", "status", "--dataset", "SWITCH").stdout
     assert "STOPPED: kill switch: regimes live kill." in shown
+    assert "order" not in shown
+    told = invoke(home, "live", "kill", "--dataset", "SWITCH")
+    assert (told.returncode, "has stopped, and holds nothing" in told.stdout) == (0, True)
     with pytest.raises(LiveError, match=r"the trader of SWITCH was stopped .* regimes live resume --dataset SWITCH"):
         here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
 
@@ -117,6 +124,78 @@ def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(ho
     run_until([trader], lambda: trader.decided_up_to == time)
     assert [entry.time for entry in bus.decisions.newest(10)][-2:] == [last.time, time]
     assert "was not stopped" in invoke(home, "live", "resume", "--dataset", "SWITCH").stdout
+
+
+def test_killing_waits_until_the_trader_has_stopped(home: Path) -> None:
+    bus = bus_of(home)
+    for time, values in forecasts()[:2]:
+        bus.forecasts.append(time, values)
+    asked = [sys.executable, "-m", "runners.live.commands", "trader", "--home", str(home), "--dataset", "SWITCH"]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(asked, cwd=ROOT, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        try:
+            assert wait_until(lambda: bus.decisions.count_after(None) == 2)
+            refused = invoke(home, "live", "forget", "--dataset", "SWITCH")
+            assert "trader of SWITCH was heard of a moment ago. End all its services first." in refused.stderr
+            told = invoke(home, "live", "kill", "--dataset", "SWITCH")
+            assert (told.returncode, "has stopped, and holds nothing" in told.stdout) == (0, True)
+            assert (bus.trader_state() or {})["broker"]["size"] == 0.0
+            assert process.wait() == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("asked", ["kill", "resume", "forget"])
+def test_a_dataset_that_was_never_live_is_not_taken_for_one(home: Path, tmp_path: Path, asked: str) -> None:
+    ran = invoke(home, "live", asked, "--dataset", "SWICHT")
+    assert ran.returncode == 2
+    assert "nothing of SWICHT was live here: there is no " in ran.stderr
+    assert not (home / "results" / "SWICHT").exists()
+    with one_redis() as store:
+        store.connect().remember({"symbol": "BTC/USDT"})
+        ran = invoke(home, "live", asked, "--dataset", "SWICHT", "--redis", store.url)
+    assert ran.returncode == 2
+    assert "this Redis knows no live services of SWICHT; it knows of SWITCH." in ran.stderr
+
+
+def test_what_was_live_can_be_forgotten_unless_it_still_holds_something(home: Path) -> None:
+    bus = bus_of(home)
+    bus.remember({"symbol": "BTC/USDT:USDT", "mode": "sandbox"})
+    broker = {"order": None, "position": -0.5, "flattened": 0, "fills": []}
+    bus.commit({"version": 1, "stopped": None, "stopping": False, "broker": broker})
+    ran = invoke(home, "live", "forget", "--dataset", "SWITCH")
+    assert (ran.returncode, bool(bus.facts())) == (2, True)
+    assert "the trader of SWITCH left a position of -0.5. Start it, then: regimes live kill" in ran.stderr
+    bus.commit({"version": 2, "stopped": "", "stopping": False, "broker": {**broker, "position": 0.0}})
+    (home / "results" / "SWITCH" / "live" / "KILL").touch()
+    ran = invoke(home, "live", "forget", "--dataset", "SWITCH")
+    assert "All that Redis had of SWITCH's live services is gone" in ran.stdout
+    assert (bus.facts(), bus.trader_state()) == ({}, None)
+    assert not (home / "results" / "SWITCH" / "live" / "KILL").exists()
+
+
+def test_a_damaged_redis_is_told_and_can_be_begun_anew(home: Path) -> None:
+    bus = bus_of(home)
+    bus.remember({"symbol": "BTC/USDT"})
+    bus.redis.set("regimes:SWITCH:trader", "{")
+    ran = invoke(home, "live", "status", "--dataset", "SWITCH")
+    assert "what Redis has under regimes:SWITCH:trader is not the trader's state" in ran.stderr
+    bus.redis.set(bus.candles.key, "something else")
+    bus.redis.delete("regimes:SWITCH:trader")
+    ran = invoke(home, "live", "status", "--dataset", "SWITCH")
+    assert "Redis refuses what is asked of it (WRONGTYPE" in ran.stderr
+    assert invoke(home, "live", "forget", "--dataset", "SWITCH").returncode == 0
+    assert "no trader yet" in invoke(home, "live", "status", "--dataset", "SWITCH").stdout
+
+
+def test_a_wrong_password_of_redis_is_said_and_ends_a_service(home: Path, setup: Setup) -> None:
+    with one_redis() as store:
+        store.connect().redis.config_set("requirepass", "hush")
+        for arguments in (["status"], ["trader"]):
+            ran = invoke(home, "live", *arguments, "--dataset", "SWITCH", "--redis", store.url)
+            assert ran.returncode == 2
+            assert "Redis does not let us in (" in ran.stderr
 
 
 def test_a_file_is_a_kill_switch_too(home: Path, setup: Setup) -> None:

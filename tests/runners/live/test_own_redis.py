@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from data.errors import LiveError, SettingsError
-from runners.live.connection import MeetingPoint, reach, tells_loss
+from runners.live.connection import MeetingPoint, reached, tells_loss
 from runners.live.own_redis import leave, own_redis
 from runners.live.stream import Bus
 from tests.conftest import ROOT
@@ -103,8 +103,9 @@ def test_a_wrong_url_is_named_without_its_password(tmp_path: Path) -> None:
 
 
 def test_a_redis_that_is_away_is_said_plainly(tmp_path: Path) -> None:
-    with pytest.raises(LiveError, match="Redis cannot be reached"):
-        reach(MeetingPoint("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect)
+    away = reached(MeetingPoint("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect)
+    with pytest.raises(LiveError, match=r"Redis cannot be reached: .*[^.]\. Start it"), away:
+        pass
     assert tells_loss(MeetingPoint("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect) is None
 
 

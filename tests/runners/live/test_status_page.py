@@ -102,7 +102,7 @@ def test_it_says_that_the_trader_is_stopped_and_that_a_service_is_late(
 
 
 def test_real_money_cannot_be_overlooked(place: Place, page: sync_api.Page) -> None:
-    place.bus.require_same({"mode": "real"})
+    place.bus.remember({"mode": "real"})
     page.goto(place.server.url)
     shows(page, "mode", "REAL MONEY")
 

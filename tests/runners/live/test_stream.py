@@ -86,10 +86,12 @@ def test_the_first_bar_that_trades_is_said_once(bus: Bus) -> None:
 
 
 def test_another_symbol_under_the_same_name_is_refused(bus: Bus) -> None:
-    bus.require_same({"symbol": "BTC/USDT"})
-    bus.require_same({"symbol": "BTC/USDT", "mode": "paper"})
-    with pytest.raises(LiveError, match="SWITCH is live with symbol BTC/USDT, not ETH/USDT"):
-        bus.require_same({"symbol": "ETH/USDT"})
+    bus.require_same({"symbol": "ETH/USDT"})  # which is not to be remembered yet
+    bus.remember({"symbol": "BTC/USDT"})
+    bus.remember({"symbol": "BTC/USDT", "mode": "paper"})
+    for refuse in (bus.require_same, bus.remember):
+        with pytest.raises(LiveError, match="SWITCH is live with symbol BTC/USDT, not ETH/USDT"):
+            refuse({"symbol": "ETH/USDT"})
     assert bus.facts() == {"symbol": "BTC/USDT", "mode": "paper"}
 
 
@@ -155,5 +157,5 @@ def test_milliseconds_do_not_depend_on_the_unit_of_a_time() -> None:
 
 def test_a_redis_whose_keys_are_somebody_else_s_is_refused_with_a_reason(bus: Bus, setup: Setup) -> None:
     bus.redis.set(bus.forecasts.key, "something else")
-    with pytest.raises(LiveError, match=r"Redis refuses what trader asks of it \(WRONGTYPE .*regimes:SWITCH: must be"):
+    with pytest.raises(LiveError, match=r"Redis refuses what is asked of it \(WRONGTYPE .* with regimes: must be"):
         setup.paper_trader(setup.newest_models(), "BTC/USDT").run(threading.Event())

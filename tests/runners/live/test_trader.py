@@ -1,0 +1,242 @@
+"""Traders with real orders on an exchange on loopback: how they begin, are stopped, and give way to each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import ccxt
+import pytest
+
+from data.errors import LiveError
+from runners.live.lease import Lease
+from runners.live.log import start_logging
+from runners.live.settings import LiveSettings
+from runners.live.setup import Setup
+from runners.live.stream import Bus
+from runners.live.trader import Trader
+from tests.conftest import switching_candles
+from tests.exchange import Exchange, Fault
+from tests.runners.live.conftest import run_until, wait_until
+from tests.runners.live.test_crash_points import forecasts
+
+_SWAP = "BTC/USDT:USDT"
+
+
+@pytest.fixture
+def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
+    with Exchange(switching_candles(100).drop(columns="regime"), closed=60) as one:
+        monkeypatch.setenv("EXCHANGE_API_KEY", one.key)
+        monkeypatch.setenv("EXCHANGE_API_SECRET", one.secret)
+        yield one
+
+
+@pytest.fixture
+def new_trader(exchange: Exchange, setup: Setup) -> Callable[[], Trader]:
+    live = LiveSettings(symbol=_SWAP, patience=0.01, max_position=1e6, max_daily_loss=0.5)
+    real = replace(setup, live=live, options=exchange.client_options())
+    models = setup.newest_models()
+    return lambda: real.real_trader(models, sandbox=False)
+
+
+def hold(exchange: Exchange, units: float) -> None:
+    exchange.account.swap_position, exchange.account.swap_entry_price = units, exchange.price
+
+
+@contextmanager
+def at_work(trader: Trader) -> Iterator[list[Exception]]:
+    """A trader in a thread; gives what it ended with."""
+    stop, ended = threading.Event(), []
+
+    def run() -> None:
+        try:
+            trader.run(stop)
+        except Exception as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield ended
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_it_says_what_it_trades_where(bus: Bus, new_trader: Callable[[], Trader]) -> None:
+    trader = new_trader()
+    run_until([trader], lambda: bool(bus.facts()))
+    assert bus.facts() == {"exchange": "binance", "symbol": _SWAP, "timeframe": "4h", "mode": "real"}
+
+
+def test_it_refuses_to_trade_beside_candles_of_another_exchange(bus: Bus, new_trader: Callable[[], Trader]) -> None:
+    bus.remember({"exchange": "kraken", "symbol": _SWAP, "timeframe": "4h"})
+    with pytest.raises(LiveError, match="SWITCH is live with exchange kraken, not binance"):
+        new_trader().run(threading.Event())
+
+
+def test_what_it_cannot_trade_is_not_remembered(bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]) -> None:
+    exchange.key = "another key than was given"
+    with pytest.raises(LiveError, match="does not let the trader in"):
+        new_trader().run(threading.Event())
+    assert bus.facts() == {}
+
+
+def test_a_key_that_is_refused_at_the_start_ends_it_without_telling_the_key(
+    exchange: Exchange, new_trader: Callable[[], Trader], capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_logging([exchange.key, exchange.secret])
+    exchange.account_faults.append(Fault(status=401, echoes_key=True))
+    with pytest.raises(LiveError, match=r"does not let the trader in \(AuthenticationError; its words") as caught:
+        new_trader().run(threading.Event())
+    logged = capsys.readouterr().err
+    assert "API-key format invalid: ***" in logged
+    assert exchange.key not in logged + str(caught.value)
+
+
+def test_a_key_that_is_revoked_on_the_way_is_complained_of_until_it_is_back(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
+) -> None:
+    trader, key = new_trader(), exchange.key
+    with at_work(trader) as ended:
+        assert wait_until(lambda: trader.state == "waiting for a forecast")
+        exchange.key = "another key than was given"
+        time, values = forecasts()[0]
+        bus.forecasts.append(time, values)
+        assert wait_until(lambda: trader.state == "refused by the broker")
+        assert ended == []
+        exchange.key = key
+        assert wait_until(lambda: trader.decided_up_to == time)
+    assert [entry.values["reason"] for entry in bus.decisions.newest(9)] == [""]
+
+
+def test_the_kill_switch_closes_what_the_account_had_before_the_first_bar(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
+) -> None:
+    hold(exchange, 3.0)
+    bus.ask_to_stop(True)
+    new_trader().run(threading.Event())
+    assert exchange.account.swap_position == 0.0
+    (order,) = exchange.account.orders
+    assert order.reduces_only
+    state = bus.trader_state()
+    assert state is not None
+    assert (state["stopped"], state["stopping"]) == ("kill switch: regimes live kill", False)
+    assert state["equity"] == pytest.approx(exchange.account.swap_wallet)
+
+
+def test_it_is_not_stopped_before_the_position_is_closed(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
+) -> None:
+    hold(exchange, 3.0)
+    exchange.account.trades = False
+    bus.ask_to_stop(True)
+    trader = new_trader()
+    with at_work(trader):
+        assert wait_until(lambda: any("refused" in fill["reason"] for fill in fills(bus)))
+        state = bus.trader_state()
+        assert state is not None
+        assert state["stopping"]
+        exchange.account.trades = True
+        assert wait_until(lambda: trader.state == "stopped")
+    assert exchange.account.swap_position == 0.0
+
+
+def fills(bus: Bus) -> list[dict[str, object]]:
+    state = bus.trader_state()
+    return state["broker"]["fills"] if state else []
+
+
+def test_the_kill_switch_works_with_orders_of_somebody_else_and_a_key_that_comes_back(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
+) -> None:
+    hold(exchange, -2.0)
+    somebody = ccxt.binance({**exchange.client_options(), "apiKey": exchange.key, "secret": exchange.secret})
+    somebody.create_order(_SWAP, "limit", "sell", 1.0, 2 * exchange.price)
+    with pytest.raises(LiveError, match="1 open orders"):
+        new_trader().run(threading.Event())
+    bus.ask_to_stop(True)
+    trader, key = new_trader(), exchange.key
+    exchange.key = "another key than was given"
+    with at_work(trader) as ended:
+        assert wait_until(lambda: trader.state == "refused by the broker")
+        exchange.key = key
+        assert wait_until(lambda: trader.state == "stopped")
+    assert ended == []
+    assert exchange.account.swap_position == 0.0
+    assert [order.status for order in exchange.account.orders] == ["CANCELED", "FILLED"]
+
+
+def test_a_short_wanted_on_a_spot_market_only_sells_and_counts_as_no_opening(
+    bus: Bus, exchange: Exchange, setup: Setup
+) -> None:
+    live = LiveSettings(symbol="BTC/USDT", patience=0.01, max_position=1e6, max_daily_loss=0.5, max_orders_per_day=2)
+    real = replace(setup, live=live, options=exchange.client_options())
+    known = [(time, {**values, "close": exchange.price}) for time, values in forecasts()]  # long, short, nothing, long
+    trader = real.real_trader(setup.newest_models(), sandbox=False)
+    with at_work(trader):
+        for number, (time, values) in enumerate(known):
+            bus.forecasts.append(time, values)
+            assert wait_until(lambda time=time: trader.decided_up_to == time)
+            assert wait_until(lambda n=number: len(exchange.account.orders) >= [1, 2, 2, 3][n])
+    decisions = [entry.values for entry in bus.decisions.newest(9)]
+    first, second, third, fourth = (decision["order"] for decision in decisions)
+    assert second == pytest.approx(-first)
+    assert third == 0.0
+    assert fourth > 0
+    assert [decision["reason"] for decision in decisions] == ["", "a spot market cannot be short", "", ""]
+
+
+def test_a_second_trader_gives_way_at_once_and_the_first_goes_on(bus: Bus, new_trader: Callable[[], Trader]) -> None:
+    script = "from time import sleep; print(flush=True); sleep(600)"
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    holder = json.dumps({"host": socket.gethostname(), "pid": other.pid, "mark": "other"})
+    renewed = threading.Event()
+
+    def renew() -> None:
+        while not renewed.wait(0.1):
+            bus.hold_trading(holder)
+
+    thread = threading.Thread(target=renew)
+    try:
+        assert bus.hold_trading(holder) is None
+        thread.start()
+        with pytest.raises(LiveError, match=rf"another trader of SWITCH is at work: process {other.pid} on"):
+            new_trader().run(threading.Event())
+        assert bus.hold_trading(holder) is None  # it still is the only one
+    finally:
+        renewed.set()
+        thread.join()
+        other.kill()
+        other.communicate()
+    run_until([trader := new_trader()], lambda: trader.state == "waiting for a forecast")  # the other one has died
+
+
+def test_a_trader_whose_place_was_taken_gives_way(bus: Bus, new_trader: Callable[[], Trader]) -> None:
+    trader = new_trader()
+    with at_work(trader) as ended:
+        assert wait_until(lambda: trader.state == "waiting for a forecast")
+        elsewhere = json.dumps({"host": "elsewhere", "pid": 1, "mark": "other"})
+        bus.redis.set("regimes:SWITCH:only_trader", elsewhere)
+        assert wait_until(lambda: bool(ended))
+    assert "another trader of SWITCH is at work: process 1 on elsewhere" in str(ended[0])
+    assert bus.who_trades() == elsewhere
+
+
+def test_the_place_of_one_that_ended_or_died_here_is_free(bus: Bus) -> None:
+    first, second = Lease(), Lease()
+    first.take(bus, threading.Event())
+    assert Lease.is_taken(bus) is False  # as it is of this process, which asks: no other can be
+    first.give_back(bus)
+    second.take(bus, threading.Event())
+    second.keep(bus)
+    first.give_back(bus)  # which is not its own any more
+    second.keep(bus)
+    assert json.loads(bus.who_trades() or "")["pid"] == os.getpid()
