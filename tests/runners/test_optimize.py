@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from runners.report.study_tables import result_rows
 from runners.search.folder import Search, StudyFolder
 from runners.search.validation_trade import ValidationTrade
 from runners.settings import BacktestSettings
-from tests.conftest import ROOT, switching_candles, to_csv
+from tests.conftest import ROOT, needs_browser, switching_candles, to_csv
 from training import TrainSettings
 from training.search.result import StudyResult
 from training.search.settings import RANGES, SearchSettings
@@ -39,8 +39,6 @@ from training.settings import NetworkSettings
 
 QUICK = ["--epochs", "3", "--hidden-dim", "2,6", "--num-layers", "1", "--window", "4,8", "--batch-size", "64,128",
          "--min-windows", "30"]  # fmt: skip
-CHROMIUM = shutil.which("chromium")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: the page was not looked at in a browser")
 NETWORKS = ["all", "bearish", "sideways"]
 
 
@@ -368,15 +366,6 @@ def results_in(home: Path) -> list[StudyResult]:
     search = SearchSettings(**content_of(folder)["optimize"])
     names = {study.study_name.split()[-1]: study.study_name for study in storage.get_all_studies()}
     return [StudyResult.read(name, search, storage, names[name]) for name in NETWORKS]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @needs_browser
