@@ -301,9 +301,10 @@ class ExchangeBroker:
         closing_failed = self._order is not None and not self._order.until and not fill.units
         self._order = None
         self._fills.append(fill)
-        self._not_before = 0.0
         if closing_failed:
             self._wait()  # before it is tried again
+        else:
+            self._not_before, self._pause = 0.0, _FIRST_PAUSE
 
     def _wait(self) -> None:
         self._not_before = time.monotonic() + self._pause

@@ -20,6 +20,7 @@ _LOOK = 0.1
 
 def tell_status(point: MeetingPoint, *, json: bool) -> None:
     """Print how all services are."""
+    _require_folder(point)
     with reached(point.connect) as bus:
         status = read_status(bus)
     if json:
@@ -120,11 +121,7 @@ def _known(point: MeetingPoint) -> Iterator[Bus]:
     LiveError
         If there were none.
     """
-    if point.redis_url is None and not point.folder.is_dir():
-        raise LiveError(
-            f"nothing of {point.name} was live here: there is no {point.folder}. Name --dataset, --home and --redis as "
-            "its services do."
-        )
+    _require_folder(point)
     with reached(point.connect) as bus:
         if not (bus.facts() or bus.beats()):
             known = ", ".join(bus.others()) or "none at all"
@@ -133,6 +130,15 @@ def _known(point: MeetingPoint) -> Iterator[Bus]:
                 "--redis as they do."
             )
         yield bus
+
+
+def _require_folder(point: MeetingPoint) -> None:
+    """Look for the folder of an own Redis, which would be made otherwise."""
+    if point.redis_url is None and not point.folder.is_dir():
+        raise LiveError(
+            f"nothing of {point.name} was live here: there is no {point.folder}. Name --dataset, --home and --redis as "
+            "its services do."
+        )
 
 
 def _stopped(bus: Bus) -> bool:

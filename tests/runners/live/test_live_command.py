@@ -146,12 +146,16 @@ def test_killing_waits_until_the_trader_has_stopped(home: Path) -> None:
             process.wait()
 
 
-@pytest.mark.parametrize("asked", ["kill", "resume", "forget"])
-def test_a_dataset_that_was_never_live_is_not_taken_for_one(home: Path, tmp_path: Path, asked: str) -> None:
+@pytest.mark.parametrize("asked", ["status", "kill", "resume", "forget"])
+def test_a_dataset_that_was_never_live_is_not_taken_for_one(home: Path, asked: str) -> None:
     ran = invoke(home, "live", asked, "--dataset", "SWICHT")
     assert ran.returncode == 2
     assert "nothing of SWICHT was live here: there is no " in ran.stderr
     assert not (home / "results" / "SWICHT").exists()
+
+
+@pytest.mark.parametrize("asked", ["kill", "resume", "forget"])
+def test_a_dataset_that_a_redis_does_not_know_is_told_from_those_it_knows(home: Path, asked: str) -> None:
     with one_redis() as store:
         store.connect().remember({"symbol": "BTC/USDT"})
         ran = invoke(home, "live", asked, "--dataset", "SWICHT", "--redis", store.url)
@@ -221,6 +225,7 @@ def test_the_status_can_be_read_by_programs(home: Path, setup: Setup) -> None:
 
 
 def test_before_anything_ran_the_status_says_so(home: Path) -> None:
+    bus_of(home)
     shown = invoke(home, "live", "status", "--dataset", "SWITCH")
     assert "SWITCH: no trader yet" in shown.stdout
     assert shown.returncode == 0
