@@ -50,7 +50,9 @@ def exchange_client(exchange: str, options: Mapping[str, Any]) -> ccxt.Exchange:
         hint = f"Did you mean {near[0]!r}?" if near else f"ccxt knows {', '.join(ccxt.exchanges)}."
         raise SettingsError(f"there is no exchange {exchange!r}. {hint}")
     kind: type[ccxt.Exchange] = type(exchange, (_SteadyPace, getattr(ccxt, exchange)), {})
-    return kind({"enableRateLimit": True, **options})
+    client = kind({"enableRateLimit": True, **options})
+    client.session.hooks["response"].append(_require_json)
+    return client
 
 
 class _SteadyPace:
@@ -62,6 +64,20 @@ class _SteadyPace:
     def throttle(self, cost: float | None = None) -> None:
         self.lastRestRequestTimestamp = min(self.lastRestRequestTimestamp, self.milliseconds())
         super().throttle(cost)  # type: ignore[misc]
+
+
+def _require_json(response: requests.Response, *_: Any, **__: Any) -> None:
+    """Take an answer that was cut off, or that somebody else gave, for a failed connection.
+
+    ccxt would take it for text, and find in it no candles, no orders, nothing held.
+    """
+    import requests
+
+    if response.ok:
+        try:
+            response.json()
+        except requests.exceptions.JSONDecodeError:
+            raise requests.exceptions.ConnectionError("the answer is no JSON") from None
 
 
 def _sleep(seconds: float, _why: str) -> None:
@@ -99,7 +115,7 @@ class ExchangeSource:
         self.timeframe = timeframe
         self._client, self._symbol, self._pause = client, symbol, pause
         self._response: requests.Response | None = None
-        client.session.hooks["response"].append(self._look_at)
+        client.session.hooks["response"].insert(0, self._look_at)  # before an answer that is no JSON is given up
         if client.has.get("fetchOHLCV") is not True:
             raise SettingsError(f"{client.id} offers no candles. Choose another --exchange.")
         if timeframe not in client.timeframes:
@@ -154,18 +170,8 @@ class ExchangeSource:
             attempt, wait = attempt + 1, 2 * wait
 
     def _look_at(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        """Keep the answer's status and headers; one that was cut off is a failed connection.
-
-        ccxt would take it for text, and find no candles in it.
-        """
-        import requests
-
+        """Keep the answer's status and headers."""
         self._response = response
-        if response.ok and "json" in response.headers.get("Content-Type", ""):
-            try:
-                response.json()
-            except requests.exceptions.JSONDecodeError:
-                raise requests.exceptions.ConnectionError("the answer is no JSON") from None
 
     def _may_pass(self, error: Exception) -> bool:
         import ccxt

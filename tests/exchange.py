@@ -30,6 +30,7 @@ class Fault:
     holds: bool = False  # does not answer before the exchange closes
     accepts: bool = False  # does what was asked for, but its answer is lost, or is the status if there is one
     echoes_key: bool = False  # the body names the API key that was sent
+    replaces: bool = False  # answers with the body, as if all were well
 
 
 class Exchange(StreamServer):
@@ -162,9 +163,11 @@ class Exchange(StreamServer):
 
     def _swap(self) -> dict[str, Any]:
         account = self.account
-        lots = {**_SPOT["filters"][1], "minQty": account.contract_step, "stepSize": account.contract_step}
+        market = {"filterType": "MARKET_LOT_SIZE", "minQty": account.contract_step, "maxQty": account.largest}
+        step, most = account.contract_step, max(9000.0, account.largest)
+        lots = {"filterType": "LOT_SIZE", "minQty": step, "stepSize": step, "maxQty": most}
         least = {"filterType": "MIN_NOTIONAL", "notional": LEAST_COST}
-        return {**_SWAP, "contractSize": account.contract, "filters": [_SPOT["filters"][0], lots, least]}
+        return {**_SWAP, "contractSize": account.contract, "filters": [_SPOT["filters"][0], lots, market, least]}
 
     def _klines(self, query: dict[str, str]) -> list[list[Any]]:
         assert (query["symbol"], query["interval"]) == ("BTCUSDT", "4h")
@@ -234,6 +237,7 @@ _SWAP = {
     "contractType": "PERPETUAL",
     "deliveryDate": 4133404800000,
     "marginAsset": "USDT",
+    "orderTypes": ["LIMIT", "MARKET", "STOP_MARKET"],
 }
 
 
@@ -265,7 +269,7 @@ def _handler(exchange: Exchange) -> type[BaseHTTPRequestHandler]:
             if fault.holds or fault.drops or (fault.accepts and fault.status == 200):
                 self.close_connection = True
                 return
-            if fault.status != 200:
+            if fault.status != 200 or fault.replaces:
                 status, body = fault.status, fault.body
             if fault.echoes_key:
                 body = json.dumps({"code": -2014, "msg": f"API-key format invalid: {key}"})

@@ -66,6 +66,8 @@ class Account:
     swap_position: float = 0.0  # BTC, negative when short
     swap_entry_price: float = 0.0
     orders: list[Order] = field(default_factory=list)
+    conditional: list[str] = field(default_factory=list)  # client ids of the swap's orders that wait for a price
+    largest: float = 9000.0  # quantity of a market order
     contract: float = 1.0  # BTC in one contract of the swap; Binance's have one, many exchanges' a thousandth
     contract_step: str = STEP
     refuses_filled_ids: bool = True  # Binance itself refuses a client id only while its order is open
@@ -73,6 +75,9 @@ class Account:
     untold_for: int = 0  # times that it leaves out of an answer what became of the order
     market_orders_rest: bool = False
     trades: bool = True  # whether the key may order, too, not only read
+    tells_fees: bool = True
+    lags_for: int = 0  # times that the swap's position is told as it was when it was asked for last
+    hedged: bool = False  # whether positions have two sides
 
     def answer(self, method: str, path: str, query: dict[str, str], price: float, time: int) -> Any:
         """The JSON for a request whose signature was verified, at a price and a time in ms.
@@ -99,19 +104,33 @@ class Account:
                 order = _find([order for order in orders if order.status == "NEW"], query, unknown)
                 order.status = "CANCELED"
                 return order_json(order)
+            case "POST", "algoOrder":
+                self.conditional.append(query["clientAlgoId"])
+                return self._algo(len(self.conditional) - 1)
+            case "DELETE", "algoOrder":
+                return {"algoId": int(query["algoId"]), "clientAlgoId": self.conditional.pop(int(query["algoId"]))}
+            case "GET", "openAlgoOrders":
+                return [self._algo(number) for number in range(len(self.conditional))]
             case "GET", "openOrders":
                 return [order_json(order) for order in orders if order.status == "NEW"]
             case "GET", "myTrades" | "userTrades":
+                if not self.tells_fees:
+                    raise RefusedError(400, -1100, "Illegal characters found in a parameter.")
                 wanted = query.get("orderId")
                 return [_trade(order) for order in orders if order.filled and wanted in (None, str(order.id))]
             case "GET", "account":
                 return self._swap_account(price) if is_swap else self._spot_account(time)
             case "GET", "positionRisk":
-                return [self._position(price, time)] if self.swap_position else []
+                held = self._shown()
+                return [self._position(held, price, time)] if held else []
             case "GET", "leverageBracket":
                 bracket = {"bracket": 1, "initialLeverage": LEVERAGE, "notionalFloor": 0, "maintMarginRatio": 0.004}
                 return [{"symbol": "BTCUSDT", "brackets": [bracket]}]
         raise RefusedError(404, -5000, f"Path {path}, Method {method} is invalid")
+
+    def _algo(self, number: int) -> dict[str, Any]:
+        waits = {"algoStatus": "NEW", "algoType": "CONDITIONAL", "orderType": "STOP_MARKET", "positionSide": "BOTH"}
+        return {"symbol": "BTCUSDT", "algoId": number, "clientAlgoId": self.conditional[number], "side": "BUY", **waits}
 
     def _told(self, order: Order) -> dict[str, Any]:
         told = order_json(order)
@@ -142,6 +161,8 @@ class Account:
             raise RefusedError(*DUPLICATE)
         if not order.quantity or Decimal(query["quantity"]) % Decimal(self.contract_step if is_swap else STEP):
             raise RefusedError(400, -1013, "Filter failure: LOT_SIZE")
+        if order.is_market and order.quantity > self.largest:
+            raise RefusedError(400, -4005 if is_swap else -1013, "Quantity greater than max quantity.")
         if order.quantity * order.unit * (order.limit or price) < float(LEAST_COST) and not order.reduces_only:
             low = f"Order's notional must be no smaller than {LEAST_COST} (unless you choose reduce only)."
             raise RefusedError(400, *((-4164, low) if is_swap else (-1013, "Filter failure: NOTIONAL")))
@@ -195,15 +216,23 @@ class Account:
         }
         return {"assets": [usdt], "positions": []}
 
-    def _position(self, price: float, time: int) -> dict[str, Any]:
-        notional = self.swap_position * price
+    def _shown(self) -> float:
+        """The swap's position, or what it was before."""
+        if not self.lags_for:
+            self._last_shown = self.swap_position
+            return self.swap_position
+        self.lags_for -= 1
+        return self._last_shown
+
+    def _position(self, held: float, price: float, time: int) -> dict[str, Any]:
+        notional = held * price
         return {
             "symbol": "BTCUSDT",
-            "positionSide": "BOTH",
-            "positionAmt": text(self.swap_position / self.contract),
+            "positionSide": ("LONG" if held > 0 else "SHORT") if self.hedged else "BOTH",
+            "positionAmt": text(held / self.contract),
             "entryPrice": text(self.swap_entry_price),
             "markPrice": text(price),
-            "unRealizedProfit": text((price - self.swap_entry_price) * self.swap_position),
+            "unRealizedProfit": text((price - self.swap_entry_price) * held),
             "liquidationPrice": "0",
             "isolatedMargin": "0",
             "notional": text(notional),

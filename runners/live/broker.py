@@ -43,12 +43,15 @@ class Order:
         The end of the bar in which it is to be filled, ISO 8601; it is not sent after that. Empty: whenever it can be.
     closes
         Whether it must only make a position smaller.
+    held
+        Units for which it was made, if it must not be sent once something else is held.
     """
 
     id: str
     units: float
     until: str
     closes: bool = False
+    held: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,9 @@ class Broker(Protocol):
 
     def open_bar(self, open_: float) -> None:
         """A bar has opened at this price."""
+
+    def in_time(self, until: pd.Timestamp) -> bool:
+        """Whether an order that is to be filled by then can be."""
 
     def account(self, close: float | None) -> Account:
         """What is owned at this price, or, without one, at that of the moment; a rest that cannot be traded is none."""
@@ -137,6 +143,9 @@ class PaperBroker:
     def open_bar(self, open_: float) -> None:
         self._accounts.charge(open_)
         self._fill(open_)
+
+    def in_time(self, until: pd.Timestamp) -> bool:
+        return True  # it goes by the bars, whenever they come
 
     def account(self, close: float | None) -> Account:
         equity = self._accounts.value(close or 0.0)  # without a price there was no bar: all is cash
@@ -200,7 +209,7 @@ class PaperBroker:
 
 def order_id(symbol: str, timeframe: str, time: pd.Timestamp, mark: str = "") -> str:
     """The client's id of the order that the bar at ``time`` decides: at most 36 letters, digits and dashes."""
-    plain = "".join(letter for letter in symbol if letter.isalnum())[:13]
+    plain = "".join(letter for letter in symbol if letter.isascii() and letter.isalnum())[:12]
     return f"{plain}-{timeframe}-{int(time.timestamp())}{mark}"
 
 

@@ -75,9 +75,12 @@ def live(
     context.obj = _Place(home, config, dataset, redis)
     if context.invoked_subcommand:
         return
+    from data.errors import SettingsError
     from runners.live.running import run_live, run_replay
 
     place = context.obj
+    if replay and (real or sandbox):
+        raise SettingsError("--replay trades on paper: leave out --real and --sandbox.")
     if replay and not dataset:
         place = place._replace(dataset=Path(replay).stem)
     setup = _setup(place, models, flags)

@@ -14,8 +14,6 @@ from runners.live.own_redis import client_options, own_redis
 from runners.live.service import Connect
 from runners.live.stream import Bus, Redis, redis_refuses
 
-_SOCKET_TIMEOUT = 10.0  # seconds
-
 
 @dataclass(frozen=True)
 class MeetingPoint:
@@ -106,4 +104,4 @@ def tells_loss(connect: Connect) -> str | None:
 def _redis_at(url: str) -> Redis:
     from redis import Redis as Client
 
-    return Client.from_url(url, socket_timeout=_SOCKET_TIMEOUT, **client_options())
+    return Client.from_url(url, **client_options())

@@ -14,8 +14,6 @@ from runners.live.stream import Entry
 from runners.settings import TradingSettings
 from strategies.rules import ThresholdRule
 
-_STOP = "-stop"  # marks the orders of the kill switch
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -74,10 +72,12 @@ class Day:
     opened: int = 0
     lost: bool = False
 
-    def go_to(self, time: pd.Timestamp, previous_equity: float) -> None:
+    def go_to(self, time: pd.Timestamp, previous_equity: float, held: float) -> None:
+        """Begin another day if it is one; a loss of the day before counts as long as its position is not closed."""
         date = time.date().isoformat()
         if date != self.date:
-            self.date, self.first_equity, self.opened, self.lost = date, previous_equity, 0, False
+            self.date, self.first_equity, self.opened = date, previous_equity, 0
+            self.lost = self.lost and held != 0
 
     def limit(self, target: float, account: Account, close: float, limits: LimitSettings) -> Limited:
         """What of ``target`` units may be held, given what is held; closing is always allowed."""
@@ -166,22 +166,25 @@ class Desk:
         self.broker.open_bar(bar["open"])
         close = bar["close"]
         account = self.broker.account(close)
-        self.day.go_to(entry.time, account.equity if self._equity is None else self._equity)
-        self.time, self.close, self._equity = entry.time, close, account.equity
-
         held = account.position
         direction = int(np.sign(held))
         forecast = bar["log_return"]
         wanted = direction if forecast is None else self._rule.target(forecast, direction)
         target = held if wanted == direction else wanted * self.settings.exposure * account.equity / close
-        limited = self.day.limit(target, account, close, self.limits)
-        units, reasons = 0.0, limited.reasons
-        if limited.units != held and account.equity > 0:
-            name = order_id(self.symbol, self.timeframe, entry.time)
-            until = entry.time + 2 * self.interval
-            units, why = self.broker.submit(Order(name, limited.units - held, until.isoformat()), close)
+        until = entry.time + 2 * self.interval
+        if self.broker.in_time(until):
+            self.day.go_to(entry.time, account.equity if self._equity is None else self._equity, held)
+            self._equity = account.equity
+            target, reasons = self.day.limit(target, account, close, self.limits)
+        else:  # it is of a bar long gone, while what is owned is of now
+            target, reasons = held, ["too late: its bar is over"] if target != held else []
+        units = 0.0
+        if target != held and account.equity > 0:
+            order = Order(order_id(self.symbol, self.timeframe, entry.time), target - held, until.isoformat())
+            units, why = self.broker.submit(order, close)
             reasons = [*reasons, why] if why else reasons
             self.day.count(held, held + units)
+        self.time, self.close = entry.time, close
         return Decision(
             regime=bar["regime"],
             log_return=forecast,
@@ -201,12 +204,11 @@ class Desk:
         orders where no bar was decided on yet.
         """
         self.stopped, self.stopping = why, True
-        if not self.broker.flatten(order_id(self.symbol, self.timeframe, self.time or now, _STOP), self.close):
+        if not self.broker.flatten(order_id(self.symbol, self.timeframe, self.time or now, "-stop"), self.close):
             return None
         account = self.broker.account(None)
         if account.position != 0:
             return None
         self.stopping, self._equity = False, account.equity
         fills = self.broker.take_fills()
-        closed = sum((fill.units for fill in fills if _STOP in fill.order), 0.0)
-        return Decision(None, None, None, 0, closed, why, account.position, account.equity, fills)
+        return Decision(None, None, None, 0, 0.0, why, account.position, account.equity, fills)

@@ -16,7 +16,6 @@ from runners.live.service import WAIT
 from runners.live.stream import Bus
 
 _LOOK = 4 * WAIT  # seconds between two looks at whether another trader is at work; it says so every WAIT
-log = structlog.get_logger().bind(service="trader")
 
 
 class Lease:
@@ -51,7 +50,8 @@ class Lease:
             if before - left < _LOOK / 2:  # it has said so again
                 raise LiveError(_at_work(bus, holder))
             if before == float("inf"):
-                log.warning("another trader may be at work", **_known(holder), looks_for=round(left))
+                log = structlog.get_logger()
+                log.warning("another trader may be at work", service="trader", **_known(holder), looks_for=round(left))
             stop.wait(_LOOK)
 
     def keep(self, bus: Bus) -> None:
@@ -78,8 +78,11 @@ class Lease:
 
 
 def _known(holder: str) -> dict[str, object]:
-    told = json.loads(holder)
-    return {"pid": told["pid"], "host": told["host"]}
+    try:
+        told = json.loads(holder)
+        return {"pid": told["pid"], "host": told["host"]}
+    except (ValueError, KeyError, TypeError):
+        return {"pid": "?", "host": "?"}
 
 
 def _at_work(bus: Bus, holder: str) -> str:

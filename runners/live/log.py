@@ -47,6 +47,10 @@ def start_logging(secrets: Iterable[str] = (), *, level: str = "info") -> None:
 def _without(value: Any, hidden: list[str]) -> Any:
     if value is None or isinstance(value, (int, float)):
         return value
+    if isinstance(value, list):
+        return [_without(one, hidden) for one in value]
+    if isinstance(value, dict):
+        return {name: _without(one, hidden) for name, one in value.items()}
     text = _SIGNATURE.sub(rf"\1{_HIDDEN}", str(value))
     for secret in hidden:
         text = text.replace(secret, _HIDDEN)

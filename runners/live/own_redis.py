@@ -22,6 +22,7 @@ _DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
 _SOCKET = "redis.sock"
 _LONGEST_SOCKET = 100  # characters of its path; the system takes no more than 107
 _SECONDS_TO_START = 20.0
+_SECONDS_TO_ANSWER = 10.0
 
 _clients: dict[Path, Redis] = {}  # of this process, one a folder
 _started: dict[Path, subprocess.Popen[bytes]] = {}
@@ -60,11 +61,11 @@ def own_redis(folder: Path, *, durable: bool = True) -> Redis:
 
 
 def client_options() -> dict[str, Any]:
-    """What every client of Redis is made with: texts, and one more try on a new connection, at once."""
+    """What every client of Redis is made with: texts, an end to waiting, and one more try on a new connection."""
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    return {"decode_responses": True, "retry": Retry(NoBackoff(), 1)}
+    return {"decode_responses": True, "retry": Retry(NoBackoff(), 1), "socket_timeout": _SECONDS_TO_ANSWER}
 
 
 def leave(folder: Path) -> None:

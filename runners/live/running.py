@@ -16,7 +16,7 @@ from runners.console import notice, out, print_json, say
 from runners.fitting import require_fit
 from runners.live.agreement import first_difference
 from runners.live.connection import tells_loss
-from runners.live.exchange_broker import credentials
+from runners.live.exchange_account import credentials
 from runners.live.log import start_logging
 from runners.live.models import NewestModels
 from runners.live.own_redis import leave
@@ -29,6 +29,7 @@ from runners.live.trader import Trader
 from runners.simulation import backtest, trading_range
 
 _ALL = 10**9
+_SEEN = 5.0  # seconds after the kill switch in which an open page learns of it
 
 
 def run_live(setup: Setup, host: str, port: int, *, real: bool, sandbox: bool) -> None:
@@ -39,9 +40,10 @@ def run_live(setup: Setup, host: str, port: int, *, real: bool, sandbox: bool) -
     trader = _trader(setup, models, real=real, sandbox=sandbox)
     server = _server(setup, models, host, port)
     ingest = setup.ingest(models)
-    notice(f"{market.symbol} {market.timeframe} on {market.exchange}, {trader.facts['mode']}; Ctrl-C ends it.")
+    stays = " and leaves the position open, `regimes live kill` closes it" if real else ""
+    notice(f"{market.symbol} {market.timeframe} on {market.exchange}, {trader.facts['mode']}; Ctrl-C ends it{stays}.")
     # the engine takes newer models on its own: between two candles, while the server takes them at once
-    run_together([ingest, setup.engine(setup.newest_models()), server, trader])
+    run_together([ingest, setup.engine(setup.newest_models()), server, trader], lingers=_SEEN)
 
 
 def run_ingest(setup: Setup, replay: Path | None, speed: float | None) -> None:

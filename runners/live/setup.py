@@ -13,7 +13,8 @@ from runners.live.broker import Broker, PaperBroker
 from runners.live.connection import MeetingPoint
 from runners.live.desk import Desk
 from runners.live.engine import Engine
-from runners.live.exchange_broker import ExchangeBroker, trading_client
+from runners.live.exchange_account import ExchangeAccount, trading_client
+from runners.live.exchange_broker import ExchangeBroker
 from runners.live.ingest import Ingest, Market, timeframe_of
 from runners.live.models import NewestModels
 from runners.live.settings import LiveSettings
@@ -74,8 +75,8 @@ class Setup:
         return Engine(self.point.connect, models)
 
     def paper_trader(self, models: NewestModels, symbol: str) -> Trader:
-        facts = {"symbol": symbol, "timeframe": timeframe_of(models.forecaster.interval), "mode": "paper"}
-        return self._trader(models, facts, lambda: PaperBroker(self.trading))
+        facts = {"timeframe": timeframe_of(models.forecaster.interval), "mode": "paper"}
+        return self._trader(models, symbol, facts, lambda: PaperBroker(self.trading))
 
     def real_trader(self, models: NewestModels, *, sandbox: bool) -> Trader:
         """A trader that sends orders to the exchange.
@@ -88,14 +89,18 @@ class Setup:
         market = self.market(models)
         unset = [name for name in ("max_position", "max_daily_loss") if getattr(self.live, name) is None]
         if unset:
-            raise SettingsError(f"--real needs limits: set {' and '.join(unset)} in [live], or by their flags.")
+            raise SettingsError(f"--real needs limits: set {' and '.join(unset)} in [live], or by flags.")
         client = trading_client(market.exchange, market.symbol, market.options, sandbox=sandbox)
         facts = {**market.facts(), "mode": "sandbox" if sandbox else "real"}
-        return self._trader(models, facts, lambda: ExchangeBroker(client, market.symbol, self.live.patience))
+        return self._trader(
+            models, market.symbol, facts, lambda: ExchangeBroker(ExchangeAccount(client, market.symbol))
+        )
 
-    def _trader(self, models: NewestModels, facts: dict[str, str], new_broker: Callable[[], Broker]) -> Trader:
+    def _trader(
+        self, models: NewestModels, symbol: str, facts: dict[str, str], new_broker: Callable[[], Broker]
+    ) -> Trader:
         def new_desk() -> Desk:
             interval = models.forecaster.interval
-            return Desk(self.trading, self.live, new_broker(), facts["symbol"], facts["timeframe"], interval)
+            return Desk(self.trading, self.live, new_broker(), symbol, facts["timeframe"], interval)
 
         return Trader(self.point.connect, new_desk, facts, self.point.kill_file)

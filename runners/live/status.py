@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from models.regimes import regime_name
 from runners.live.stream import Bus
 
+ENDED = ("ended", "stopped")  # states of a service that is not at work, and says so
 LATE = 15.0  # seconds without a word, after which a service is taken for dead
 _RECENT = 300  # decisions that the status page draws
 
@@ -21,6 +22,8 @@ class ServiceStatus(BaseModel):
     ----------
     seconds_ago
         Since it last said that it is alive; it does at least every few seconds.
+    silent
+        Whether that is too long, though it did not say that it ended.
     behind
         Bars that it has not taken in yet; None for one that reads none.
     state
@@ -30,6 +33,7 @@ class ServiceStatus(BaseModel):
     """
 
     seconds_ago: float
+    silent: bool
     behind: int | None
     state: str
     counted: dict[str, int]
@@ -64,6 +68,8 @@ class Status(BaseModel):
         Why the trader trades no more.
     stopping
         Whether it has yet to close the position.
+    kill_switch
+        Whether `regimes live kill` was called, and `resume` was not since.
     """
 
     name: str
@@ -76,6 +82,7 @@ class Status(BaseModel):
     decision: DecisionStatus | None
     stopped: str | None
     stopping: bool
+    kill_switch: bool
     dead_letters: int
     services: dict[str, ServiceStatus]
     recent: list[tuple[dt.datetime, float]]
@@ -101,10 +108,12 @@ def read_status(bus: Bus) -> Status:
         decision=DecisionStatus(time=decision.time, **_of(DecisionStatus, decision.values)) if decision else None,
         stopped=trader["stopped"] if trader else None,
         stopping=bool(trader and trader["stopping"]),
+        kill_switch=bus.asked_to_stop(),
         dead_letters=len(bus.dead_letters()),
         services={
             service: ServiceStatus(
                 seconds_ago=max(0.0, now.timestamp() - told["beat"] / 1000),
+                silent=told["state"] not in ENDED and now.timestamp() - told["beat"] / 1000 > LATE,
                 behind=behind.get(service),
                 state=told["state"],
                 counted=told["counted"],

@@ -14,16 +14,18 @@ from data.errors import LiveError
 
 Redis = Any  # redis-py's own types say of every answer that it may have to be awaited
 _DEAD_LETTERS_KEPT = 1000
+_STATE = {"version", "time", "stopped", "stopping"}  # what of the trader's state others than the trader read
 _LEASE = 60  # seconds for which the only trader is that, after it said so last
 DECISIONS_KEPT = 200_000
 
 # Redis runs a script as one step: the state that the trader goes on from, and what it decided, are there both or not.
+# What may fail, the decision, comes first: Redis takes back nothing.
 _COMMIT = """
 if redis.call('GET', KEYS[1]) == ARGV[2] then return 1 end
 if tonumber(redis.call('GET', KEYS[2]) or '0') ~= tonumber(ARGV[1]) - 1 then return 0 end
+if ARGV[4] then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], ARGV[4], 'json', ARGV[5]) end
 redis.call('SET', KEYS[1], ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1])
-if ARGV[4] then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], ARGV[4], 'json', ARGV[5]) end
 return 1
 """
 
@@ -167,12 +169,15 @@ class Bus:
         """What the trader must remember, as it was committed last."""
         text = self.redis.get(self._key("trader"))
         try:
-            return json.loads(text) if text else None
+            state = json.loads(text) if text else None
         except ValueError:
-            raise LiveError(
-                f"what Redis has under {self._key('trader')} is not the trader's state. Put it back from a copy; or "
-                f"close the position yourself, and: regimes live forget --dataset {self.name}"
-            ) from None
+            state = text
+        if state is None or (isinstance(state, dict) and state.keys() >= _STATE):
+            return state
+        raise LiveError(
+            f"what Redis has under {self._key('trader')} is not the trader's state. Put it back from a copy; or close "
+            f"the position yourself, and: regimes live forget --dataset {self.name}"
+        )
 
     def commit(self, state: Mapping[str, Any], decision: BarDecision | None = None) -> None:
         """Replace the trader's state, whose ``version`` is one above the last, and add a decision: both or none.
@@ -264,7 +269,7 @@ def redis_refuses(error: Exception) -> LiveError:
     import redis
 
     if isinstance(error, redis.AuthenticationError):
-        return LiveError(f"Redis does not let us in ({error}). The name and password are those in --redis.")
+        return LiveError(f"Redis does not let us in ({error}). The password is that in --redis or REGIMES_REDIS.")
     return LiveError(
         f"Redis refuses what is asked of it ({error}). It must be of version 6.2 or newer, with room, and what begins "
         "with regimes: must be these services' alone."

@@ -11,7 +11,7 @@ from data.errors import LiveError
 from runners.console import notice, out, print_table, say
 from runners.live.connection import MeetingPoint, reached
 from runners.live.lease import Lease
-from runners.live.status import LATE, Status, read_status
+from runners.live.status import ENDED, LATE, Status, read_status
 from runners.live.stream import Bus
 
 _PATIENCE = 60.0  # seconds that `kill` waits for the trader to stop
@@ -28,7 +28,7 @@ def tell_status(point: MeetingPoint, *, json: bool) -> None:
         return
     print_table(f"{status.name}: {status.mode or 'no trader yet'}", ["what", "is"], _rows(status))
     services = [
-        [name, "silent" if one.seconds_ago > LATE else one.state, f"{one.seconds_ago:.0f} s ago", _count(one.behind)]
+        [name, "SILENT" if one.silent else one.state, f"{one.seconds_ago:.0f} s ago", _count(one.behind)]
         for name, one in status.services.items()
     ]
     print_table("", ["service", "state", "last word", "bars behind"], services)
@@ -36,6 +36,8 @@ def tell_status(point: MeetingPoint, *, json: bool) -> None:
         say(f"STOPPING: {status.stopped}. The position is not closed yet.")
     elif status.stopped:
         say(f"STOPPED: {status.stopped}. It goes on after: regimes live resume --dataset {status.name}")
+    elif status.kill_switch or point.kill_file.exists():
+        say("THE KILL SWITCH IS THROWN: the trader closes the position and ends, at once or when it is started.")
 
 
 def ask_to_stop(point: MeetingPoint) -> bool:
@@ -45,41 +47,78 @@ def ask_to_stop(point: MeetingPoint) -> bool:
     -------
     bool
         Whether it has; where none is at work, the next one that starts does.
+
+    Raises
+    ------
+    LiveError
+        If there is nobody to tell, or Redis does not take the word.
     """
+    try:
+        return _ask_to_stop(point)
+    except LiveError as error:
+        raise LiveError(f"NOTHING WAS CLOSED: {error}") from None
+
+
+def _ask_to_stop(point: MeetingPoint) -> bool:
     with _known(point) as bus:
         bus.ask_to_stop(True)
-        end, told = time.monotonic() + _PATIENCE, False
+        if _stopped(bus):
+            say(f"The trader of {point.name} was stopped before, and held nothing then. Nothing is looked at now.")
+            return True
+        was_at_work, end = Lease.is_taken(bus), time.monotonic() + _PATIENCE
+        if was_at_work:
+            notice(f"The trader of {point.name} was told to close its position and to stop.")
         while not _stopped(bus) and Lease.is_taken(bus) and time.monotonic() < end:
-            if not told:
-                notice(f"The trader of {point.name} was told to close its position and to stop.")
-                told = True
             time.sleep(_LOOK)
         if _stopped(bus):
             say(f"The trader of {point.name} has stopped, and holds nothing.")
             return True
-        decision = bus.decisions.last()
-        held = f" At its last decision it held {decision.values['position']:g}." if decision else ""
         if Lease.is_taken(bus):
             state = bus.beats().get("trader", {}).get("state", "starting")
             say(
                 f"THE POSITION MAY STILL BE OPEN: after {_PATIENCE:.0f} s the trader of {point.name} has not stopped. "
-                f"It is {state}, and goes on trying. Look at the account itself.{held}"
+                f"It is {state}, and goes on trying. Look at the account itself."
+            )
+        elif was_at_work:
+            say(
+                f"THE POSITION MAY STILL BE OPEN: the trader of {point.name} ended before it said that it is closed. "
+                "Look at the account itself. The next one that starts goes on closing it."
             )
         else:
+            decision = bus.decisions.last()
+            held = "{position:g} and ordered {order:+g}".format(**decision.values) if decision else ""
             say(
                 f"NOTHING WAS CLOSED: no trader of {point.name} is at work in this Redis. The next one that starts "
-                f"closes the position at once, and ends.{held}"
+                f"closes the position at once, and ends." + (f" At its last decision it held {held}." if held else "")
             )
         return False
 
 
 def let_resume(point: MeetingPoint) -> None:
-    """Take the kill switch back, in Redis and as a file."""
+    """Take the kill switch back, in Redis and as a file.
+
+    Raises
+    ------
+    LiveError
+        If the trader is at it, or was when it ended.
+    """
     with _known(point) as bus:
+        state = bus.trader_state()
+        if state and state["stopping"]:
+            raise LiveError(
+                f"the trader of {point.name} has not closed its position yet. Start it, if none is at work; it goes on "
+                "closing, and ends."
+            )
+        thrown = bus.asked_to_stop() or point.kill_file.exists()
         point.kill_file.unlink(missing_ok=True)
-        resumed = bus.resume()
-    if resumed:
-        out.print(f"The trader of {point.name} may start again; it begins with the next candle.", soft_wrap=True)
+        stopped = bus.resume()
+    if stopped:
+        out.print(
+            f"The trader of {point.name} may start again; it begins with the next candle that is forecast.",
+            soft_wrap=True,
+        )
+    elif thrown:
+        out.print(f"The kill switch is taken back; the trader of {point.name} had not stopped yet.", soft_wrap=True)
     else:
         out.print(f"The trader of {point.name} was not stopped.")
 
@@ -97,12 +136,12 @@ def forget(point: MeetingPoint) -> None:
         at_work = [
             name
             for name, told in sorted(bus.beats().items())
-            if told["state"] != "ended" and now - told["beat"] / 1000 < LATE
+            if told["state"] not in ENDED and now - told["beat"] / 1000 < LATE
         ]
         if at_work or Lease.is_taken(bus):
             raise LiveError(
-                f"{', '.join(at_work) or 'the trader'} of {point.name} was heard of a moment ago. End all its services "
-                "first."
+                f"{point.name} is at work: {', '.join(at_work) or 'trader'} said something a moment ago. End all its "
+                "services first."
             )
         held = _held_elsewhere(bus)
         if held:
@@ -163,7 +202,7 @@ def _held_elsewhere(bus: Bus) -> str:
 def _rows(status: Status) -> list[list[str]]:
     forecast, decision = status.forecast, status.decision
     rows = [["symbol", f"{status.symbol or '-'} {status.timeframe or ''}".strip()]]
-    rows.append(["last candle opened", f"{status.last_candle:%Y-%m-%d %H:%M}" if status.last_candle else "-"])
+    rows.append(["last candle opened", f"{status.last_candle:%Y-%m-%d %H:%M} UTC" if status.last_candle else "-"])
     if forecast:
         known = forecast.log_return is not None
         rows += [
@@ -173,9 +212,8 @@ def _rows(status: Status) -> list[list[str]]:
         ]
     if decision:
         rows.append(["position", f"{decision.position:g}"])
-        if not status.stopped:
-            rows.append(["order", f"{decision.order:+g}" if decision.order else "none"])
-            rows.append(["limited by", decision.reason or "-"])
+        rows.append(["order", f"{decision.order:+g}" if decision.order else "none"])
+        rows.append(["limited by", decision.reason or "-"])
         rows.append(["equity", f"{decision.equity:,.2f}"])
     return [*rows, ["dead letters", str(status.dead_letters)]]
 

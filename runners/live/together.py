@@ -15,8 +15,13 @@ class Runs(Protocol):
     def run(self, stop: threading.Event, /) -> None: ...
 
 
-def run_together(services: Sequence[Runs], done: Callable[[], bool] | None = None) -> None:
+def run_together(services: Sequence[Runs], done: Callable[[], bool] | None = None, *, lingers: float = 0.0) -> None:
     """Run the services until one fails, the last one named ends, ``done`` says so, or Ctrl-C or SIGTERM comes.
+
+    Parameters
+    ----------
+    lingers
+        Seconds for which the others go on when the last one has ended.
 
     Raises
     ------
@@ -39,6 +44,7 @@ def run_together(services: Sequence[Runs], done: Callable[[], bool] | None = Non
             thread.start()
         while not stop.is_set() and threads[-1].is_alive() and not (done and done()):
             stop.wait(_LOOKS)
+        stop.wait(lingers)
         stop.set()
         for thread in threads:
             thread.join()

@@ -16,7 +16,6 @@ from runners.live.lease import Lease
 from runners.live.service import WAIT, Connect, Service
 from runners.live.stream import BarDecision, Bus, Entry
 
-_AT_ONCE = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0  # seconds until a broker that could not be reached is asked again
 
 
@@ -72,7 +71,7 @@ class Trader(Service):
                 refuses = isinstance(error, BrokerRefusesError)
                 self.counted["broker_lost"] += 1
                 say = self.log.error if refuses else self.log.warning
-                say(f"the broker {'refuses' if refuses else 'cannot be reached'}", why=str(error), tries_again_in=pause)
+                say("the broker refuses" if refuses else "the broker cannot be reached", why=str(error))
                 if refuses and desk is None and not self._told_to_stop(bus):
                     raise LiveError(
                         f"the exchange does not let the trader in ({type(error.__cause__).__name__}; its words are in "
@@ -95,6 +94,7 @@ class Trader(Service):
         if not (desk.stopped or self._told_to_stop(bus)):
             desk.broker.require_alone()
         bus.remember(self.facts)
+        self._commit(bus, desk)  # what the account has is known from now on
         return desk
 
     def _step(self, bus: Bus, desk: Desk, stop: threading.Event) -> bool:
@@ -106,11 +106,10 @@ class Trader(Service):
                 stop.wait(WAIT)
             return ended
         desk.broker.work()
-        for entry in bus.forecasts.after(desk.time, _AT_ONCE, wait=WAIT):
+        for entry in bus.forecasts.after(desk.time, 1, wait=WAIT):  # one, and then a look at the kill switch again
             self._decide(bus, desk, entry)
             desk.broker.work()
-        if desk.time is not None:
-            bus.forecasts.drop_before(desk.time)
+            bus.forecasts.drop_before(entry.time)
         self.beat(bus, "waiting for a forecast")
         return False
 
@@ -138,7 +137,7 @@ class Trader(Service):
             self._commit(bus, desk)
             self.beat(bus, "stopping")
             return False
-        last = (desk.time, 1, asdict(decision)) if desk.time is not None else None
+        last = (desk.time, desk.version + 1, asdict(decision)) if desk.time is not None else None
         self._commit(bus, desk, last)
         self.log.warning("stopped", why=why, position=decision.position, equity=decision.equity)
         self.beat(bus, "stopped")

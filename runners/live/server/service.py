@@ -114,7 +114,8 @@ class Server:
     async def _watch(self, server: _Uvicorn, stop: threading.Event) -> None:
         while not server.started:
             await asyncio.sleep(_LOOK)
-        log.info("started", service="server", host=self.host, port=self.port)
+        page = f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        log.info("started", service="server", host=self.host, port=self.port, page=page)
         self.started.set()
         while not stop.is_set():
             await asyncio.sleep(_LOOK)
@@ -125,8 +126,9 @@ class Server:
             family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
             return socket.create_server((self.host, self.port), family=family, backlog=_CONNECTIONS)
         except OSError as error:
+            why = str(error.strerror).partition(" (while")[0]
             raise LiveError(
-                f"the server cannot listen on {self.host}, port {self.port} ({error.strerror}). Name another with "
+                f"the server cannot listen on {self.host}, port {self.port} ({why}). Name another with "
                 "--host and --port, or end what listens there."
             ) from None
 

@@ -16,7 +16,8 @@ import pytest
 
 from models import Forecaster, ModelSet
 from runners.live.desk import Desk
-from runners.live.exchange_broker import ExchangeBroker, trading_client
+from runners.live.exchange_account import ExchangeAccount, trading_client
+from runners.live.exchange_broker import ExchangeBroker
 from runners.live.replay import Replay
 from runners.live.settings import LimitSettings
 from runners.live.setup import Setup
@@ -200,7 +201,7 @@ def test_a_trader_with_real_orders_may_die_at_any_call(
                     client.load_markets()
                     markets = client.markets
                 client.set_markets(markets)
-                broker = ExchangeBroker(MortalClient(fate).on(client), symbol, patience=0.0)
+                broker = ExchangeBroker(ExchangeAccount(MortalClient(fate).on(client), symbol), settles=0.0)
                 return Desk(settings, LimitSettings(), broker, symbol, "4h", BAR)
 
             for number, forecast in enumerate((0.01, -0.01)):

@@ -109,6 +109,14 @@ def test_a_day_that_loses_too_much_ends_flat() -> None:
     assert [one.reason for one in decisions] == ["", "", *["max_daily_loss"] * 4, ""]
 
 
+def test_a_loss_counts_on_until_the_position_is_closed() -> None:
+    day = Day("2024-01-01", 1000.0, 1, lost=True)
+    day.go_to(_START + pd.Timedelta(days=1), 800.0, held=5.0)
+    assert day.limit(5.0, Account(800.0, 5.0), 100.0, LimitSettings(max_daily_loss=0.1)) == (0.0, ["max_daily_loss"])
+    day.go_to(_START + pd.Timedelta(days=2), 800.0, held=0.0)
+    assert day.limit(5.0, Account(800.0, 0.0), 100.0, LimitSettings(max_daily_loss=0.1)) == (5.0, [])
+
+
 def test_the_first_day_s_loss_is_counted_from_what_the_account_has_then() -> None:
     """As at an exchange, where it has nothing to do with the cash that a paper account begins with."""
     one = desk(LimitSettings(max_daily_loss=0.1))
@@ -165,9 +173,9 @@ def test_stopping_sells_at_once_at_the_last_close_with_costs() -> None:
     before = one.state()["broker"]["cash"]
     last = one.stop("kill switch", _START)
     assert last is not None
-    assert (last.position, last.order, last.reason) == (0.0, -5.0, "kill switch")
+    assert (last.position, last.order, last.reason) == (0.0, 0.0, "kill switch")
     assert last.equity == pytest.approx(before + 5 * 110 * 0.98 * 0.99)
-    assert [fill.order for fill in last.fills] == ["BTCUSDT-4h-1704081600-stop"]
+    assert [(fill.order, fill.units) for fill in last.fills] == [("BTCUSDT-4h-1704081600-stop", -5.0)]
     assert one.state()["stopped"] == "kill switch"
 
 

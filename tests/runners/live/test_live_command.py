@@ -97,21 +97,23 @@ def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(ho
     bus = bus_of(home)
     here = Setup(MeetingPoint("SWITCH", home / "results" / "SWITCH" / "live"), setup.models, setup.trading, setup.live)
     traded(bus, here)
-    held = bus.decisions.newest(1)[0].values["position"]
+    last = bus.decisions.newest(1)[0].values
     told = invoke(home, "live", "kill", "--dataset", "SWITCH")
     assert told.returncode == 1
     assert "NOTHING WAS CLOSED: no trader of SWITCH is at work in this Redis." in told.stdout
-    assert f"At its last decision it held {held:g}." in told.stdout
+    assert f"At its last decision it held {last['position']:g} and ordered {last['order']:+g}." in told.stdout
+    assert "THE KILL SWITCH IS THROWN" in invoke(home, "live", "status", "--dataset", "SWITCH").stdout
     here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
     before, last = bus.decisions.newest(2)
     assert before.time == last.time
     assert last.values["reason"] == "kill switch: regimes live kill"
-    assert (last.values["order"] < 0, last.values["position"]) == (before.values["position"] > 0, 0.0)
+    assert before.values["position"] > 0
+    assert (last.values["order"], last.values["position"]) == (0.0, 0.0)
+    assert [fill["units"] for fill in last.values["fills"]] == [-before.values["position"]]
     shown = invoke(home, "live", "status", "--dataset", "SWITCH").stdout
     assert "STOPPED: kill switch: regimes live kill." in shown
-    assert "order" not in shown
     told = invoke(home, "live", "kill", "--dataset", "SWITCH")
-    assert (told.returncode, "has stopped, and holds nothing" in told.stdout) == (0, True)
+    assert (told.returncode, "was stopped before, and held nothing then" in told.stdout) == (0, True)
     with pytest.raises(LiveError, match=r"the trader of SWITCH was stopped .* regimes live resume --dataset SWITCH"):
         here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
 
@@ -136,7 +138,9 @@ def test_killing_waits_until_the_trader_has_stopped(home: Path) -> None:
         try:
             assert wait_until(lambda: bus.decisions.count_after(None) == 2)
             refused = invoke(home, "live", "forget", "--dataset", "SWITCH")
-            assert "trader of SWITCH was heard of a moment ago. End all its services first." in refused.stderr
+            assert (
+                "SWITCH is at work: trader said something a moment ago. End all its services first." in refused.stderr
+            )
             told = invoke(home, "live", "kill", "--dataset", "SWITCH")
             assert (told.returncode, "has stopped, and holds nothing" in told.stdout) == (0, True)
             assert (bus.trader_state() or {})["broker"]["size"] == 0.0
@@ -163,15 +167,34 @@ def test_a_dataset_that_a_redis_does_not_know_is_told_from_those_it_knows(home: 
     assert "this Redis knows no live services of SWICHT; it knows of SWITCH." in ran.stderr
 
 
+def test_a_trader_that_is_closing_its_position_is_not_resumed(home: Path) -> None:
+    bus = bus_of(home)
+    bus.remember({"mode": "real"})
+    bus.commit({"time": None, "stopped": "kill switch", "stopping": True, "version": 1})
+    assert "STOPPING: kill switch." in invoke(home, "live", "status", "--dataset", "SWITCH").stdout
+    ran = invoke(home, "live", "resume", "--dataset", "SWITCH")
+    assert (ran.returncode, (bus.trader_state() or {})["version"]) == (2, 1)
+    assert "the trader of SWITCH has not closed its position yet" in ran.stderr
+
+
+def test_a_kill_switch_that_nobody_heard_is_taken_back(home: Path) -> None:
+    bus = bus_of(home)
+    bus.remember({"mode": "paper"})
+    bus.ask_to_stop(True)
+    assert "The kill switch is taken back" in invoke(home, "live", "resume", "--dataset", "SWITCH").stdout
+    assert not bus.asked_to_stop()
+
+
 def test_what_was_live_can_be_forgotten_unless_it_still_holds_something(home: Path) -> None:
     bus = bus_of(home)
     bus.remember({"symbol": "BTC/USDT:USDT", "mode": "sandbox"})
     broker = {"order": None, "position": -0.5, "flattened": 0, "fills": []}
-    bus.commit({"version": 1, "stopped": None, "stopping": False, "broker": broker})
+    state = {"time": None, "stopped": None, "stopping": False}
+    bus.commit({**state, "version": 1, "broker": broker})
     ran = invoke(home, "live", "forget", "--dataset", "SWITCH")
     assert (ran.returncode, bool(bus.facts())) == (2, True)
     assert "the trader of SWITCH left a position of -0.5. Start it, then: regimes live kill" in ran.stderr
-    bus.commit({"version": 2, "stopped": "", "stopping": False, "broker": {**broker, "position": 0.0}})
+    bus.commit({**state, "version": 2, "broker": {**broker, "position": 0.0}})
     (home / "results" / "SWITCH" / "live" / "KILL").touch()
     ran = invoke(home, "live", "forget", "--dataset", "SWITCH")
     assert "All that Redis had of SWITCH's live services is gone" in ran.stdout
@@ -182,9 +205,10 @@ def test_what_was_live_can_be_forgotten_unless_it_still_holds_something(home: Pa
 def test_a_damaged_redis_is_told_and_can_be_begun_anew(home: Path) -> None:
     bus = bus_of(home)
     bus.remember({"symbol": "BTC/USDT"})
-    bus.redis.set("regimes:SWITCH:trader", "{")
-    ran = invoke(home, "live", "status", "--dataset", "SWITCH")
-    assert "what Redis has under regimes:SWITCH:trader is not the trader's state" in ran.stderr
+    for damaged in ("{", "[]", "{}", "7"):
+        bus.redis.set("regimes:SWITCH:trader", damaged)
+        ran = invoke(home, "live", "status", "--dataset", "SWITCH")
+        assert "what Redis has under regimes:SWITCH:trader is not the trader's state" in ran.stderr
     bus.redis.set(bus.candles.key, "something else")
     bus.redis.delete("regimes:SWITCH:trader")
     ran = invoke(home, "live", "status", "--dataset", "SWITCH")
@@ -196,10 +220,11 @@ def test_a_damaged_redis_is_told_and_can_be_begun_anew(home: Path) -> None:
 def test_a_wrong_password_of_redis_is_said_and_ends_a_service(home: Path, setup: Setup) -> None:
     with one_redis() as store:
         store.connect().redis.config_set("requirepass", "hush")
-        for arguments in (["status"], ["trader"]):
+        for arguments in (["status"], ["trader"], ["kill"]):
             ran = invoke(home, "live", *arguments, "--dataset", "SWITCH", "--redis", store.url)
             assert ran.returncode == 2
             assert "Redis does not let us in (" in ran.stderr
+            assert ("NOTHING WAS CLOSED" in ran.stderr) == (arguments == ["kill"])
 
 
 def test_a_file_is_a_kill_switch_too(home: Path, setup: Setup) -> None:
@@ -236,6 +261,7 @@ def test_before_anything_ran_the_status_says_so(home: Path) -> None:
     [
         ([], "--symbol is needed, as ccxt writes it, such as BTC/USDT."),
         (["--symbol", "BTC/USDT", "--sandbox"], "--sandbox is for --real"),
+        (["--replay", "SWITCH", "--real"], "--replay trades on paper: leave out --real and --sandbox."),
         (["--symbol", "BTC/USDT", "--real"], "--real needs limits: set max_position and max_daily_loss"),
         (["--symbol", "BTC/USDT", "--timeframe", "1h"], "--timeframe: 1h was given, but the models"),
         (["--symbol", "BTC/USDT", "--host", "0.0.0.0"], "which needs a key for that"),

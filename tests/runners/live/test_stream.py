@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 import pandas as pd
 import pytest
+import redis
 
 from data.errors import LiveError
 from runners.live.setup import Setup
@@ -95,9 +97,13 @@ def test_another_symbol_under_the_same_name_is_refused(bus: Bus) -> None:
     assert bus.facts() == {"symbol": "BTC/USDT", "mode": "paper"}
 
 
+def state(version: int, **more: Any) -> dict[str, Any]:
+    return {"version": version, "time": None, "stopped": None, "stopping": False, **more}
+
+
 def test_state_and_decision_are_committed_together(bus: Bus) -> None:
-    bus.commit({"version": 1, "cash": 5.0}, (bar(0), 0, {"order": 1.0}))
-    assert bus.trader_state() == {"version": 1, "cash": 5.0}
+    bus.commit(state(1, cash=5.0), (bar(0), 0, {"order": 1.0}))
+    assert bus.trader_state() == state(1, cash=5.0)
     assert [entry.values for entry in bus.decisions.newest(9)] == [{"order": 1.0}]
 
 
@@ -107,13 +113,21 @@ def test_a_commit_that_is_repeated_changes_nothing(bus: Bus) -> None:
     assert bus.decisions.count_after(None) == 1
 
 
+def test_a_decision_that_cannot_be_added_leaves_the_state_as_it_was(bus: Bus) -> None:
+    bus.commit(state(1), (bar(1), 0, {}))
+    with pytest.raises(redis.ResponseError):
+        bus.commit(state(2), (bar(0), 0, {}))
+    assert bus.trader_state() == state(1)
+    bus.commit(state(2), (bar(2), 0, {}))
+
+
 def test_a_second_trader_cannot_commit(bus: Bus) -> None:
-    bus.commit({"version": 1, "by": "one"}, (bar(0), 0, {}))
+    bus.commit(state(1, by="one"), (bar(0), 0, {}))
     with pytest.raises(LiveError, match="another trader of SWITCH is at work"):
-        bus.commit({"version": 1, "by": "two"}, (bar(0), 0, {}))
+        bus.commit(state(1, by="two"), (bar(0), 0, {}))
     with pytest.raises(LiveError, match="another trader"):
-        bus.commit({"version": 3, "by": "two"})
-    assert bus.trader_state() == {"version": 1, "by": "one"}
+        bus.commit(state(3, by="two"))
+    assert bus.trader_state() == state(1, by="one")
     assert bus.decisions.count_after(None) == 1
 
 

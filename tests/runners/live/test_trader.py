@@ -13,17 +13,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import ccxt
+import pandas as pd
 import pytest
 
 from data.errors import LiveError
+from runners.live.connection import MeetingPoint
 from runners.live.lease import Lease
 from runners.live.log import start_logging
 from runners.live.settings import LiveSettings
 from runners.live.setup import Setup
 from runners.live.stream import Bus
+from runners.live.telling import forget
 from runners.live.trader import Trader
 from tests.conftest import switching_candles
-from tests.exchange import Exchange, Fault
+from tests.exchange import BAR, Exchange, Fault
 from tests.runners.live.conftest import run_until, wait_until
 from tests.runners.live.test_crash_points import forecasts
 
@@ -172,6 +175,66 @@ def test_the_kill_switch_works_with_orders_of_somebody_else_and_a_key_that_comes
     assert ended == []
     assert exchange.account.swap_position == 0.0
     assert [order.status for order in exchange.account.orders] == ["CANCELED", "FILLED"]
+
+
+def test_it_heeds_the_kill_switch_while_it_catches_up(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader], candles: pd.DataFrame
+) -> None:
+    for time in candles.index[:60]:
+        bus.forecasts.append(time, {"open": 90.0, "close": 90.0, "regime": 1, "log_return": None, "models": "run"})
+    hold(exchange, 1.0)
+    trader = new_trader()
+    with at_work(trader):
+        assert wait_until(lambda: bus.decisions.count_after(None) > 0)
+        bus.ask_to_stop(True)
+        assert wait_until(lambda: trader.state == "stopped")
+    assert bus.decisions.count_after(None) < 60
+    assert exchange.account.swap_position == 0.0
+
+
+def test_it_can_be_stopped_and_resumed_again_and_again_within_a_bar(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
+) -> None:
+    time, values = forecasts()[0]
+    bus.forecasts.append(time, values)
+    run_until([new_trader()], lambda: bool(exchange.account.orders))
+    for _ in range(3):
+        bus.ask_to_stop(True)
+        new_trader().run(threading.Event())
+        assert bus.resume()
+    assert [entry.time for entry in bus.decisions.newest(9)] == [time] * 4
+
+
+def test_what_it_took_over_is_not_forgotten(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader], point: MeetingPoint
+) -> None:
+    hold(exchange, 3.0)
+    run_until([trader := new_trader()], lambda: trader.state == "waiting for a forecast")
+    with pytest.raises(LiveError, match="the trader of SWITCH left a position of 3"):
+        forget(point)
+
+
+def test_bars_that_are_long_over_move_neither_orders_nor_the_day_s_loss(
+    bus: Bus, exchange: Exchange, setup: Setup
+) -> None:
+    """What the account has now says nothing of the days that were missed."""
+    live = LiveSettings(symbol=_SWAP, patience=0.01, max_position=1e6, max_daily_loss=0.05)
+    real = replace(setup, live=live, options=exchange.client_options())
+    models = setup.newest_models()
+    first = exchange.candles.index[59].floor("D") + pd.Timedelta(hours=20)
+    exchange.now = first + BAR
+    known = {"open": 90.0, "close": 90.0, "regime": 1, "log_return": 0.0, "models": "run"}
+    bus.forecasts.append(first, known)
+    run_until([trader := real.real_trader(models, sandbox=False)], lambda: trader.decided_up_to == first)
+    exchange.account.swap_wallet = 9_000.0  # lost while nobody looked
+    later = [first + number * BAR for number in range(1, 6)]
+    for time in later:
+        bus.forecasts.append(time, {**known, "log_return": 0.01})
+    exchange.now = later[-1] + BAR
+    run_until([trader := real.real_trader(models, sandbox=False)], lambda: trader.decided_up_to == later[-1])
+    reasons = [entry.values["reason"] for entry in bus.decisions.newest(9)]
+    assert reasons == ["", *["too late: its bar is over"] * 4, "max_daily_loss"]
+    assert exchange.account.orders == []
 
 
 def test_a_short_wanted_on_a_spot_market_only_sells_and_counts_as_no_opening(
