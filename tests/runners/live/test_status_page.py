@@ -101,6 +101,25 @@ def test_it_says_that_the_trader_is_stopped_and_that_a_service_is_late(
     assert late == ["1 min ago: late"]
 
 
+def test_a_kill_switch_that_waits_and_a_trader_that_has_died_cannot_be_overlooked(
+    place: Place, page: sync_api.Page, candles: pd.DataFrame
+) -> None:
+    bus = place.bus
+    trade(bus, candles.iloc[-3:])
+    bus.ask_to_stop(True)
+    page.goto(place.server.url)
+    shows(page, "stopped", "The kill switch is thrown")
+    assert not page.locator("#silent").is_visible()
+    bus.ask_to_stop(False)
+    beats = {"trader": {"state": "waiting for a forecast"}, "engine": {"state": "ended"}}
+    for name, told in beats.items():
+        long_ago = int(1000 * (bus.now().timestamp() - 60))
+        bus.redis.hset("regimes:SWITCH:services", name, json.dumps({"counted": {}, "beat": long_ago, **told}))
+    shows(page, "silent", "trader. A position is open, and nobody looks after it.")
+    assert "engine" not in text_of(page, "silent")
+    assert not page.locator("#stopped").is_visible()
+
+
 def test_real_money_cannot_be_overlooked(place: Place, page: sync_api.Page) -> None:
     place.bus.remember({"mode": "real"})
     page.goto(place.server.url)
