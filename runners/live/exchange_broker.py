@@ -68,7 +68,7 @@ class ExchangeBroker:
         if not tradable:
             return Taken(0.0, why or "below the exchange's least order")
         self._order = replace(order, units=tradable, closes=closes, held=self._held)
-        self._not_before, self._pause, self._in_doubt_until = 0.0, _FIRST_PAUSE, 0.0
+        self._not_before, self._pause = 0.0, _FIRST_PAUSE
         return Taken(tradable, why)
 
     def work(self) -> None:
@@ -210,7 +210,7 @@ class ExchangeBroker:
     def _done(self, fill: Fill) -> None:
         self._log.info("order done", **asdict(fill))
         closing_failed = self._order is not None and not self._order.until and not fill.units
-        self._order = None
+        self._order, self._in_doubt_until = None, 0.0
         self._fills.append(fill)
         if closing_failed:
             self._wait()  # before it is tried again

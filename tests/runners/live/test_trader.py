@@ -33,6 +33,13 @@ from tests.runners.live.test_crash_points import forecasts
 _SWAP = "BTC/USDT:USDT"
 
 
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.live.trader._FIRST_PAUSE", 0.05)
+    for pause in ("_FIRST_PAUSE", "_FLAT_AGAIN"):
+        monkeypatch.setattr(f"runners.live.exchange_broker.{pause}", 0.05)
+
+
 @pytest.fixture
 def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
     with Exchange(switching_candles(100).drop(columns="regime"), closed=60) as one:
