@@ -76,6 +76,10 @@ class BrokerAwayError(Exception):
     """The broker cannot be reached now; ask again."""
 
 
+class NotDoneError(BrokerAwayError):
+    """The broker cannot be reached now, and what it was told last was not done."""
+
+
 class BrokerRefusesError(BrokerAwayError):
     """The broker answers, but with a refusal that does not go away by itself, such as of the credentials."""
 

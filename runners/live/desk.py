@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from runners.live.broker import Account, Broker, Fill, Order, order_id
+from runners.live.broker import Account, Broker, BrokerAwayError, Fill, Order, order_id
 from runners.live.settings import LimitSettings
 from runners.live.stream import Entry
 from runners.settings import TradingSettings
@@ -197,18 +197,23 @@ class Desk:
             fills=self.broker.take_fills(),
         )
 
+    def begin_to_stop(self, why: str) -> None:
+        """What is to be known of it before anything is closed."""
+        self.stopped, self.stopping = why, True
+
     def stop(self, why: str, now: pd.Timestamp) -> Decision | None:
         """Drop what is ordered, close the position at once, whoever opened it, and trade no more.
 
         None as long as something is ordered or held: to be called again once the state is committed. ``now`` names the
         orders where no bar was decided on yet.
         """
-        self.stopped, self.stopping = why, True
+        self.begin_to_stop(why)
         if not self.broker.flatten(order_id(self.symbol, self.timeframe, self.time or now, "-stop"), self.close):
             return None
-        account = self.broker.account(None)
-        if account.position != 0:
-            return None
-        self.stopping, self._equity = False, account.equity
-        fills = self.broker.take_fills()
-        return Decision(None, None, None, 0, 0.0, why, account.position, account.equity, fills)
+        try:
+            self._equity = self.broker.account(None).equity
+        except BrokerAwayError:
+            if self._equity is None:
+                raise
+        self.stopping = False
+        return Decision(None, None, None, 0, 0.0, why, 0.0, self._equity, self.broker.take_fills())

@@ -13,7 +13,7 @@ import pandas as pd
 
 from data.errors import LiveError, SettingsError
 from data.exchange import exchange_client
-from runners.live.broker import BrokerAwayError, BrokerRefusesError
+from runners.live.broker import BrokerAwayError, BrokerRefusesError, NotDoneError
 
 if TYPE_CHECKING:
     import ccxt
@@ -31,7 +31,7 @@ CREDENTIALS = {
 }
 # Where it was tried that an order is found by the id that we gave it, which is what keeps one from being sent twice.
 TRIED = ("binance",)
-VALID_FOR = 5.0  # seconds after it was signed in which Binance takes a request
+VALID_FOR = 5.0  # seconds for which Binance takes a request
 _FINAL = ("closed", "canceled", "rejected", "expired")  # ccxt's words for an order that fills no more
 
 
@@ -73,13 +73,6 @@ def trading_client(exchange: str, symbol: str, options: Mapping[str, Any], *, sa
     elif sandbox:
         raise SettingsError(f"--sandbox: {exchange} has no test network.")
     return client
-
-
-class Holdings(NamedTuple):
-    """Money in the currency that the symbol is priced in, a swap's unrealised gain included, and units held."""
-
-    money: float
-    units: float
 
 
 class Found(NamedTuple):
@@ -139,7 +132,8 @@ class ExchangeAccount:
         self._contract = 1.0 if self.is_spot else float(self._market["contractSize"] or 1.0)
 
     def time(self) -> pd.Timestamp:
-        told = self._ask(self._client.fetch_time)
+        of_market = {"type": self._market["type"]} if self.name in TRIED else {}
+        told = self._ask(lambda: self._client.fetch_time(of_market))
         if not told:
             raise BrokerAwayError("it does not tell the time")
         return pd.Timestamp(told, unit="ms", tz="UTC")
@@ -151,26 +145,29 @@ class ExchangeAccount:
             raise BrokerAwayError(f"it gives no price of {self._symbol}")
         return float(last)
 
-    def holdings(self) -> Holdings:
-        """What is there, whoever put it there.
+    def money(self) -> float:
+        """In the currency that the symbol is priced in, a swap's unrealised gain included."""
+        return self._total(self._market["quote" if self.is_spot else "settle"])
+
+    def units(self) -> float:
+        """What is held, whoever opened it; negative for short.
 
         Raises
         ------
         LiveError
-            If the account holds long and short positions side by side.
+            If the account may hold long and short positions side by side.
         """
-        total = self._ask(lambda: self._client.fetch_balance({"type": self._market["type"]}))["total"]
-        money, base = self._market["quote" if self.is_spot else "settle"], self._market["base"]
-        if money not in total and not (self.is_spot and base in total):
-            raise BrokerAwayError(f"it tells of no {money} on the account")
         if self.is_spot:
-            return Holdings(float(total.get(money) or 0.0), float(total.get(base) or 0.0))
+            return self._total(self._market["base"])
         positions = self._list(lambda: self._client.fetch_positions([self._symbol]))
         if any(one["hedged"] for one in positions):
             raise LiveError(f"{self.name} is in hedge mode, in which a position has two sides. Set it to one-way mode.")
         signs = {"long": self._contract, "short": -self._contract}
-        units = sum(signs[one["side"]] * float(one["contracts"] or 0.0) for one in positions if one["side"])
-        return Holdings(float(total[money] or 0.0), units)
+        return sum(signs[one["side"]] * float(one["contracts"] or 0.0) for one in positions if one["side"])
+
+    def differ(self, units: float, others: float) -> bool:
+        """Whether by as much as can be traded."""
+        return self._contracts(units - others) != 0
 
     def tradable(self, units: float, price: float, *, closes: bool) -> float:
         """Units cut to what one order may have at this price; 0 if that is nothing."""
@@ -180,14 +177,40 @@ class ExchangeAccount:
             return 0.0
         return amount if units > 0 else -amount
 
-    def send(self, name: str, units: float, *, closes: bool) -> Found:
-        """Order at the market, so that `find` finds it by its name; what closes a swap's position does only that."""
+    def now(self) -> int:
+        """What `send` takes as ``valid_from``."""
+        return self._client.nonce()
+
+    def send(self, name: str, units: float, *, closes: bool, valid_from: int | None) -> Found:
+        """Order at the market, so that `find` finds it by its name; what closes a swap's position does only that.
+
+        Parameters
+        ----------
+        valid_from
+            From when on the exchange takes it for five seconds, however long it is on its way; None: from its sending.
+
+        Raises
+        ------
+        NotDoneError
+            If it certainly was not taken.
+        """
+        import ccxt
+
         side, amount = "buy" if units > 0 else "sell", self._contracts(units)
-        reduces = {"reduceOnly": True} if closes and not self.is_spot else {}
-        params = {"clientOrderId": name, **reduces}
-        return self._found(
-            self._ask(lambda: self._client.create_order(self._symbol, "market", side, amount, None, params))
-        )
+        params: dict[str, Any] = {"clientOrderId": name}
+        if closes and not self.is_spot:
+            params["reduceOnly"] = True
+        if valid_from is not None and self.name in TRIED:
+            params["timestamp"] = valid_from
+        try:
+            told = self._ask(lambda: self._client.create_order(self._symbol, "market", side, amount, None, params))
+        except BrokerRefusesError:
+            raise
+        except BrokerAwayError as error:
+            if isinstance(error.__cause__, (ccxt.InvalidNonce, ccxt.DDoSProtection, ccxt.RateLimitExceeded)):
+                raise NotDoneError(str(error)) from error.__cause__
+            raise
+        return self._found(told)
 
     def find(self, name: str) -> Found | None:
         """What became of an order; None if it knows of none."""
@@ -225,6 +248,13 @@ class ExchangeAccount:
         fees = [trade["fee"] for trade in trades if trade["fee"] and trade["fee"]["cost"]]
         worth = {self._market["base"]: price, self._market["quote"]: 1.0, self._market["settle"]: 1.0}
         return float(sum(fee["cost"] * worth.get(fee["currency"], 0.0) for fee in fees))
+
+    def _total(self, currency: str) -> float:
+        total = self._ask(lambda: self._client.fetch_balance({"type": self._market["type"]}))["total"]
+        known = (self._market["base"], self._market["quote"]) if self.is_spot else (currency,)
+        if not any(one in total for one in known):
+            raise BrokerAwayError(f"it tells of no {currency} on the account")
+        return float(total.get(currency) or 0.0)
 
     def _contracts(self, units: float) -> float:
         """Without sign, cut to the exchange's steps and its largest order; 0 if that is less than it trades."""

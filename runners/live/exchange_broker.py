@@ -10,7 +10,7 @@ import pandas as pd
 import structlog
 
 from data.errors import LiveError
-from runners.live.broker import Account, BrokerAwayError, BrokerRefusesError, Fill, Order, Taken
+from runners.live.broker import Account, BrokerAwayError, BrokerRefusesError, Fill, NotDoneError, Order, Taken
 from runners.live.exchange_account import VALID_FOR, ExchangeAccount, Found
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries to send an order, or to look at it
@@ -42,18 +42,19 @@ class ExchangeBroker:
         self._flattened = 0
         self._held = self._position = 0.0  # in units; the position is 0 for what is too little to be sold
         self._not_before, self._pause, self._in_doubt_until = 0.0, _FIRST_PAUSE, 0.0
-        self._was_flat = False
+        self._was_flat, self._look_again = False, 0.0  # of an account that is being flattened
 
     def open_bar(self, open_: float) -> None:
         """Find out what became of an order of the bar before, which is not sent any more."""
-        self._settle("too late: it could not be sent")
+        if not self._settle("too late: it could not be sent"):
+            raise BrokerAwayError("the exchange may still have got an order whose answer was lost")
 
     def in_time(self, until: pd.Timestamp) -> bool:
         return self._account.time() < until
 
     def account(self, close: float | None) -> Account:
         price = self._account.price() if close is None else close
-        money, self._held = self._account.holdings()
+        money, self._held = self._account.money(), self._account.units()
         self._position = self._held if self._account.tradable(self._held, price, closes=True) else 0.0
         return Account(money + self._held * price if self._account.is_spot else money, self._position)
 
@@ -84,27 +85,23 @@ class ExchangeBroker:
         if self._order is not None and not self._order.until:  # it closes the position
             self.work()
             return False
-        if self._order is None and time.monotonic() < self._not_before:
+        if time.monotonic() < self._look_again:
             return False
-        for one in self._account.open_orders():
-            self._account.cancel(one)
-            self._log.warning("open order cancelled", number=one.number)
-            self._was_flat = False
+        nothing_rests = self._cancel_all()
         self._settle("stopped")
         if self._order is not None:
+            self._look_again = time.monotonic() + _FIRST_PAUSE
             return False
-        price = self._account.price()
-        held = self.account(price).position
-        if held == 0 and self._was_flat:
-            return True
-        self._was_flat = held == 0
-        if held == 0:
-            self._not_before = time.monotonic() + _FLAT_AGAIN
+        price = self._price(close) if self._account.is_spot else 0.0  # a swap is closed at whatever it is worth
+        units = self._account.tradable(-self._account.units(), price, closes=True)
+        if units:
+            self._was_flat = False
+            self._flattened += 1
+            self._order = Order(f"{name}{self._flattened}", units, until="", closes=True)
             return False
-        self._flattened += 1
-        units = self._account.tradable(-held, price, closes=True)
-        self._order = Order(f"{name}{self._flattened}", units, until="", closes=True)
-        return False
+        sure, self._was_flat = self._was_flat and nothing_rests, True
+        self._look_again = time.monotonic() + _FLAT_AGAIN
+        return sure
 
     def take_fills(self) -> list[Fill]:
         fills, self._fills = self._fills, []
@@ -125,12 +122,13 @@ class ExchangeBroker:
             self._flattened, known = state["flattened"], state["position"]
             self._fills = [Fill(**fill) for fill in state["fills"]]
         if self._order is not None:
-            self._in_doubt_until = time.monotonic() + self._settles  # it may have been sent just before the end
+            self._doubt(self._order)  # it may have been sent just before the end
             found = self._account.find(self._order.id)
             if found is not None:
                 self._take(self._order, found)
-        position = self.account(None).position
-        self._log.info("reconciled", position=position, known=known, order_under_way=bool(self._order))
+        self._held = self._account.units()
+        self._position = self._held if self._account.differ(self._held, 0.0) else 0.0
+        self._log.info("reconciled", position=self._held, known=known, order_under_way=bool(self._order))
 
     def require_alone(self) -> None:
         ours = self._order.id if self._order else None
@@ -141,53 +139,82 @@ class ExchangeBroker:
                 "there: it needs an account of its own. Cancel them, or use a sub-account."
             )
 
-    def _send_or_find(self, order: Order) -> None:
-        """Send an order that the exchange does not know yet, if it is still right; take what became of one it knows."""
-        looked = _clock()
-        found = self._account.find(order.id)
-        if found is None and time.monotonic() < self._in_doubt_until:
-            self._not_before = min(self._in_doubt_until, time.monotonic() + _FIRST_PAUSE)
-        elif found is None and order.until and not self.in_time(pd.Timestamp(order.until)):
-            self._drop(order, "too late: its bar is over")
-        elif found is None and order.held is not None and self._account.holdings().units != order.held:
-            self._drop(order, "the position has changed since it was made")
-        elif found is None and _clock() - looked > VALID_FOR:
-            raise BrokerAwayError("it took too long to look whether it was sent")
-        else:
-            self._take(order, found or self._send(order))
-
-    def _send(self, order: Order) -> Found | None:
-        """What the exchange made of an order; None if it refused it."""
+    def _cancel_all(self) -> bool:
+        """Cancel what rests; False if some of it may be left, which keeps nobody from closing the position."""
+        done = True
         try:
-            return self._account.send(order.id, order.units, closes=order.closes)
+            for one in self._account.open_orders():
+                done = False  # until a look that finds none
+                self._account.cancel(one)
+                self._log.warning("open order cancelled", number=one.number)
+        except BrokerAwayError as error:
+            self._log.error("open orders may be left", why=str(error))
+            return False
+        return done
+
+    def _send_or_find(self, order: Order) -> None:
+        """Send an order that the exchange does not know yet, if it is still right; take what became of one it knows.
+
+        The look whether it is known comes last, and an order that may open something is valid for five seconds from
+        before that look: whatever stands still meanwhile, it is not sent a second time.
+        """
+        changed = order.held is not None and self._account.differ(self._account.units(), order.held)
+        late = bool(order.until) and not self.in_time(pd.Timestamp(order.until))
+        valid_from = None if order.closes else self._account.now()
+        found = self._account.find(order.id)
+        if found is not None:
+            self._take(order, found)
+        elif time.monotonic() < self._in_doubt_until:
+            self._not_before = min(self._in_doubt_until, time.monotonic() + _FIRST_PAUSE)
+        elif late:
+            self._drop(order, "too late: its bar is over")
+        elif changed:
+            self._drop(order, "the position has changed since it was made")
+        else:
+            self._send(order, valid_from)
+
+    def _send(self, order: Order, valid_from: int | None) -> None:
+        try:
+            found = self._account.send(order.id, order.units, closes=order.closes, valid_from=valid_from)
         except BrokerRefusesError as error:
             if "duplicate" in str(error).lower():  # it has got it, though it may not know of it yet
-                self._in_doubt_until = time.monotonic() + self._settles
+                self._doubt(order)
                 raise BrokerAwayError(str(error)) from error
-            found = self._account.find(order.id)
-            if found is None:
+            known = self._account.find(order.id)
+            if known is None:
                 self._drop(order, f"refused: {error}")
-            return found
-        except BrokerAwayError:
-            self._in_doubt_until = time.monotonic() + self._settles
+                return
+            found = known
+        except NotDoneError:
             raise
+        except BrokerAwayError:
+            self._doubt(order)
+            raise
+        self._take(order, found)
 
-    def _settle(self, reason: str) -> None:
-        """Find out what became of an order that is not sent any more; ``reason`` is for one that never was."""
+    def _doubt(self, order: Order) -> None:
+        """It may have been taken without a word; one that closes does no harm a second time."""
+        if not order.closes:
+            self._in_doubt_until = time.monotonic() + self._settles
+
+    def _settle(self, reason: str) -> bool:
+        """Find out what became of an order that is not sent any more; False if that is not known yet.
+
+        ``reason`` is for one that never was sent.
+        """
         if self._order is None:
-            return
+            return True
         found = self._account.find(self._order.id)
         if found is not None:
             self._take(self._order, found)
         elif time.monotonic() < self._in_doubt_until:
-            raise BrokerAwayError("it may still have got an order whose answer was lost")
+            return False
         else:
             self._drop(self._order, reason)
+        return True
 
-    def _take(self, order: Order, found: Found | None) -> None:
+    def _take(self, order: Order, found: Found) -> None:
         """What became of an order; one that may still fill is asked for again."""
-        if found is None:
-            return
         if not found.is_final:
             self._not_before = time.monotonic() + _FIRST_PAUSE
             return
@@ -217,11 +244,15 @@ class ExchangeBroker:
         else:
             self._not_before, self._pause = 0.0, _FIRST_PAUSE
 
+    def _price(self, close: float | None) -> float:
+        """Of the moment, or the last one that is known: only for what a spot market takes too little of."""
+        try:
+            return self._account.price()
+        except BrokerAwayError:
+            if close is None:
+                raise
+            return close
+
     def _wait(self) -> None:
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-
-
-def _clock() -> float:
-    """Seconds, those included in which the machine slept."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -22,7 +23,7 @@ DECISIONS_KEPT = 200_000
 # What may fail, the decision, comes first: Redis takes back nothing.
 _COMMIT = """
 if redis.call('GET', KEYS[1]) == ARGV[2] then return 1 end
-if tonumber(redis.call('GET', KEYS[2]) or '0') ~= tonumber(ARGV[1]) - 1 then return 0 end
+if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[1]) then return 0 end
 if ARGV[4] then redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], ARGV[4], 'json', ARGV[5]) end
 redis.call('SET', KEYS[1], ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1])
@@ -180,9 +181,10 @@ class Bus:
         )
 
     def commit(self, state: Mapping[str, Any], decision: BarDecision | None = None) -> None:
-        """Replace the trader's state, whose ``version`` is one above the last, and add a decision: both or none.
+        """Replace the trader's state, whose ``version`` is above the last, and add a decision: both or none.
 
-        Repeating it, such as after a lost connection, changes nothing.
+        Repeating it, such as after a lost connection, changes nothing. A version that is far above tells of a Redis
+        that has forgotten what came between.
 
         Raises
         ------
@@ -238,9 +240,19 @@ class Bus:
         """Let a stopped trader go on with the next candle; False if it was not stopped.
 
         What was forecast meanwhile is passed over.
+
+        Raises
+        ------
+        LiveError
+            If the trader is closing its position, or was when it ended.
         """
-        self.ask_to_stop(False)
         state = self.trader_state()
+        if state and state["stopping"]:
+            raise LiveError(
+                f"the trader of {self.name} has not closed its position yet. Start it, if none is at work; it goes on "
+                "closing, and ends."
+            )
+        self.ask_to_stop(False)
         if not state or not state["stopped"]:
             return False
         newest = self.forecasts.last()
@@ -256,7 +268,11 @@ class Bus:
 
     def beats(self) -> dict[str, dict[str, Any]]:
         """What each service said last."""
-        return {name: json.loads(text) for name, text in self.redis.hgetall(self._key("services")).items()}
+        told = {}
+        for name, text in self.redis.hgetall(self._key("services")).items():
+            with suppress(ValueError):  # of somebody else
+                told[name] = json.loads(text)
+        return told
 
     def now(self) -> pd.Timestamp:
         """Redis's clock, by which all services tell how long ago something was."""

@@ -54,44 +54,51 @@ def ask_to_stop(point: MeetingPoint) -> bool:
         If there is nobody to tell, or Redis does not take the word.
     """
     try:
-        return _ask_to_stop(point)
+        with _known(point) as bus:
+            stopped_before, at_work, held = _stopped(bus), Lease.is_taken(bus), _last_heard(bus)
+            bus.ask_to_stop(True)
     except LiveError as error:
         raise LiveError(f"NOTHING WAS CLOSED: {error}") from None
-
-
-def _ask_to_stop(point: MeetingPoint) -> bool:
-    with _known(point) as bus:
-        bus.ask_to_stop(True)
-        if _stopped(bus):
-            say(f"The trader of {point.name} was stopped before, and held nothing then. Nothing is looked at now.")
-            return True
-        was_at_work, end = Lease.is_taken(bus), time.monotonic() + _PATIENCE
-        if was_at_work:
-            notice(f"The trader of {point.name} was told to close its position and to stop.")
-        while not _stopped(bus) and Lease.is_taken(bus) and time.monotonic() < end:
-            time.sleep(_LOOK)
-        if _stopped(bus):
-            say(f"The trader of {point.name} has stopped, and holds nothing.")
-            return True
-        if Lease.is_taken(bus):
-            state = bus.beats().get("trader", {}).get("state", "starting")
-            say(
-                f"THE POSITION MAY STILL BE OPEN: after {_PATIENCE:.0f} s the trader of {point.name} has not stopped. "
-                f"It is {state}, and goes on trying. Look at the account itself."
-            )
-        elif was_at_work:
-            say(
-                f"THE POSITION MAY STILL BE OPEN: the trader of {point.name} ended before it said that it is closed. "
-                "Look at the account itself. The next one that starts goes on closing it."
-            )
-        else:
-            decision = bus.decisions.last()
-            held = "{position:g} and ordered {order:+g}".format(**decision.values) if decision else ""
-            say(
-                f"NOTHING WAS CLOSED: no trader of {point.name} is at work in this Redis. The next one that starts "
-                f"closes the position at once, and ends." + (f" At its last decision it held {held}." if held else "")
-            )
+    if stopped_before:
+        say(f"The trader of {point.name} was stopped before, and held nothing then. Nothing is looked at now.")
+        return True
+    if not at_work:
+        say(
+            f"NOTHING WAS CLOSED: no trader of {point.name} is at work in this Redis. The next one that starts closes "
+            f"the position at once, and ends.{held}"
+        )
         return False
+    notice(f"The trader of {point.name} was told to close its position and to stop.")
+    trouble = _wait_until_stopped(point)
+    if not trouble:
+        say(f"The trader of {point.name} has stopped, and holds nothing.")
+        return True
+    say(f"THE POSITION MAY STILL BE OPEN: {trouble} Look at the account itself.{held}")
+    return False
+
+
+def _wait_until_stopped(point: MeetingPoint) -> str:
+    """Why it is not known that the trader has stopped, after a minute at most; nothing if it has."""
+    end, trouble = time.monotonic() + _PATIENCE, ""
+    while time.monotonic() < end:
+        try:
+            with reached(point.connect) as bus:
+                if _stopped(bus):
+                    return ""
+                state = bus.trader_state()
+                if not Lease.is_taken(bus):
+                    return "the trader ended before it said that all is closed. The next one that starts goes on."
+                if not (bus.asked_to_stop() or (state and state["stopping"])):
+                    return "the kill switch was taken back meanwhile."
+                told = read_status(bus).services.get("trader")
+                does = "starting" if told is None else told.state
+                if told is not None and told.silent:
+                    does = f"silent, its last word was {told.seconds_ago:.0f} s ago"
+                trouble = f"after {_PATIENCE:.0f} s the trader has not stopped, but goes on trying; it is {does}."
+        except LiveError as error:  # such as of a Redis that is started again
+            trouble = f"the trader was told, but then: {error}"
+        time.sleep(_LOOK)
+    return trouble
 
 
 def let_resume(point: MeetingPoint) -> None:
@@ -103,15 +110,9 @@ def let_resume(point: MeetingPoint) -> None:
         If the trader is at it, or was when it ended.
     """
     with _known(point) as bus:
-        state = bus.trader_state()
-        if state and state["stopping"]:
-            raise LiveError(
-                f"the trader of {point.name} has not closed its position yet. Start it, if none is at work; it goes on "
-                "closing, and ends."
-            )
         thrown = bus.asked_to_stop() or point.kill_file.exists()
-        point.kill_file.unlink(missing_ok=True)
         stopped = bus.resume()
+        point.kill_file.unlink(missing_ok=True)
     if stopped:
         out.print(
             f"The trader of {point.name} may start again; it begins with the next candle that is forecast.",
@@ -183,6 +184,18 @@ def _require_folder(point: MeetingPoint) -> None:
 def _stopped(bus: Bus) -> bool:
     state = bus.trader_state()
     return bool(state and state["stopped"] and not state["stopping"])
+
+
+def _last_heard(bus: Bus) -> str:
+    """What the trader held when it committed something last, as a sentence; nothing if it never did."""
+    state = bus.trader_state()
+    if state is None:
+        return ""
+    broker = state["broker"]
+    position, order = (broker["size"], broker["order"]) if "size" in broker else (broker["position"], broker["order"])
+    units = order["units"] if isinstance(order, dict) else order
+    ordered = f", and {units:+g} was ordered" if units else ""
+    return f" When it was heard of last, it held {position:g}{ordered}."
 
 
 def _held_elsewhere(bus: Bus) -> str:

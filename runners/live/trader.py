@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ from runners.live.service import WAIT, Connect, Service
 from runners.live.stream import BarDecision, Bus, Entry
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0  # seconds until a broker that could not be reached is asked again
+_LONGEST_STOPPING = 5.0  # with a position to be closed
 
 
 class Trader(Service):
@@ -50,6 +52,7 @@ class Trader(Service):
         self.facts = facts
         self._new_desk, self._kill_file = new_desk, kill_file
         self._lease = Lease()
+        self._told: str | None = None  # to stop, and why; Redis may forget that, but not this process
         self.decided_up_to: pd.Timestamp | None = None
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
@@ -77,9 +80,8 @@ class Trader(Service):
                         f"the exchange does not let the trader in ({type(error.__cause__).__name__}; its words are in "
                         "the log). Are the key and its permissions right, and are they for this market?"
                     ) from None
-                self.beat(bus, "refused by the broker" if refuses else "without broker")
-                stop.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                self._wait(bus, stop, pause, "refused by the broker" if refuses else "without broker")
+                pause = min(2 * pause, _LONGEST_STOPPING if self._told else _LONGEST_PAUSE)
 
     def _begin(self, bus: Bus) -> Desk:
         """A desk that goes on from what was committed last, and from what is there."""
@@ -96,6 +98,15 @@ class Trader(Service):
         bus.remember(self.facts)
         self._commit(bus, desk)  # what the account has is known from now on
         return desk
+
+    def _wait(self, bus: Bus, stop: threading.Event, seconds: float, state: str) -> None:
+        """Wait, but no longer than until the kill switch is thrown."""
+        told, end = self._told_to_stop(bus), time.monotonic() + seconds
+        while time.monotonic() < end and self._told_to_stop(bus) == told:
+            self._lease.keep(bus)
+            self.beat(bus, state)
+            if stop.wait(WAIT):
+                return
 
     def _step(self, bus: Bus, desk: Desk, stop: threading.Event) -> bool:
         """Take in what is there; True if the kill switch has ended all."""
@@ -114,9 +125,11 @@ class Trader(Service):
         return False
 
     def _told_to_stop(self, bus: Bus) -> str | None:
-        if self._kill_file.exists():
-            return f"kill switch: the file {self._kill_file.name}"
-        return "kill switch: regimes live kill" if bus.asked_to_stop() else None
+        if self._told is None and self._kill_file.exists():
+            self._told = f"kill switch: the file {self._kill_file.name}"
+        elif self._told is None and bus.asked_to_stop():
+            self._told = "kill switch: regimes live kill"
+        return self._told
 
     def _decide(self, bus: Bus, desk: Desk, entry: Entry) -> None:
         decision = desk.decide(entry)
@@ -132,6 +145,9 @@ class Trader(Service):
 
     def _stopped(self, bus: Bus, desk: Desk, why: str) -> bool:
         """Close the position; False if that could not be done yet."""
+        if not desk.stopping:
+            desk.begin_to_stop(why)
+            self._commit(bus, desk)  # from now on it is not resumed before it has stopped
         decision = desk.stop(why, bus.now())
         if decision is None:
             self._commit(bus, desk)

@@ -97,6 +97,11 @@ class StatusCollector(Collector):
             "1 while the kill switch keeps the trader from trading.",
             float(status.stopped is not None),
         )
+        yield GaugeMetricFamily(
+            "regimes_stopping",
+            "1 while the kill switch is thrown and the position may be open.",
+            float(status.stopping or (status.kill_switch and status.stopped is None)),
+        )
         yield GaugeMetricFamily("regimes_dead_letters", "Candles that could not be used.", status.dead_letters)
         if status.last_candle is not None:
             age = (status.now - status.last_candle).total_seconds() - self._interval.total_seconds()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import ccxt
 import pandas as pd
@@ -57,7 +58,7 @@ def work(one: ExchangeBroker, times: int = 1) -> None:
 def flatten(one: ExchangeBroker, exchange: Exchange, times: int = 8) -> bool:
     """Let it close the position, as if it had waited before each step."""
     for _ in range(times):
-        one._not_before = 0.0
+        one._not_before = one._look_again = 0.0
         if one.flatten(_STOP, exchange.price):
             return True
     return False
@@ -386,7 +387,7 @@ def test_what_is_no_answer_never_counts_as_an_account_that_holds_nothing(
     exchange.account_faults.clear()
     exchange.account_faults.extend([Fault()] * number + [Fault(body=body, replaces=True)] * 2)
     for _ in range(8):
-        one._not_before = 0.0
+        one._not_before = one._look_again = 0.0
         with suppress(BrokerAwayError):
             assert not one.flatten(_STOP, exchange.price) or exchange.account.swap_position == 0.0
     exchange.account_faults.clear()
@@ -415,9 +416,9 @@ def test_an_order_that_may_still_be_on_its_way_is_waited_for_before_the_next_one
     one.submit(order(exchange, 1.0), exchange.price)
     one.work()
     exchange.account.unknown_for = 2
-    for call in (one.open_bar, lambda price: one.flatten(_STOP, price)):
-        with pytest.raises(BrokerAwayError, match="may still have got an order"):
-            call(exchange.price)
+    with pytest.raises(BrokerAwayError, match="may still have got an order"):
+        one.open_bar(exchange.price)
+    assert not one.flatten(_STOP, exchange.price)
     one.open_bar(exchange.price)
     assert [fill.units for fill in one.take_fills()] == [1.0]
 
@@ -432,6 +433,67 @@ def test_an_answer_that_leaves_out_what_became_of_an_order_does_not_count_as_an_
     work(one)
     assert [fill.units for fill in one.take_fills()] == [1.0]
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
+
+
+@pytest.mark.parametrize(("units", "opens"), [(-2.0, False), (-4.0, True)])
+def test_an_order_that_opens_is_valid_only_from_before_the_look_whether_it_is_known(
+    exchange: Exchange, units: float, opens: bool
+) -> None:
+    """So one whose sending stood still, while another trader sent it, comes too late. One that only closes may come."""
+    hold(exchange, 2.0)
+    one = broker(exchange, _SWAP)
+    one.submit(order(exchange, units), exchange.price)
+    client, asked = one._account._client, []
+    fetch = client.fetch
+
+    def slow(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+        path = urlsplit(url).path
+        signed_at = int(dict(parse_qsl(body or urlsplit(url).query)).get("timestamp", 0))
+        asked.append((method, path.rpartition("/")[2], signed_at))
+        threading.Event().wait(0.01)
+        return fetch(url, method, headers, body)
+
+    client.fetch = slow
+    one.work()
+    (*_, looked, sent_at) = [at for _, what, at in asked if what == "order"]
+    assert (sent_at <= looked) == opens
+
+
+@pytest.mark.parametrize("path", ["cancel", "list", "price"])
+def test_what_closing_does_not_need_does_not_keep_it_from_closing(exchange: Exchange, path: str) -> None:
+    hold(exchange, 2.0)
+    one = broker(exchange, _SWAP)
+    somebody(exchange).create_order(_SWAP, "limit", "sell", 1.0, 2 * exchange.price)
+    client = one._account._client
+    away = {"cancel": "cancel_order", "list": "fetch_open_orders", "price": "fetch_ticker"}[path]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ccxt.ExchangeNotAvailable("under repair")
+
+    working = getattr(client, away)
+    setattr(client, away, refuse)
+    assert flatten(one, exchange) == (path == "price")
+    assert exchange.account.swap_position == 0.0
+    setattr(client, away, working)
+    assert flatten(one, exchange)
+    assert {one.status for one in exchange.account.orders} == {"CANCELED", "FILLED"}
+
+
+def test_a_request_too_many_is_known_not_to_be_done(exchange: Exchange) -> None:
+    one = broker(exchange, settles=PATIENCE)
+    exchange.order_faults.append(Fault(status=429, body='{"code": -1015, "msg": "Too many new orders."}'))
+    one.submit(order(exchange, 1.0), exchange.price)
+    work(one, 2)
+    assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
+
+
+def test_a_crumb_that_is_credited_does_not_change_the_position(exchange: Exchange) -> None:
+    exchange.account.base = 2.0
+    one = broker(exchange)
+    one.submit(order(exchange, -2.0), exchange.price)
+    exchange.account.base = 2.00000001
+    one.work()
+    assert sent(exchange) == [("BTCUSDT-4h-1", -2.0)]
 
 
 def test_a_key_that_is_revoked_is_told_apart_from_an_exchange_that_is_away(exchange: Exchange) -> None:
@@ -491,7 +553,7 @@ def test_without_credentials_or_limits_nothing_real_is_traded(
 def test_the_sandbox_is_another_place(exchange: Exchange) -> None:
     client = trading_client("binance", _SPOT, exchange.client_options(), sandbox=True)
     before = exchange.sandbox_requests
-    ExchangeAccount(client, _SPOT).holdings()
+    ExchangeAccount(client, _SPOT).units()
     assert exchange.sandbox_requests > before
     with pytest.raises(SettingsError, match="--sandbox: bitvavo has no test network"):
         trading_client("bitvavo", "BTC/EUR", {}, sandbox=True)

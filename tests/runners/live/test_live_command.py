@@ -101,7 +101,9 @@ def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(ho
     told = invoke(home, "live", "kill", "--dataset", "SWITCH")
     assert told.returncode == 1
     assert "NOTHING WAS CLOSED: no trader of SWITCH is at work in this Redis." in told.stdout
-    assert f"At its last decision it held {last['position']:g} and ordered {last['order']:+g}." in told.stdout
+    assert (
+        f"When it was heard of last, it held {last['position']:g}, and {last['order']:+g} was ordered." in told.stdout
+    )
     assert "THE KILL SWITCH IS THROWN" in invoke(home, "live", "status", "--dataset", "SWITCH").stdout
     here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
     before, last = bus.decisions.newest(2)

@@ -212,6 +212,24 @@ def test_it_can_be_stopped_and_resumed_again_and_again_within_a_bar(
     assert [entry.time for entry in bus.decisions.newest(9)] == [time] * 4
 
 
+def test_a_kill_is_remembered_though_redis_forgets_it(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
+) -> None:
+    hold(exchange, 3.0)
+    exchange.account.trades = False
+    trader = new_trader()
+    with at_work(trader):
+        assert wait_until(lambda: trader.state == "waiting for a forecast")
+        bus.ask_to_stop(True)
+        assert wait_until(lambda: trader.state == "stopping")
+        bus.ask_to_stop(False)
+        bus.redis.delete("regimes:SWITCH:trader", "regimes:SWITCH:trader_version")
+        bus.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        exchange.account.trades = True
+        assert wait_until(lambda: trader.state == "stopped")
+    assert exchange.account.swap_position == 0.0
+
+
 def test_what_it_took_over_is_not_forgotten(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader], point: MeetingPoint
 ) -> None:
