@@ -35,9 +35,14 @@ _SWAP = "BTC/USDT:USDT"
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.live.trader._FIRST_PAUSE", 0.05)
-    for pause in ("_FIRST_PAUSE", "_FLAT_AGAIN"):
-        monkeypatch.setattr(f"runners.live.exchange_broker.{pause}", 0.05)
+    pauses = {
+        "trader": ["_FIRST_PAUSE", "WAIT"],
+        "exchange_broker": ["_FIRST_PAUSE", "_FLAT_AGAIN"],
+        "lease": ["_LOOK"],
+    }
+    for module, names in pauses.items():
+        for name in names:
+            monkeypatch.setattr(f"runners.live.{module}.{name}", 0.4 if name == "_LOOK" else 0.05)
 
 
 @pytest.fixture
