@@ -23,10 +23,10 @@ system:
 	|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium faketime; } > /dev/null \
 	|| echo "Tests are skipped that need the packages chromium and faketime: install them to run all."
 
-# A process a core and one thread a process: several would only wait for each other. The longest file comes first, the
-# short ones last, so that no core is idle at the end.
+# One thread a process: several would only wait for each other. Three processes for two cores, for some tests wait for
+# programs that they start. The longest file comes first, the short ones last, so that no core is idle at the end.
 test: $(VENV)/.dev system
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/test_readme.py tests
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/test_readme.py tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
