@@ -7,15 +7,16 @@ import os
 import secrets
 import socket
 import threading
+import time
 from contextlib import suppress
 
 import structlog
 
 from data.errors import LiveError
-from runners.live.service import WAIT
 from runners.live.stream import Bus
 
-_LOOK = 4 * WAIT  # seconds between two looks at whether another trader is at work; it says so every WAIT
+_SAYS = 1.0  # seconds between two words of a trader that it is at work
+_LOOK = 4.0  # seconds between two looks at whether another one says so
 
 
 class Lease:
@@ -28,6 +29,7 @@ class Lease:
     """
 
     def __init__(self) -> None:
+        self._kept_at = 0.0
         self.mark = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "mark": secrets.token_hex(8)})
 
     def take(self, bus: Bus, stop: threading.Event) -> None:
@@ -55,13 +57,17 @@ class Lease:
             stop.wait(_LOOK)
 
     def keep(self, bus: Bus) -> None:
-        """Say that it is still at work.
+        """Say that it is still at work, once a second at most.
 
         Raises
         ------
         LiveError
             If another one has taken its place.
         """
+        now = time.monotonic()
+        if now - self._kept_at < _SAYS:
+            return
+        self._kept_at = now
         holder = bus.hold_trading(self.mark)
         if holder is not None:
             raise LiveError(_at_work(bus, holder))

@@ -17,6 +17,7 @@ from runners.live.lease import Lease
 from runners.live.service import WAIT, Connect, Service
 from runners.live.stream import BarDecision, Bus, Entry
 
+_AT_ONCE = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0  # seconds until a broker that could not be reached is asked again
 _LONGEST_STOPPING = 5.0  # with a position to be closed
 
@@ -117,10 +118,15 @@ class Trader(Service):
                 stop.wait(WAIT)
             return ended
         desk.broker.work()
-        for entry in bus.forecasts.after(desk.time, 1, wait=WAIT):  # one, and then a look at the kill switch again
+        for entry in bus.forecasts.after(desk.time, _AT_ONCE, wait=WAIT):
             self._decide(bus, desk, entry)
             desk.broker.work()
-            bus.forecasts.drop_before(entry.time)
+            self._lease.keep(bus)
+            self.beat(bus, "deciding")
+            if stop.is_set() or self._told_to_stop(bus):
+                return False
+        if desk.time is not None:
+            bus.forecasts.drop_before(desk.time)
         self.beat(bus, "waiting for a forecast")
         return False
 
