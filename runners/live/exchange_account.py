@@ -75,6 +75,13 @@ def trading_client(exchange: str, symbol: str, options: Mapping[str, Any], *, sa
     return client
 
 
+class Worth(NamedTuple):
+    """What an account is worth in the currency that the symbol is priced in, and the units held."""
+
+    equity: float
+    units: float
+
+
 class Found(NamedTuple):
     """An order as the exchange tells of it: its own number for it, whether it fills no more, and what was filled.
 
@@ -129,6 +136,7 @@ class ExchangeAccount:
         self.is_spot = bool(self._market["spot"])
         if not (self.is_spot or (self._market["swap"] and self._market["linear"])):
             raise SettingsError(f"{symbol} is neither a spot market nor a linear swap: --real cannot trade it.")
+        self._money = self._market["quote" if self.is_spot else "settle"]
         self._contract = 1.0 if self.is_spot else float(self._market["contractSize"] or 1.0)
 
     def time(self) -> pd.Timestamp:
@@ -145,9 +153,14 @@ class ExchangeAccount:
             raise BrokerAwayError(f"it gives no price of {self._symbol}")
         return float(last)
 
-    def money(self) -> float:
-        """In the currency that the symbol is priced in, a swap's unrealised gain included."""
-        return self._total(self._market["quote" if self.is_spot else "settle"])
+    def worth(self, price: float) -> Worth:
+        """At this price of a unit; on a swap at the exchange's own, its unrealised gain included."""
+        totals = self._totals()
+        money = float(totals.get(self._money) or 0.0)
+        if not self.is_spot:
+            return Worth(money, self.units())
+        units = float(totals.get(self._market["base"]) or 0.0)
+        return Worth(money + units * price, units)
 
     def units(self) -> float:
         """What is held, whoever opened it; negative for short.
@@ -158,7 +171,7 @@ class ExchangeAccount:
             If the account may hold long and short positions side by side.
         """
         if self.is_spot:
-            return self._total(self._market["base"])
+            return float(self._totals().get(self._market["base"]) or 0.0)
         positions = self._list(lambda: self._client.fetch_positions([self._symbol]))
         if any(one["hedged"] for one in positions):
             raise LiveError(f"{self.name} is in hedge mode, in which a position has two sides. Set it to one-way mode.")
@@ -194,23 +207,15 @@ class ExchangeAccount:
         NotDoneError
             If it certainly was not taken.
         """
-        import ccxt
-
         side, amount = "buy" if units > 0 else "sell", self._contracts(units)
         params: dict[str, Any] = {"clientOrderId": name}
         if closes and not self.is_spot:
             params["reduceOnly"] = True
         if valid_from is not None and self.name in TRIED:
             params["timestamp"] = valid_from
-        try:
-            told = self._ask(lambda: self._client.create_order(self._symbol, "market", side, amount, None, params))
-        except BrokerRefusesError:
-            raise
-        except BrokerAwayError as error:
-            if isinstance(error.__cause__, (ccxt.InvalidNonce, ccxt.DDoSProtection, ccxt.RateLimitExceeded)):
-                raise NotDoneError(str(error)) from error.__cause__
-            raise
-        return self._found(told)
+        return self._found(
+            self._ask(lambda: self._client.create_order(self._symbol, "market", side, amount, None, params))
+        )
 
     def find(self, name: str) -> Found | None:
         """What became of an order; None if it knows of none."""
@@ -249,12 +254,12 @@ class ExchangeAccount:
         worth = {self._market["base"]: price, self._market["quote"]: 1.0, self._market["settle"]: 1.0}
         return float(sum(fee["cost"] * worth.get(fee["currency"], 0.0) for fee in fees))
 
-    def _total(self, currency: str) -> float:
-        total = self._ask(lambda: self._client.fetch_balance({"type": self._market["type"]}))["total"]
-        known = (self._market["base"], self._market["quote"]) if self.is_spot else (currency,)
-        if not any(one in total for one in known):
-            raise BrokerAwayError(f"it tells of no {currency} on the account")
-        return float(total.get(currency) or 0.0)
+    def _totals(self) -> Mapping[str, float | None]:
+        """What the account has, by currency."""
+        totals = self._ask(lambda: self._client.fetch_balance({"type": self._market["type"]}))["total"]
+        if self._money not in totals and not (self.is_spot and self._market["base"] in totals):
+            raise BrokerAwayError(f"it tells of no {self._money} on the account")
+        return totals
 
     def _contracts(self, units: float) -> float:
         """Without sign, cut to the exchange's steps and its largest order; 0 if that is less than it trades."""
@@ -286,15 +291,18 @@ class ExchangeAccount:
     def _ask(self, request: Callable[[], Answer]) -> Answer:
         import ccxt
 
+        not_done = (ccxt.InvalidNonce, ccxt.DDoSProtection, ccxt.RateLimitExceeded)
         try:
             return request()
-        except ccxt.InvalidNonce as error:  # this machine's clock, which signs requests, differs from the exchange's
-            with suppress(ccxt.BaseError):
-                self._client.load_time_difference()
-            raise BrokerAwayError(f"{type(error).__name__}: {error}") from error
         except ccxt.OperationFailed as error:
-            # ccxt takes Binance's refusal of a key that was good before for a ban that passes
-            kind = BrokerRefusesError if re.search(r'"code": ?-2015', str(error)) else BrokerAwayError
+            if isinstance(
+                error, ccxt.InvalidNonce
+            ):  # this machine's clock, which signs requests, is not the exchange's
+                with suppress(ccxt.BaseError):
+                    self._client.load_time_difference()
+            kind = NotDoneError if isinstance(error, not_done) else BrokerAwayError
+            if re.search(r'"code": ?-2015', str(error)):  # ccxt takes a key that was good before for banned for a while
+                kind = BrokerRefusesError
             raise kind(f"{type(error).__name__}: {error}") from error
         except ccxt.BaseError as error:
             raise BrokerRefusesError(f"{type(error).__name__}: {error}") from error

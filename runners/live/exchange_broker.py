@@ -54,9 +54,9 @@ class ExchangeBroker:
 
     def account(self, close: float | None) -> Account:
         price = self._account.price() if close is None else close
-        money, self._held = self._account.money(), self._account.units()
+        equity, self._held = self._account.worth(price)
         self._position = self._held if self._account.tradable(self._held, price, closes=True) else 0.0
-        return Account(money + self._held * price if self._account.is_spot else money, self._position)
+        return Account(equity, self._position)
 
     def submit(self, order: Order, close: float) -> Taken:
         if self._order is not None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 from models.regimes import regime_name
 from runners.live.stream import Bus
 
-ENDED = ("ended", "stopped")  # states of a service that is not at work, and says so
-LATE = 15.0  # seconds without a word, after which a service is taken for dead
+_LATE = 15.0  # seconds without a word, after which a service is taken for dead
 _RECENT = 300  # decisions that the status page draws
 
 
@@ -23,7 +23,7 @@ class ServiceStatus(BaseModel):
     seconds_ago
         Since it last said that it is alive; it does at least every few seconds.
     silent
-        Whether that is too long, though it did not say that it ended.
+        Whether that is too long, though it did not say that it ``ended``.
     behind
         Bars that it has not taken in yet; None for one that reads none.
     state
@@ -33,10 +33,18 @@ class ServiceStatus(BaseModel):
     """
 
     seconds_ago: float
-    silent: bool
     behind: int | None
     state: str
     counted: dict[str, int]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def silent(self) -> bool:
+        return not self.ended and self.seconds_ago > _LATE
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("ended", "stopped")
 
 
 class ForecastStatus(BaseModel):
@@ -110,18 +118,23 @@ def read_status(bus: Bus) -> Status:
         stopping=bool(trader and trader["stopping"]),
         kill_switch=bus.asked_to_stop(),
         dead_letters=len(bus.dead_letters()),
-        services={
-            service: ServiceStatus(
-                seconds_ago=max(0.0, now.timestamp() - told["beat"] / 1000),
-                silent=told["state"] not in ENDED and now.timestamp() - told["beat"] / 1000 > LATE,
-                behind=behind.get(service),
-                state=told["state"],
-                counted=told["counted"],
-            )
-            for service, told in bus.beats().items()
-        },
+        services=read_services(bus, behind),
         recent=[(entry.time, entry.values["equity"]) for entry in decisions],
     )
+
+
+def read_services(bus: Bus, behind: Mapping[str, int] | None = None) -> dict[str, ServiceStatus]:
+    """What each service said last; ``behind`` is what is known of how far behind they are."""
+    now = bus.now().timestamp()
+    return {
+        service: ServiceStatus(
+            seconds_ago=max(0.0, now - told["beat"] / 1000),
+            behind=(behind or {}).get(service),
+            state=told["state"],
+            counted=told["counted"],
+        )
+        for service, told in bus.beats().items()
+    }
 
 
 def _forecast_status(time: pd.Timestamp, values: dict[str, object]) -> ForecastStatus:

@@ -11,7 +11,7 @@ from data.errors import LiveError
 from runners.console import notice, out, print_table, say
 from runners.live.connection import MeetingPoint, reached
 from runners.live.lease import Lease
-from runners.live.status import ENDED, LATE, Status, read_status
+from runners.live.status import Status, read_services, read_status
 from runners.live.stream import Bus
 
 _PATIENCE = 60.0  # seconds that `kill` waits for the trader to stop
@@ -90,7 +90,7 @@ def _wait_until_stopped(point: MeetingPoint) -> str:
                     return "the trader ended before it said that all is closed. The next one that starts goes on."
                 if not (bus.asked_to_stop() or (state and state["stopping"])):
                     return "the kill switch was taken back meanwhile."
-                told = read_status(bus).services.get("trader")
+                told = read_services(bus).get("trader")
                 does = "starting" if told is None else told.state
                 if told is not None and told.silent:
                     does = f"silent, its last word was {told.seconds_ago:.0f} s ago"
@@ -133,12 +133,7 @@ def forget(point: MeetingPoint) -> None:
         If one of them is at work, or an exchange's account holds what only they know of.
     """
     with _known(point) as bus:
-        now = bus.now().timestamp()
-        at_work = [
-            name
-            for name, told in sorted(bus.beats().items())
-            if told["state"] not in ENDED and now - told["beat"] / 1000 < LATE
-        ]
+        at_work = sorted(name for name, one in read_services(bus).items() if not (one.ended or one.silent))
         if at_work or Lease.is_taken(bus):
             raise LiveError(
                 f"{point.name} is at work: {', '.join(at_work) or 'trader'} said something a moment ago. End all its "
@@ -191,8 +186,8 @@ def _last_heard(bus: Bus) -> str:
     state = bus.trader_state()
     if state is None:
         return ""
-    broker = state["broker"]
-    position, order = (broker["size"], broker["order"]) if "size" in broker else (broker["position"], broker["order"])
+    position = state["broker"].get("size", state["broker"].get("position"))  # of a paper account, or an exchange's
+    order = state["broker"]["order"]
     units = order["units"] if isinstance(order, dict) else order
     ordered = f", and {units:+g} was ordered" if units else ""
     return f" When it was heard of last, it held {position:g}{ordered}."

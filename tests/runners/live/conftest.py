@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import ccxt
 import pandas as pd
 import pytest
 import structlog
@@ -18,6 +19,8 @@ from runners.live.settings import LiveSettings
 from runners.live.setup import Setup
 from runners.live.stream import Bus
 from runners.settings import BacktestSettings
+from tests.conftest import switching_candles
+from tests.exchange import Exchange
 
 PATIENCE = 60.0  # seconds that a test waits for what must happen before it fails
 
@@ -51,6 +54,25 @@ def setup(point: MeetingPoint, saved: Path) -> Setup:
 def unseen(candles: pd.DataFrame, model_set: ModelSet) -> pd.DataFrame:
     """The bars that a backtest trades."""
     return candles.loc[candles.index > model_set.validation_end]
+
+
+@pytest.fixture
+def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
+    """One on which the environment's credentials open an account."""
+    with Exchange(switching_candles(100).drop(columns="regime"), closed=60) as one:
+        monkeypatch.setenv("EXCHANGE_API_KEY", one.key)
+        monkeypatch.setenv("EXCHANGE_API_SECRET", one.secret)
+        yield one
+
+
+def hold(exchange: Exchange, units: float) -> None:
+    """Let the account have that position of the swap."""
+    exchange.account.swap_position, exchange.account.swap_entry_price = units, exchange.price
+
+
+def somebody(exchange: Exchange) -> ccxt.binance:
+    """Another program that trades on the same account."""
+    return ccxt.binance({**exchange.client_options(), "apiKey": exchange.key, "secret": exchange.secret})
 
 
 def run_until(services: list[Service], done: Callable[[], bool]) -> None:

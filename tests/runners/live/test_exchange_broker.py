@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -21,20 +20,11 @@ from runners.live.exchange_broker import ExchangeBroker
 from runners.live.log import start_logging
 from runners.live.settings import LiveSettings
 from runners.live.setup import Setup
-from tests.conftest import switching_candles
 from tests.exchange import Exchange, Fault
-from tests.runners.live.conftest import PATIENCE
+from tests.runners.live.conftest import PATIENCE, hold, somebody
 
 _SPOT, _SWAP = "BTC/USDT", "BTC/USDT:USDT"
 _STOP = "BTCUSDT-4h-1-stop"
-
-
-@pytest.fixture
-def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
-    with Exchange(switching_candles(100).drop(columns="regime"), closed=60) as one:
-        monkeypatch.setenv("EXCHANGE_API_KEY", one.key)
-        monkeypatch.setenv("EXCHANGE_API_SECRET", one.secret)
-        yield one
 
 
 def broker(
@@ -66,15 +56,6 @@ def flatten(one: ExchangeBroker, exchange: Exchange, times: int = 8) -> bool:
 
 def order(exchange: Exchange, units: float, name: str = "BTCUSDT-4h-1") -> Order:
     return Order(name, units, (exchange.now + pd.Timedelta(hours=4)).isoformat())
-
-
-def somebody(exchange: Exchange) -> ccxt.binance:
-    """Another program that trades on the same account."""
-    return ccxt.binance({**exchange.client_options(), "apiKey": exchange.key, "secret": exchange.secret})
-
-
-def hold(exchange: Exchange, units: float) -> None:
-    exchange.account.swap_position, exchange.account.swap_entry_price = units, exchange.price
 
 
 def sent(exchange: Exchange) -> list[tuple[str, float]]:

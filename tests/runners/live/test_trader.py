@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import ccxt
 import pandas as pd
 import pytest
 
@@ -25,9 +24,8 @@ from runners.live.setup import Setup
 from runners.live.stream import Bus
 from runners.live.telling import forget
 from runners.live.trader import Trader
-from tests.conftest import switching_candles
 from tests.exchange import BAR, Exchange, Fault
-from tests.runners.live.conftest import run_until, wait_until
+from tests.runners.live.conftest import hold, run_until, somebody, wait_until
 from tests.runners.live.test_crash_points import forecasts
 
 _SWAP = "BTC/USDT:USDT"
@@ -46,23 +44,11 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
-    with Exchange(switching_candles(100).drop(columns="regime"), closed=60) as one:
-        monkeypatch.setenv("EXCHANGE_API_KEY", one.key)
-        monkeypatch.setenv("EXCHANGE_API_SECRET", one.secret)
-        yield one
-
-
-@pytest.fixture
 def new_trader(exchange: Exchange, setup: Setup) -> Callable[[], Trader]:
     live = LiveSettings(symbol=_SWAP, patience=0.01, max_position=1e6, max_daily_loss=0.5)
     real = replace(setup, live=live, options=exchange.client_options())
     models = setup.newest_models()
     return lambda: real.real_trader(models, sandbox=False)
-
-
-def hold(exchange: Exchange, units: float) -> None:
-    exchange.account.swap_position, exchange.account.swap_entry_price = units, exchange.price
 
 
 @contextmanager
@@ -173,8 +159,7 @@ def test_the_kill_switch_works_with_orders_of_somebody_else_and_a_key_that_comes
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
 ) -> None:
     hold(exchange, -2.0)
-    somebody = ccxt.binance({**exchange.client_options(), "apiKey": exchange.key, "secret": exchange.secret})
-    somebody.create_order(_SWAP, "limit", "sell", 1.0, 2 * exchange.price)
+    somebody(exchange).create_order(_SWAP, "limit", "sell", 1.0, 2 * exchange.price)
     with pytest.raises(LiveError, match="1 open orders"):
         new_trader().run(threading.Event())
     bus.ask_to_stop(True)
