@@ -1,18 +1,20 @@
-"""Commands that a person types: they parse, call, print and write files; and what they call, for Python.
+"""Backtest and compare from Python: ``from runners import backtest, compare, find_run, BacktestSettings``."""
 
-``from runners import backtest, compare`` gives the functions behind `regimes backtest` and `regimes compare`: data in,
-data out. `BacktestSettings` and `find_run` make their arguments. The commands themselves stay in the modules
-``runners.backtest`` and ``runners.compare``: import from these by ``from runners.backtest import ...``.
-"""
-
-from typing import TYPE_CHECKING
-
-from data.lazy import give_on_first_use
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runners.comparison import compare as compare
-    from runners.registry import find_run as find_run
-    from runners.settings import BacktestSettings as BacktestSettings
-    from runners.simulation import backtest as backtest
+    from runners.backtesting.comparison import compare as compare
+    from runners.backtesting.engine import backtest as backtest
+    from runners.backtesting.runs import find_run as find_run
+    from runners.backtesting.settings import BacktestSettings as BacktestSettings
 
-give_on_first_use(__name__, dict.fromkeys(("BacktestSettings", "backtest", "compare", "find_run"), "runners.notebook"))
+_NAMES = ("BacktestSettings", "backtest", "compare", "find_run")
+
+
+def __getattr__(name: str) -> Any:
+    """Import Backtrader, torch and the reports only when one of the names is used."""
+    if name in _NAMES:
+        from runners.report import notebook
+
+        return getattr(notebook, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

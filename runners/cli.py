@@ -5,24 +5,24 @@ from typing import Annotated
 
 import typer
 
-from runners.backtest import backtest
-from runners.check import check
-from runners.command import run_app, verbosely
-from runners.compare import compare
-from runners.data import data
-from runners.demo import demo
-from runners.doctor import doctor
-from runners.download import download
-from runners.evaluate import evaluate
-from runners.init import config, init
-from runners.live.commands import app as live
-from runners.optimize import optimize
-from runners.overfit import overfit
-from runners.retrain import retrain
-from runners.runs import app as runs
-from runners.sweep import sweep
-from runners.train import train
-from runners.walk_forward import walk_forward
+from runners.commands.backtest import backtest
+from runners.commands.check import check
+from runners.commands.compare import compare
+from runners.commands.config import config, init
+from runners.commands.data import data
+from runners.commands.demo import demo
+from runners.commands.doctor import doctor
+from runners.commands.download import download
+from runners.commands.evaluate import evaluate
+from runners.commands.live import app as live
+from runners.commands.optimize import optimize
+from runners.commands.options import run_app, verbosely
+from runners.commands.overfit import overfit
+from runners.commands.retrain import retrain
+from runners.commands.runs import app as runs
+from runners.commands.sweep import sweep
+from runners.commands.train import train
+from runners.commands.walk_forward import walk_forward
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,3 +68,7 @@ def regimes(
 
 def main() -> None:
     run_app(app)
+
+
+if __name__ == "__main__":
+    main()

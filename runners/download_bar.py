@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pandas as pd
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from runners.console import err
+from runners.terminal import err
 
 
 class DownloadBar:

@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 from data.errors import RegimesError
 from data.samples import sp500_candles
 from models import ModelSet
-from runners import console
+from runners import terminal
+from runners.backtesting.engine import backtest
+from runners.backtesting.runs import Trials
+from runners.backtesting.settings import BacktestSettings
 from runners.cli import app
-from runners.registry import Trials
-from runners.report.write import write_backtest
-from runners.settings import BacktestSettings
-from runners.simulation import backtest
+from runners.report.write_run import write_backtest
 from training import TrainSettings, train
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def workplace(home: Path, candles: pd.DataFrame, model_set: ModelSet, *traded: B
 def command(home: Path, name: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run ``regimes NAME`` in a process of its own, where every warning is an error."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", f"runners.{name}", "--home", str(home), *arguments],
+        [sys.executable, "-W", "error", "-m", "runners.cli", name.replace("_", "-"), "--home", str(home), *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -153,7 +153,7 @@ def command(home: Path, name: str, *arguments: str, cwd: Path = ROOT) -> subproc
 def invoke(home: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``regimes NAME`` in this process: the same as `command`, without the seconds that a start takes."""
     asked = [name, "--home", str(home), *arguments]
-    console.out.width = console.err.width = 200  # no line breaks within what a test looks for
+    terminal.out.width = terminal.err.width = 200  # no line breaks within what a test looks for
     ran = CliRunner().invoke(app, asked)
     if isinstance(ran.exception, RegimesError):
         return subprocess.CompletedProcess(asked, 2, ran.stdout, f"{ran.stderr}Error: {ran.exception}\n")

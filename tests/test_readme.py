@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from data.errors import RegimesError
 from runners.cli import app
-from runners.init import TABLES
-from runners.settings import make_settings
+from runners.commands.config import TABLES
+from runners.workspace.settings import make_settings
 from tests.conftest import ROOT, invoke, switching_candles
 from tests.exchange import Exchange
 

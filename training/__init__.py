@@ -1,11 +1,20 @@
 """Fitting: the training loop, whole model sets, and how well they forecast."""
 
-from typing import TYPE_CHECKING
-
-from data.lazy import give_on_first_use
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from training.settings import TrainSettings as TrainSettings
-    from training.train import train as train
+    from training.trainer import train as train
 
-give_on_first_use(__name__, {"train": "training.train", "TrainSettings": "training.settings"})
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when `train` is used."""
+    if name == "train":
+        from training.trainer import train
+
+        return train
+    if name == "TrainSettings":
+        from training.settings import TrainSettings
+
+        return TrainSettings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -168,7 +168,7 @@ class DetectorTask:
 
 
 def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) -> DetectorTask:
-    """What fits the detector of a training; parameters and errors as in `training.train`."""
+    """What fits the detector of a training; parameters and errors as in `training.trainer`."""
     check_candles(candles, source=dataset)
     name = settings.detector
     if name == "auto":
@@ -193,7 +193,7 @@ def prepare(
     detector: RegimeDetector | None = None,
     more_features: Sequence[str] = (),
 ) -> Prepared:
-    """Split the candles in time and find their regimes; parameters and errors as in `training.train`.
+    """Split the candles in time and find their regimes; parameters and errors as in `training.trainer`.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from models.regimes import RegimeDetector, named_alike
 from training.fit import FitResult
 from training.prepare import DetectorTask, Prepared, detector_task, prepare
 from training.settings import TrainSettings, WalkForwardSettings
-from training.train import NetworkTask, assemble, network_tasks
+from training.trainer import NetworkTask, assemble, network_tasks
 
 
 class FoldId(NamedTuple):

@@ -11,7 +11,7 @@ import backtrader as bt
 
 from data.candles import read_candles
 from models import ModelSet
-from runners.simulation import candle_feed
+from runners.backtesting.engine import candle_feed
 from strategies import LSTMRegimeStrategy
 
 if len(sys.argv) < 3 or len(sys.argv) % 2 == 0:

@@ -10,7 +10,7 @@ import backtrader as bt
 
 from data.candles import read_candles
 from models import ModelSet
-from runners.simulation import candle_feed
+from runners.backtesting.engine import candle_feed
 from strategies import BuyAndHold, LSTMRegimeStrategy, target_size
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from data.candles import time_text
-from runners.live.stream import Entry
+from runners.live.bus.bus import Entry
 
 FORECAST_TOLERANCE = 1e-6  # of the larger magnitude; regimes, positions and equity are the same to the last bit
 
@@ -21,7 +21,7 @@ def first_difference(decisions: Sequence[Entry], equity: pd.DataFrame) -> str | 
     decisions
         Of every bar, from the stream of decisions.
     equity
-        ``(n_bars, >= 4)`` of `runners.simulation.Backtest`.
+        ``(n_bars, >= 4)`` of `runners.backtesting.engine.Backtest`.
     """
     decided = {entry.time: entry.values for entry in decisions}
     if list(decided) != list(equity.index):

@@ -6,15 +6,15 @@ import threading
 
 import pandas as pd
 
-from runners.live.ingest import timeframe_of
-from runners.live.service import Connect, Service
-from runners.live.stream import Bus, milliseconds
+from runners.live.bus.bus import Bus, milliseconds
+from runners.live.services.ingest import timeframe_of
+from runners.live.services.service import Connect, Service
 
 _BEAT_AFTER = 100  # candles
 
 
 class Replay(Service):
-    """Takes `runners.live.ingest.Ingest`'s place: writes the candles of a frame into the stream.
+    """Takes `runners.live.services.ingest.Ingest`'s place: writes the candles of a frame into the stream.
 
     Parameters
     ----------

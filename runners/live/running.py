@@ -12,21 +12,21 @@ import pandas as pd
 from data.candles import read_candles
 from data.errors import LiveError, SettingsError
 from data.files import new_run_id, require_writable
-from runners.console import notice, out, print_json, say
-from runners.fitting import require_fit
+from runners.backtesting.compatibility import require_fit
+from runners.backtesting.engine import backtest, trading_range
 from runners.live.agreement import first_difference
-from runners.live.connection import tells_loss
-from runners.live.exchange_account import credentials
+from runners.live.bus.bus import DECISIONS_KEPT
+from runners.live.bus.connection import tells_loss
+from runners.live.bus.embedded_redis import leave
 from runners.live.log import start_logging
-from runners.live.models import NewestModels
-from runners.live.own_redis import leave
 from runners.live.replay import Replay
 from runners.live.server import KEY_VARIABLE, Server
+from runners.live.services.model_reloader import NewestModels
+from runners.live.services.trader import Trader
 from runners.live.setup import Setup
-from runners.live.stream import DECISIONS_KEPT
 from runners.live.together import run_together
-from runners.live.trader import Trader
-from runners.simulation import backtest, trading_range
+from runners.live.trading.exchange_account import credentials
+from runners.terminal import notice, out, print_json, say
 
 _ALL = 10**9
 _SEEN = 5.0  # seconds after the kill switch in which an open page learns of it

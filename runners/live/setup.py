@@ -9,17 +9,17 @@ from typing import Any
 
 from data.candles import OHLCV
 from data.errors import SettingsError
-from runners.live.broker import Broker, PaperBroker
-from runners.live.connection import MeetingPoint
-from runners.live.desk import Desk
-from runners.live.engine import Engine
-from runners.live.exchange_account import ExchangeAccount, trading_client
-from runners.live.exchange_broker import ExchangeBroker
-from runners.live.ingest import Ingest, Market, timeframe_of
-from runners.live.models import NewestModels
+from runners.backtesting.settings import BacktestSettings
+from runners.live.bus.connection import MeetingPoint
+from runners.live.services.engine import Engine
+from runners.live.services.ingest import Ingest, Market, timeframe_of
+from runners.live.services.model_reloader import NewestModels
+from runners.live.services.trader import Trader
 from runners.live.settings import LiveSettings
-from runners.live.trader import Trader
-from runners.settings import BacktestSettings
+from runners.live.trading.broker import Broker, PaperBroker
+from runners.live.trading.decider import Desk
+from runners.live.trading.exchange_account import ExchangeAccount, trading_client
+from runners.live.trading.exchange_broker import ExchangeBroker
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, computed_field
 
 from models.regimes import regime_name
-from runners.live.stream import Bus
+from runners.live.bus.bus import Bus
 
 _LATE = 15.0  # seconds without a word, after which a service is taken for dead
 _RECENT = 300  # decisions that the status page draws
@@ -57,7 +57,7 @@ class ForecastStatus(BaseModel):
 
 
 class DecisionStatus(BaseModel):
-    """As `runners.live.trader.Decision`."""
+    """As `runners.live.services.trader.Decision`."""
 
     time: dt.datetime
     wanted: int

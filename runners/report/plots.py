@@ -10,8 +10,8 @@ import pandas as pd
 
 from data.windows import targets
 from models.regimes import regime_name
+from runners.backtesting.metrics import drawdown
 from runners.report.drawing import align, png, svg
-from runners.report.metrics import drawdown
 from runners.report.style import (
     HOLDING_COLOUR,
     PRICE_COLOUR,
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from models.model_set import ModelSet
-    from runners.comparison import Comparison
-    from runners.simulation import Backtest
-    from training.evaluate import Evaluation
+    from runners.backtesting.comparison import Comparison
+    from runners.backtesting.engine import Backtest
+    from training.evaluation import Evaluation
 
 
 _FEWEST_TO_SPLIT = 50  # five bars a tenth

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from data.candles import time_text
 from runners.report import study_tables
-from runners.report.page import render
+from runners.report.backtest_page import render
 from runners.report.study_plots import FEWEST_TO_WEIGH, history_svg, importances_svg, parallel_svg, whole_trials
-from runners.settings import flat_settings
+from runners.workspace.settings import flat_settings
 
 if TYPE_CHECKING:
     from runners.search.folder import Search

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runners.report.numbers import number
+from runners.report.formatting import number
 from training.search.settings import RANGES, SearchSettings
 from training.settings import NetworkSettings
 

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from data.candles import time_text
+from runners.backtesting.grid import AXES, COSTS
+from runners.report.backtest_page import render
 from runners.report.drawing import svg
-from runners.report.numbers import number, percent, points
-from runners.report.page import render
+from runners.report.formatting import number, percent, points
 from runners.report.style import use_plain_style
-from runners.trading_grid import AXES, COSTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from runners.sweeping import Sweep
+    from runners.backtesting.sweep import Sweep
 
 SETTING_COLUMNS = ["long, bp", "short, bp", "between", "exposure", "Sharpe", "drawdown", "return", "trades"]
 COST_COLUMNS = ["commission", "slippage", "borrowing", "Sharpe", "drawdown", "return", "trades"]

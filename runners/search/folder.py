@@ -14,7 +14,7 @@ import pandas as pd
 from data.candles import fingerprint
 from data.files import LATEST, new_run_id, write_json, write_text
 from data.splits import Split, chronological_split
-from runners.settings import TradingSettings
+from strategies.settings import TradingSettings
 from training.search.settings import SearchSettings
 from training.search.storage import without_password
 from training.settings import SharedSettings, TrainSettings

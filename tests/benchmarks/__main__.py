@@ -21,7 +21,7 @@ from tests.benchmarks import measures
 from tests.benchmarks.measures import Measure
 from training.prepare import prepare
 from training.settings import TrainSettings
-from training.train import software, train
+from training.trainer import software, train
 
 
 def measure_set(name: str, candles: pd.DataFrame) -> list[Measure]:

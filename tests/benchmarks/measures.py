@@ -21,19 +21,19 @@ from data.synthetic import VISIBLE
 from models import Forecaster, ModelSet
 from models.model_set import expert_name
 from models.recorded import RecordedForecasts
-from runners.backtest import backtest_candles
-from runners.home import Home
-from runners.recorder import Recorder
-from runners.registry import find_run
-from runners.settings import BacktestSettings
-from runners.simulation import run_strategy
-from runners.trading_grid import AXES, GridRun
+from runners.backtesting.engine import run_strategy
+from runners.backtesting.grid import AXES, GridRun
+from runners.backtesting.recorder import Recorder
+from runners.backtesting.runs import find_run
+from runners.backtesting.settings import BacktestSettings
+from runners.commands.backtest import backtest_candles
+from runners.workspace.workspace import Home
 from strategies import LSTMRegimeStrategy
 from strategies.rules import ThresholdRule
 from tests.benchmarks.timing import in_turns, seconds
 from tests.benchmarks.tutorial import FEATURES, Learnt, TutorialStrategy, feature_feed, train_network
 from training.prepare import Prepared
-from training.train import NetworkTask, Progress, fit_side_by_side, network_tasks, train
+from training.trainer import NetworkTask, Progress, fit_side_by_side, network_tasks, train
 
 _TUTORIALS, _SEEDS = 5, 10  # trainings, each from another seed
 CORES = os.cpu_count() or 1

@@ -60,8 +60,8 @@ def what_to_ask(candles: pd.DataFrame, forecaster: Forecaster) -> Asked:
 
 
 def _serve(folder: Path, ports: Any, stop: Any) -> None:
-    from runners.live.models import NewestModels
     from runners.live.server import Server
+    from runners.live.services.model_reloader import NewestModels
 
     server = Server(NewestModels(folder), None, port=0)
     ending = threading.Event()

@@ -13,7 +13,7 @@ from data.synthetic import HIDDEN, VISIBLE
 from tests.benchmarks.measures import BTC, ETH
 from training.prepare import prepare
 from training.settings import TrainSettings
-from training.train import train
+from training.trainer import train
 
 _SEEDS = 6
 _KINDS = {

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from models import ModelSet
-from runners.checks.orders import orders
-from runners.checks.subject import of_file
+from runners.lookahead.orders import orders
+from runners.lookahead.target import of_file
 from tests.conftest import ROOT, SMALL, switching_candles, to_csv
 from training import TrainSettings, train
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 
-import runners
 from data.notebook import result_html
 from models import ModelSet
 from runners import BacktestSettings, backtest, compare, find_run
-from runners.backtest import backtest_candles
-from runners.comparison import Comparison
-from runners.home import Home
-from runners.simulation import Backtest
-from tests.conftest import ROOT
-from training.evaluate import Evaluation, evaluate
+from runners.backtesting.comparison import Comparison
+from runners.backtesting.engine import Backtest
+from runners.commands.backtest import backtest_candles
+from runners.workspace.workspace import Home
+from training.evaluation import Evaluation, evaluate
 
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
 
@@ -53,20 +47,6 @@ def test_what_was_backtested_is_compared(traded: Backtest, compared: Comparison)
         "backtest: long_threshold": ["0.0002", "0.001"],
         "backtest: short_threshold": ["-0.0002", "-0.001"],
     }
-
-
-@pytest.mark.parametrize("name", ["backtest", "compare"])
-def test_a_commands_module_does_not_hide_the_function(name: str) -> None:
-    command = importlib.import_module(f"runners.{name}")  # long imported, by the command line
-    assert isinstance(command, ModuleType)
-    assert callable(getattr(runners, name))
-    assert getattr(runners, name) is not getattr(command, name)
-
-
-def test_the_function_stays_when_its_commands_module_is_imported_after_it() -> None:
-    probe = "import runners; before = runners.backtest; import runners.backtest; print(runners.backtest is before)"
-    ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ran.stdout == "True\n"
 
 
 def test_there_is_nothing_else() -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from data.errors import SettingsError
 from models import ModelSet
 from models.recorded import RecordedForecasts
-from runners.recorder import Recorder
-from runners.report.metrics import metrics_of
-from runners.settings import BacktestSettings
-from runners.simulation import backtest, run_strategy
+from runners.backtesting.engine import backtest, run_strategy
+from runners.backtesting.metrics import metrics_of
+from runners.backtesting.recorder import Recorder
+from runners.backtesting.settings import BacktestSettings
 from strategies import LSTMRegimeStrategy
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
 

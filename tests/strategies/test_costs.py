@@ -4,7 +4,7 @@ import backtrader as bt
 import pandas as pd
 import pytest
 
-from runners.simulation import candle_feed
+from runners.backtesting.engine import candle_feed
 from strategies import TradingCosts
 
 

@@ -11,7 +11,7 @@ import pytest
 from data.errors import DataError, ModelSetError, SettingsError
 from models import Forecaster, ModelSet
 from models.recorded import RecordedForecasts
-from runners.simulation import candle_feed
+from runners.backtesting.engine import candle_feed
 from strategies import BuyAndHold, LSTMRegimeStrategy
 from tests.conftest import SMALL, switching_candles
 from training import TrainSettings, train

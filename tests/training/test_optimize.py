@@ -16,8 +16,8 @@ from data.errors import DataError, SettingsError
 from data.synthetic import with_noise_from
 from models import Forecaster, ModelSet
 from models.detectors.trend import TrendDetector
-from runners.search.validation_trade import ValidationTrade
-from runners.settings import BacktestSettings
+from runners.backtesting.settings import BacktestSettings
+from runners.search.objective import ValidationTrade
 from tests.conftest import SMALL, switching_candles
 from training import TrainSettings
 from training.prepare import Prepared
@@ -27,7 +27,7 @@ from training.search.settings import SearchSettings
 from training.search.slots import START, finished_trial, slots_of
 from training.search.storage import open_storage
 from training.search.worker import SearchProgress
-from training.train import NetworkTask
+from training.trainer import NetworkTask
 
 SETTINGS = TrainSettings(**SMALL | {"epochs": 4, "features": ("log_return", "rsi")})
 SEARCH = SearchSettings(

@@ -23,7 +23,7 @@ from training.search.settings import SearchSettings
 from training.search.storage import open_storage, storage_trouble_told
 from training.search.worker import OnEpoch, Outcome, SearchProgress, Worker
 from training.settings import NetworkSettings, TrainSettings
-from training.train import NetworkTask, require_test_part
+from training.trainer import NetworkTask, require_test_part
 
 _TRIALS_BEFORE_PRUNING = 5
 _EPOCHS_BEFORE_PRUNING = 3
@@ -38,7 +38,7 @@ class Trade(Protocol):
 
 
 def prepare_search(candles: pd.DataFrame, dataset: str, settings: TrainSettings, search: SearchSettings) -> Prepared:
-    """What every trial needs, without the bars of the test part; parameters and errors as in `training.train`.
+    """What every trial needs, without the bars of the test part; parameters and errors as in `training.trainer`.
 
     Raises
     ------

@@ -20,16 +20,16 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.exceptions import HTTPException
 
 from data.errors import DataError
-from runners.live.models import NewestModels
-from runners.live.server import asks
-from runners.live.server.answers import answer, models_answer, window_example
-from runners.live.server.description import describe
-from runners.live.server.gate import Keyed, Places, Watch, read_body
-from runners.live.server.line import BusLine
+from runners.live.server import schemas
+from runners.live.server.background import Upkeep
+from runners.live.server.bus_client import BusLine
+from runners.live.server.errors import ProblemError, answer_http_error, answer_problem, declared
+from runners.live.server.forecasts import answer, models_answer, window_example
 from runners.live.server.metrics import ServerMetrics, StatusCollector
-from runners.live.server.problems import ProblemError, answer_http_error, answer_problem, declared
-from runners.live.server.upkeep import Upkeep
-from runners.live.service import Connect
+from runners.live.server.middleware import Keyed, Places, Watch, read_body
+from runners.live.server.openapi import describe
+from runners.live.services.model_reloader import NewestModels
+from runners.live.services.service import Connect
 from runners.live.status import Status, read_status
 
 _PAGE = Path(__file__).with_name("status.html")
@@ -100,7 +100,7 @@ def create_app(
         "/forecast",
         response_model=None,
         responses={
-            200: {"model": asks.WindowForecast | asks.CandlesForecast | asks.BatchForecast},
+            200: {"model": schemas.WindowForecast | schemas.CandlesForecast | schemas.BatchForecast},
             **declared(
                 _408="The body took too long to arrive.",
                 _413="The body is too long.",
@@ -115,35 +115,35 @@ def create_app(
         with places.taken():
             body = await read_body(request, limits.body, limits.body_seconds)
 
-            def work(ask: asks.Ask | None) -> str:
+            def work(ask: schemas.Ask | None) -> str:
                 try:
-                    return answer(models.loaded, ask or asks.ask_of(body)).model_dump_json()
+                    return answer(models.loaded, ask or schemas.ask_of(body)).model_dump_json()
                 except DataError as error:
                     raise ProblemError(422, str(error)) from None
 
-            ask = asks.ask_of(body) if len(body) <= _LONG else None
-            if isinstance(ask, asks.WindowAsk):  # less than a millisecond: quicker done than handed over
+            ask = schemas.ask_of(body) if len(body) <= _LONG else None
+            if isinstance(ask, schemas.WindowAsk):  # less than a millisecond: quicker done than handed over
                 content = work(ask)
             else:
                 content = await asyncio.get_running_loop().run_in_executor(pool, work, ask)
         return Response(content, media_type="application/json")
 
     @app.get("/models", responses=declared())
-    async def show_models() -> asks.ModelsAnswer:
+    async def show_models() -> schemas.ModelsAnswer:
         """Which models answer, and what each of them reads."""
         return models_answer(models.loaded, models.trouble)
 
     @app.get("/health", responses=declared())
-    async def health() -> asks.HealthAnswer:
+    async def health() -> schemas.HealthAnswer:
         """Whether the process is alive. Needs no key."""
-        return asks.HealthAnswer()
+        return schemas.HealthAnswer()
 
     @app.get("/ready", responses=declared(_503=no_redis))
-    async def ready() -> asks.ReadyAnswer:
+    async def ready() -> schemas.ReadyAnswer:
         """Whether models are loaded and Redis, if there is one, answers. Needs no key."""
         if line.is_there:
             await line.ask(lambda bus: bus.redis.ping())
-        return asks.ReadyAnswer(models=models.run, newer_models_refused=models.trouble is not None)
+        return schemas.ReadyAnswer(models=models.run, newer_models_refused=models.trouble is not None)
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}, **declared()})
     async def show_metrics() -> Response:

@@ -12,13 +12,13 @@ import pytest
 import structlog
 
 from models import ModelSet
-from runners.live.connection import MeetingPoint
-from runners.live.own_redis import leave
-from runners.live.service import Service
+from runners.backtesting.settings import BacktestSettings
+from runners.live.bus.bus import Bus
+from runners.live.bus.connection import MeetingPoint
+from runners.live.bus.embedded_redis import leave
+from runners.live.services.service import Service
 from runners.live.settings import LiveSettings
 from runners.live.setup import Setup
-from runners.live.stream import Bus
-from runners.settings import BacktestSettings
 from tests.conftest import switching_candles
 from tests.exchange import Exchange
 

@@ -18,9 +18,9 @@ import requests
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
 
-from runners.live.models import NewestModels
+from runners.live.bus.bus import Bus
 from runners.live.server import Server
-from runners.live.stream import Bus
+from runners.live.services.model_reloader import NewestModels
 
 PATIENCE = 60.0  # seconds after which a test gives up
 

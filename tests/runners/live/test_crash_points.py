@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 
 from models import Forecaster, ModelSet
-from runners.live.desk import Desk
-from runners.live.exchange_account import ExchangeAccount, trading_client
-from runners.live.exchange_broker import ExchangeBroker
+from runners.live.bus.bus import Bus
 from runners.live.replay import Replay
+from runners.live.services.trader import Trader
 from runners.live.settings import LimitSettings
 from runners.live.setup import Setup
-from runners.live.stream import Bus
-from runners.live.trader import Trader
-from runners.settings import TradingSettings
+from runners.live.trading.decider import Desk
+from runners.live.trading.exchange_account import ExchangeAccount, trading_client
+from runners.live.trading.exchange_broker import ExchangeBroker
+from strategies.settings import TradingSettings
 from tests.exchange import BAR, Exchange
 
 _BARS = 4

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from models import Forecaster, ModelSet
-from runners.live.engine import Engine
-from runners.live.models import NewestModels
+from runners.live.bus.bus import Bus
 from runners.live.replay import Replay
+from runners.live.services.engine import Engine
+from runners.live.services.model_reloader import NewestModels
 from runners.live.setup import Setup
-from runners.live.stream import Bus
 from tests.runners.live.conftest import run_until
 
 

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from data.errors import LiveError, SettingsError
-from runners.live.broker import BrokerAwayError, BrokerRefusesError, Order
-from runners.live.exchange_account import ExchangeAccount, trading_client
-from runners.live.exchange_broker import ExchangeBroker
 from runners.live.log import start_logging
 from runners.live.settings import LiveSettings
 from runners.live.setup import Setup
+from runners.live.trading.broker import BrokerAwayError, BrokerRefusesError, Order
+from runners.live.trading.exchange_account import ExchangeAccount, trading_client
+from runners.live.trading.exchange_broker import ExchangeBroker
 from tests.exchange import Exchange, Fault
 from tests.runners.live.conftest import PATIENCE, hold, somebody
 

@@ -19,7 +19,7 @@ from data.files import mark_latest, write_text
 from models import ModelSet
 from tests.exchange import Fault
 from tests.runners.live.conftest import PATIENCE, wait_until
-from tests.runners.live.house import SERVICES, House
+from tests.runners.live.services import SERVICES, House
 
 FAKETIME = Path("/usr/lib") / f"{platform.machine()}-linux-gnu" / "faketime" / "libfaketime.so.1"
 

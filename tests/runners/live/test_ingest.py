@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from data.errors import LiveError, SettingsError
-from runners.live.ingest import Ingest, Market, timeframe_of
+from runners.live.bus.bus import Bus
+from runners.live.services.ingest import Ingest, Market, timeframe_of
 from runners.live.setup import Setup
-from runners.live.stream import Bus
 from tests.conftest import switching_candles
 from tests.exchange import BAR, Exchange, Fault
 from tests.runners.live.conftest import run_until, wait_until

@@ -18,11 +18,11 @@ import tomli_w
 
 from data.errors import LiveError
 from models import ModelSet
-from runners.live.connection import MeetingPoint
+from runners.live.bus.bus import Bus
+from runners.live.bus.connection import MeetingPoint
+from runners.live.bus.embedded_redis import leave
 from runners.live.log import start_logging
-from runners.live.own_redis import leave
 from runners.live.setup import Setup
-from runners.live.stream import Bus
 from runners.live.together import run_together
 from tests.conftest import ROOT, invoke, workplace
 from tests.exchange import Exchange
@@ -58,7 +58,7 @@ def test_all_services_run_in_one_process_until_ctrl_c(home: Path, candles: pd.Da
         (home / "regimes.toml").write_text(tomli_w.dumps(client))
         asked = "--dataset SWITCH --exchange binance --symbol BTC/USDT --timeframe 4h --port 0"
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "runners.live.commands", "--home", str(home), *asked.split()],
+            [sys.executable, "-W", "error", "-m", "runners.cli", "live", "--home", str(home), *asked.split()],
             cwd=ROOT,
             stdout=out,
             stderr=out,
@@ -134,7 +134,7 @@ def test_killing_waits_until_the_trader_has_stopped(home: Path) -> None:
     bus = bus_of(home)
     for time, values in forecasts()[:2]:
         bus.forecasts.append(time, values)
-    asked = [sys.executable, "-m", "runners.live.commands", "trader", "--home", str(home), "--dataset", "SWITCH"]
+    asked = [sys.executable, "-m", "runners.cli", "live", "trader", "--home", str(home), "--dataset", "SWITCH"]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(asked, cwd=ROOT, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)})
         try:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from models import ModelSet
+from runners.backtesting.engine import backtest
 from runners.live.agreement import first_difference
-from runners.live.stream import Entry
-from runners.simulation import backtest
+from runners.live.bus.bus import Entry
 from tests.conftest import BTC, SMALL, invoke, to_csv, workplace
 from training import TrainSettings, train
 

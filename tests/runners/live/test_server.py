@@ -23,9 +23,9 @@ from data.features import compute_features
 from data.files import mark_latest, new_run_id
 from models import Forecaster, ModelSet
 from models.passes import Passes, time_slots
-from runners.live.models import NewestModels
 from runners.live.server import Server, app, gate
 from runners.live.server.app import Limits
+from runners.live.services.model_reloader import NewestModels
 from tests.conftest import SMALL
 from tests.runners.live.serving import PATIENCE, Client, OneRedis, as_json, one_redis, serving, trade
 from training import TrainSettings, train

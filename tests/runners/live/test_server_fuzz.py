@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from data.errors import DataError
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
-from runners.live.models import Loaded
-from runners.live.server.answers import answer
-from runners.live.server.asks import ask_of
-from runners.live.server.problems import ProblemError
+from runners.live.server.errors import ProblemError
+from runners.live.server.forecasts import answer
+from runners.live.server.schemas import ask_of
+from runners.live.services.model_reloader import Loaded
 from tests.runners.live.serving import as_json, one_redis, serving, trade
 
 KEY = "correct horse battery staple"

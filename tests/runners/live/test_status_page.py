@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from runners.live.stream import Bus
+from runners.live.bus.bus import Bus
 from tests.conftest import needs_browser
 from tests.runners.live.serving import Client, OneRedis, one_redis, serving, trade
 

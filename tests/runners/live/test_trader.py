@@ -16,14 +16,14 @@ import pandas as pd
 import pytest
 
 from data.errors import LiveError
-from runners.live.connection import MeetingPoint
-from runners.live.lease import Lease
+from runners.live.bus.bus import Bus
+from runners.live.bus.connection import MeetingPoint
+from runners.live.bus.lease import Lease
+from runners.live.control import forget
 from runners.live.log import start_logging
+from runners.live.services.trader import Trader
 from runners.live.settings import LiveSettings
 from runners.live.setup import Setup
-from runners.live.stream import Bus
-from runners.live.telling import forget
-from runners.live.trader import Trader
 from tests.exchange import BAR, Exchange, Fault
 from tests.runners.live.conftest import hold, run_until, somebody, wait_until
 from tests.runners.live.test_crash_points import forecasts

@@ -1,0 +1,1 @@
+"""Backtests, their registry, and what is computed from several of them."""

@@ -1,0 +1,198 @@
+"""The figures of a run; every table, page and file takes them from here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from training.sharpe import FEWEST_BARS, TrackRecord, sharpe_interval
+
+_YEAR = pd.Timedelta(days=365.25)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of an equity curve; fractions, not per cent; None where a figure is not defined.
+
+    Attributes
+    ----------
+    sharpe, sortino, volatility, cagr, calmar
+        Annualised with ``bars_per_year``; risk-free rate 0.
+    sharpe_low, sharpe_high
+        Its 95 % interval (`training.sharpe.sharpe_interval`).
+    probabilistic_sharpe
+        Probability that the true Sharpe ratio is above 0, as if nothing else had been tried.
+    minimum_years
+        Length that such a track record needs to show a Sharpe ratio above 0 at the 95 % level.
+    skewness, kurtosis
+        Of the bars' returns; 0 and 3 for normal ones.
+    max_drawdown
+        Deepest fall from a peak, negative.
+    drawdown_days
+        The longest time that equity stayed below a peak.
+    exposure
+        Share of bars at whose close a position was open.
+    trades, win_rate, profit_factor
+        Of closed round trips, after costs; a position still open at the end counts as an open trade only.
+    costs
+        Commission paid, in currency; slippage is in the prices.
+    borrowing
+        Paid for holding short positions, in currency; 0 for runs written before there was such a fee.
+    turnover
+        Value traded per year, in multiples of mean equity.
+    """
+
+    bars: int
+    bars_per_year: float
+    final_value: float
+    total_return: float
+    cagr: float | None
+    sharpe: float | None
+    sharpe_low: float | None
+    sharpe_high: float | None
+    probabilistic_sharpe: float | None
+    minimum_years: float | None
+    skewness: float | None
+    kurtosis: float | None
+    sortino: float | None
+    volatility: float | None
+    max_drawdown: float
+    drawdown_days: float
+    calmar: float | None
+    exposure: float
+    trades: int
+    open_trades: int
+    win_rate: float | None
+    profit_factor: float | None
+    costs: float
+    turnover: float
+    borrowing: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def track_record(self) -> TrackRecord | None:
+        """Sharpe ratio per bar, length and moments; None for an account that never moved, or of fewer than 20 bars."""
+        if self.bars < FEWEST_BARS or self.sharpe is None or self.skewness is None or self.kurtosis is None:
+            return None
+        return TrackRecord(self.sharpe / math.sqrt(self.bars_per_year), self.bars, self.skewness, self.kurtosis)
+
+
+def bars_per_year(index: pd.DatetimeIndex) -> float:
+    """The series' own bars per year, counted from its times: a market's holidays and nights are in it."""
+    return float((len(index) - 1) / ((index[-1] - index[0]) / _YEAR))
+
+
+def without_debt(equity: np.ndarray, cash: float) -> np.ndarray:
+    """Equity ``(n_bars, ...)`` of accounts that rest at 0 from where they have lost all, whatever they owe then.
+
+    One without ``cash`` before the first bar has lost all before it.
+    """
+    return np.where(np.logical_and.accumulate(equity > 0, axis=0) & (cash > 0), equity, 0.0)
+
+
+def simple_returns(equity: np.ndarray, cash: float) -> np.ndarray:
+    """Simple return of each bar ``(n_bars, ...)``, the first against the starting ``cash``.
+
+    An account in debt has no returns: it has lost all at the bar where it fell into it, -1, and rests after it.
+    """
+    solvent = without_debt(equity, cash)
+    before = np.concatenate([np.full_like(solvent[:1], cash), solvent[:-1]])
+    return np.divide(solvent, before, out=np.ones_like(solvent), where=before > 0) - 1
+
+
+def equity_returns(equity: pd.Series, cash: float) -> pd.Series:
+    """`simple_returns` of a series, over its times without their zone."""
+    index = pd.DatetimeIndex(equity.index).tz_localize(None)
+    return pd.Series(simple_returns(equity.to_numpy(), cash), index=index)
+
+
+def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Metrics:
+    """Figures of at least two bars of a run.
+
+    Parameters
+    ----------
+    recorded, trades
+        As `runners.backtesting.recorder.Recorder` gives them, or a part in time of them.
+    cash
+        Equity before the first bar. An account that fell into debt counts as lost from there on, but for its final
+        value and total return.
+    """
+    from quantstats import stats
+
+    equity = recorded["equity"]
+    solvent = without_debt(equity.to_numpy(), cash)
+    periods = bars_per_year(pd.DatetimeIndex(equity.index))
+    returns = equity_returns(equity, cash)
+    deepest = float(drawdown(equity.to_numpy(), cash).min())  # quantstats takes a curve below 1 for returns
+    record = TrackRecord.of(returns.to_numpy()) if len(returns) >= FEWEST_BARS else None
+    interval = sharpe_interval(returns.to_numpy(), periods)
+    needed = record.minimum_length() if record else None
+    cagr = _finite(stats.cagr(returns, periods=periods))
+    pnl = trades["net_pnl"].to_numpy(dtype=float)
+    lost = -float(pnl[pnl < 0].sum())
+    return Metrics(
+        bars=len(equity),
+        bars_per_year=periods,
+        final_value=float(equity.iloc[-1]),
+        total_return=float(equity.iloc[-1] / cash - 1) if cash > 0 else 0.0,
+        cagr=cagr,
+        sharpe=_finite(stats.sharpe(returns, periods=periods)) if returns.std() > 0 else None,
+        sharpe_low=interval.low if interval else None,
+        sharpe_high=interval.high if interval else None,
+        probabilistic_sharpe=record.probabilistic_sharpe() if record else None,
+        minimum_years=needed / periods if needed else None,
+        skewness=record.skewness if record else None,
+        kurtosis=record.kurtosis if record else None,
+        sortino=_finite(stats.sortino(returns, periods=periods)),
+        volatility=_finite(stats.volatility(returns, periods=periods)),
+        max_drawdown=deepest,
+        drawdown_days=_longest_below_peak(equity, cash),
+        calmar=cagr / -deepest if cagr is not None and deepest < 0 else None,
+        exposure=float((recorded["position"] != 0).mean()),
+        trades=len(trades),
+        open_trades=int(recorded["position"].iloc[-1] != 0),
+        win_rate=float((pnl > 0).mean()) if len(pnl) else None,
+        profit_factor=float(pnl[pnl > 0].sum()) / lost if lost > 0 else None,
+        costs=float(recorded["commission"].sum()),
+        turnover=float(recorded["traded"].sum()) / float(solvent.mean()) * periods / len(equity)
+        if solvent.any()
+        else 0.0,
+        borrowing=float(recorded["borrowing"].sum()),
+    )
+
+
+def metrics_of_part(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float, bars: pd.DatetimeIndex) -> Metrics:
+    """Figures of some of a run's bars, with the trades that closed in them; parameters as in `metrics_of`."""
+    first, last = bars[0].tz_localize(None), bars[-1].tz_localize(None)
+    closed = trades[(trades["closed"] >= first) & (trades["closed"] <= last)]
+    return metrics_of(recorded.loc[bars], closed, equity_before(recorded["equity"], bars[0], cash))
+
+
+def equity_before(equity: pd.Series, bar: pd.Timestamp, cash: float) -> float:
+    """Equity at the close before a bar; ``cash`` where it is the first."""
+    before = int(equity.index.searchsorted(bar)) - 1
+    return float(equity.to_numpy()[before]) if before >= 0 else cash
+
+
+def drawdown(equity: np.ndarray, cash: float) -> np.ndarray:
+    """Fraction below the highest equity so far, ``cash`` included: ``(n_bars, ...)``, from 0 down to -1."""
+    solvent = without_debt(equity, cash)
+    peak = np.maximum(np.maximum.accumulate(solvent, axis=0), cash)
+    return np.divide(solvent, peak, out=np.ones_like(solvent), where=peak > 0) - 1
+
+
+def _longest_below_peak(equity: pd.Series, cash: float) -> float:
+    """Days from a peak, or the start, to the last bar below it."""
+    days = pd.DatetimeIndex(equity.index).to_julian_date().to_numpy()
+    since_peak = days - np.maximum.accumulate(np.where(drawdown(equity.to_numpy(), cash) < 0, days[0], days))
+    return float(since_peak.max())
+
+
+def _finite(number: Any) -> float | None:
+    value = float(number)
+    return value if math.isfinite(value) else None

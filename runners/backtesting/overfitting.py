@@ -1,0 +1,114 @@
+"""What picking the best of many trading settings in hindsight is worth, on a run's own forecasts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from runners.backtesting.grid import AXES, GridRun, candidates
+from runners.backtesting.metrics import simple_returns
+from runners.backtesting.runs import Run
+from training.overfitting import CrossValidated, Overfitting, combinatorial_paths, probability_of_overfitting
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """Both answers, and what they are about.
+
+    Attributes
+    ----------
+    table
+        A row a setting, see `runners.backtesting.grid.GridRun.figures`.
+    own
+        Number of the run's own setting.
+    blocks, embargo
+        As in `training.overfitting`.
+    growth
+        ``(n_bars, n_paths)`` equity of each path, 1 at the start.
+    annual
+        What turns a Sharpe ratio per bar into an annualised one.
+    """
+
+    run: Run
+    table: pd.DataFrame
+    own: int
+    overfitting: Overfitting
+    blocks: int
+    crossed: CrossValidated
+    embargo: int
+    growth: pd.DataFrame
+    annual: float
+
+    @property
+    def path_sharpe(self) -> np.ndarray:
+        """``(n_paths,)`` annualised."""
+        return self.crossed.sharpe * self.annual
+
+    def most_chosen(self, count: int) -> list[tuple[int, int]]:
+        """Numbers of the settings that most splits picked, and how many picked each."""
+        times = self.crossed.times_chosen
+        return [(int(at), int(times[at])) for at in np.argsort(-times, kind="stable")[:count] if times[at]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures for JSON; Sharpe ratios annualised."""
+        found, paths = self.overfitting, self.path_sharpe
+        first, last = self.growth.index[0], self.growth.index[-1]
+        return {
+            "dataset": self.run.dataset,
+            "run": self.run.id,
+            "in_sample": self.run.in_sample,
+            "first_bar": first.isoformat(),
+            "last_bar": last.isoformat(),
+            "settings": len(self.table),
+            "own_sharpe": float(self.table["sharpe"].iloc[self.own]),
+            "best_sharpe": float(self.table["sharpe"].max()),
+            "probability_of_overfitting": found.probability,
+            "blocks": self.blocks,
+            "combinations": len(found.logits),
+            "probability_of_loss": found.probability_of_loss,
+            "degradation_slope": found.slope,
+            "embargo": self.embargo,
+            "path_sharpes": paths.tolist(),
+            "chosen": [
+                {"splits": times, **self.table.iloc[number][list(AXES)].to_dict()}
+                for number, times in self.most_chosen(len(self.table))
+            ],
+        }
+
+
+def hindsight(grid_run: GridRun, *, blocks: int, groups: int, test_groups: int, embargo: int) -> Hindsight:
+    """Probability of overfitting, and combinatorial purged cross-validation, of a grid of settings.
+
+    Parameters
+    ----------
+    blocks, groups, test_groups, embargo
+        As in `training.overfitting`.
+
+    Raises
+    ------
+    DataError, SettingsError
+        If none of the settings trades, there are too few bars, or they cannot be cut so.
+    """
+    bars, cash = grid_run.bars, grid_run.run.cash
+    returns, parts = np.empty((len(bars), len(grid_run.grid))), []
+    for which, simulated in grid_run.simulate():
+        returns[:, which] = simple_returns(simulated.equity, cash)
+        parts.append(grid_run.figures(which, simulated))
+    table = pd.concat(parts)
+    candidates(table)  # refuses a grid in which nothing trades
+    crossed = combinatorial_paths(returns, groups, test_groups, embargo)
+    return Hindsight(
+        run=grid_run.run,
+        table=table,
+        own=grid_run.own,
+        overfitting=probability_of_overfitting(returns, blocks),
+        blocks=blocks,
+        crossed=crossed,
+        embargo=embargo,
+        growth=pd.DataFrame(np.cumprod(1 + crossed.paths.T, axis=0), index=bars.index),
+        annual=math.sqrt(grid_run.periods),
+    )

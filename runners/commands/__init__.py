@@ -1,0 +1,1 @@
+"""The commands of `regimes`, one file each; only these print."""

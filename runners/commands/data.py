@@ -1,0 +1,59 @@
+"""`regimes data`: the candles of a workplace."""
+
+from pathlib import Path
+
+from runners.commands.options import HomeOption, JsonOption
+from runners.workspace.workspace import Home
+
+
+def data(
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the CSVs in data/csv: rows, range, interval, missing bars and regime labels."""
+    from data.errors import DataError
+    from runners.report.formatting import NOT_DEFINED
+    from runners.terminal import notice, print_json, print_table
+
+    files = Home.find(home).candle_files()
+    known, broken = [], []
+    for file in files:
+        try:
+            known.append(_told(file))
+        except DataError as error:
+            broken.append(str(error))
+    if json:
+        print_json({"datasets": known, "errors": broken})
+    elif known:
+        columns = [name for name in known[0] if name != "regimes" or any(one[name] != NOT_DEFINED for one in known)]
+        print_table("", columns, [[_cell(name, one[name]) for name in columns] for one in known], folded="dataset")
+    for sentence in broken:
+        notice(sentence)
+
+
+def _cell(name: str, value: object) -> str:
+    """For a narrow terminal: times to the day, numbers with commas, no brackets taken for markup."""
+    from rich.markup import escape
+
+    if name in ("first", "last"):
+        return str(value)[:10]
+    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+
+
+def _told(file: Path) -> dict[str, object]:
+    import pandas as pd
+
+    from data.candles import REGIME, interval_of, interval_text, missing_bars, read_candles, time_text
+
+    candles = read_candles(file)
+    index = pd.DatetimeIndex(candles.index)
+    labels = sorted(candles[REGIME].astype(int).unique().tolist()) if REGIME in candles else []
+    return {
+        "dataset": file.stem,
+        "bars": len(candles),
+        "first": time_text(index[0]),
+        "last": time_text(index[-1]),
+        "interval": interval_text(interval_of(index)) if len(index) > 1 else "-",
+        "missing": missing_bars(index),
+        "regimes": " ".join(map(str, labels)) or "-",
+    }

@@ -1,0 +1,1 @@
+"""The Redis streams between the live services."""

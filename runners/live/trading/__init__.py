@@ -1,0 +1,1 @@
+"""Decisions, limits and brokers of the live trader."""

@@ -1,0 +1,30 @@
+"""What a strategy earns before costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+
+from models.model_set import ModelSet
+from runners.backtesting.engine import run_strategy
+from runners.backtesting.metrics import equity_returns
+from runners.backtesting.settings import BacktestSettings
+from strategies import LSTMRegimeStrategy
+
+_FREE = BacktestSettings(commission=0, slippage=0)
+
+
+def unseen_returns(model_set: ModelSet, candles: pd.DataFrame, **own: Any) -> np.ndarray:
+    """Of `LSTMRegimeStrategy`, with parameters ``own``, on the bars after validation: ``(n_bars,)`` simple returns."""
+    first = candles.index[candles.index > model_set.validation_end][0]
+    own |= {"models": model_set, "trade_from": first.tz_convert(None).to_pydatetime()}
+    return strategy_returns(candles, LSTMRegimeStrategy, own)
+
+
+def strategy_returns(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any]) -> np.ndarray:
+    """Of any strategy with its own ``settings``: ``(n_bars,)`` simple returns."""
+    _, recorder = run_strategy(candles, _FREE, strategy, settings)
+    return equity_returns(recorder.equity()["equity"], _FREE.cash).to_numpy()

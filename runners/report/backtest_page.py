@@ -1,0 +1,101 @@
+"""The pages: one backtest, and runs side by side; each one file, which opens without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader
+
+from data.candles import interval_text, time_text
+from runners.backtesting.runs import models_said
+from runners.report import backtest_tables, comparison_tables
+from runners.report.formatting import unbroken
+from runners.report.plots import backtest_svgs, comparison_svg, tenths_svg
+from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
+from runners.workspace.settings import flat_settings
+
+if TYPE_CHECKING:
+    from runners.backtesting.comparison import Comparison
+    from runners.backtesting.engine import Backtest
+    from runners.backtesting.runs import Trials
+
+
+def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> str:
+    """A backtest's report as self-contained HTML; ``origin`` as in `runners.report.write_run.write_backtest`."""
+    index, source = result.equity.index, result.source
+    return render(
+        "page.html",
+        dataset=source.dataset,
+        in_sample=result.in_sample,
+        first=time_text(index[0]),
+        last=f"{time_text(index[-1])} UTC",
+        interval=interval_text(source.interval),
+        metrics=result.metrics,
+        verdict=backtest_tables.verdict(result),
+        figures=backtest_tables.figures(result, trials),
+        plots=backtest_svgs(result),
+        tenths=tenths_svg(result),
+        regime_columns=backtest_tables.EARNING_COLUMNS,
+        regime_rows=backtest_tables.regime_earnings(result),
+        month_columns=backtest_tables.MONTH_COLUMNS,
+        months=backtest_tables.monthly_returns(result.equity["equity"], result.settings.cash),
+        expert_columns=backtest_tables.EXPERT_COLUMNS,
+        experts=backtest_tables.experts(source.model_set) if source.model_set else [],
+        notes=backtest_tables.expert_notes(source.model_set) if source.model_set else [],
+        chosen_from=source.chosen_from,
+        fold_columns=backtest_tables.FOLD_COLUMNS,
+        fold_notes=backtest_tables.fold_notes(result),
+        folds=backtest_tables.folds(result),
+        trade_columns=TRADE_COLUMNS,
+        trades=trade_rows(result),
+        still_open=open_trade(result),
+        provenance=_provenance(result, origin),
+    )
+
+
+def comparison_html(comparisons: Sequence[Comparison]) -> str:
+    """Comparisons, one after another, as self-contained HTML."""
+    shown = [
+        {
+            "title": one.title,
+            "bars_said": comparison_tables.bars_said(one),
+            "verdicts": comparison_tables.verdicts(one),
+            "legend_columns": comparison_tables.LEGEND_COLUMNS,
+            "legend": comparison_tables.legend(one),
+            "notes": comparison_tables.notes(one),
+            "labels": [run.label for run in one.runs],
+            "figures": comparison_tables.figures(one),
+            "plot": comparison_svg(one),
+            "differing": [[name, *values] for name, values in one.differing],
+        }
+        for one in comparisons
+    ]
+    return render("compare.html", comparisons=shown)
+
+
+def render(template: str, **values: object) -> str:
+    """A page of ours as self-contained HTML."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    return unbroken(environment.get_template(template).render(**values))
+
+
+def _provenance(result: Backtest, origin: Mapping[str, Any]) -> list[tuple[str, str]]:
+    trained, model_set = result.source.training, result.source.model_set
+    rows = [(name.replace("_", " "), value) for name, value in result.settings.model_dump(mode="json").items()]
+    told = flat_settings("training", trained["settings"])
+    told |= flat_settings("walk-forward", origin.get("walk_forward", {}))
+    rows += [(name.replace("_", " "), value) for name, value in told.items()]
+    rows.append(("models", models_said(origin)))
+    if model_set:
+        rows += [("detector", model_set.detector.name), ("training seen up to", model_set.validation_end)]
+    if "study" in trained:
+        rows.append(("settings found by study", trained["study"]["id"]))
+    rows += [
+        ("candles sha256", result.fingerprint),
+        ("training candles sha256", trained["fingerprint"]),
+        ("commit", trained.get("commit") or "unknown"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in trained.get("versions", {}).items())),
+    ]
+    return [(name, "default" if value is None else str(value)) for name, value in rows]

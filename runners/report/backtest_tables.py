@@ -1,0 +1,271 @@
+"""The figures as a person reads them, for terminal and page alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from data.windows import targets
+from models.regimes import regime_name
+from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
+from runners.report.formatting import NOT_DEFINED, interval, number, percent, signed_percent
+from training.scores import SIGNIFICANCE, p_said, p_value, relative_error
+
+if TYPE_CHECKING:
+    from models.model_set import ModelSet
+    from runners.backtesting.engine import Backtest
+    from runners.backtesting.runs import Trials
+    from training.evaluation import RegimeQuality
+    from training.scores import Score
+
+
+FIGURE_COLUMNS = ["", "strategy", "buy and hold"]
+
+
+def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
+    """Rows of `FIGURE_COLUMNS`."""
+    rows = [
+        (name, of_strategy, of_holding)
+        for (name, of_strategy), (_, of_holding) in zip(_column(result.metrics), _column(result.holding), strict=True)
+    ]
+    tries = "1 try" if trials.count == 1 else f"best of {trials.count} tries"
+    rows.insert(3, (f"... as {tries}", percent(trials.deflated_sharpe(result.metrics)), ""))
+    slipped = float(result.equity["traded"].sum()) * result.settings.slippage
+    return [*rows, ("slippage paid, about", f"{slipped:,.2f}", "")]
+
+
+def _column(metrics: Metrics) -> list[tuple[str, str]]:
+    trades = f"{metrics.trades:,}" + (f" + {metrics.open_trades} open" if metrics.open_trades else "")
+    return [
+        ("Sharpe", number(metrics.sharpe)),
+        ("95 % interval", interval(metrics.sharpe_low, metrics.sharpe_high)),
+        ("true Sharpe above 0", percent(metrics.probabilistic_sharpe)),
+        ("years to show it", number(metrics.minimum_years, 1)),
+        ("max drawdown", percent(metrics.max_drawdown)),
+        ("longest drawdown", f"{metrics.drawdown_days:,.0f} days"),
+        ("final value", f"{metrics.final_value:,.2f}"),
+        ("total return", percent(metrics.total_return)),
+        ("CAGR", percent(metrics.cagr)),
+        ("volatility", percent(metrics.volatility)),
+        ("Sortino", number(metrics.sortino)),
+        ("Calmar", number(metrics.calmar)),
+        ("trades", trades),
+        ("win rate", percent(metrics.win_rate)),
+        ("profit factor", number(metrics.profit_factor)),
+        ("exposure", percent(metrics.exposure)),
+        ("turnover per year", f"{metrics.turnover:.1f}x"),
+        ("commission paid", f"{metrics.costs:,.2f}"),
+        ("borrowing paid", f"{metrics.borrowing:,.2f}"),
+    ]
+
+
+SCORE_COLUMNS = ["", "RMSE", "MAE", "R2", "R2 mean", "hits", "IC", "DM", "p"]
+
+
+def scores(of_group: dict[str, Score]) -> list[list[str]]:
+    """Rows of `SCORE_COLUMNS` for one group of bars; errors in basis points, R2 and hits in per cent."""
+    return [
+        [
+            name,
+            f"{1e4 * one.rmse:.1f}",
+            f"{1e4 * one.mae:.1f}",
+            signed_percent(one.r2_zero),
+            signed_percent(one.r2_mean),
+            NOT_DEFINED
+            if one.hit_rate is None or one.hit_low is None or one.hit_high is None
+            else f"{100 * one.hit_rate:.0f} ({100 * one.hit_low:.0f}-{100 * one.hit_high:.0f})",
+            number(one.information_coefficient),
+            number(one.dm_statistic),
+            NOT_DEFINED if one.dm_p is None else p_value(one.dm_p),
+        ]
+        for name, one in of_group.items()
+    ]
+
+
+REGIME_COLUMNS = ["part", "regime", "share", "lasts", "next return", "volatility", "then"]
+
+
+def regime_quality(parts: dict[str, dict[str, RegimeQuality]]) -> list[list[str]]:
+    """Rows of `REGIME_COLUMNS`: bars it lasts, mean and deviation of the next log return in basis points."""
+    return [
+        [
+            part,
+            name,
+            percent(one.occupancy),
+            number(one.mean_duration, 1),
+            NOT_DEFINED if one.mean_return is None else f"{1e4 * one.mean_return:+.2f}",
+            NOT_DEFINED if one.volatility is None else f"{1e4 * one.volatility:.1f}",
+            " / ".join(f"{100 * share:.0f}" for share in one.transitions.values()),
+        ]
+        for part, regimes in parts.items()
+        for name, one in regimes.items()
+    ]
+
+
+EXPERT_COLUMNS = ["regime", "windows", "best epoch", "train", "validation", "test"]
+
+
+def experts(model_set: ModelSet) -> list[list[str]]:
+    """Rows of `EXPERT_COLUMNS`; losses are mean squared errors relative to the zero forecast's."""
+    rows = []
+    for expert in [*model_set.experts.values(), model_set.all_regimes]:
+        training = expert.training
+        losses = [training["relative_loss"][part] for part in ("train", "validation", "test")]
+        epochs = f"{training['best_epoch']} of {len(training['train_losses'])}"
+        windows = f"{training['windows']['train']:,}"
+        rows.append([expert.name, windows, epochs, *(number(loss, 4) for loss in losses)])
+    return rows
+
+
+def expert_notes(model_set: ModelSet) -> list[str]:
+    """What a reader of the experts' table must know of single ones."""
+    notes = []
+    for expert in model_set.experts.values():
+        training = expert.training
+        if training["fallback"]:
+            notes.append(f"{expert.name} uses the all-regimes network: {training['fallback']}.")
+        elif training["validation_part"] == "train":
+            notes.append(f"{expert.name} is hardly in the validation part; its last training windows validate it.")
+    return notes
+
+
+def verdict(result: Backtest) -> str:
+    """The run in three sentences, with no more certainty than its bars carry."""
+    mine, hold = result.metrics, result.holding
+    lead = mine.total_return - hold.total_return
+    side = "more than" if lead > 0 else "less than" if lead < 0 else "as much as"
+    where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
+    if result.source.chosen_from:
+        where = f"chosen in hindsight from {result.source.chosen_from:,} settings on these very bars"
+    return (
+        f"After costs and {where}, the strategy returned {percent(mine.total_return)}, {side} buy and hold's "
+        f"{percent(hold.total_return)}; its deepest drawdown was {percent(mine.max_drawdown)} "
+        f"against {percent(hold.max_drawdown)}. {_debt(result)}{_luck(result)}"
+    )
+
+
+def _debt(result: Backtest) -> str:
+    """When the account was lost, if it was."""
+    below = result.equity.index[result.equity["equity"] <= 0]
+    if not len(below):
+        return ""
+    return f"The account was bankrupt on {below[0]:%Y-%m-%d}, and nothing is traded from there on. "
+
+
+def _luck(result: Backtest) -> str:
+    """Which of the run's Sharpe ratio and its distance from buy and hold's are more than luck would show."""
+    mine, difference = result.metrics, result.difference
+    if mine.sharpe is None:
+        return "The account never moved, so there is no Sharpe ratio: nothing was ordered, or cash did not pay for it."
+    if mine.sharpe_low is None or mine.sharpe_high is None:
+        return f"{mine.bars} bars are too few to tell anything from its Sharpe ratio."
+    above = mine.sharpe_low > 0 or mine.sharpe_high < 0
+    own = f"Its Sharpe ratio of {mine.sharpe:.2f} can{'' if above else 'not'} be told from 0"
+    if difference is None:
+        return f"{own}."
+    apart = difference.p_value < SIGNIFICANCE
+    versus = f"{'but' if above else 'and'} not" if not apart else f"{'and' if above else 'but'} it can be told"
+    versus = f"{versus} from buy and hold's"
+    return f"{own}, {versus} (difference {difference.difference:+.2f}, {p_said(difference.p_value)})."
+
+
+EARNING_COLUMNS = ["regime", "bars", "share", "profit", "of cash", "mean return, bp", "commission", "trades"]
+
+
+def regime_earnings(result: Backtest) -> list[list[str]]:
+    """Rows of `EARNING_COLUMNS`: a bar's profit goes to the regime at the close before it, a trade to its opener."""
+    equity, cash = result.equity, result.settings.cash
+    decided = equity["regime"].shift(1)
+    bars = pd.DataFrame(
+        {
+            "profit": equity["equity"].diff().fillna(equity["equity"].iloc[0] - cash),
+            "return": equity_returns(equity["equity"], cash).to_numpy(),
+            "commission": equity["commission"],
+        }
+    )
+    rows = []
+    for regime in sorted(decided.dropna().unique()):
+        of_regime = bars[decided == regime]
+        profit = float(of_regime["profit"].sum())
+        rows.append(
+            [
+                regime_name(int(regime)),
+                f"{len(of_regime):,}",
+                percent(len(of_regime) / len(bars)),
+                f"{profit:+,.2f}",
+                f"{100 * profit / cash:+.1f} %",
+                f"{1e4 * of_regime['return'].mean():+.2f}",
+                f"{of_regime['commission'].sum():,.2f}",
+                f"{(result.trades['regime'] == regime).sum():,}",
+            ]
+        )
+    return rows
+
+
+FOLD_COLUMNS = ["fold", "trained on", "from", "to", "bars", "loss", "Sharpe", "return", "holding", "drawdown", "trades"]
+
+
+def folds(result: Backtest) -> list[list[str]]:
+    """Rows of `FOLD_COLUMNS` for each refit of a walk-forward, and for all the bars that they traded.
+
+    The loss is the squared error of the forecasts of these bars, relative to the zero forecast's.
+    """
+    cash, equity, holding = result.settings.cash, result.equity, result.holding_equity
+    index = pd.DatetimeIndex(equity.index)
+    outcome = targets(result.candles["close"].to_numpy())
+    rows = []
+    for position, fold in enumerate(result.source.folds, start=1):
+        bars = index[index.slice_indexer(fold.first_bar, fold.last_bar)]
+        here = index.get_indexer(bars)
+        metrics = metrics_of_part(equity, result.trades, cash, bars)
+        held = float(holding[bars[-1]]) / equity_before(holding, bars[0], cash) - 1
+        span = f"{fold.fit_first:%Y-%m-%d} to {fold.fit_last:%Y-%m-%d}"
+        loss = relative_error(equity["forecast"].to_numpy()[here], outcome[here])
+        rows.append([str(position), span, *_traded(bars, loss, metrics, held)])
+    if rows:
+        loss = relative_error(equity["forecast"].to_numpy(), outcome)
+        rows.append(["all", "", *_traded(index, loss, result.metrics, result.holding.total_return)])
+    return rows
+
+
+def fold_notes(result: Backtest) -> list[str]:
+    """What a reader of the folds' table must know of single ones."""
+    folds = result.source.folds
+    misnamed = [str(position) for position, fold in enumerate(folds, start=1) if not fold.names_fit]
+    notes = [f"Fold {position}: {note}" for position, fold in enumerate(folds, start=1) for note in fold.notes]
+    if misnamed:
+        notes.append(
+            f"Regimes keep their names from fold to fold; in fold{'s' if len(misnamed) > 1 else ''} "
+            f"{', '.join(misnamed)} their mean returns do not stand in the order of the names."
+        )
+    return notes
+
+
+def _traded(bars: pd.DatetimeIndex, loss: float | None, metrics: Metrics, holding: float) -> list[str]:
+    return [
+        f"{bars[0]:%Y-%m-%d}",
+        f"{bars[-1]:%Y-%m-%d}",
+        f"{len(bars):,}",
+        number(loss, 4),
+        number(metrics.sharpe),
+        percent(metrics.total_return),
+        percent(holding),
+        percent(metrics.max_drawdown),
+        f"{metrics.trades:,}",
+    ]
+
+
+MONTH_COLUMNS = ["year", *(f"{month:02d}" for month in range(1, 13)), "year's"]
+
+
+def monthly_returns(equity: pd.Series, cash: float) -> list[list[str]]:
+    """Rows of `MONTH_COLUMNS`: returns in per cent of the month's first equity, and the year's."""
+    closes = equity.tz_convert(None).resample("ME").last().ffill()
+    monthly = closes / closes.shift(1, fill_value=cash)
+    rows = []
+    for year, of_year in monthly.groupby(pd.DatetimeIndex(monthly.index).year):
+        by_month = dict(zip(pd.DatetimeIndex(of_year.index).month, of_year, strict=True))
+        cells = [f"{100 * (by_month[month] - 1):+.1f}" if month in by_month else "" for month in range(1, 13)]
+        rows.append([str(year), *cells, f"{100 * (float(of_year.to_numpy().prod()) - 1):+.1f}"])
+    return rows

@@ -1,0 +1,135 @@
+"""The page about overfitting, and its figures as a person reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from data.candles import time_text
+from runners.report.backtest_page import render
+from runners.report.drawing import svg
+from runners.report.formatting import number, percent, points
+from runners.report.style import HOLDING_COLOUR, INK, STRATEGY_COLOUR, use_log_scale, use_plain_style
+
+if TYPE_CHECKING:
+    from runners.backtesting.overfitting import Hindsight
+
+CHOSEN_COLUMNS = ["long, bp", "short, bp", "between", "exposure", "picked by", "Sharpe"]
+_SHOWN = 8
+
+
+def hindsight_html(found: Hindsight) -> str:
+    """Both answers as self-contained HTML."""
+    return render(
+        "hindsight.html",
+        dataset=found.run.dataset,
+        run=found.run.id,
+        in_sample=found.run.in_sample,
+        first=time_text(found.growth.index[0]),
+        last=f"{time_text(found.growth.index[-1])} UTC",
+        verdicts=verdicts(found),
+        figure_rows=figures(found),
+        halves=_halves_svg(found),
+        paths=_paths_svg(found),
+        chosen_columns=CHOSEN_COLUMNS,
+        chosen=chosen(found),
+    )
+
+
+def verdicts(found: Hindsight) -> list[str]:
+    """What both answers mean, in words."""
+    probability = found.overfitting.probability
+    told = "more often than not among the better half" if probability < 0.5 else "no better than the median"
+    paths, sharpe = found.path_sharpe, found.table["sharpe"]
+    return [
+        f"Picked on some of the bars and traded on others, {len(paths)} paths earn Sharpe ratios from "
+        f"{paths.min():.2f} to {paths.max():.2f}, half of them below {np.median(paths):.2f}; the best setting in "
+        f"hindsight shows {sharpe.max():.2f}, the run's own {sharpe.iloc[found.own]:.2f}.",
+        f"The best of {len(found.table):,} settings in one half of the bars is {told} in the other: the probability of "
+        f"backtest overfitting is {percent(probability)}. That ranks the settings and says nothing of profit; settings "
+        "without skill come out around 50 %, and a single figure may lie far from it.",
+    ]
+
+
+def figures(found: Hindsight) -> list[list[str]]:
+    """Rows of name and figure."""
+    overfitting, paths = found.overfitting, found.path_sharpe
+    return [
+        ["probability of overfitting", percent(overfitting.probability)],
+        ["... of a loss out of sample", percent(overfitting.probability_of_loss)],
+        ["slope, out-of-sample on in-sample", number(overfitting.slope)],
+        ["paths: median Sharpe", number(float(np.median(paths)))],
+        ["paths: lowest and highest", f"{paths.min():.2f} to {paths.max():.2f}"],
+        ["paths with a loss", percent(float(np.mean(paths < 0)))],
+    ]
+
+
+def chosen(found: Hindsight) -> list[list[str]]:
+    """Rows of `CHOSEN_COLUMNS`: what the cross-validation's splits picked."""
+    splits = len(found.crossed.chosen)
+    rows = []
+    for at, times in found.most_chosen(_SHOWN):
+        setting = found.table.iloc[at]
+        thresholds = points(setting["long_threshold"]), points(setting["short_threshold"])
+        of_splits = f"{times} of {splits}"
+        rows.append([*thresholds, setting["between"], f"{setting['exposure']:g}", of_splits, number(setting["sharpe"])])
+    return rows
+
+
+def _halves_svg(found: Hindsight) -> str:
+    """Ranks out of sample of the best in-sample, and both Sharpe ratios of each combination."""
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    overfitting = found.overfitting
+    figure, (ranks, ratios) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    edges = np.linspace(*_around_zero(overfitting.logits), 41)
+    for part, colour, label in (
+        (overfitting.logits <= 0, HOLDING_COLOUR, "at or below the median"),
+        (overfitting.logits > 0, "#0072B2", "above it"),
+    ):
+        ranks.hist(overfitting.logits[part], bins=edges.tolist(), color=colour, label=label)
+    ranks.set_axisbelow(True)
+    ranks.set_xlabel("logit of the best's rank in the other half")
+    ranks.set_ylabel("combinations")
+    ranks.set_ylim(top=1.2 * ranks.get_ylim()[1])  # room for the legend
+    ranks.legend(frameon=False, fontsize=8, loc="upper left")
+
+    inside, outside = overfitting.in_sample * found.annual, overfitting.out_of_sample * found.annual
+    cells = ratios.hexbin(inside, outside, gridsize=30, mincnt=1, cmap="cividis", linewidths=0)
+    figure.colorbar(cells, ax=ratios, label="combinations")
+    if overfitting.slope is not None:
+        ends = np.array([inside.min(), inside.max()])
+        line = outside.mean() + overfitting.slope * (ends - inside.mean())
+        ratios.plot(ends, line, color=HOLDING_COLOUR, linewidth=2, label="regression")
+        ratios.legend(frameon=False, fontsize=8)
+    ratios.axhline(0, color=INK, linewidth=0.6)
+    ratios.set_xlabel("Sharpe ratio of the best, in-sample half")
+    ratios.set_ylabel("Sharpe ratio, other half")
+    return svg(figure)
+
+
+def _around_zero(values: np.ndarray) -> tuple[float, float]:
+    """Limits that have an edge at 0, so that no bar of a histogram mixes both sides."""
+    widest = max(1.0, float(np.abs(values).max()))
+    return -widest, widest
+
+
+def _paths_svg(found: Hindsight) -> str:
+    """Growth of each path, and of the run itself."""
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 3.8), layout="constrained")
+    time = pd.DatetimeIndex(found.growth.index).tz_convert(None)
+    axes.plot(time, found.growth.to_numpy(), color="#0072B2", linewidth=0.8, alpha=0.7)
+    axes.lines[0].set_label("paths, settings picked on other bars")
+    own = found.run.equity()["equity"] / found.run.cash
+    axes.plot(time, own.to_numpy(), color=STRATEGY_COLOUR, linewidth=1.2, label="the run's own setting")
+    use_log_scale(axes, "{x:g}")
+    axes.set_ylabel("equity (1 at the start, log scale)")
+    axes.set_xlabel("time (UTC)")
+    axes.legend(loc="upper left", frameon=False)
+    return svg(figure)

@@ -1,0 +1,106 @@
+"""A backtest's folder in ``results``."""
+
+from __future__ import annotations
+
+import html
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from data.files import mark_latest, new_run_id, whole_folder, write_json
+from runners.backtesting.metrics import equity_returns
+from runners.backtesting.runs import NOTE
+from runners.report.backtest_page import report_html
+from runners.report.plots import cerebro_png
+from runners.report.style import stand_in_for_arial, use_plain_style
+
+if TYPE_CHECKING:
+    from runners.backtesting.engine import Backtest
+    from runners.backtesting.runs import Trials
+
+
+_NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>No tearsheet</title>
+<p>quantstats cannot make its page of this run: {reason}. The figures are in report.html.</p></html>
+"""
+
+
+def write_backtest(
+    result: Backtest,
+    trials: Trials,
+    results: Path,
+    *,
+    candle_file: Path,
+    origin: Mapping[str, Any],
+    note: str = "",
+) -> Path:
+    """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder.
+
+    ``origin`` are the entries of ``config.toml`` that say what makes the forecasts again (`registry.models_said`). A
+    run that was chosen in hindsight does not become the dataset's ``latest``.
+    """
+    folder = results / result.source.dataset / new_run_id()
+    with whole_folder(folder) as draft:
+        config = {
+            "file": str(candle_file.resolve()),
+            "fingerprint": result.fingerprint,
+            **origin,
+            **({"chosen_from": result.source.chosen_from} if result.source.chosen_from else {}),
+            "backtest": {name: value for name, value in result.settings if value is not None},
+        }
+        (draft / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
+        write_json(draft / "metrics.json", metrics_json(result))
+        result.equity.assign(holding=result.holding_equity).to_csv(draft / "equity.csv")
+        result.trades.to_csv(draft / "trades.csv", index=False)
+        (draft / "report.html").write_text(report_html(result, trials, origin), encoding="utf-8")
+        (draft / "cerebro.png").write_bytes(cerebro_png(result))
+        if note:
+            (draft / NOTE).write_text(note + "\n", encoding="utf-8")
+        _write_tearsheet(result, draft / "tearsheet.html")
+    if not result.source.chosen_from:
+        mark_latest(folder)
+    return folder
+
+
+def metrics_json(result: Backtest) -> dict[str, Any]:
+    """The run's figures and what they are of; nothing that changes when the run is repeated."""
+    index, known = result.equity.index, result.source.training
+    return {
+        "dataset": result.source.dataset,
+        "first_bar": index[0].isoformat(),
+        "last_bar": index[-1].isoformat(),
+        "in_sample": result.in_sample,
+        "fingerprint": result.fingerprint,
+        "training": {key: known[key] for key in ("fingerprint", "last_bar", "settings", "study") if key in known},
+        "strategy": result.metrics.to_dict(),
+        "buy_and_hold": result.holding.to_dict(),
+        "sharpe_difference": asdict(result.difference) if result.difference else None,
+    }
+
+
+def _write_tearsheet(result: Backtest, path: Path) -> None:
+    """quantstats' page, of daily returns: its monthly and yearly tables know no shorter bars."""
+    import quantstats
+
+    use_plain_style()
+    stand_in_for_arial()
+    daily = {}
+    for name, equity in (("Strategy", result.equity["equity"]), ("Buy and hold", result.holding_equity)):
+        closes = equity.tz_convert(None).resample("D").last().dropna()
+        daily[name] = equity_returns(closes.tz_localize("UTC"), result.settings.cash).rename(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # quantstats 0.0.86 calls pandas 3.1 and matplotlib 3.11 in ways they deprecate
+        try:
+            quantstats.reports.html(
+                daily["Strategy"],
+                benchmark=daily["Buy and hold"],
+                title=f"{result.source.dataset}{' (in-sample)' if result.in_sample else ''}",
+                output=str(path),
+                periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
+            )
+        # An account that never moved, or a run of a few days, breaks it in many ways; the run is not lost for it.
+        except Exception as error:
+            path.write_text(_NO_TEARSHEET.format(reason=html.escape(str(error))), encoding="utf-8")

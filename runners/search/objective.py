@@ -1,0 +1,38 @@
+"""What a network alone would have earned on the bars that validate it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from strategies.array_simulation import SettingsGrid, simulate
+from strategies.settings import TradingSettings
+from training.sharpe import sharpe_ratio
+
+
+@dataclass(frozen=True)
+class ValidationTrade:
+    """Trades the forecasts of one network by the thresholds and costs of a backtest, flat between the thresholds.
+
+    Attributes
+    ----------
+    open, close
+        ``(n_bars,)`` prices up to the end of validation.
+    """
+
+    open: np.ndarray
+    close: np.ndarray
+    trading: TradingSettings
+
+    def __call__(self, bars: slice, forecast: np.ndarray) -> float | None:
+        """Sharpe ratio per bar, after costs, of the forecasts ``(n_bars,)``; None for an account that went broke."""
+        trading = self.trading
+        names = ("long_threshold", "short_threshold", "exposure", "commission", "slippage", "borrow_rate")
+        grid = SettingsGrid(
+            **{name: np.array([getattr(trading, name)]) for name in names}, between_flat=np.array([True])
+        )
+        equity = simulate(self.open[bars], self.close[bars], forecast, grid, trading.cash).equity[:, 0]
+        if equity.min() <= 0:
+            return None
+        return float(sharpe_ratio(equity / np.append(trading.cash, equity[:-1]) - 1))

@@ -1,0 +1,1 @@
+"""Logs for MLflow and TensorBoard."""

@@ -1,0 +1,1 @@
+"""A workspace's folders, settings files and user code."""

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from runners.backtesting.metrics import (
+    Metrics,
+    bars_per_year,
+    drawdown,
+    equity_before,
+    equity_returns,
+    metrics_of,
+    metrics_of_part,
+    simple_returns,
+)
+from runners.backtesting.recorder import TRADE_COLUMNS
+from training.sharpe import TrackRecord, sharpe_interval
+
+
+def metrics_of_curve(
+    equity: list[float], cash: float, *, position: list[float] | None = None, pnl: tuple[float, ...] = ()
+) -> Metrics:
+    """Figures of a run with these equities on daily bars, which traded twice its mean equity for 7 at the last."""
+    index = pd.date_range("2023-01-01", periods=len(equity), freq="D", tz="UTC", name="timestamp")
+    table = pd.DataFrame({"equity": equity, "position": position or [1.0] * len(equity)}, index=index)
+    last = [0.0] * (len(equity) - 1)
+    table = table.assign(traded=[*last, 2 * float(np.mean(equity))], commission=[*last, 7.0], borrowing=0.0)
+    trades = pd.DataFrame({name: [0.0] * len(pnl) for name in TRADE_COLUMNS}).assign(net_pnl=list(pnl))
+    return metrics_of(table, trades, cash)
+
+
+def test_sharpe_drawdown_and_cagr_are_the_formulas_on_a_hand_made_curve() -> None:
+    equity = [110.0, 99.0, 108.9, 130.68, 104.544]
+    metrics = metrics_of_curve(equity, 100.0)
+    returns = np.array([0.1, -0.1, 0.1, 0.2, -0.2])
+    assert metrics.bars_per_year == pytest.approx(365.25)
+    assert metrics.sharpe == pytest.approx(returns.mean() / returns.std(ddof=1) * math.sqrt(365.25))
+    assert metrics.volatility == pytest.approx(returns.std(ddof=1) * math.sqrt(365.25))
+    assert metrics.max_drawdown == pytest.approx(104.544 / 130.68 - 1)
+    assert metrics.cagr == pytest.approx(1.04544 ** (365.25 / 5) - 1)
+    assert metrics.calmar == pytest.approx(metrics.cagr / 0.2)
+    downside = math.sqrt(np.mean(np.minimum(returns, 0) ** 2))
+    assert metrics.sortino == pytest.approx(returns.mean() / downside * math.sqrt(365.25))
+    assert metrics.total_return == pytest.approx(0.04544)
+    assert metrics.costs == 7
+    assert metrics.turnover == pytest.approx(2 / (5 / 365.25))
+
+
+def test_a_loss_on_the_first_bar_is_a_drawdown_from_the_cash() -> None:
+    assert metrics_of_curve([80.0, 90.0, 100.0], 100.0).max_drawdown == pytest.approx(-0.2)
+
+
+def test_a_curve_near_one_is_not_taken_for_returns() -> None:
+    metrics = metrics_of_curve([1.2, 0.9, 1.1], 1.0)
+    assert (metrics.max_drawdown, metrics.total_return) == (pytest.approx(-0.25), pytest.approx(0.1))
+
+
+def test_figures_are_the_same_in_whatever_unit_the_account_is_kept() -> None:
+    dollars, coins = (
+        metrics_of_curve([unit * value for value in (110.0, 99.0, 108.9, 130.68, 104.544)], 100.0 * unit, pnl=pnl)
+        for unit, pnl in ((1.0, (500.0, -200.0, 100.0)), (0.001, (0.5, -0.2, 0.1)))
+    )
+    assert {**coins.to_dict(), "final_value": 104.544} == pytest.approx(dollars.to_dict())
+
+
+def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
+    metrics = metrics_of_curve([100.0] * 10, 100.0, position=[0.0] * 10)
+    assert metrics.sharpe is None
+    assert metrics.sortino is None
+    assert metrics.calmar is None
+    assert (metrics.max_drawdown, metrics.cagr, metrics.exposure) == (0, 0, 0)
+
+
+def test_an_account_in_debt_has_lost_all_once_and_rests() -> None:
+    equity = np.array([[90.0, 100.0], [-10.0, 110.0], [20.0, 110.0]])
+    np.testing.assert_allclose(simple_returns(equity, 100.0), [[-0.1, 0.0], [-1.0, 0.1], [0.0, 0.0]])
+    np.testing.assert_allclose(drawdown(equity, 100.0), [[-0.1, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    metrics = metrics_of_curve([120.0, -30.0, -40.0, 60.0], 100.0)
+    assert metrics.max_drawdown == -1
+    assert (metrics.final_value, metrics.total_return) == (60.0, pytest.approx(-0.4))
+    assert metrics.sharpe is not None
+    assert metrics.sharpe < 0
+    assert metrics.cagr == -1
+
+
+def test_an_account_that_never_falls_has_no_sortino_ratio() -> None:
+    metrics = metrics_of_curve([100.0, 100.0, 103.0], 100.0)
+    assert metrics.sharpe is not None
+    assert (metrics.sortino, metrics.max_drawdown) == (None, 0)
+
+
+def test_an_account_at_nothing_has_lost_all_and_rests() -> None:
+    assert simple_returns(np.array([50.0, 0.0, 20.0]), 100.0).tolist() == [-0.5, -1.0, 0.0]
+    assert drawdown(np.array([50.0, 0.0, 20.0]), 100.0).tolist() == [-0.5, -1.0, -1.0]
+
+
+@pytest.mark.parametrize("cash", [-10.0, 0.0])
+@pytest.mark.parametrize("equity", [[0.0, 0.0], [-5.0, 50.0, 60.0], [50.0, 40.0, 60.0]])
+def test_a_part_that_begins_without_money_earns_nothing(cash: float, equity: list[float]) -> None:
+    metrics = metrics_of_curve(equity, cash)
+    assert (metrics.total_return, metrics.sharpe, metrics.turnover) == (0.0, None, 0.0)
+    assert (metrics.max_drawdown, metrics.drawdown_days) == (0.0, 0.0)
+
+
+def test_fewer_than_twenty_bars_make_no_track_record() -> None:
+    random = np.random.default_rng(0)
+    equity = (100 * np.cumprod(1 + 0.01 * random.standard_normal(20))).tolist()
+    assert metrics_of_curve(equity[:19], 100.0).track_record() is None
+    assert metrics_of_curve(equity[:19], 100.0).probabilistic_sharpe is None
+    assert metrics_of_curve(equity, 100.0).track_record() is not None
+
+
+@pytest.mark.parametrize("lacking", [{"bars": 19}, {"sharpe": None}, {"skewness": None}, {"kurtosis": None}])
+def test_a_record_lacks_nothing_or_is_none(lacking: dict[str, Any]) -> None:
+    whole = metrics_of_curve((100 * np.cumprod(1 + 0.01 * np.sin(np.arange(30)))).tolist(), 100.0)
+    assert whole.track_record() is not None
+    assert replace(whole, **lacking).track_record() is None
+
+
+def test_the_track_record_is_in_bars_and_the_length_that_it_needs_in_years() -> None:
+    moves = 0.001 + 0.01 * np.random.default_rng(1).standard_normal(60)
+    metrics = metrics_of_curve((100 * np.cumprod(1 + moves)).tolist(), 100.0)
+    record, found = TrackRecord.of(moves), metrics.track_record()
+    assert found is not None
+    assert metrics.sharpe == pytest.approx(record.sharpe * math.sqrt(365.25))
+    assert found.sharpe == pytest.approx(record.sharpe)
+    assert found.bars == 60
+    assert (found.skewness, found.kurtosis) == pytest.approx((record.skewness, record.kurtosis))
+    interval = sharpe_interval(moves, 365.25)
+    assert interval is not None
+    assert (metrics.sharpe_low, metrics.sharpe_high) == pytest.approx((interval.low, interval.high))
+    assert metrics.minimum_years == pytest.approx(record.minimum_length() / 365.25)
+    assert metrics.probabilistic_sharpe == pytest.approx(record.probabilistic_sharpe())
+
+
+def test_trades_are_judged_after_costs() -> None:
+    metrics = metrics_of_curve([100.0, 101.0, 102.0], 100.0, position=[0.0, 2.0, -2.0], pnl=(5.0, -2.0, 1.0))
+    assert (metrics.trades, metrics.open_trades) == (3, 1)
+    assert metrics.win_rate == pytest.approx(2 / 3)
+    assert metrics.profit_factor == pytest.approx(3)
+    assert metrics.exposure == pytest.approx(2 / 3)
+    even = metrics_of_curve([100.0, 100.0], 100.0, pnl=(0.0, 0.5, -1.0, -3.0))
+    assert (even.win_rate, even.profit_factor) == (pytest.approx(1 / 4), pytest.approx(1 / 8))
+
+
+@pytest.mark.parametrize(("position", "open_trades"), [(1.0, 1), (-1.0, 1), (0.5, 1), (-0.25, 1), (0.0, 0)])
+def test_a_position_held_at_the_end_is_an_open_trade_whichever_way(position: float, open_trades: int) -> None:
+    held = [0.0, 1.0 - open_trades, position]
+    assert metrics_of_curve([100.0, 101.0, 102.0], 100.0, position=held).open_trades == open_trades
+
+
+def test_bars_per_year_are_counted_not_assumed(sp500: pd.DataFrame) -> None:
+    assert bars_per_year(sp500.index) == pytest.approx(5030 / 20, rel=0.001)
+    four_hours = pd.date_range("2022-01-01", periods=2192, freq="4h", tz="UTC")
+    assert bars_per_year(four_hours) == pytest.approx(6 * 365.25)
+
+
+def test_the_first_return_is_measured_from_the_cash() -> None:
+    returns = equity_returns(pd.Series([110.0, 99.0], pd.date_range("2023-01-01", periods=2, tz="UTC")), 100.0)
+    assert returns.tolist() == pytest.approx([0.1, -0.1])
+    assert returns.index.tolist() == [pd.Timestamp("2023-01-01"), pd.Timestamp("2023-01-02")]
+
+
+def test_the_longest_drawdown_runs_from_a_peak_to_the_last_bar_below_it() -> None:
+    assert metrics_of_curve([110.0, 100.0, 105.0, 111.0, 108.0], 100.0).drawdown_days == 2
+    assert metrics_of_curve([90.0, 95.0, 99.0, 101.0], 100.0).drawdown_days == 2
+    assert metrics_of_curve([101.0, 102.0, 103.0], 100.0).drawdown_days == 0
+
+
+def test_a_part_has_its_own_bars_and_the_trades_that_closed_in_them() -> None:
+    index = pd.date_range("2023-01-01", periods=6, freq="D", tz="UTC", name="timestamp")
+    equity = pd.Series([100.0, 110.0, 121.0, 108.9, 119.79, 50.0], index)
+    table = pd.DataFrame({"equity": equity, "position": 1.0, "traded": 0.0, "commission": 2.0, "borrowing": 3.0})
+    closed = index.tz_localize(None)
+    trades = pd.DataFrame({name: [0.0] * 6 for name in TRADE_COLUMNS}).assign(
+        closed=closed, net_pnl=[1, 2, 4, 8, 16, 32]
+    )
+    part = metrics_of_part(table, trades, 100.0, index[2:5])
+    assert (part.bars, part.trades, part.costs, part.borrowing) == (3, 3, 6.0, 9.0)
+    assert part.total_return == pytest.approx(119.79 / 110 - 1)
+    assert metrics_of_part(table, trades, 100.0, index[:2]).total_return == pytest.approx(0.1)
+    assert metrics_of_part(table, trades, 100.0, index[:2]).trades == 2
+
+
+def test_equity_before_a_bar_is_the_close_before_it_or_the_cash() -> None:
+    index = pd.date_range("2023-01-01", periods=4, freq="D", tz="UTC")
+    equity = pd.Series([101.0, 102.0, 103.0, 104.0], index)
+    assert [equity_before(equity, bar, 100.0) for bar in index] == [100.0, 101.0, 102.0, 103.0]
+
+
+def test_turnover_is_what_was_traded_in_a_year_over_mean_equity() -> None:
+    metrics = metrics_of_curve([100.0, 120.0, 140.0], 100.0)
+    assert metrics.turnover == pytest.approx(2 * 365.25 / 3)
+    assert metrics_of_curve([-1.0, -1.0], 100.0).turnover == 0

@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.errors import DataError, SettingsError
+from models import ModelSet
+from runners.backtesting.engine import Backtest, backtest
+from runners.backtesting.recorder import EQUITY_COLUMNS
+from runners.backtesting.runs import Trials, find_run
+from runners.backtesting.settings import BacktestSettings
+from runners.report.backtest_tables import verdict
+from runners.report.write_run import write_backtest
+from tests.conftest import BTC, ROOT, SMALL, command, invoke, switching_candles, to_csv, workplace
+from training import TrainSettings, train
+
+SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, borrow_rate=0.0001)
+NAMES = [["bearish"], ["sideways"], ["bullish"]]
+QUICK = ["--epochs", "1", "--hidden-dim", "8", "--num-layers", "1", "--window", "6", "--min-windows", "30"]
+
+
+@pytest.fixture(scope="module")
+def result(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
+    return backtest(candles, model_set, SETTINGS)
+
+
+def test_only_the_test_part_is_traded(result: Backtest, candles: pd.DataFrame, model_set: ModelSet) -> None:
+    assert result.equity.index[0] > model_set.validation_end
+    assert result.equity.index.equals(candles.index[960:])
+    assert result.holding_equity.index.equals(candles.index[960:])
+    assert np.isfinite(result.equity).all(axis=None)  # the bars before have filled the lookback
+    assert not result.in_sample
+    assert result.equity["equity"].iloc[0] == SETTINGS.cash
+
+
+def test_the_ledger_of_trades_adds_up_to_the_equity(result: Backtest, candles: pd.DataFrame) -> None:
+    trades, last = result.trades, result.equity.iloc[-1]
+    assert len(trades) > 3
+    np.testing.assert_allclose(trades["net_pnl"], trades["pnl"] - trades["commission"] - trades["borrowing"])
+    signed = np.where(trades["direction"] == "long", 1, -1) * trades["size"]
+    np.testing.assert_allclose(signed * (trades["exit_price"] - trades["entry_price"]), trades["pnl"])
+    entry_bars = candles.loc[trades["opened"].dt.tz_localize("UTC")]
+    slip = np.where(trades["direction"] == "long", 1 + SETTINGS.slippage, 1 - SETTINGS.slippage)
+    np.testing.assert_allclose(trades["entry_price"], entry_bars["open"] * slip)
+    assert result.metrics.open_trades == 1
+    entry = candles.loc[trades["closed"].iloc[-1].tz_localize("UTC")]["open"]
+    entry *= 1 + SETTINGS.slippage * np.sign(last["position"])
+    open_pnl = (
+        last["position"] * (candles["close"].iloc[-1] - entry) - abs(last["position"]) * entry * SETTINGS.commission
+    )
+    short = -result.equity["position"].shift(fill_value=0.0).clip(upper=0)  # held into each bar
+    np.testing.assert_allclose(result.equity["borrowing"], SETTINGS.borrow_rate * short * result.candles["open"])
+    assert result.metrics.borrowing == result.equity["borrowing"].sum() > 0
+    open_pnl -= result.metrics.borrowing - trades["borrowing"].sum()
+    assert last["equity"] - SETTINGS.cash == pytest.approx(trades["net_pnl"].sum() + open_pnl)
+
+
+def test_a_trades_forecast_is_that_of_the_bar_that_decided_it(result: Backtest) -> None:
+    for trade in result.trades.itertuples():
+        filled = result.equity.index.get_loc(trade.opened.tz_localize("UTC"))
+        decided = result.equity.iloc[filled - 1]
+        assert (trade.forecast, trade.regime) == (decided["forecast"], decided["regime"])
+        assert (trade.forecast > 0) == (trade.direction == "long")
+
+
+def test_costs_are_not_zero_by_default() -> None:
+    assert BacktestSettings().commission > 0
+    assert BacktestSettings().slippage > 0
+
+
+def test_training_rows_are_traded_only_when_asked_for_and_then_marked(
+    candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    early = candles.index[700].to_pydatetime()
+    with pytest.raises(SettingsError, match=r"training and validation have seen .* add --in-sample"):
+        backtest(candles, model_set, BacktestSettings(start=early))
+    asked = backtest(candles, model_set, BacktestSettings(start=early, in_sample=True))
+    assert asked.in_sample
+    assert asked.equity.index[0] == candles.index[700]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        BacktestSettings(long_threshold=1.0, short_threshold=-1.0),  # it never trades
+        BacktestSettings(long_threshold=-1.0, short_threshold=-2.0),  # it buys once
+        BacktestSettings(end=switching_candles().index[961].to_pydatetime()),  # two bars
+    ],
+)
+def test_a_run_in_which_little_happens_is_written_like_any_other(
+    candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSettings, tmp_path: Path
+) -> None:
+    result = backtest(candles, model_set, settings)
+    folder = write_backtest(
+        result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", origin={"models": str(tmp_path)}
+    )
+    assert len(list(folder.iterdir())) == 7
+    assert all(path.stat().st_size > 0 for path in folder.iterdir())
+
+
+def test_a_bankrupt_account_is_said_and_its_equity_stays_where_it_ended(
+    candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    prices = ["open", "high", "low", "close"]
+    leap = candles.copy()
+    leap.loc[candles.index[1050] :, prices] *= 4
+    always_short = BacktestSettings(long_threshold=1.0, short_threshold=0.9)
+    result = backtest(leap, model_set, always_short)
+    equity, end = result.equity, leap.index[1050]
+    left = equity.loc[end, "equity"]
+    assert (equity.loc[: candles.index[1049], "equity"] > 0).all()
+    assert left < 0
+    assert (equity.loc[end:, "equity"] == left).all()
+    assert not equity.loc[end:, ["position", "borrowing"]].any(axis=None)
+    assert equity["forecast"].notna().all()
+    (trade,) = result.trades.to_dict("records")
+    assert (trade["closed"], trade["exit_price"]) == (end.tz_localize(None), pytest.approx(leap.loc[end, "close"]))
+    assert trade["net_pnl"] == pytest.approx(left - always_short.cash)
+    assert (result.metrics.final_value, result.metrics.max_drawdown) == (left, -1)
+    folder = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    said = f"The account was bankrupt on {end:%Y-%m-%d}, and nothing is traded from there on."
+    assert said in (folder / "report.html").read_text()
+    assert said in verdict(result)
+
+
+def test_a_run_written_before_there_was_a_fee_for_borrowing_is_still_read(result: Backtest, tmp_path: Path) -> None:
+    folder = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    figures = json.loads((folder / "metrics.json").read_text())
+    for name in ("strategy", "buy_and_hold"):
+        del figures[name]["borrowing"]
+    (folder / "metrics.json").write_text(json.dumps(figures))
+    pd.read_csv(folder / "equity.csv").drop(columns="borrowing").to_csv(folder / "equity.csv", index=False)
+    config = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(config.replace("borrow_rate = 0.0001\n", ""))
+    run = find_run(tmp_path, str(folder))
+    assert (run.metrics.borrowing, run.settings.borrow_rate) == (0, 0)
+    assert list(run.equity()) == [*EQUITY_COLUMNS, "holding"]
+    assert not run.equity()["borrowing"].any()
+
+
+def test_a_range_may_end_early_and_must_hold_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    end = candles.index[1000].to_pydatetime()
+    assert backtest(candles, model_set, BacktestSettings(end=end)).equity.index[-1] == candles.index[1000]
+    with pytest.raises(DataError, match="only 0 bars lie in the range to trade"):
+        backtest(candles.iloc[:900], model_set)
+
+
+@pytest.fixture(scope="module")
+def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workplace where `regimes train` and `regimes backtest` ran once."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
+    trained = command(home, "train", *QUICK)
+    assert trained.returncode == 0, trained.stderr
+    assert "bullish" in trained.stdout
+    tested = command(home, "backtest", "SWITCH", "--long-threshold", "0.0002", "--short-threshold=-0.0002")
+    assert tested.returncode == 0, tested.stderr
+    assert "Sharpe" in tested.stdout
+    assert "buy and hold" in tested.stdout
+    return home
+
+
+def run_folders(home: Path) -> list[Path]:
+    return sorted(path for path in (home / "results" / "SWITCH").glob("2*"))
+
+
+def test_a_backtest_writes_the_files_that_its_readers_expect(home: Path) -> None:
+    (folder,) = run_folders(home)[:1]
+    assert {path.name for path in folder.iterdir()} == {
+        "config.toml",
+        "metrics.json",
+        "equity.csv",
+        "trades.csv",
+        "report.html",
+        "tearsheet.html",
+        "cerebro.png",
+    }
+    metrics = json.loads((folder / "metrics.json").read_text())
+    equity = pd.read_csv(folder / "equity.csv")
+    assert list(equity) == ["timestamp", *EQUITY_COLUMNS, "holding"]
+    assert equity["equity"].iloc[-1] == metrics["strategy"]["final_value"]
+    assert len(pd.read_csv(folder / "trades.csv")) == metrics["strategy"]["trades"]
+    assert tomllib.loads((folder / "config.toml").read_text())["backtest"]["long_threshold"] == 0.0002
+    assert (folder / "cerebro.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text()
+    assert "buy and hold" in page
+    assert "http" not in page.replace("http-equiv", "")  # nothing is fetched from anywhere
+
+
+def test_in_a_new_process_its_config_repeats_a_run_of_any_kind_bit_for_bit(
+    home: Path, labelled: pd.DataFrame, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(home, tmp_path / "home"))
+    to_csv(labelled, place / "data" / "csv" / "LABELS.csv")
+    train(labelled, "LABELS", TrainSettings(**SMALL)).save(place / "models" / "trained")
+    kinds = [
+        ["SWITCH", "--blend", "--between", "flat", "--borrow-rate", "0.0001", "--start", "2022-07-10"],
+        ["LABELS", "--regime-source", "column", "--start", "2022-07-01", "--end", "2022-07-10"],
+    ]
+    for kind in kinds:
+        assert invoke(place, "backtest", *kind).returncode == 0
+    runs = sorted((place / "results").glob("*/2*"))
+    assert len(runs) == 3
+    program = (
+        "import sys; from runners.cli import app\n"
+        "for run in sys.argv[2:]: app(['backtest', '--home', sys.argv[1], '--config', run], standalone_mode=False)"
+    )
+    configs = [str(run / "config.toml") for run in runs]
+    repeat = [sys.executable, "-W", "error", "-c", program, str(place), *configs]
+    repeated = subprocess.run(repeat, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert repeated.returncode == 0, repeated.stderr
+    again = sorted(set((place / "results").glob("*/2*")) - set(runs))
+    for first, second in zip(sorted(runs, key=lambda run: (run.parent, run.name)), again, strict=True):
+        for name in ("metrics.json", "equity.csv", "trades.csv", "config.toml"):
+            assert (second / name).read_bytes() == (first / name).read_bytes()
+
+
+def test_training_again_with_the_same_seed_gives_the_same_weights(home: Path) -> None:
+    assert invoke(home, "train", "SWITCH", *QUICK).returncode == 0
+    one, other = sorted(path for path in (home / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())[-2:]
+    for path in one.glob("*.pt"):
+        assert path.read_bytes() == (other / path.name).read_bytes()
+
+
+def test_changed_candles_are_noticed_when_a_run_is_repeated(home: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(home, tmp_path / "home"))
+    csv = again / "data" / "csv" / "SWITCH.csv"
+    csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
+    repeated = invoke(again, "backtest", str(csv), "--config", str(run_folders(again)[0] / "config.toml"))
+    assert repeated.returncode == 0
+    assert "has changed since the run" in repeated.stderr
+    too_late = [str(csv), "--config", str(run_folders(again)[0] / "config.toml"), "--start", "2100-01-01"]
+    assert "has changed since the run" in invoke(again, "backtest", *too_late).stderr  # said before anything is traded
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("backtest", ["NOTHING"], "NOTHING.csv: there is no such file"),
+        ("backtest", ["SWITCH", "--models", "elsewhere"], "elsewhere: there is no model set"),
+        ("backtest", ["SWITCH", "--exposure", "0"], "--exposure: Input should be greater than 0, but 0.0 was given"),
+        ("backtest", ["SWITCH", "--between", "keep"], "--between: Input should be 'hold' or 'flat', but 'keep'"),
+        ("backtest", ["SWITCH", "--start", "2022-01-01"], "add --in-sample"),
+        ("train", ["SWITCH", "--features", "rsj"], "'rsj' is neither built in"),
+        ("train", ["SWITCH", "--detector", "hnm"], "there is no detector 'hnm'"),
+        ("train", ["--config", "nothing.toml"], "nothing.toml: there is no such file"),
+    ],
+)
+def test_a_users_mistake_is_one_line_without_a_traceback(
+    home: Path, name: str, arguments: list[str], message: str
+) -> None:
+    failed = invoke(home, name, *arguments)
+    assert failed.returncode == 2
+    last_line = failed.stderr.splitlines()[-1]
+    assert last_line.startswith("Error: ")
+    assert message in last_line
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_setting_that_does_not_exist_is_answered_with_the_nearest(home: Path, tmp_path: Path) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text("[train]\nhiden_dim = 8\n")
+    failed = invoke(home, "train", "SWITCH", "--config", str(config))
+    assert failed.returncode == 2
+    assert "there is no setting 'hiden_dim'. Did you mean 'hidden_dim'?" in failed.stderr
+
+
+def test_a_toml_file_sets_what_flags_do_not(home: Path, tmp_path: Path) -> None:
+    config = tmp_path / "own.toml"
+    config.write_text("[train]\nhidden_dim = 4\nepochs = 9\nwindow = 5\nnum_layers = 1\nmin_windows = 30\n")
+    assert invoke(home, "train", "SWITCH", "--config", str(config), "--epochs", "1").returncode == 0
+    newest = ModelSet.load(home / "models" / "trained" / "SWITCH").provenance["settings"]
+    assert (newest["hidden_dim"], newest["window"], newest["epochs"]) == (4, 5, 1)
+
+
+def test_the_example_with_a_cerebro_of_ones_own_runs(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csv, models = home / "data" / "csv" / "SWITCH.csv", home / "models" / "trained" / "SWITCH"
+    monkeypatch.setattr(sys, "argv", ["own_cerebro.py", str(csv), str(models)])
+    runpy.run_path(str(ROOT / "runners" / "examples" / "own_cerebro.py"), run_name="__main__")
+    ours, holding = capsys.readouterr().out.splitlines()
+    assert ours.startswith("LSTMRegimeStrategy: final value ")
+    assert holding.startswith("BuyAndHold: final value ")
+
+
+def test_evaluate_prints_its_tables_and_writes_figures_and_plots(home: Path) -> None:
+    ran = invoke(home, "evaluate")
+    assert ran.returncode == 0, ran.stderr
+    assert "one LSTM" in ran.stdout
+    assert "unseen bars the experts' squared error is" in " ".join(ran.stdout.split())
+    (folder,) = (home / "results" / "SWITCH" / "evaluations").iterdir()
+    assert {path.name for path in folder.iterdir()} == {
+        "evaluation.json",
+        "forecasts.png",
+        "regimes.png",
+        "losses.png",
+    }
+    assert json.loads((folder / "evaluation.json").read_text())["scores"]["all bars"]["zero"]["r2_zero"] == 0
+
+
+def test_evaluate_shows_what_a_classifier_of_labels_takes_for_what(labelled: pd.DataFrame, tmp_path: Path) -> None:
+    home = workplace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
+    ran = invoke(home, "evaluate")
+    assert ran.returncode == 0, ran.stderr
+    table = ran.stdout.split("classifier: ")[1].splitlines()
+    hits = float(table[0].split(" % of the test labels")[0])
+    counts = np.array([line.split()[1:] for line in table if line.split()[:1] in NAMES and len(line.split()) == 4], int)
+    assert counts.sum(axis=1).tolist() == [int((labelled["regime"].iloc[960:] == regime).sum()) for regime in range(3)]
+    assert hits == pytest.approx(100 * np.trace(counts) / 240, abs=0.05)
+
+
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    script = (ROOT / "runners" / "examples" / "own_cerebro.py").read_text().split('"""\n', 1)[1].strip()
+    assert script in (ROOT / "README.md").read_text()
+
+
+def test_help_comes_without_the_heavy_libraries() -> None:
+    heavy = ["torch", "pandas", "quantstats", "backtrader"]
+    probe = f"import sys, runners.cli; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not BTC.exists(), reason="real four-hour candles are not beside this checkout")
+def test_real_candles_train_and_backtest_without_a_warning(tmp_path: Path) -> None:
+    quick = ["--epochs", "1", "--hidden-dim", "16", "--num-layers", "1"]
+    trained = command(tmp_path, "train", str(BTC), *quick)
+    tested = command(tmp_path, "backtest", str(BTC))
+    assert trained.returncode == tested.returncode == 0, trained.stderr + tested.stderr
+    assert "Warning" not in trained.stderr + tested.stderr
+    experts = ModelSet.load(tmp_path / "models" / "trained" / BTC.stem).experts
+    assert [expert.name for expert in experts.values()] == ["bearish", "sideways", "bullish"]
+    assert len(list((tmp_path / "results" / BTC.stem).glob("*/report.html"))) == 1

@@ -1,0 +1,244 @@
+"""What stands on the disk after a process was stopped, found no room, or met another one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data.errors import StorageError
+from data.files import require_writable
+from models import ModelSet
+from models.model_set import find_model_set
+from runners.backtesting.engine import backtest
+from runners.backtesting.runs import Trials, find_run, read_runs
+from runners.backtesting.settings import BacktestSettings
+from runners.report.write_run import write_backtest
+from tests.conftest import ROOT, invoke, switching_candles, workplace
+from tests.runners.commands.dying import die_at_every_step, in_a_process
+
+QUICK = [
+    "--detector",
+    "trend",
+    "--epochs",
+    "1",
+    "--hidden-dim",
+    "8",
+    "--num-layers",
+    "1",
+    "--window",
+    "6",
+    "--min-windows",
+    "30",
+]
+A_WEEK = BacktestSettings(start=switching_candles().index[1160].to_pydatetime(), long_threshold=0.0002)
+STOPS = [signal.SIGKILL, signal.SIGINT]
+
+
+@pytest.fixture(scope="module")
+def traded(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workplace(tmp_path_factory.mktemp("home"), candles, model_set, A_WEEK)
+
+
+@pytest.fixture
+def home(traded: Path, tmp_path: Path) -> Path:
+    """A copy of a workplace with a model set and a run."""
+    return Path(shutil.copytree(traded, tmp_path / "home"))
+
+
+def whole_sets(home: Path) -> list[ModelSet]:
+    """Every model set that a command may find; one that was cut short would not load."""
+    folder = home / "models" / "trained" / "SWITCH"
+    assert find_model_set(folder).parent == folder
+    return [ModelSet.load(path) for path in sorted(folder.glob("[0-9]*"))]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def half_written(home: Path) -> list[Path]:
+    return list(home.rglob(".*"))
+
+
+@pytest.mark.parametrize("how", STOPS)
+def test_a_model_set_that_was_stopped_at_any_step_of_being_saved_is_not_there(
+    home: Path, model_set: ModelSet, how: signal.Signals
+) -> None:
+    trained = home / "models" / "trained"
+    before, deaths = files_of(trained), 0
+    for _ in die_at_every_step(home, lambda: model_set.save(trained), how):
+        deaths += 1
+        if len(whole_sets(home)) == 1:
+            assert {name: text for name, text in files_of(trained).items() if "/." not in name} == before
+    assert deaths > 15
+    assert len(whole_sets(home)) > 1
+    assert bool(half_written(home)) == (how is signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", STOPS)
+def test_a_backtest_that_was_stopped_at_any_step_of_being_written_is_not_there(
+    home: Path, candles: pd.DataFrame, model_set: ModelSet, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.report.write_run.report_html", lambda *_: "drawn at leisure")
+    monkeypatch.setattr("runners.report.write_run.cerebro_png", lambda *_: b"drawn at leisure")
+    monkeypatch.setattr("quantstats.reports.html", lambda *_, output, **__: Path(output).write_text("drawn at leisure"))
+    results, (first,) = home / "results", read_runs(home / "results" / "SWITCH")
+    before, result = files_of(first.folder), backtest(candles, model_set, A_WEEK)
+    origin = {"models": str(home / "models" / "trained" / "SWITCH")}
+
+    def write() -> None:
+        write_backtest(result, Trials(1, 0.0), results, candle_file=first.file, origin=origin)
+
+    deaths = 0
+    for _ in die_at_every_step(home, write, how):
+        deaths += 1
+        runs = read_runs(results / "SWITCH")
+        assert [len(list(run.folder.iterdir())) for run in runs] == [7] * len(runs)
+        assert find_run(results, "SWITCH").metrics == first.metrics
+        assert files_of(first.folder) == before
+    assert deaths > 10
+    assert invoke(home, "runs").returncode == 0
+    assert bool(half_written(home)) == (how is signal.SIGKILL)
+
+
+def test_a_training_that_was_killed_leaves_what_was_there_and_can_be_typed_again(home: Path) -> None:
+    before = files_of(home)
+    program = (
+        "import pathlib, signal; from tests.runners.commands.dying import die_at; from runners.cli import main; "
+        f"die_at(pathlib.Path({str(home)!r}), lambda name: name == 'SWITCH_all.pt', signal.SIGKILL); main()"
+    )
+    asked = [sys.executable, "-W", "error", "-c", program, "train", "--home", str(home), *QUICK]
+    killed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    after = files_of(home)
+    assert {path: after[path] for path in before} == before
+    assert after.keys() > before.keys()
+    assert all("/." in path for path in after.keys() - before.keys())
+    assert invoke(home, "train", *QUICK).returncode == 0
+    assert len(whole_sets(home)) == 2
+
+
+def test_two_trainings_of_one_dataset_at_once_do_not_mix(home: Path) -> None:
+    seeds = ["1", "2"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "runners.cli", "train", "--home", str(home), *QUICK, "--seed", seed],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for seed in seeds
+    ]  # fmt: skip
+    for process in started:
+        told, _ = process.communicate()
+        assert process.returncode == 0, told
+    _, *new = whole_sets(home)
+    assert sorted(str(one.provenance["settings"]["seed"]) for one in new) == seeds
+    assert half_written(home) == []
+
+
+def test_a_file_that_may_not_grow_is_said_and_nothing_is_left_of_what_was_begun(
+    home: Path, model_set: ModelSet
+) -> None:
+    before = files_of(home)
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        with pytest.raises(
+            StorageError, match=r"cannot be written \(File too large\)\. What was there before is whole"
+        ):
+            model_set.save(home / "models" / "trained")
+
+    assert in_a_process(limited) == 0
+    assert files_of(home) == before
+
+
+def may_mount() -> bool:
+    tried = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return bool(shutil.which("unshare")) and subprocess.run(tried, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_mount(), reason="NO MOUNT: no disk could be made that is small enough to fill")
+def test_a_full_disk_is_said_and_leaves_the_earlier_runs(home: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = f"""
+        set -e
+        mount -t tmpfs -o size=8m tmpfs {disk}
+        cp -r {home}/. {disk}
+        head -c 100000 /dev/zero > {disk}/room
+        cat /dev/zero > {disk}/rest 2>/dev/null || rm {disk}/room
+        set +e
+        {sys.executable} -W error -m runners.cli backtest --home {disk}
+        echo status $?
+        diff -r {home}/results {disk}/results && diff -r {home}/models {disk}/models && echo as before
+    """
+    asked = ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
+    ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "cannot be written (No space left on device). What was there before is whole." in ran.stderr
+    assert ran.stdout.split("\n")[-3:] == ["status 2", "as before", ""]
+
+
+WORK = [
+    ("training.trainer", "train"),
+    ("training.evaluation", "evaluate"),
+    ("runners.backtesting.engine", "backtest"),
+    ("runners.backtesting.walk_forward", "fit_all"),
+    ("runners.search.run_search", "prepare_search"),
+    ("runners.backtesting.grid", "simulate_grid"),
+]
+
+
+@pytest.mark.parametrize(
+    ("blocked", "name", "arguments"),
+    [
+        ("models/trained/SWITCH", "train", []),
+        ("results/SWITCH", "backtest", []),
+        ("results/SWITCH", "walk-forward", []),
+        ("models/trained/SWITCH", "walk-forward", ["--keep-models"]),
+        ("results/SWITCH", "evaluate", []),
+        ("results/SWITCH", "retrain", []),
+        ("results", "optimize", []),
+        ("results", "demo", []),
+        ("results/SWITCH/sweeps", "sweep", ["SWITCH"]),
+        ("results/SWITCH/overfitting", "overfit", ["SWITCH"]),
+    ],
+)
+def test_a_file_where_a_folder_is_to_be_is_said_before_the_work(
+    home: Path, blocked: str, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def began(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    for module, function in WORK:
+        monkeypatch.setattr(importlib.import_module(module), function, began)
+    place = home / blocked
+    shutil.rmtree(place, ignore_errors=True)
+    place.write_text("not a folder")
+    failed = invoke(home, name, *arguments)
+    assert failed.returncode == 2
+    assert f"{place}" in failed.stderr
+    assert "cannot be written (Not a directory)" in failed.stderr
+
+
+def test_a_folder_that_others_own_takes_nothing(tmp_path: Path) -> None:
+    require_writable(tmp_path / "results" / "SWITCH")
+    assert list(tmp_path.iterdir()) == []
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+
+        def refused() -> None:
+            if os.geteuid() == 0:  # whom permissions do not stop
+                os.setuid(65534)
+            with pytest.raises(StorageError, match=r"results/SWITCH: cannot be written \(Permission denied\)"):
+                require_writable(Path(folder) / "results" / "SWITCH")
+
+        assert in_a_process(refused) == 0

@@ -1,0 +1,246 @@
+"""A user's mistake is one line that says what to do, and no traceback unless it is asked for."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+
+from models import ModelSet
+from runners.cli import app, main
+from runners.commands.options import run_alone
+from tests.conftest import ROOT, SMALL, invoke, switching_candles, to_csv, workplace
+from training import TrainSettings, train
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Exit status of ``regimes`` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["regimes", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return int(exit_.value.code or 0)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def faulty() -> None:
+    raise ZeroDivisionError("ours")
+
+
+def forbidden() -> None:
+    raise PermissionError(13, "Permission denied", "data.csv")
+
+
+def test_exit_statuses_are_those_of_the_readme(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(monkeypatch, "--version") == 0
+    assert ended(monkeypatch, "train", "nothing.csv") == 2
+    assert capsys.readouterr().err == "Error: data/csv/nothing.csv: there is no such file.\n"
+    assert ended(monkeypatch, "trian") == 2
+    assert "Did you mean 'train'" in capsys.readouterr().err
+    assert ended(monkeypatch, "train", "--widnow", "3") == 2
+    assert "Possible options: --min-windows, --window" in capsys.readouterr().err
+    told = {int(status) for status in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
+    assert told == {0, 1, 2, 3, 130}  # 1 is `regimes check`'s and `doctor`'s, tested with them
+
+
+@pytest.mark.parametrize(("command", "status"), [(interrupted, 130), (faulty, 3), (forbidden, 2)])
+def test_what_ends_a_command_is_told_by_its_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: object, status: int
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["regimes"])
+    with pytest.raises(SystemExit) as exit_:
+        run_alone(command)  # type: ignore[arg-type]
+    assert exit_.value.code == status
+    said = capsys.readouterr().err
+    if command is faulty:
+        assert "ZeroDivisionError: ours" in said
+        assert "This is a fault of regimes. Please report it with what `regimes doctor` prints." in said
+    if command is forbidden:
+        assert said == "Error: data.csv: Permission denied.\n"
+
+
+def test_verbose_shows_where_an_error_comes_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.toml").write_text("[train\n")
+    for verbose in ([], ["--verbose"]):
+        assert ended(monkeypatch, "train", "x.csv", "--config", str(tmp_path / "bad.toml"), *verbose) == 2
+        said = capsys.readouterr().err
+        assert "bad.toml: is no TOML" in said
+        assert ("Traceback" in said) == bool(verbose)
+        assert ("TOMLDecodeError" in said) == bool(verbose)
+
+
+def test_every_command_offers_it() -> None:
+    group = typer.main.get_command(app)
+    commands = {**group.commands, **group.commands["runs"].commands}  # type: ignore[attr-defined]
+    without = [name for name, one in commands.items() if "verbose" not in {parameter.name for parameter in one.params}]
+    assert without == []
+
+
+@pytest.fixture(scope="module")
+def home(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = workplace(tmp_path_factory.mktemp("home"), candles, model_set)
+    (home / "binary").write_bytes(bytes(range(256)))
+    (home / "table.toml").write_text("train = 3\n")
+    (home / "entry.toml").write_text("[trian]\nwindow = 3\n")
+    (home / "file.toml").write_text("file = 3\n")
+    return home
+
+
+FILE_COMMANDS = ["train", "optimize", "backtest", "walk-forward", "retrain"]
+
+
+@pytest.mark.parametrize("name", FILE_COMMANDS)
+def test_what_is_no_file_of_candles_is_refused_by_every_command(home: Path, name: str) -> None:
+    refused = {
+        "SWITHC.csv": r"SWITHC\.csv: there is no such file\. Did you mean 'SWITCH\.csv'\?",
+        str(home): "is a folder. Name a CSV file",
+        str(home / "binary"): "is no text file",
+    }
+    for file, message in refused.items():
+        ran = invoke(home, name, file)
+        assert ran.returncode == 2
+        assert re.search(message, ran.stderr), ran.stderr
+
+
+@pytest.mark.parametrize("name", ["train", "optimize", "backtest", "walk-forward"])
+def test_a_file_of_settings_that_is_none_is_refused_by_every_command(home: Path, name: str) -> None:
+    refused = {
+        "binary": "is no TOML",
+        "nothing.toml": "there is no such file",
+        ".": "cannot be read .Is a directory",
+        "table.toml": "train is 3, but must be a table",
+        "entry.toml": "there is no entry 'trian'. Did you mean 'train'?",
+        "file.toml": "file is 3, but must be a text",
+    }
+    for file, message in refused.items():
+        ran = invoke(home, name, "SWITCH", "--config", str(home / file))
+        assert ran.returncode == 2
+        assert re.search(message, ran.stderr), ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "SWITCH", "--features", "rsi,momentm"], r"feature 'momentm' .* Did you mean 'momentum'\?"),
+        (["train", "SWITCH", "--detector", "tredn"], r"no detector 'tredn'.* Did you mean 'trend'\?"),
+        (
+            ["train", "SWITCH", "--detector", "labels"],
+            "labels' learns from a column 'regime', which the candles do not",
+        ),
+        (["evaluate", "SWITHC"], r"there is no model set\. Train one: .* Did you mean 'SWITCH'\?"),
+        (["backtest", "SWITCH", "--models", "binary"], "binary: there is no model set"),
+        (["compare", "SWITHC"], "there is no such run in .* lists them"),
+        (["runs", "rm", "*"], r"\*: there is no such run"),
+        (["sweep", "["], r"\[: there is no such run"),
+        (["check", "nothing"], "there is no model set"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest_known(home: Path, command: list[str], message: str) -> None:
+    name, *arguments = command
+    before = ["rm"] if arguments[0] == "rm" else []
+    ran = invoke(home, name, *before, *arguments[len(before) :])
+    assert ran.returncode == 2
+    assert re.search(message, ran.stderr), ran.stderr
+
+
+def test_a_run_that_was_mistyped_is_guessed(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
+    home = workplace(tmp_path, candles, model_set)
+    (home / "results" / "SWITCH").mkdir(parents=True)
+    assert "Did you mean 'SWITCH'?" in invoke(home, "compare", "SWITHC").stderr
+
+
+def test_candles_that_the_models_cannot_forecast_are_refused_by_file(
+    tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    home = workplace(tmp_path, candles, model_set)
+    daily = to_csv(candles.iloc[::6], tmp_path / "DAILY.csv")
+    for ran in (
+        invoke(home, "backtest", str(daily), "--models", "SWITCH"),
+        invoke(home, "backtest", str(daily), "--models", str(home / "models" / "trained" / "SWITCH")),
+        invoke(home, "evaluate", "SWITCH", "--candles", str(daily)),
+    ):
+        assert ran.returncode == 2
+    assert "DAILY.csv: its bars are 1 d apart, but the models of SWITCH were trained on bars 4 h apart" in ran.stderr
+
+    funding = candles.assign(funding=np.sin(np.arange(len(candles))))
+    reads_it = train(funding, "FUNDING", TrainSettings(**SMALL, detector="trend", features=("log_return", "funding")))
+    models = str(reads_it.save(home / "models" / "trained"))
+    for ran in (
+        invoke(home, "backtest", "SWITCH", "--models", models),
+        invoke(home, "evaluate", models, "--candles", "SWITCH"),
+    ):
+        assert ran.returncode == 2
+        assert re.search(r"SWITCH\.csv: has no column funding, which the models of FUNDING read\.", ran.stderr)
+
+
+def test_a_file_of_one_bar_is_refused_by_name(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
+    home = workplace(tmp_path, candles, model_set)
+    models = str(home / "models" / "trained" / "SWITCH")
+    one = str(to_csv(candles.iloc[:1], tmp_path / "ONE.csv"))
+    told = {
+        ("train", one): r"ONE: has 1 bars, but at least \d+ are needed: .* Bring more history",
+        ("optimize", one): r"ONE: has 1 bars, but at least \d+ are needed: .* Bring more history",
+        ("walk-forward", one): r"ONE: there are 1 bars; 1 to train on .* or bring more history",
+        ("backtest", one, "--models", models): r"ONE\.csv: holds a single bar, .*\. Bring more history",
+        ("evaluate", models, "--candles", one): r"ONE\.csv: holds a single bar, .*\. Bring more history",
+    }
+    for command, message in told.items():
+        ran = invoke(home, *command)
+        assert ran.returncode == 2
+        assert re.search(message, ran.stderr), ran.stderr
+
+
+def test_trading_another_symbol_is_said_and_filed_under_its_own_name(
+    tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    home = workplace(tmp_path, candles, model_set)
+    other = switching_candles(seed=7).drop(columns="regime")
+    to_csv(other, home / "data" / "csv" / "OTHER.csv")
+    ran = invoke(home, "backtest", "OTHER", "--models", str(home / "models" / "trained" / "SWITCH"))
+    assert ran.returncode == 0
+    assert "The models were trained on SWITCH, not on OTHER" in ran.stderr
+    assert ran.stdout.startswith("OTHER\n") or "OTHER" in ran.stdout.splitlines()[0]
+    assert [path.name for path in (home / "results").iterdir()] == ["OTHER"]
+
+
+def test_a_label_that_training_never_saw_is_said(tmp_path: Path, labelled: pd.DataFrame) -> None:
+    late = labelled.copy()
+    late.loc[late.index[-100:], "regime"] = 3
+    file = to_csv(late, tmp_path / "LATE.csv")
+    small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    ran = invoke(tmp_path, "train", str(file), *small)
+    assert ran.returncode == 0
+    assert f"100 bars, the first at {late.index[-100]:%Y-%m-%d %H:%M}, have the regime 3, which is not in" in ran.stderr
+    assert "no expert was trained for it" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"regime": 1.0}, "ONE: the training part's column 'regime' holds only 1; a classifier needs two"),
+        (
+            {"open": 10.0, "high": 10.0, "low": 10.0, "close": 10.0},
+            "ONE: the close does not change in the training part",
+        ),
+    ],
+)
+def test_candles_that_teach_nothing_are_refused_by_name(
+    tmp_path: Path, labelled: pd.DataFrame, changed: dict[str, float], message: str
+) -> None:
+    file = to_csv(labelled.assign(**changed), tmp_path / "ONE.csv")
+    ran = invoke(tmp_path, "train", str(file))
+    assert ran.returncode == 2
+    assert message in ran.stderr

@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from data.errors import RegimesError
+from data.synthetic import with_noise_from
+from models import ModelSet
+from runners.backtesting.runs import Trials, read_runs, read_tries
+from runners.backtesting.settings import BacktestSettings
+from runners.cli import app
+from runners.report.study_page import study_html
+from runners.report.study_tables import result_rows
+from runners.search.folder import Search, StudyFolder
+from runners.search.objective import ValidationTrade
+from tests.conftest import ROOT, needs_browser, switching_candles, to_csv
+from training import TrainSettings
+from training.search.result import StudyResult
+from training.search.settings import RANGES, SearchSettings
+from training.search.storage import open_storage
+from training.settings import NetworkSettings
+
+QUICK = ["--epochs", "3", "--hidden-dim", "2,6", "--num-layers", "1", "--window", "4,8", "--batch-size", "64,128",
+         "--min-windows", "30"]  # fmt: skip
+NETWORKS = ["all", "bearish", "sideways"]
+
+
+def new_home(path: Path, candles: pd.DataFrame) -> Path:
+    (path / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, path / "data" / "csv" / "SWITCH.csv")
+    return path
+
+
+def study_folders(home: Path) -> list[Path]:
+    return study_folders_in(home / "results")
+
+
+def study_folders_in(results: Path) -> list[Path]:
+    return sorted((results / "SWITCH" / "studies").glob("2*"))
+
+
+def content_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "study.json").read_text())
+
+
+def invoke(*arguments: str | Path) -> Result:
+    """A command, in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refusal(*arguments: str | Path) -> str:
+    error = invoke(*arguments).exception
+    assert isinstance(error, RegimesError)
+    return str(error)
+
+
+def test_the_settings_file_has_a_table_for_the_search(candles: pd.DataFrame, tmp_path: Path) -> None:
+    home = new_home(tmp_path, candles)
+    (home / "regimes.toml").write_text("[optimize]\ntrails = 3\n")
+    assert "there is no setting 'trails'. Did you mean 'trials'?" in refusal("optimize", "--home", home)
+    (home / "regimes.toml").write_text("[optimize]\nlr = [0.1, 0.01]\n")
+    assert "regimes.toml, lr: the lower bound comes first" in refusal("optimize", "--home", home)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """What another process does is seen in its files alone."""
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("it did not come to that within a minute")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a search of all networks was stopped by Ctrl-C, and then one of them went on."""
+
+    path: Path
+    stopped: subprocess.CompletedProcess[str]
+    left_behind: dict[str, Any]
+    gone_on: Result
+
+
+@pytest.fixture(scope="module")
+def rare() -> pd.DataFrame:
+    """Labelled candles that hardly have a bullish bar."""
+    candles = switching_candles()
+    return candles.assign(regime=np.where(np.arange(len(candles)) % 100 == 0, 2.0, candles["regime"] % 2))
+
+
+@pytest.fixture(scope="module")
+def workplace(rare: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    home = new_home(tmp_path_factory.mktemp("home"), rare)
+    search = ["--home", str(home), "SWITCH", *QUICK, "--trials"]
+    first = [sys.executable, "-W", "error", "-m", "runners.cli", "optimize", *search, "500", "--jobs", "3"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(first, cwd=ROOT, start_new_session=True, **pipes) as started:
+        wait_until(lambda: all(finished >= 4 for finished in finished_trials(home)))
+        os.killpg(started.pid, signal.SIGINT)  # as a terminal does
+        told = started.communicate()
+    stopped = subprocess.CompletedProcess(first, started.returncode, *told)
+    left_behind = content_of(study_folders(home)[0])
+    trials = left_behind["studies"]["sideways"]["finished"] + 2
+    return Workplace(home, stopped, left_behind, invoke("optimize", *search, str(trials), "--regime", "sideways"))
+
+
+def finished_trials(home: Path) -> list[int]:
+    """Of each network, while others write; 0 where its study has not begun."""
+    journals = list(home.rglob("journal.log"))
+    if not journals:
+        return [0]
+    storage = open_storage(str(journals[0]))
+    studies = [(study.study_name.split()[-1], study.study_name) for study in storage.get_all_studies()]
+    counts = {name: len(StudyResult.read(name, SearchSettings(), storage, study).trials) for name, study in studies}
+    return [counts.get(name, 0) for name in NETWORKS]
+
+
+@pytest.fixture(scope="module")
+def home(workplace: Workplace) -> Path:
+    return workplace.path
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_so(workplace: Workplace) -> None:
+    assert workplace.stopped.returncode == 130
+    assert "bullish: only 8 training windows, min_windows is 30; it will use" in workplace.stopped.stderr
+    assert "the same command goes on from here" in workplace.stopped.stderr
+    assert "Traceback" not in workplace.stopped.stderr
+    assert "looks better there than it is" in " ".join(workplace.stopped.stdout.split())
+    for name in NETWORKS:
+        assert f"{name}: window" in workplace.stopped.stdout
+    assert list(workplace.left_behind["studies"]) == NETWORKS
+    assert list(workplace.left_behind["skipped"]) == ["bullish"]
+
+
+def test_one_network_can_go_on_and_the_others_stay(workplace: Workplace) -> None:
+    assert workplace.gone_on.exit_code == 0
+    (folder,) = study_folders(workplace.path)
+    before, after = workplace.left_behind["studies"], content_of(folder)["studies"]
+    known = sum(study["finished"] for study in before.values())
+    said = " ".join(workplace.gone_on.output.split())
+    assert f"study {folder.name} goes on; {known} trials are there" in said
+    assert after["sideways"]["trials"][:-2] == before["sideways"]["trials"]
+    assert [after[name] for name in ("all", "bearish")] == [before[name] for name in ("all", "bearish")]
+
+
+def test_a_search_writes_what_it_is_of_and_what_it_found(home: Path, rare: pd.DataFrame) -> None:
+    (folder,) = study_folders(home)
+    assert {path.name for path in folder.iterdir()} == {"study.json", "study.html", "journal.log"}
+    assert (folder.parent / "latest").read_text().strip() == folder.name
+    content = content_of(folder)
+    assert content["validation_end"] == rare.index[959].isoformat()
+    for study in content["studies"].values():
+        assert study["finished"] == len(study["trials"]) >= 4
+        values = [trial["value"] for trial in study["trials"] if trial["state"] == "complete"]
+        assert study["best"]["value"] == min(values)
+        assert all((trial["sharpe"] is None) == (trial["state"] == "pruned") for trial in study["trials"])
+        assert TrainSettings(**study["best"]["settings"]).features[0] == "log_return"
+
+
+def test_training_takes_the_best_of_the_study_and_says_so(home: Path) -> None:
+    ran = invoke("train", "--home", home, "SWITCH", "--from-study")
+    assert ran.exit_code == 0
+    (folder,) = study_folders(home)
+    assert f"settings from study {folder.name}" in ran.stderr
+    studies = content_of(folder)["studies"]
+    trained = ModelSet.load(home / "models" / "trained" / "SWITCH")
+    assert trained.experts[2].training["fallback"]
+    for expert in [trained.experts[0], trained.experts[1], trained.all_regimes]:
+        best = studies[expert.name]["best"]
+        assert min(expert.training["validation_losses"]) == best["value"]
+        assert list(expert.features) == best["settings"]["features"]
+    assert trained.provenance["study"] == {
+        "id": folder.name,
+        "validation_end": content_of(folder)["validation_end"],
+        "bars": 120,
+        "trials": {name: study["finished"] for name, study in studies.items()},
+        "sharpes": {name: [trial["sharpe"] for trial in study["trials"]] for name, study in studies.items()},
+    }
+
+
+def test_retraining_keeps_the_study_so_that_its_trials_stay_tries(home: Path, tmp_path: Path) -> None:
+    home = Path(shutil.copytree(home, tmp_path / "home"))
+    (folder,) = study_folders(home)
+    for name in ("train", "retrain"):
+        assert invoke(name, "--home", home, "SWITCH", *(["--from-study"] if name == "train" else [])).exit_code == 0
+        trained = ModelSet.load(home / "models" / "trained" / "SWITCH")
+        assert trained.provenance["study"]["id"] == folder.name
+    newest = read_runs(home / "results" / "SWITCH")[-1]
+    assert newest.training["study"] == trained.provenance["study"]
+    trials = sum(trained.provenance["study"]["trials"].values())
+    tries = read_tries(home / "results" / "SWITCH")
+    told = Trials.of(tries, newest.metrics, newest.training, newest.first_bar, newest.last_bar)
+    assert trials < told.count <= trials + 2
+
+
+def test_training_that_would_trade_bars_the_study_has_seen_is_refused(home: Path, tmp_path: Path) -> None:
+    from_study = ("train", "SWITCH", "--from-study", "--home")
+    seen = refusal(*from_study, home, "--train-fraction", "0.6")
+    assert re.search(r"study \S+ has seen the bars up to 2022-06-09 20:00.*traded as unseen", seen)
+    assert "--lr was searched" in refusal(*from_study, home, "--lr", "0.1")
+    shutil.copytree(home / "data", tmp_path / "data")
+    assert "Search first: regimes optimize SWITCH" in refusal(*from_study, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--regime", "bulish", "--detector", "trend"], "there is no regime 'bulish'. Did you mean 'bullish'?"),
+        (["--storage", "redis://127.0.0.1:1/0"], "--storage redis://127.0.0.1:1/0: cannot be used"),
+        (["--storage", "here.log"], "--storage: an address has :// in it"),
+        (["--window", "60,5"], "--window: the lower bound comes first"),
+        (["--lr", "0,1"], "--lr: Input should be greater than 0, but '0' was given"),
+        (["--objective", "profit"], "--objective: Input should be 'loss' or 'sharpe'"),
+        (["--features", "rsj"], "'rsj' is neither built in"),
+        (["--window", "5,2000"], "has 1200 bars, but at least"),
+        (["--regime", "bullish", "--min-windows", "600", "--detector", "trend"], "SWITCH, bullish: only"),
+    ],
+)
+def test_a_users_mistake_is_told_and_leaves_nothing(
+    candles: pd.DataFrame, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    home = new_home(tmp_path, candles)
+    assert message in refusal("optimize", "--home", home, "SWITCH", *QUICK, *arguments)
+    assert study_folders(home) == []
+
+
+def test_where_no_trial_comes_through_none_is_the_best_and_nothing_is_proposed(
+    rare: pd.DataFrame, tmp_path: Path
+) -> None:
+    diverging = ["--lr", "1e30", "--trials", "1", "--jobs", "1"]
+    ran = invoke("optimize", "--home", new_home(tmp_path, rare), "SWITCH", *QUICK, *diverging)
+    assert ran.exit_code == 0, ran.output
+    assert "bullish: only 8 training windows, min_windows is 30; it will use" in " ".join(ran.stderr.split())
+    rows = [line.split() for line in ran.stdout.splitlines() if line.split()[:1] in [[name] for name in NETWORKS]]
+    assert rows == [[name, "1", "1", "-", "-", "-"] for name in NETWORKS]
+    assert "train with these" not in ran.stdout
+    assert [study["best"] for study in content_of(study_folders(tmp_path)[0])["studies"].values()] == [None] * 3
+
+
+def test_a_storage_that_takes_no_trial_ends_the_search_with_what_is_wrong(
+    candles: pd.DataFrame, tmp_path: Path
+) -> None:
+    home, database = new_home(tmp_path, candles), tmp_path / "study.db"
+    open_storage(f"sqlite:///{database}")
+    read_only = f"sqlite:///file:{database}?mode=ro&uri=true"
+    one = ["--regime", "bearish", "--jobs", "1", "--storage", read_only]
+    assert "attempt to write a readonly database" in refusal("optimize", "--home", home, "SWITCH", *QUICK, *one)
+    assert "No trial is finished yet" in (study_folders(home)[0] / "study.html").read_text()
+
+
+def search_of(candles: pd.DataFrame, changes: dict[str, Any] | None = None) -> Search:
+    return replace(Search("SWITCH", candles, TrainSettings(), SearchSettings(), BacktestSettings()), **changes or {})
+
+
+def test_the_same_search_is_found_again_and_another_one_is_not(candles: pd.DataFrame, tmp_path: Path) -> None:
+    first = StudyFolder.open(tmp_path, search_of(candles))
+    noisy = with_noise_from(candles, 960, seed=0)
+    same = [
+        {"options": SearchSettings(trials=99, timeout=1, pruner="hyperband", stale_after=1)},
+        {"settings": TrainSettings(window=9, lr=0.1)},  # what is begun with
+        {"candles": noisy},  # as far as the search looks
+        {"trading": BacktestSettings(between="flat", in_sample=True)},
+    ]
+    other = [
+        {"options": SearchSettings(objective="sharpe")},
+        {"options": SearchSettings(window=(5, 59))},
+        {"options": SearchSettings(features=("rsi",))},
+        {"options": SearchSettings(storage="redis://elsewhere/0")},
+        {"settings": TrainSettings(seed=1)},
+        {"settings": TrainSettings(epochs=9)},
+        {"trading": BacktestSettings(commission=0)},
+        {"candles": candles.iloc[:-5]},
+    ]
+    for changes in same:
+        assert StudyFolder.open(tmp_path, search_of(candles, changes)).path == first.path
+    keys = {search_of(candles, changes).study("all") for changes in [{}, *same]}
+    assert len(keys) == 1  # one name for all machines
+    for number, changes in enumerate(other):
+        StudyFolder.open(tmp_path, search_of(candles, changes))
+        assert len(study_folders_in(tmp_path)) == 2 + number
+
+
+def test_a_folder_whose_study_cannot_be_read_is_left_alone(candles: pd.DataFrame, tmp_path: Path) -> None:
+    damaged = StudyFolder.open(tmp_path, search_of(candles)).path / "study.json"
+    damaged.write_text("{")
+    assert StudyFolder.open(tmp_path, search_of(candles)).path != damaged.parent
+    assert damaged.read_text() == "{"
+
+
+def test_validation_is_traded_after_costs_and_flat_between_the_thresholds() -> None:
+    """By hand: bought at the open of bar 1, sold at that of bar 3, both with commission and slippage."""
+    open_, close = np.array([100.0, 100, 110, 120, 120]), np.array([100.0, 110, 120, 120, 120])
+    trading = BacktestSettings(exposure=0.5, commission=0.01, slippage=0.02, cash=1000)
+    forecast = np.array([0.01, 0.01, 0.0, 0.0, 0.0])
+    units = 500 / 100
+    bought, sold = 1000 - units * 102 * 1.01, units * 120 * 0.98 * 0.99
+    equity = np.array([1000, 1000, bought + units * 110, bought + units * 120, bought + sold, bought + sold])
+    returns = equity[1:] / equity[:-1] - 1
+    found = ValidationTrade(open_, close, trading)(slice(0, 5), forecast)
+    assert found == pytest.approx(returns.mean() / returns.std(ddof=1))
+    assert ValidationTrade(open_, close, trading)(slice(1, 4), np.zeros(3)) == 0
+    short_of_a_rise = ValidationTrade(np.array([1.0, 1, 9]), np.array([1.0, 1, 9]), trading)
+    assert short_of_a_rise(slice(0, 3), np.full(3, -1.0)) is None  # broke
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 4])
+def test_a_page_can_be_made_of_any_number_of_trials(home: Path, candles: pd.DataFrame, kept: int) -> None:
+    found = results_in(home)[0]
+    results = [StudyResult("some", found.search, found.trials[:kept])]
+    results += [StudyResult("equal", found.search, found.trials[:1] * kept)]
+    page = study_html(search_of(candles), results, {"regime3": "only 3 training windows"})
+    assert "regime3 was not searched: only 3 training windows." in page
+    assert ("No trial is finished" in page) if not kept else (f"The best of {kept} trial" in page)
+    assert [row[1] for row in result_rows(results)] == [str(kept)] * 2
+
+
+def study_of(search: SearchSettings, value: Callable[[NetworkSettings], float], trials: int = 30) -> StudyResult:
+    """A study whose trials are worth what is said of their settings."""
+    study = optuna.create_study(direction=search.direction, sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(trials):
+        trial = study.ask()
+        study.tell(trial, value(search.suggest(trial)))
+    return StudyResult("all", search, study.trials)
+
+
+@pytest.mark.parametrize("objective", ["loss", "sharpe"])
+def test_the_page_shows_which_setting_tells_good_trials_from_others(candles: pd.DataFrame, objective: Any) -> None:
+    search = SearchSettings(objective=objective)
+    page = study_html(
+        search_of(candles, {"options": search}), [study_of(search, lambda settings: settings.dropout)], {}
+    )
+    told = {"loss": "the validation loss over the zero forecast's", "sharpe": "the validation Sharpe ratio per bar"}
+    assert f"Values are {told[objective]}" in page.replace("&#39;", "'")
+    drawn = page.split("<h3>What matters</h3>")[1].split("</svg>")[0]
+    names = [text for text in re.findall(r"<!-- (.*?) -->", drawn) if text in RANGES or text.startswith("feature ")]
+    assert len(names) == len(RANGES) + len(search.features)
+    assert names[-1] == "dropout"  # the topmost
+
+
+def test_trials_that_are_all_alike_show_nothing_of_what_matters(candles: pd.DataFrame) -> None:
+    page = study_html(search_of(candles), [study_of(SearchSettings(), lambda settings: 0.9)], {})
+    assert "<h3>History</h3>" in page
+    assert "What matters" not in page
+
+
+def results_in(home: Path) -> list[StudyResult]:
+    (folder,) = study_folders(home)
+    storage = open_storage(str(folder / "journal.log"))
+    search = SearchSettings(**content_of(folder)["optimize"])
+    names = {study.study_name.split()[-1]: study.study_name for study in storage.get_all_studies()}
+    return [StudyResult.read(name, search, storage, names[name]) for name in NETWORKS]
+
+
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_is_quiet_self_contained_and_readable(browser: Any, home: Path, theme: str) -> None:
+    page = browser.new_page(color_scheme=theme)
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    address = (study_folders(home)[0] / "study.html").as_uri()
+    page.goto(address)
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+    ink, ground = page.evaluate(
+        "() => [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    drawn = page.locator("svg [style*='currentcolor' i]")
+    assert drawn.count() > 100
+    assert drawn.first.evaluate("one => getComputedStyle(one).color") == ink
+    halo = page.locator("svg [style*='canvas' i]").first
+    assert halo.evaluate("one => getComputedStyle(one).stroke") == ground
+    assert page.locator("section").count() == len(NETWORKS)
+    assert page.get_by_role("heading", name="History").count() == len(NETWORKS)
+    page.close()
+
+
+@needs_browser
+def test_the_page_fits_a_phone(browser: Any, home: Path) -> None:
+    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page.goto((study_folders(home)[0] / "study.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.close()

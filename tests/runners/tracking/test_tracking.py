@@ -1,0 +1,250 @@
+"""Trainings in TensorBoard's files and backtests in an MLflow store, read back with their own libraries."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models import ModelSet
+from runners.backtesting.runs import find_run
+from runners.tracking.mlflow import log_run, open_store
+from runners.tracking.tensorboard import TensorBoardLog
+from tests.conftest import ROOT, SMALL, invoke, to_csv
+from training import TrainSettings
+from training.trainer import Progress
+
+LOSSES = {"loss/train": "train_losses", "loss/validation": "validation_losses"}
+QUICK = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+
+
+def events(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return EventAccumulator(str(folder)).Reload()
+
+
+def hyperparameters(folder: Path) -> dict[str, Any]:
+    """A run's row in TensorBoard's table of settings."""
+    from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    content = events(folder).SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content
+    given = HParamsPluginData.FromString(content).session_start_info.hparams
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in given.items()}
+
+
+@pytest.fixture(scope="module")
+def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workplace where `regimes train --tensorboard` ran once."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
+    ran = invoke(home, "train", "--tensorboard", str(home / "logs"), *QUICK)
+    assert ran.returncode == 0, ran.stderr
+    return home
+
+
+def the_training(logs: Path) -> Path:
+    (folder,) = (logs / "SWITCH").iterdir()
+    return folder
+
+
+def test_tensorboard_shows_the_losses_that_the_model_set_holds(home: Path) -> None:
+    (models,) = (path for path in (home / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())
+    networks = {expert.name for expert in ModelSet.load(models).experts.values()} | {"all"}
+    training = the_training(home / "logs")
+    assert {path.name for path in training.iterdir()} == networks
+    for name in networks:
+        told = json.loads((models / f"LSTM_SWITCH_{name}.json").read_text())["training"]
+        log = events(training / name)
+        for tag, losses in LOSSES.items():
+            assert [event.step for event in log.Scalars(tag)] == list(range(1, SMALL["epochs"] + 1))
+            assert [event.value for event in log.Scalars(tag)] == np.float32(told[losses]).tolist()
+        (test,) = log.Scalars("loss/test")
+        assert (test.step, test.value) == (told["best_epoch"], np.float32(told["relative_loss"]["test"]))
+        assert log.Tensors("models/text_summary")[0].tensor_proto.string_val[0].decode() == str(models.resolve())
+
+
+def test_tensorboard_compares_the_settings_of_each_network(tmp_path: Path) -> None:
+    settings = TrainSettings(**SMALL, features="log_return,rsi", networks={"bullish": {"window": 9}})
+    with TensorBoardLog(tmp_path, "SWITCH", settings) as log:
+        log.on_epoch(Progress("all", 1, 0.9))
+        log.on_epoch(Progress("bullish", 1, 0.9))
+    of_all, of_bullish = (hyperparameters(the_training(tmp_path) / name) for name in ("all", "bullish"))
+    assert of_all.items() >= {**SMALL, "features": "log_return,rsi", "lr": 0.005, "seed": 0, "detector": "auto"}.items()
+    assert of_bullish == {**of_all, "window": 9}
+
+
+def test_a_training_that_breaks_off_leaves_the_losses_so_far(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path, "SWITCH", TrainSettings())
+    for epoch, loss in ((1, 0.75), (2, 0.5)):
+        log.on_epoch(Progress("all", epoch, loss))
+        on_disk = events(the_training(tmp_path) / "all").Scalars("loss/validation")  # nothing was closed
+        assert (on_disk[-1].step, on_disk[-1].value) == (epoch, loss)
+    log.__exit__()
+
+
+def test_a_network_that_no_test_bar_belongs_to_has_no_test_loss(labelled: pd.DataFrame, tmp_path: Path) -> None:
+    early = labelled.assign(regime=labelled["regime"].where(np.arange(len(labelled)) < 900, 1.0))  # then all sideways
+    file = to_csv(early, tmp_path / "SWITCH.csv")
+    ran = invoke(tmp_path, "train", str(file), "--tensorboard", str(tmp_path / "logs"), *QUICK)
+    assert ran.returncode == 0, ran.stderr
+    tags = {path.name: events(path).Tags()["scalars"] for path in the_training(tmp_path / "logs").iterdir()}
+    has_test_loss = {name: "loss/test" in of_network for name, of_network in tags.items()}
+    assert has_test_loss == {"all": True, "sideways": True, "bearish": False, "bullish": False}
+
+
+def test_without_tensorboard_nothing_is_trained(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    ran = invoke(home, "train", "NOTHING", "--tensorboard", str(tmp_path / "logs"))
+    assert ran.returncode == 2
+    assert "pip install -c constraints.txt -e '.[tensorboard]'" in ran.stderr
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = invoke(home, "train", "NOTHING", "--tensorboard", str(tmp_path / "file"))
+    assert ran.returncode == 2
+    assert f"--tensorboard {tmp_path / 'file'}: cannot be written to" in ran.stderr
+
+
+def run_folders(home: Path) -> list[Path]:
+    return sorted((home / "results" / "SWITCH").glob("2*"))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Of a store that is made once: MLflow takes seconds to set up its tables."""
+    pytest.importorskip("mlflow")
+    return open_store(f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
+
+
+def newest_run(client: Any) -> Any:
+    experiment = client.get_experiment_by_name("SWITCH")
+    return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
+
+
+def log_backtest(home: Path, client: Any, *arguments: str) -> tuple[Any, Path]:
+    """`regimes backtest --mlflow`: the run in MLflow, and its folder."""
+    ran = invoke(home, "backtest", "--mlflow", client.tracking_uri, *arguments)
+    assert ran.returncode == 0, ran.stderr
+    return newest_run(client), run_folders(home)[-1]
+
+
+@pytest.fixture(scope="module")
+def logged_run(home: Path, client: Any) -> tuple[Any, Path]:
+    """A backtest in MLflow, and its folder."""
+    return log_backtest(home, client, "SWITCH", "--long-threshold", "0.0002", "--note", "a first try")
+
+
+def test_mlflow_holds_figures_settings_and_files_of_a_run(
+    home: Path, client: Any, logged_run: tuple[Any, Path], tmp_path: Path
+) -> None:
+    logged, folder = logged_run
+    figures = json.loads((folder / "metrics.json").read_text())
+    assert logged.data.metrics == {
+        f"{whose}/{name}": value
+        for whose in ("strategy", "buy_and_hold")
+        for name, value in figures[whose].items()
+        if value is not None
+    }
+    params = logged.data.params
+    assert (params["backtest.long_threshold"], params["backtest.between"]) == ("0.0002", "hold")
+    assert {name: params[f"train.{name}"] for name in SMALL} == {name: str(value) for name, value in SMALL.items()}
+    assert (logged.info.status, logged.info.run_name) == ("FINISHED", folder.name)
+    assert (
+        logged.data.tags.items()
+        >= {
+            "dataset": "SWITCH",
+            "run": folder.name,
+            "models": (home / "models" / "trained" / "SWITCH" / "latest").read_text().strip(),
+            "fingerprint": figures["fingerprint"],
+            "in_sample": "false",
+            "mlflow.note.content": "a first try",
+        }.items()
+    )
+    names = {file.path for file in client.list_artifacts(logged.info.run_id)}
+    assert names == {"metrics.json", "config.toml", "report.html", "equity.csv", "trades.csv"}
+    for name in names:
+        copy = client.download_artifacts(logged.info.run_id, name, str(tmp_path))
+        assert Path(copy).read_bytes() == (folder / name).read_bytes()
+
+
+def test_mlflow_keeps_files_beside_its_database(client: Any, logged_run: tuple[Any, Path]) -> None:
+    kept = Path(client.tracking_uri.removeprefix("sqlite:///")).parent / "mlruns"
+    assert Path(logged_run[0].info.artifact_uri).is_relative_to(kept)  # not in the working directory
+
+
+def test_mlflow_marks_runs_that_are_not_on_unseen_bars(home: Path, client: Any, logged_run: tuple[Any, Path]) -> None:
+    run = find_run(home / "results", str(logged_run[1]))
+    log_run(client, replace(run, in_sample=True))
+    logged = newest_run(client)
+    assert (logged.data.tags["in_sample"], logged.info.run_name) == ("true", f"{run.id} in-sample")
+
+
+def test_mlflow_takes_runs_on_recorded_forecasts(home: Path, client: Any, logged_run: tuple[Any, Path]) -> None:
+    source = logged_run[1]
+    logged, folder = log_backtest(home, client, "--forecasts", source.name, "--exposure", "0.5")
+    assert folder != source
+    assert (logged.data.tags["run"], logged.data.tags["models"]) == (folder.name, f"of {source.name}")
+    assert logged.data.params["backtest.exposure"] == "0.5"
+
+
+def test_mlflow_takes_walk_forwards(home: Path, client: Any) -> None:
+    plan = ["--train-bars", "800", "--test-bars", "400", "--jobs", "1"]
+    ran = invoke(home, "walk-forward", *plan, *QUICK, "--mlflow", client.tracking_uri)
+    assert ran.returncode == 0, ran.stderr
+    logged, folder = newest_run(client), run_folders(home)[-1]
+    assert logged.info.run_name == f"{folder.name} walk-forward"
+    assert (logged.data.tags["kind"], logged.data.tags["models"]) == ("walk-forward", "one a fold")
+    assert logged.data.params["walk_forward.test_bars"] == "400"
+
+
+@pytest.mark.parametrize("uri", ["nonsense://here", "a/folder", "sqlite:////dev/null/mlflow.db"])
+def test_a_store_that_cannot_be_used_is_told_before_the_backtest(home: Path, uri: str) -> None:
+    pytest.importorskip("mlflow")
+    before = run_folders(home)
+    ran = invoke(home, "backtest", "SWITCH", "--mlflow", uri)
+    assert ran.returncode == 2
+    assert "Error: --mlflow: the store cannot be used: " in ran.stderr
+    assert run_folders(home) == before
+
+
+def test_mlflow_reports_to_nobody() -> None:
+    pytest.importorskip("mlflow")
+    code = (
+        "from runners.tracking import mlflow as mlflow_log\n"
+        "try: mlflow_log.open_store('nonsense://here')\n"
+        "except Exception as error: assert type(error).__name__ == 'SettingsError'\n"
+        "from mlflow.telemetry import get_telemetry_client; print(get_telemetry_client())"
+    )
+    elsewhere = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}  # pytest and CI's variables turn it off, too
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=elsewhere)
+    assert ran.stdout.strip() == "None"
+
+
+def test_without_mlflow_nothing_is_traded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    before = run_folders(home)
+    ran = invoke(home, "backtest", "SWITCH", "--mlflow", "sqlite:///mlflow.db")
+    assert ran.returncode == 2
+    assert "pip install -c constraints.txt -e '.[mlflow]'" in ran.stderr
+    assert run_folders(home) == before
+
+
+def test_neither_is_imported_unless_it_is_asked_for() -> None:
+    probe = "import sys, runners.cli; print({'tensorboard', 'mlflow', 'torch'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from data.errors import SettingsError
+from runners.backtesting.settings import BacktestSettings
+from runners.commands.config import TABLES
+from runners.workspace.settings import make_settings
+
+_PLAIN = st.one_of(
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([0, 1, 2, 20, 0.0, 0.001, 0.5, 1.0, -0.001, float("nan"), float("inf")]),
+    st.floats(),
+    st.sampled_from(["hold", "flat", "column", "loss", "hmm", "rsi,macd", "0.5", "1,2", "redis://host:1/0", ""]),
+    st.text(max_size=5),
+    st.datetimes(),
+    st.dates(),
+    st.times(),
+)
+_VALUES = st.one_of(
+    _PLAIN,
+    st.lists(_PLAIN, max_size=3),
+    st.dictionaries(st.sampled_from(["bullish", "all", "regime7", "window", "x"]), _PLAIN, max_size=2),
+    st.dictionaries(
+        st.sampled_from(["bullish", "all", "x"]),
+        st.dictionaries(st.sampled_from(["window", "lr", "features", "x"]), _PLAIN, max_size=2),
+        max_size=2,
+    ),
+)
+
+
+def tables(kind: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
+    """A few settings with values of any kind that TOML knows, most of them one that is allowed."""
+    allowed = kind().model_dump(mode="json", exclude_none=True)
+    entries = [
+        st.tuples(st.just(name), st.one_of(*([st.just(allowed[name])] * 2 if name in allowed else []), _VALUES))
+        for name in kind.model_fields
+    ]
+    unknown = st.tuples(st.sampled_from(["expozure", "x", ""]), _VALUES)
+    return st.lists(st.one_of(*entries, *entries, unknown), max_size=4).map(dict)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_refused_by_the_name_of_a_setting_or_repeated_by_what_is_written_of_it(name: str) -> None:
+    kind = TABLES[name]
+
+    @given(tables(kind))
+    @settings(derandomize=True, deadline=None, max_examples=400)
+    def holds(table: dict[str, Any]) -> None:
+        in_file = tomllib.loads(tomli_w.dumps(table))
+        try:
+            made = make_settings(kind, in_file, "regimes.toml")
+        except SettingsError as error:
+            refused = str(error)
+        else:
+            written = tomli_w.dumps(made.model_dump(mode="json", exclude_none=True))
+            assert make_settings(kind, tomllib.loads(written), "config.toml") == made
+            return
+        assert refused.startswith("regimes.toml")
+        assert any(setting in refused for setting in in_file)
+
+    holds()
+
+
+def test_a_table_that_is_none_is_said() -> None:
+    with pytest.raises(SettingsError, match=r"regimes\.toml: 3 stands where a table of settings belongs"):
+        make_settings(BacktestSettings, 3, "regimes.toml")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"long_threshold": float("nan")}, "regimes.toml, long_threshold: Input should be a finite number, but nan"),
+        ({"cash": float("inf")}, "regimes.toml, cash: Input should be a finite number, but inf was given."),
+        ({"borrow_rate": 1}, "regimes.toml, borrow_rate: Input should be less than 1, but 1 was given."),
+        ({"long_threshold": -0.5}, "regimes.toml: short_threshold -0.001 lies above long_threshold -0.5."),
+    ],
+)
+def test_trading_settings_that_make_no_sense_are_refused(table: dict[str, float], message: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        make_settings(BacktestSettings, table, "regimes.toml")
+    assert message in str(refused.value)

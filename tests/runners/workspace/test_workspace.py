@@ -1,0 +1,161 @@
+"""Setting a workplace up and looking around in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data.errors import DataError, SettingsError
+from runners import terminal
+from runners.commands.config import TABLES, commented_settings
+from runners.commands.data import data as list_candles
+from runners.workspace.settings import make_settings
+from runners.workspace.workspace import Home
+from tests.conftest import ROOT, command, invoke, to_csv
+
+
+def regimes(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; from runners.cli import main; sys.argv = ['regimes', *{arguments!r}]; main()"
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
+    )
+
+
+def test_every_line_of_a_new_settings_file_can_be_uncommented() -> None:
+    text = commented_settings()
+    assert tomllib.loads(text) == {table: {} for table in TABLES}
+    lines = [line.removeprefix("# ") for line in text.splitlines() if not line.endswith(" = ")]
+    setting = [line for line in lines if " = " in line or line.startswith(("[", "    ", "]"))]
+    in_file = tomllib.loads("\n".join(setting))
+    assert in_file["train"].pop("networks") == {"bullish": {"window": 40}}
+    for table, kind in TABLES.items():
+        assert make_settings(kind, in_file[table], "text") == kind()
+        named = {name for name, field in kind.model_fields.items() if field.default not in (None, {})}
+        assert set(in_file[table]) == named
+
+
+def test_init_writes_settings_once_and_config_says_where_values_come_from(tmp_path: Path) -> None:
+    assert regimes(tmp_path, "init").returncode == 0
+    assert (tmp_path / "data" / "csv").is_dir()
+    assert regimes(tmp_path, "init").returncode == 2  # nothing is overwritten
+    file = tmp_path / "regimes.toml"
+    file.write_text(file.read_text().replace("# window = 20", "window = 33"))
+    told = json.loads(regimes(tmp_path, "config", "--json").stdout)
+    assert told["train.window"] == {"value": 33, "from": "regimes.toml"}
+    assert told["backtest.exposure"] == {"value": 0.95, "from": "default"}
+    shown = {row.split()[0]: row.split()[1:] for row in invoke(tmp_path, "config").stdout.splitlines() if "." in row}
+    assert shown["train.window"] == ["33", "regimes.toml"]
+    assert shown["train.networks"] == ["-", "default"]
+
+
+def test_the_workplace_is_the_folder_that_the_settings_file_names_unless_one_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "regimes.toml").write_text('home = "elsewhere"\n')
+    monkeypatch.chdir(tmp_path)
+    assert Home.find(None).path == Path("elsewhere")
+    assert Home.find(tmp_path).path == tmp_path
+
+
+def test_the_only_csv_need_not_be_named_but_none_or_several_are_an_error(
+    tmp_path: Path, labelled: pd.DataFrame
+) -> None:
+    home = Home(tmp_path, {})
+    home.csv.mkdir(parents=True)
+    with pytest.raises(DataError, match="holds no CSV"):
+        home.candle_file(None)
+    only = to_csv(labelled[:3], home.csv / "ONE.csv")
+    assert home.candle_file(None) == home.candle_file("ONE") == home.candle_file("ONE.csv") == only
+    to_csv(labelled[:3], home.csv / "TWO.csv")
+    with pytest.raises(DataError, match=r"holds 2 CSVs\. Name one: ONE, TWO"):
+        home.candle_file(None)
+
+
+def test_an_unknown_entry_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "regimes.toml").write_text("[trian]\nwindow = 3\n")
+    with pytest.raises(SettingsError, match=r"no entry 'trian'. Did you mean 'train'"):
+        Home.find(tmp_path)
+
+
+def test_data_lists_whole_files_and_says_what_is_wrong_with_others(tmp_path: Path, labelled: pd.DataFrame) -> None:
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    to_csv(labelled.drop(labelled.index[[5, 6]]), folder / "SWITCH.csv")
+    (folder / "BROKEN.csv").write_text("timestamp,open\n1,2\n")
+    told = command(tmp_path, "data", "--json")
+    (one,) = json.loads(told.stdout)["datasets"]
+    assert (one["dataset"], one["bars"], one["missing"], one["regimes"]) == ("SWITCH", 1198, 2, "0 1 2")
+    assert "BROKEN.csv" in told.stderr
+    assert "SWITCH" in command(tmp_path, "data").stdout
+
+
+def test_where_no_file_is_whole_data_only_says_what_is_wrong(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    (folder / "BROKEN.csv").write_text("timestamp,open\n1,2\n")
+    told = invoke(tmp_path, "data")
+    assert (told.returncode, told.stdout) == (0, "")
+    assert "BROKEN.csv: column high, low, close, volume is missing" in told.stderr
+
+
+def test_data_fits_a_terminal_of_80_columns_however_long_the_names_are(
+    tmp_path: Path, labelled: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "A_name_of_a_dataset_that_is_far_longer_than_most_names_are_BTCUSDT_4h_20220101_20250707"
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    to_csv(labelled, folder / f"{name}.csv")
+    monkeypatch.setattr(terminal.out, "_width", 80)
+    list_candles(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    first_row = next(number for number, line in enumerate(lines) if "A_name" in line)
+    assert "".join(line.split()[0] for line in lines[first_row:] if line.strip()) == name
+
+
+def test_version_and_doctor_answer(tmp_path: Path) -> None:
+    assert regimes(tmp_path, "--version").stdout.startswith("regimes ")
+    told = command(tmp_path, "doctor")
+    assert told.returncode == 0
+    assert "torch" in told.stdout
+    assert "can be written to" in told.stdout
+
+
+def test_the_doctor_finds_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("")
+    told = invoke(tmp_path, "doctor")
+    assert told.returncode == 1
+    rows = {line.split()[0]: line.split()[1:] for line in told.stdout.splitlines() if "be written to" in line}
+    assert rows[f"{tmp_path}/results"] == ["cannot", "be", "written", "to"]
+    assert rows[f"{tmp_path}/data/csv"] == ["can", "be", "written", "to"]
+
+
+def test_the_doctor_finds_folders_that_cannot_be_written_to() -> None:
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as folder:
+        assert invoke(Path(folder), "doctor").returncode == 0
+        Path(folder).chmod(0o555)
+        if is_root:  # whom permissions do not stop: ask as somebody else
+            os.seteuid(65534)
+        try:
+            told = invoke(Path(folder), "doctor")
+        finally:
+            if is_root:
+                os.seteuid(0)
+    assert told.returncode == 1
+    rows = [line.split() for line in told.stdout.splitlines() if "be written to" in line]
+    locked = ["cannot", "be", "written", "to"]
+    assert rows == [[f"{folder}/{name}", *locked] for name in ("data/csv", "models/trained", "results")]
