@@ -1,1 +1,1 @@
-"""Candles, features, windows and splits: the ground floor, which imports nothing of ours."""
+"""Candles, features, windows and splits; the ground floor, which imports no other package of this project."""

@@ -1,11 +1,15 @@
-"""A CSV's cells as they stand: what is no such file is refused here, before anybody asks what the cells mean."""
+"""Reads a CSV file into a table of times and numbers, with errors that name the file, the line and the remedy."""
 
 from __future__ import annotations
 
 import csv
 import warnings
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from data.errors import DataError, did_you_mean
@@ -20,24 +24,98 @@ _OTHER_FILES = {
     b"\xff\xfe": "is UTF-16. Save it as UTF-8.",
     b"\xfe\xff": "is UTF-16. Save it as UTF-8.",
 }
-_HEADER = "timestamp,open,high,low,close,volume"
 _LONGEST_HEADER = 1 << 16
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
+_TIME = "timestamp"
+_TIME_NAMES = [_TIME, "datetime", "date", "open_time", "time"]
+# The size of an epoch number gives its unit: each limit is the year 5138 in the unit before it.
+_EPOCH_UNITS = ["s", "ms", "us", "ns"]
+_EPOCH_LIMITS = [1e11, 1e14, 1e17]
+_LEAST_EPOCH = 1e8  # March 1973 in seconds; a column below it holds a spreadsheet's days, years or prices
+_FIRST_DATE, _LAST_DATE = 19000101, 21001231
+_HAS_OFFSET = r"\d[T ].*(?:[zZ]|[+-]\d\d(?::?\d\d)?)\s*$"
+_CLOCKS_DIFFER = pd.Timedelta(minutes=5)
+_TIME_REMEDY = "Write times as 2024-01-31T04:00:00Z or as epoch seconds or milliseconds."
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The columns of a comma-separated file, without blank lines at its end; one is numeric if all its cells are.
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table, as errors name them.
+
+    Attributes
+    ----------
+    source
+        How errors name the table, such as the file's path.
+    kind, numbers
+        ``line`` with ``(n_rows,)`` line numbers of a file, or ``row`` with row numbers.
+    columns
+        Columns of the table by name, ``(n_rows,)`` each.
+    """
+
+    source: str
+    kind: str
+    numbers: np.ndarray
+    columns: Mapping[str, pd.Series]
+
+    def refuse_first(self, wrong: np.ndarray, message: str) -> None:
+        """Raise a `DataError` at the first row where the mask ``wrong`` ``(n_rows,)`` is true, if there is one.
+
+        ``message`` states the problem and the remedy; a column's name in braces becomes the row's value of it.
+        """
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            row = {name: column.iloc[first] for name, column in self.columns.items()}
+            values = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+            raise DataError(f"{self.source}, {self.kind} {self.numbers[first]}: {message.format_map(values)}")
+
+
+def read_table(path: Path, required: Sequence[str], optional: Collection[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """The times and numbers of a comma-separated file, without blank lines at its end.
+
+    Parameters
+    ----------
+    required, optional
+        Lower-case names of the columns that must or may exist (in any capitals) and must hold numbers. Other columns
+        are kept where they are numeric.
+
+    Returns
+    -------
+    table
+        ``(n_rows, n_required + n_others)`` float64 over an index ``timestamp`` in UTC, the required columns first.
+    line
+        ``(n_rows,)`` line numbers for errors.
 
     Raises
     ------
     DataError
-        If it is no such file, or a row has more fields than the header.
+        If it is not a CSV file, lacks a required column, or has a row that cannot be read.
     """
+    raw = _read_cells(path, header=",".join([_TIME, *required]))
+    raw.columns = _canonical_names(path, raw.columns, {*required, *optional})
+    missing = [name for name in [_TIME, *required] if name not in raw]
+    if missing:
+        raise DataError(
+            f"{path}: column {', '.join(missing)} is missing; found {', '.join(raw.columns)}. "
+            f"The header must name {', '.join([_TIME, *required])}."
+        )
+    if raw.empty:
+        raise DataError(f"{path}: has a header but no rows.")
+    line = np.arange(2, len(raw) + 2)  # the header is line 1
+    rows = Rows(str(path), "line", line, {str(name): column for name, column in raw.items()})
+    times = _parse_times(rows)
+    numbers = _parse_numbers(rows, {*required, *optional})
+    order = [*required, *(name for name in numbers if name not in required)]
+    return pd.DataFrame({name: numbers[name] for name in order}, index=times), line
+
+
+def _read_cells(path: Path, header: str) -> pd.DataFrame:
+    """The columns of a comma-separated file; one is numeric if all its cells are."""
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}. Name a CSV file.")
         with path.open("rb") as file:
-            _refuse_other_kinds(path, file.read(_LONGEST_HEADER))
+            _refuse_other_kinds(path, file.read(_LONGEST_HEADER), header)
             file.seek(0)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # it would leave fields out
@@ -57,48 +135,120 @@ def read_table(path: Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is no UTF-8 text. Save it as UTF-8, comma separated.") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}{_what_is_wrong(path, str(error))}") from error
+        raise DataError(f"{path}{_parse_problem(path, str(error))}") from error
     filled = raw.notna().any(axis=1).to_numpy().nonzero()[0]
     return raw.iloc[: filled[-1] + 1 if len(filled) else 0]
 
 
-def _refuse_other_kinds(path: Path, beginning: bytes) -> None:
-    for first_bytes, what in _OTHER_FILES.items():
+def _refuse_other_kinds(path: Path, beginning: bytes, expected_header: str) -> None:
+    for first_bytes, problem in _OTHER_FILES.items():
         if beginning.startswith(first_bytes):
-            raise DataError(f"{path}: {what}")
+            raise DataError(f"{path}: {problem}")
     text = beginning.decode("utf-8-sig", errors="ignore").lstrip()
     if not text:
-        raise DataError(f"{path}: is empty. It must begin with the header {_HEADER}.")
+        raise DataError(f"{path}: is empty. It must begin with the header {expected_header}.")
     if "\0" in text:
         raise DataError(f"{path}: is no text file. Save the candles as CSV, in UTF-8.")
     header = text.splitlines()[0]
-    for delimiter, called in _OTHER_DELIMITERS.items():
+    for delimiter, plural in _OTHER_DELIMITERS.items():
         if header.count(delimiter) > header.count(","):
             raise DataError(
-                f"{path}: its columns are separated by {called}. Save it with commas between columns and a point "
+                f"{path}: its columns are separated by {plural}. Save it with commas between columns and a point "
                 "before decimals."
             )
     if "," not in header:
-        raise DataError(f"{path}, line 1: is {header[:60]!r}, but must be the header {_HEADER}.")
+        raise DataError(f"{path}, line 1: is {header[:60]!r}, but must be the header {expected_header}.")
     names = [name.strip().lower() for name in next(csv.reader([header]))]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {twice[0]} stands twice in the header. Rename or drop one.")
 
 
-def _what_is_wrong(path: Path, told: str) -> str:
-    """Where the first row is that has more fields than the header, and what to do; or what pandas tells."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+def _parse_problem(path: Path, pandas_message: str) -> str:
+    """The line of the first row that has more fields than the header and the remedy, or else the message of pandas."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
         rows = csv.reader(file, skipinitialspace=True)
-        try:
-            header = len(next(rows))
-            for row in rows:
-                if len(row) > header:
-                    return (
-                        f", line {rows.line_num}: has {len(row)} fields, and the header {header}. Write numbers with a "
-                        "decimal point and without commas."
-                    )
-        except csv.Error:
-            pass
-    told = " ".join(told.split()).removeprefix("Error tokenizing data. C error: ")
-    return f": cannot be read as CSV ({told}). Look for a quotation mark that is not closed."
+        header = len(next(rows))
+        for row in rows:
+            if len(row) > header:
+                return (
+                    f", line {rows.line_num}: has {len(row)} fields, and the header {header}. Write numbers with a "
+                    "decimal point and without commas."
+                )
+    problem = " ".join(pandas_message.split()).removeprefix("Error tokenizing data. C error: ")
+    return f": cannot be read as CSV ({problem}). Look for a quotation mark that is not closed."
+
+
+def _canonical_names(path: Path, columns: pd.Index, known: Collection[str]) -> list[str]:
+    names = [str(name).strip() for name in columns]
+    lower = [name.lower() for name in names]
+    names = [low if low in known else name for name, low in zip(names, lower, strict=True)]
+    time = next((name for name in _TIME_NAMES if name in lower), None)
+    if time == "date" and "time" in lower:
+        raise DataError(f"{path}: has columns for date and time. Join them to one, such as 2024-01-31T04:00:00Z.")
+    if time:
+        names[lower.index(time)] = _TIME
+    return names
+
+
+def _parse_times(rows: Rows) -> pd.DatetimeIndex:
+    """Times in UTC from ISO 8601, ``YYYYMMDD`` or epoch numbers; without an offset they are UTC."""
+    column = rows.columns[_TIME]
+    rows.refuse_first(column.isna().to_numpy(), f"timestamp is empty. {_TIME_REMEDY}")
+    texts = None if column.dtype.kind in "iuf" else column.astype(str)
+    if texts is None:
+        parsed = _parse_numeric_times(column, rows)
+    else:
+        parsed = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+    rows.refuse_first(parsed.isna().to_numpy(), f"timestamp {{timestamp!r}} cannot be read. {_TIME_REMEDY}")
+    if texts is not None:
+        offset = texts.str.contains(_HAS_OFFSET).to_numpy(dtype=bool)
+        rows.refuse_first(
+            offset != offset[0],
+            f"timestamp {{timestamp}} has {'no' if offset[0] else 'an'} offset from UTC, unlike the rows before. "
+            "Give every row one, such as Z.",
+        )
+    index = pd.DatetimeIndex(parsed, name=_TIME).as_unit("us")
+    rows.refuse_first(
+        np.asarray(index > pd.Timestamp.now("UTC") + _CLOCKS_DIFFER),
+        "timestamp {timestamp} lies in the future. Write times in UTC, epoch numbers in one of seconds and "
+        "milliseconds, and leave out bars that have not begun.",
+    )
+    return index
+
+
+def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
+    """Times from ``YYYYMMDD`` or epoch numbers, where they have one meaning only."""
+    values = column.to_numpy(dtype=float)
+    least, most = values.min(), values.max()
+    if least >= _FIRST_DATE and most <= _LAST_DATE and (values == np.round(values)).all():
+        return pd.to_datetime(column.astype("int64").astype(str), format="%Y%m%d", utc=True, errors="coerce")
+    size = np.abs(values)
+    unit = np.searchsorted(_EPOCH_LIMITS, size)
+    has_minutes = least >= _FIRST_DATE * 10_000 and most <= (_LAST_DATE + 1) * 10_000
+    for wrong, problem in (
+        (np.full(len(values), has_minutes), "may be a date with hour and minute, or an epoch"),
+        (np.full(len(values), size.max() < _LEAST_EPOCH), "is neither a date nor an epoch"),
+        (unit != unit[0], "has another unit than the rows before"),
+    ):
+        rows.refuse_first(wrong, f"timestamp {{timestamp}} {problem}. {_TIME_REMEDY}")
+    return pd.to_datetime(column, unit=_EPOCH_UNITS[unit[0]], utc=True, errors="coerce")
+
+
+def _parse_numbers(rows: Rows, known: Collection[str]) -> dict[str, np.ndarray]:
+    """The float columns by name; a column of text is left out unless it is a known one, which must hold numbers."""
+    kept = {}
+    for name, values in rows.columns.items():
+        if name == _TIME:
+            continue
+        if values.dtype.kind == "b" and name in known:
+            rows.refuse_first(np.ones(len(values), dtype=bool), f"{name} is {{{name}}}, which is no number.")
+        if not pd.api.types.is_numeric_dtype(values):
+            numbers = pd.to_numeric(values, errors="coerce")
+            text = (numbers.isna() & values.notna()).to_numpy()
+            if text.any() and name not in known:
+                continue
+            rows.refuse_first(text, f"{name} is {{{name}!r}}, which is no number. Write it as 1234.5.")
+            values = numbers
+        kept[name] = values.to_numpy(dtype=float)
+    return kept

@@ -1,4 +1,4 @@
-"""Historical candles from any source: closed ones only, in order, checked, and continuing those already known."""
+"""Downloads historical candles from any source: only closed ones, checked, after those already known."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pandas as pd
 from data.candles import PRICES, check_candles, time_text
 from data.errors import DataError, SettingsError
 
-OVERLAP = 10  # bars that are fetched again, to see that new candles continue the known ones
-_CONTEXT = 100  # bars that a page is checked together with, so that its interval can be told
+OVERLAP = 10  # known bars that are fetched again, to check that new candles continue them
+_CONTEXT = 100  # earlier bars that a page is checked together with, so that the interval is known
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks", "M": "months", "y": "years"}
 
 
 class CandleSource(Protocol):
-    """Somewhere to get the candles of one symbol and timeframe from."""
+    """A source of the candles of one symbol and timeframe."""
 
     @property
     def name(self) -> str:
-        """How errors call it, such as ``binance BTC/USDT 4h``."""
+        """The name that errors use, such as ``binance BTC/USDT 4h``."""
 
     @property
     def timeframe(self) -> str:
@@ -30,25 +30,25 @@ class CandleSource(Protocol):
 
     @property
     def price_tolerance(self) -> float:
-        """By what fraction a price may differ when it is asked for again."""
+        """The fraction by which a price may differ when it is fetched again."""
 
     def now(self) -> pd.Timestamp:
-        """The source's own time, on the clock of its candles."""
+        """The source's time, on the clock of its candles."""
 
     def pages(self, since: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
-        """OHLCV frames over UTC open times, oldest first, from ``since`` on until one reaches ``end``.
+        """OHLCV frames over UTC open times, oldest first, from ``since`` until one reaches ``end``.
 
-        They may overlap, leave bars out and hold an unfinished one.
+        They may overlap, lack bars and contain an unfinished bar.
         """
 
 
 def step_of(timeframe: str) -> pd.DateOffset:
-    """From a bar's open time to the next one's; months have their own lengths.
+    """The offset from a bar's open time to the next bar's; months have their own lengths.
 
     Raises
     ------
     SettingsError
-        If it is no timeframe.
+        If the timeframe is unknown.
     """
     parts = re.fullmatch(rf"([1-9]\d*)([{''.join(_UNITS)}])", timeframe)
     if not parts:
@@ -69,25 +69,25 @@ def new_candles(
     Parameters
     ----------
     source
-        Where they come from.
+        The source of the candles.
     since
-        Where candles are known, the new ones follow them, and this does not count.
+        First open time wanted. It has no effect where candles are known: the new ones follow those.
     end
         Candles that open before it are wanted; by default all that have closed.
     known
         ``(n_bars, 5)`` the candles to continue; the last of them are fetched again and must have the same prices.
     known_as
-        How errors call them: the CSV's path, whose header is line 1.
+        How errors name the known candles: the CSV's path, whose header is line 1.
 
     Yields
     ------
     pandas.DataFrame
-        ``(n_bars, 5)`` OHLCV over a UTC ``timestamp`` index, each page later than the one before; none is empty.
+        ``(n_bars, 5)`` OHLCV over a UTC ``timestamp`` index, each page after the previous one; no page is empty.
 
     Raises
     ------
     DataError
-        If the source cannot be reached, its candles are impossible, or known ones differ from it.
+        If the source cannot be reached, its candles are invalid, or known candles differ from them.
     """
     now = source.now()
     end = now if end is None else min(end, now)
@@ -108,13 +108,13 @@ def new_candles(
 def closed_pages(
     source: CandleSource, since: pd.Timestamp, end: pd.Timestamp, now: pd.Timestamp
 ) -> Iterator[pd.DataFrame]:
-    """What the source gives from ``since`` until ``end``, page by page, as it is.
+    """The source's candles from ``since`` until ``end``, page by page; no page is empty.
 
-    Left out are candles that have not closed at ``now``, repetitions, and what was not asked for; none is empty.
+    Candles that have not closed at ``now``, repeated ones and those outside the range are left out.
     """
     step = step_of(source.timeframe)
-    for given in source.pages(since, end):
-        page = given.reset_index().drop_duplicates().set_index("timestamp").sort_index()
+    for fetched in source.pages(since, end):
+        page = fetched.reset_index().drop_duplicates().set_index("timestamp").sort_index()
         page = page[(page.index >= since) & (page.index < end)]
         page = page[pd.DatetimeIndex(page.index) + step <= now]
         if len(page):
@@ -123,12 +123,12 @@ def closed_pages(
 
 
 def require_nothing_earlier(source: CandleSource, since: pd.Timestamp, known: pd.DataFrame, known_as: str) -> None:
-    """Refuse known candles where the source has some between ``since`` and them: only later ones can be appended.
+    """Check that the source has no candles between ``since`` and the known ones: only later ones can be appended.
 
     Raises
     ------
     DataError
-        Naming the first candle of both.
+        If it has; the message names the first candle of both.
     """
     first = known.index[0]
     if since >= first:
@@ -147,21 +147,21 @@ def require_nothing_earlier(source: CandleSource, since: pd.Timestamp, known: pd
 def _after(
     known: pd.DataFrame, known_as: str, pages: Iterable[pd.DataFrame], source: CandleSource
 ) -> Iterator[pd.DataFrame]:
-    """The pages' candles after the known ones, once those that both have are seen to agree."""
+    """The pages' candles after the known ones, once the overlap has been compared."""
     last = known.index[-1]
     again = known.iloc[:0]
-    seam_seen = False
+    compared = False
     for page in pages:
-        if not seam_seen:
+        if not compared:
             again = pd.concat([again, page.loc[:last]])
             if page.index[-1] < last:
                 continue
             _require_same(known, known_as, again, source)
-            seam_seen = True
-        fresh = page.loc[page.index > last]
-        if len(fresh):
-            yield fresh
-    if not seam_seen:
+            compared = True
+        new = page.loc[page.index > last]
+        if len(new):
+            yield new
+    if not compared:
         _require_same(known, known_as, again, source)
 
 

@@ -1,23 +1,27 @@
-"""What can go wrong for a user, each with the remedy in its message; the command line prints these plainly."""
+"""Errors that the command line prints without a traceback; each message names the remedy."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class RegimesError(Exception):
-    """Base of every error that is the input's or the settings' fault, not the program's."""
+    """Base of all errors that the input or the settings cause, not the program."""
 
 
 class DataError(RegimesError):
-    """Candles, features or labels that cannot be used as they are."""
+    """Candles, features or labels that cannot be used."""
 
 
 class ModelSetError(RegimesError):
-    """A model set that is missing, damaged, of another format or does not fit the candles."""
+    """A model set that is missing, is damaged, has another format or does not fit the candles."""
+
+
+class DamagedFileError(RegimesError):
+    """A file of ours that is missing, or changed since it was written."""
 
 
 class SettingsError(RegimesError):
-    """A setting that is unknown, out of its range or at odds with another."""
+    """A setting that is unknown, out of range or contradicts another."""
 
 
 class StorageError(RegimesError):
@@ -25,10 +29,10 @@ class StorageError(RegimesError):
 
 
 class LiveError(RegimesError):
-    """A live service that must not start or go on."""
+    """A live service that must not start or must stop."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known one after a space, or nothing."""
+    """The end of an error about an unknown name: a space and the nearest known name, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""Candles of a crypto exchange, through ccxt."""
+"""Downloads candles of a crypto exchange through ccxt."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-_ATTEMPTS = 6  # a request is given up after 1 + 2 + 4 + 8 + 16 seconds
-_LONGEST_WAIT = 120.0  # seconds; who asks for a longer one has banned this address
-_BARS_AHEAD = 100  # how far to look on after an empty page of an exchange that does not tell its page's length
+_ATTEMPTS = 6  # a request fails for good after waits of 1 + 2 + 4 + 8 + 16 seconds
+_LONGEST_WAIT = 120.0  # seconds; an exchange that asks for more has banned this address
+_BARS_AHEAD = 100  # bars to skip after an empty page where the exchange's page length is unknown
 _WORTH_ANOTHER_TRY = {408, 418, 429}  # of the 4xx; the others (451: not from this country) will not change
 
 
 def exchange_client(exchange: str, options: Mapping[str, Any]) -> ccxt.Exchange:
-    """A ccxt client that keeps to the exchange's rate limit.
+    """A ccxt client that respects the exchange's rate limit.
 
     Parameters
     ----------
     exchange
         The exchange's id in ccxt.
     options
-        What ccxt's constructor takes beyond that, such as ``httpsProxy``, ``timeout`` or ``urls``.
+        Further options of ccxt's constructor, such as ``httpsProxy``, ``timeout`` or ``urls``.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def exchange_client(exchange: str, options: Mapping[str, Any]) -> ccxt.Exchange:
 
 
 class _SteadyPace:
-    """Keeps ccxt from waiting until the clock has caught up where it was set back: it paces requests by that clock."""
+    """Keeps ccxt's rate limiter from waiting until the system clock has caught up after it was set back."""
 
     lastRestRequestTimestamp: int  # noqa: N815
     milliseconds: Callable[[], int]
@@ -67,9 +67,9 @@ class _SteadyPace:
 
 
 def _require_json(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Take an answer that was cut off, or that somebody else gave, for a failed connection.
+    """Treat an answer that is not JSON, because it was cut off or comes from a proxy, as a failed connection.
 
-    ccxt would take it for text, and find in it no candles, no orders, nothing held.
+    ccxt would treat it as text and report no candles, no orders and no balance.
     """
     import requests
 
@@ -96,7 +96,7 @@ class ExchangeSource:
     timeframe
         One of the exchange's, such as ``4h``.
     pause
-        Called with seconds to wait and the reason, before a request that failed is tried again.
+        Called with the seconds to wait and the reason before a failed request is sent again.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class ExchangeSource:
         If it cannot be reached.
     """
 
-    price_tolerance = 1e-12  # the last bit of a float that went through a CSV
+    price_tolerance = 1e-12  # rounding of a float that was written to a CSV
 
     def __init__(
         self, client: ccxt.Exchange, symbol: str, timeframe: str, *, pause: Callable[[float, str], None] = _sleep
@@ -115,7 +115,7 @@ class ExchangeSource:
         self.timeframe = timeframe
         self._client, self._symbol, self._pause = client, symbol, pause
         self._response: requests.Response | None = None
-        client.session.hooks["response"].insert(0, self._look_at)  # before an answer that is no JSON is given up
+        client.session.hooks["response"].insert(0, self._keep_response)  # before `_require_json`, which raises
         if client.has.get("fetchOHLCV") is not True:
             raise SettingsError(f"{client.id} offers no candles. Choose another --exchange.")
         if timeframe not in client.timeframes:
@@ -129,12 +129,12 @@ class ExchangeSource:
         self._limit: int | None = client.feature_value(symbol, "fetchOHLCV", "limit")
 
     def now(self) -> pd.Timestamp:
-        """The exchange's time, or this machine's where it tells none."""
+        """The exchange's time, or this machine's if the exchange has no such request."""
         fetch = self._client.fetch_time if self._client.has.get("fetchTime") else self._client.milliseconds
         return pd.Timestamp(self._ask(fetch), unit="ms", tz="UTC").as_unit("us")
 
     def pages(self, since: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
-        """Its pages in their order; after an empty one it looks a page's length further on."""
+        """Pages in time order; an empty page is followed by one that begins a page length later."""
         while since < end:
             from_time = int(since.timestamp() * 1000)
 
@@ -147,7 +147,7 @@ class ExchangeSource:
             since = later.max() + self._step if len(later) else since + (self._limit or _BARS_AHEAD) * self._step
 
     def _ask(self, request: Callable[[], Answer]) -> Answer:
-        """The answer, patiently: what may be a passing trouble is tried again, after longer and longer waits."""
+        """Send a request, and repeat it with growing waits while the error may be temporary."""
         import ccxt
 
         attempt, wait = 1, 1.0
@@ -156,24 +156,24 @@ class ExchangeSource:
             try:
                 return request()
             except ccxt.BaseError as error:
-                why = self._told(error)
-                asked_for = self._seconds_asked_for()
-                if not self._may_pass(error):
-                    raise DataError(f"{self.name}: {why}. {self._remedy()}") from None
-                if asked_for > _LONGEST_WAIT:
+                reason = self._reason(error)
+                retry_after = self._retry_after()
+                if not self._is_temporary(error):
+                    raise DataError(f"{self.name}: {reason}. {self._remedy()}") from None
+                if retry_after > _LONGEST_WAIT:
                     raise DataError(
-                        f"{self.name}: {why}; it asks to wait {asked_for:.0f} s. Run the command again after that."
+                        f"{self.name}: {reason}; it asks to wait {retry_after:.0f} s. Run the command again after that."
                     ) from None
                 if attempt == _ATTEMPTS:
-                    raise DataError(f"{self.name}: {why}, after {attempt} tries. {self._remedy()}") from None
-            self._pause(max(wait, asked_for), why)
+                    raise DataError(f"{self.name}: {reason}, after {attempt} tries. {self._remedy()}") from None
+            self._pause(max(wait, retry_after), reason)
             attempt, wait = attempt + 1, 2 * wait
 
-    def _look_at(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        """Keep the answer's status and headers."""
+    def _keep_response(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        """Keep the answer, for its status and headers."""
         self._response = response
 
-    def _may_pass(self, error: Exception) -> bool:
+    def _is_temporary(self, error: Exception) -> bool:
         import ccxt
 
         status = self._response.status_code if self._response is not None else 0
@@ -184,22 +184,23 @@ class ExchangeSource:
     def _remedy(self) -> str:
         return f"A proxy or another host can be named in the table [exchange.{self._client.id}] of regimes.toml."
 
-    def _seconds_asked_for(self) -> float:
-        asked = self._response.headers.get("Retry-After", "") if self._response is not None else ""
-        return float(asked) if asked.isdigit() else 0.0
+    def _retry_after(self) -> float:
+        """Seconds that the exchange asks to wait, 0 if it does not."""
+        seconds = self._response.headers.get("Retry-After", "") if self._response is not None else ""
+        return float(seconds) if seconds.isdigit() else 0.0
 
-    def _told(self, error: Exception) -> str:
-        """The trouble in a few words: the HTTP status, or what ccxt says of it."""
+    def _reason(self, error: Exception) -> str:
+        """The error in a few words: the HTTP status, or ccxt's message."""
         if self._response is not None and not self._response.ok:
-            said = self._response.text if "json" in self._response.headers.get("Content-Type", "") else ""
-            return f"HTTP {self._response.status_code} {self._response.reason} {said[:200]}".rstrip()
+            text = self._response.text if "json" in self._response.headers.get("Content-Type", "") else ""
+            return f"HTTP {self._response.status_code} {self._response.reason} {text[:200]}".rstrip()
         cause = error.__cause__ or error
         inner = cause.args[0] if cause.args else type(error).__name__
         return str(getattr(inner, "reason", inner)).split("): ")[-1][:200]  # without urllib3's connection and address
 
 
 def _candle_frame(rows: list[list[float]]) -> pd.DataFrame:
-    """``(n_bars, 5)`` OHLCV out of ccxt's rows of epoch milliseconds, open, high, low, close and volume."""
+    """OHLCV ``(n_bars, 5)`` from ccxt's rows of epoch milliseconds, open, high, low, close and volume."""
     table = pd.DataFrame(rows, columns=["timestamp", *OHLCV])
     index = pd.to_datetime(table.pop("timestamp").to_numpy(dtype="int64"), unit="ms", utc=True)
     table.index = pd.DatetimeIndex(index, name="timestamp").as_unit("us")
@@ -207,7 +208,7 @@ def _candle_frame(rows: list[list[float]]) -> pd.DataFrame:
 
 
 def _near_symbols(symbol: str, symbols: list[str]) -> list[str]:
-    """Symbols that were probably meant: the same without regard to case and signs, or else like it."""
+    """Symbols that were probably meant: equal except for case and punctuation, or else similar ones."""
 
     def plain(text: str) -> str:
         return re.sub(r"[^A-Z0-9]", "", text.upper())

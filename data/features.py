@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import talib
+from numpy.lib.stride_tricks import sliding_window_view
 
 from data.candles import OHLCV
 from data.errors import DataError, did_you_mean
-from data.windows import log_returns, windows
 
 DEFAULT_FEATURES = ("log_return", "volatility", "rsi", "macd", "boll_width")
 
@@ -28,11 +28,11 @@ class Feature:
     Attributes
     ----------
     lookback
-        How many bars before a bar its value depends on: 0 where only the bar itself counts.
+        Number of earlier bars that a value depends on: 0 if it depends on its own bar only.
     columns
-        Names of the columns that `compute` gives.
+        Names of the columns that `compute` returns.
     compute
-        Candles to ``(n_bars,)``, or ``(n_bars, n_columns)``, row for row.
+        Maps candles to ``(n_bars,)`` or ``(n_bars, n_columns)``, one row per bar.
     """
 
     name: str
@@ -49,7 +49,8 @@ def feature(
 ) -> Callable[[Callable[[pd.DataFrame], np.ndarray]], Callable[[pd.DataFrame], np.ndarray]]:
     """Decorator that registers a function of candles as the feature ``name``, for training, backtest and live alike.
 
-    The function may look back at most ``lookback`` bars and never ahead; its first ``lookback`` rows are ignored.
+    The function may look back at most ``lookback`` bars and never ahead. It is called with more than ``lookback`` bars,
+    and its first ``lookback`` rows are ignored.
 
     Examples
     --------
@@ -63,6 +64,13 @@ def feature(
         return compute
 
     return register
+
+
+def log_returns(close: np.ndarray) -> np.ndarray:
+    """``log(close[t] / close[t-1])``, shape ``(n_bars,)``; NaN at the first bar."""
+    returns = np.full(len(close), np.nan)
+    returns[1:] = np.log(close[1:] / close[:-1])
+    return returns
 
 
 def find_feature(name: str, candles: pd.DataFrame) -> Feature:
@@ -112,13 +120,15 @@ def compute_features(candles: pd.DataFrame, names: Sequence[str]) -> pd.DataFram
 
 
 def feature_columns(candles: pd.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """`compute_features` without the frame, for who needs an answer now: ``(n_bars,)`` of each column, by its name."""
+    """`compute_features` without the frame, which is faster: each column ``(n_bars,)`` by name."""
     table: dict[str, np.ndarray] = {}
     for name in names:
-        found = find_feature(name, candles)
-        values = np.array(found.compute(candles), dtype=float).reshape(len(candles), len(found.columns))
-        values[: found.lookback] = np.nan
-        table.update(zip(found.columns, values.T, strict=True))
+        one = find_feature(name, candles)
+        values = np.full((len(candles), len(one.columns)), np.nan)
+        if len(candles) > one.lookback:
+            computed = np.asarray(one.compute(candles), dtype=float).reshape(values.shape)
+            values[one.lookback :] = computed[one.lookback :]
+        table.update(zip(one.columns, values.T, strict=True))
     return table
 
 
@@ -136,11 +146,11 @@ def _tail_aligned(values: np.ndarray, n_bars: int) -> np.ndarray:
 # TA-Lib's STDDEV takes any variance below 1e-14 for zero and subtracts running sums of squares, which costs most
 # digits on prices far from 0; NumPy over window views is exact for both.
 def _rolling_std(values: np.ndarray, length: int) -> np.ndarray:
-    return _tail_aligned(windows(values, length).std(axis=1), len(values))
+    return _tail_aligned(sliding_window_view(values, length).std(axis=1), len(values))
 
 
 def _rolling_mean(values: np.ndarray, length: int) -> np.ndarray:
-    return _tail_aligned(windows(values, length).mean(axis=1), len(values))
+    return _tail_aligned(sliding_window_view(values, length).mean(axis=1), len(values))
 
 
 @feature("log_return", lookback=1)
@@ -159,8 +169,6 @@ def _rsi(candles: pd.DataFrame) -> np.ndarray:
     """Relative strength index over 14 changes with simple averages (Cutler's variant), 0 to 100; 50 without change."""
     close = _column(candles, "close")
     change = np.diff(close)
-    if len(change) < 14:
-        return np.full(len(candles), np.nan)
     gain = talib.SMA(np.maximum(change, 0.0), 14)
     movement = talib.SMA(np.abs(change), 14)
     share = np.divide(gain, movement, out=np.full_like(gain, 0.5), where=movement > 1e-12 * close[1:])
@@ -186,8 +194,6 @@ def _atr(candles: pd.DataFrame) -> np.ndarray:
     """Simple average of the last 14 true ranges, relative to the close."""
     close = _column(candles, "close")
     true_range = talib.TRANGE(_column(candles, "high"), _column(candles, "low"), close)[1:]
-    if len(true_range) < 14:
-        return np.full(len(candles), np.nan)
     return _tail_aligned(talib.SMA(true_range, 14), len(candles)) / close
 
 
@@ -209,7 +215,7 @@ def _momentum(candles: pd.DataFrame) -> np.ndarray:
 @feature("trend_strength", lookback=50)
 def _trend_strength(candles: pd.DataFrame) -> np.ndarray:
     """t statistic of the mean of the last 50 log returns; about standard normal on a random walk."""
-    returns = windows(log_returns(_column(candles, "close")), 50)
+    returns = sliding_window_view(log_returns(_column(candles, "close")), 50)
     spread = returns.std(axis=1)
     drift = returns.mean(axis=1) * np.sqrt(50)
     return _tail_aligned(np.divide(drift, spread, out=np.zeros(len(drift)), where=spread > 0), len(candles))

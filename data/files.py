@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, and run ids that sort by time."""
+"""Writes files and folders whole or not at all, reads JSON files of declared content, and names runs by time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import datetime as dt
 import hashlib
 import json
 import os
+import reprlib
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from data.errors import StorageError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data.errors import DamagedFileError, StorageError
 
 LATEST = "latest"
 
@@ -28,15 +31,15 @@ def new_run_id() -> str:
 def whole_folder(final: Path) -> Iterator[Path]:
     """A folder to fill, renamed to ``final`` when the block ends and removed when it fails.
 
-    Its name until then begins with a dot, so nobody takes it for a finished one after a crash.
+    Until then its name begins with a dot, so that no reader takes it for a finished folder after a crash.
 
     Raises
     ------
     StorageError
-        If something cannot be written.
+        If a file or the folder cannot be written.
     """
     draft = _draft(final)
-    with _said(final):
+    with _storage_errors(final):
         draft.mkdir(parents=True)
         try:
             yield draft
@@ -47,9 +50,9 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's text in one step; what cannot be written is a `StorageError`, and leaves the earlier text."""
+    """Replace a file's text in one step; raise a `StorageError` and keep the earlier text if that fails."""
     draft = _draft(path)
-    with _said(path):
+    with _storage_errors(path):
         try:
             draft.write_text(text, encoding="utf-8")
             draft.replace(path)
@@ -59,25 +62,26 @@ def write_text(path: Path, text: str) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder that nothing can be written into, before the work whose results it is to hold.
+    """Check that results can be written into a folder, before the work that produces them.
 
     Raises
     ------
     StorageError
-        If it, or the nearest one above it that is there, takes no file.
+        If no file can be created in it, or in its nearest existing parent.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-    with _said(folder), tempfile.TemporaryFile(dir=there, buffering=0) as probe:
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    with _storage_errors(folder), tempfile.TemporaryFile(dir=existing, buffering=0) as probe:
         probe.write(b"0")
 
 
 def _draft(final: Path) -> Path:
-    """A name beside it that no other process uses: process ids repeat, in containers soon."""
+    """A random name beside ``final``: no other process uses it, while process ids repeat in containers."""
     return final.with_name(f".{final.name}.{secrets.token_hex(4)}")
 
 
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Raise errors of the operating system as `StorageError`."""
     try:
         yield
     except OSError as error:
@@ -88,20 +92,20 @@ def _said(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON that keeps floats to the last bit; a number that is not finite is an error."""
+    """Write JSON that keeps floats to the last bit; raise a ValueError if a number is not finite."""
     text = json.dumps(content, indent=1, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def mark_latest(folder: Path) -> None:
-    """Name a finished run in the file ``latest`` beside it, unless a newer one is named there."""
+    """Write a finished run's name into the file ``latest`` beside it, unless that names a newer run."""
     marker = folder.parent / LATEST
     if not marker.exists() or marker.read_text(encoding="utf-8").strip() < folder.name:
         write_text(marker, folder.name + "\n")
 
 
 def latest_run(parent: Path) -> Path | None:
-    """The newest finished run in a folder of runs, or None."""
+    """The newest finished run in a folder of runs, or None if there is none."""
     marker = parent / LATEST
     if marker.exists():
         named = parent / marker.read_text(encoding="utf-8").strip()
@@ -114,3 +118,59 @@ def latest_run(parent: Path) -> Path | None:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class JsonFile(BaseModel):
+    """A JSON file's content: values of exactly the declared types, and no other fields."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, from_attributes=True)
+
+    @classmethod
+    def checked(cls, content: object, path: Path) -> Self:
+        """The content of the file at ``path``; a `DamagedFileError` names the first wrong value."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+            mistake = "missing" if first["type"] == "missing" else f"{reprlib.repr(first['input'])} ({reason})"
+            raise DamagedFileError(f"{path}: {name} is {mistake}.") from error
+
+    @classmethod
+    def read(cls, path: Path, sha256: str | None) -> Self:
+        """Read a file that must have this hash."""
+        require_unchanged(path, sha256)
+        return cls.checked(read_json(path), path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises
+    ------
+    DamagedFileError
+        If the file is missing, cannot be read, or holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path}: is missing.") from None
+    except OSError as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path}: is no JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(f"{path}: holds no JSON object.")
+    return content
+
+
+def require_unchanged(path: Path, sha256: str | None) -> None:
+    """Refuse a file that is missing or has not this hash, by a `DamagedFileError`."""
+    if not path.is_file():
+        raise DamagedFileError(f"{path}: is missing.")
+    try:
+        changed = sha256_of(path) != sha256
+    except OSError as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    if changed:
+        raise DamagedFileError(f"{path}: has changed since it was written (its sha256 differs).")

@@ -1,4 +1,4 @@
-"""A CSV of candles that grows beside its place and takes it whole, so that a crash loses no bar that was written."""
+"""Appends candles to a CSV file so that a crash loses no bar that was written."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class GrowingCsv:
-    """Candles on their way into a CSV.
+    """A CSV of candles that grows in a part file.
 
-    What is appended goes to the file ``part``, which begins as a copy of ``existing`` and is found again by the next
-    attempt. ``finish`` gives it its final name. Killed at any moment, it leaves ``existing`` whole under one of its
-    two names, and in ``part`` every row but one that was being written.
+    `append` writes to the file ``part``, which begins as a copy of ``existing``; the next attempt continues it.
+    `finish` gives it its final name. A kill at any moment leaves ``existing`` whole, under its old or its final name,
+    and in ``part`` every row except one that was being written.
 
     Parameters
     ----------
     part
-        Where it grows.
+        The file that grows.
     existing
-        The CSV to continue, if there is one; only its last row's end is ever added to.
+        The CSV to continue, if there is one. Its rows stay as they are.
     """
 
     def __init__(self, part: Path, existing: Path | None) -> None:
         self.part, self.existing = part, existing
         self._drop_unfinished_row()
         if existing and part.exists() and not _text(part).startswith(_text(existing)):
-            part.unlink()  # the file has been changed since
+            part.unlink()  # existing has changed since
         self.source = part if part.exists() else existing
         self._size = _size(part)
 
     def known(self) -> pd.DataFrame | None:
-        """The candles so far, ``(n_bars, 5)``, or None.
+        """The candles so far, ``(n_bars, 5)``, or None if there are none.
 
         Raises
         ------
         DataError
-            If they are not written as ``append`` does, so that new rows would not fit.
+            If the file's columns or times have another format than `append` writes.
         """
         if not self.source:
             return None
@@ -60,12 +60,12 @@ class GrowingCsv:
         return candles
 
     def append(self, candles: pd.DataFrame) -> None:
-        """Add rows that follow the known ones; when it returns, they are on the disk.
+        """Append rows to the known ones; they are on the disk when it returns.
 
         Raises
         ------
         DataError
-            If somebody else has added some meanwhile.
+            If another process has written to the file meanwhile.
         """
         if _size(self.part) != self._size:
             raise DataError(f"{self.part}: another download is writing it. Let one end before the next begins.")
@@ -80,15 +80,15 @@ class GrowingCsv:
         self._size = _size(self.part)
 
     def finish(self, final: Path) -> None:
-        """Give the file that was continued its final name, and the rows that were added."""
+        """Replace the existing file by the part file, under the name ``final``; do nothing if no row was appended."""
         if not self.part.exists():
             return
         if self.existing:
-            self.existing.replace(final)  # killed after this, the next attempt finds a file and its continuation
+            self.existing.replace(final)  # after a kill here, the next attempt still has the file and its part file
         self.part.replace(final)
 
     def _drop_unfinished_row(self) -> None:
-        """Cut off what a kill left of a row, or the whole part if it left less than one."""
+        """Cut off the rest of a row that a kill left, and remove a part file without a whole row."""
         if self.part.exists():
             content = self.part.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]

@@ -1,4 +1,4 @@
-"""How results show themselves in a notebook."""
+"""Formats results as HTML for a notebook."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pandas as pd
 
 
 def result_html(title: str, table: pd.DataFrame, sentences: Iterable[str] = ()) -> str:
-    """A titled table and what it means, as HTML without scripts or styles; what is not known is a dash."""
+    """A titled table and sentences about it, as HTML without scripts or styles; a missing value is a dash."""
     shown = table.astype(object).where(table.notna(), "-")
     with pd.option_context("display.max_colwidth", None):
         rows = shown.to_html(index=False, border=0, float_format="{:.4f}".format, justify="left")
-    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
-    return f"<div><p><b>{escape(title)}</b></p>{rows}{told}</div>"
+    paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return f"<div><p><b>{escape(title)}</b></p>{rows}{paragraphs}</div>"

@@ -1,4 +1,4 @@
-"""Splits in time: what trains always lies before what validates, and that before what tests."""
+"""Splits a series in time: training bars before validation bars before test bars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from data.errors import DataError, SettingsError
 
 @dataclass(frozen=True)
 class Split:
-    """Train, validation and test parts of a series, as slices of bars in this order and without overlap."""
+    """Training, validation and test parts of a series: slices of bars in this order, without overlap."""
 
     train: slice
     validation: slice
@@ -17,10 +17,10 @@ class Split:
 
 
 def chronological_split(n_bars: int, train_fraction: float = 0.7, validation_fraction: float = 0.1) -> Split:
-    """Cut ``n_bars`` bars by fractions; what training and validation leave is the test part.
+    """Split ``n_bars`` bars by fractions; the test part is what training and validation leave.
 
-    The parts touch. A sample at bar t needs the close at t+1, so whoever builds samples drops each part's last bar
-    (`data.windows.samples_of_regime` does); windows may reach back into the part before, which holds no target.
+    The parts touch. A sample at bar t needs the close at t+1, so `data.windows.samples_of_regime` drops each part's
+    last bar. Windows may reach back into the previous part, since only their last bar has a target.
     """
     train_end = round(n_bars * train_fraction)
     validation_end = round(n_bars * (train_fraction + validation_fraction))
@@ -29,7 +29,7 @@ def chronological_split(n_bars: int, train_fraction: float = 0.7, validation_fra
 
 @dataclass(frozen=True)
 class Fold:
-    """The bars that one refit learns from (training and validation), and those that it then forecasts."""
+    """One fold: the bars to fit on (training and validation), and the bars to forecast."""
 
     fit: slice
     test: slice
@@ -38,22 +38,22 @@ class Fold:
 def walk_forward_folds(
     n_bars: int, train_bars: int, test_bars: int, *, expanding: bool = False, embargo: int = 0
 ) -> list[Fold]:
-    """Folds whose test parts follow each other without gap or overlap, to the last bar.
+    """Folds whose test parts follow each other without gap or overlap up to the last bar.
 
     Parameters
     ----------
     train_bars
-        Bars to fit on, those that validate included; with ``expanding`` those of the first fold, to which every later
-        fold adds all bars since.
+        Bars to fit on, including validation. With ``expanding`` this is the first fold's number, and later folds fit
+        on all earlier bars.
     test_bars
-        Bars that each fold forecasts; the last one may have fewer, but at least two.
+        Bars that each fold forecasts. The last fold may have fewer, but at least two.
     embargo
-        Bars left out between the two: what a retraining takes in practice, or for what the parts still share.
+        Bars left out between fit and test, for the time that a retraining takes or for dependence across the parts.
 
     Raises
     ------
     DataError
-        If not even one fold fits into the series.
+        If the series is too short for one fold.
     """
     for name, value, least in (("train_bars", train_bars, 1), ("test_bars", test_bars, 2), ("embargo", embargo, 0)):
         if value < least:

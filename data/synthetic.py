@@ -1,4 +1,4 @@
-"""Series whose right answer is known: a planted edge per regime, a martingale, and noise in place of the future."""
+"""Generates series whose right answer is known: an edge per regime, a martingale, and noise after a bar."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 import pandas as pd
 
 from data.candles import OHLCV, REGIME
-from data.windows import log_returns
+from data.features import log_returns
 
 
 @dataclass(frozen=True)
 class RegimeSeries:
-    """Log returns that follow another first-order autoregression in each of three regimes.
+    """Log returns that follow a first-order autoregression of their own in each of three regimes.
 
-    With the regime s at t: ``return[t+1] = drift[s] + slope[s] * return[t] + volatility[s] * noise[t+1]``, the noise
-    standard normal; the regime itself is a Markov chain that stays with probability ``stay`` and else moves to one of
-    the other two.
+    In regime s at bar t, ``return[t+1] = drift[s] + slope[s] * return[t] + volatility[s] * noise[t+1]`` with standard
+    normal noise. The regime is a Markov chain that stays with probability ``stay`` and otherwise moves to one of the
+    other two with equal probability.
 
     Parameters
     ----------
     drift, slope, volatility
-        For regimes 0 bearish, 1 sideways, 2 bullish; log return units a bar.
+        For regimes 0 bearish, 1 sideways, 2 bullish; drift and volatility in log return per bar.
     """
 
     drift: tuple[float, float, float]
@@ -31,7 +31,7 @@ class RegimeSeries:
     stay: float
 
     def candles(self, n_bars: int, seed: int) -> pd.DataFrame:
-        """``(n_bars, 6)`` four-hour candles with the true regime in the column ``regime``."""
+        """Four-hour candles ``(n_bars, 6)`` with the true regime in the column ``regime``."""
         random = np.random.default_rng(seed)
         moves = (random.random(n_bars) >= self.stay) * random.integers(1, 3, n_bars)
         regime = (random.integers(3) + np.cumsum(moves)) % 3
@@ -56,7 +56,7 @@ class RegimeSeries:
         )
 
     def best_r2(self) -> float:
-        """The share of squared error that a forecaster who knows regime and parameters saves against the forecast 0.
+        """The R2 against the forecast 0 of a forecaster that knows the regime and the parameters.
 
         In the stationary state, with the chain's transitions ``P`` and equal shares of the regimes, the moments
         ``a[j] = E[return 1(regime = j)]`` and ``b[j] = E[return^2 1(regime = j)]`` solve
@@ -73,20 +73,20 @@ class RegimeSeries:
         return float(1 - np.sum(volatility**2) / 3 / second.sum())
 
 
-# Regimes that a detector can see, since drift and volatility differ, each with an edge of its own.
+# Regimes that a detector can see, because drift and volatility differ; each has its own edge.
 VISIBLE = RegimeSeries(drift=(-0.004, 0.0, 0.003), slope=(0.6, -0.6, -0.6), volatility=(0.012, 0.003, 0.006), stay=0.99)
 
-# Regimes that nothing but the label tells: equal but for the sign of the edge, and drawn anew at every bar, so that
-# past returns are no help.
+# Regimes that only the label shows: they differ in the sign of the edge only and are drawn anew at every bar, so that
+# past returns do not help.
 HIDDEN = RegimeSeries(drift=(0.0, 0.0, 0.0), slope=(-0.6, 0.0, 0.6), volatility=(0.01, 0.01, 0.01), stay=1 / 3)
 
 
 def martingale_like(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Candles as long and, bar by bar, as volatile as the given ones, on which no strategy can earn before costs.
+    """Candles with the length and bar-by-bar volatility of the given ones, on which no strategy can earn before costs.
 
-    Every gap to the open, and every move from open to close, keeps the size ``x`` of its log return and takes a sign
-    of its own, plus with probability ``1 / (1 + exp(x))``, so that the expected price is always the present one. Wicks
-    are mirrored with the move; volume, labels and further columns stay.
+    Every gap to the open and every move from open to close keeps the size ``x`` of its log return and gets a random
+    sign, plus with probability ``1 / (1 + exp(x))``, so that the expected price is always the present price. Wicks are
+    mirrored with the move; volume, labels and further columns stay.
     """
     random = np.random.default_rng(seed)
     open_, high, low, close = (candles[name].to_numpy() for name in OHLCV[:4])
@@ -112,10 +112,10 @@ def martingale_like(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def with_noise_from(candles: pd.DataFrame, first: int, seed: int) -> pd.DataFrame:
-    """The same candles up to bar ``first``, and noise after: whatever was learnt from the later ones must move.
+    """The same candles before bar ``first`` and noise from it on, so that anything learnt from later bars changes.
 
-    A random walk five times as volatile as the earlier bars; labels drawn among the earlier ones; volume and further
-    columns ten standard deviations away.
+    The noise is a random walk five times as volatile as the earlier bars. Labels are drawn from the earlier ones;
+    volume and further columns lie ten standard deviations away.
     """
     random = np.random.default_rng(seed)
     earlier, n_later = candles.iloc[:first], len(candles) - first

@@ -1,19 +1,14 @@
-"""Targets, and windows of contiguous bars that are views into the series, never copies."""
+"""Targets and samples of training, and windows of contiguous bars as views into the series."""
 
 from __future__ import annotations
 
 import numpy as np
 
-
-def log_returns(close: np.ndarray) -> np.ndarray:
-    """``log(close[t] / close[t-1])``, shape ``(n_bars,)``; NaN at the first bar."""
-    returns = np.full(len(close), np.nan)
-    returns[1:] = np.log(close[1:] / close[:-1])
-    return returns
+from data.features import log_returns
 
 
 def targets(close: np.ndarray) -> np.ndarray:
-    """What is forecast at t's close: ``log(close[t+1] / close[t])``, shape ``(n_bars,)``; NaN at the last bar."""
+    """The log return to forecast at t's close, ``log(close[t+1] / close[t])``: ``(n_bars,)``; NaN at the last bar."""
     return np.append(log_returns(close)[1:], np.nan)
 
 
@@ -41,7 +36,7 @@ def windows(values: np.ndarray, length: int) -> np.ndarray:
 
 
 def complete_windows(values: np.ndarray, length: int) -> np.ndarray:
-    """Which bars end a whole window of finite values: boolean ``(n_bars,)`` for ``values`` ``(n_bars, n_features)``."""
+    """Whether each bar ends a window of finite values: ``(n_bars,)`` for ``values`` ``(n_bars, n_features)``."""
     finite = np.isfinite(values).all(axis=1)
     complete = np.zeros(len(values), dtype=bool)
     complete[length - 1 :] = windows(finite, length).all(axis=1)

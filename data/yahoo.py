@@ -1,4 +1,4 @@
-"""Candles of stocks, indices and funds from Yahoo Finance, through yfinance."""
+"""Downloads candles of stocks, indices and funds from Yahoo Finance, through yfinance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data.errors import DataError, SettingsError
 
 Answer = TypeVar("Answer")
 
-# Timeframes as the rest of this package writes them, and as Yahoo does.
+# Timeframes as this package writes them, and as Yahoo does.
 _INTERVALS = {
     "1m": "1m", "2m": "2m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "60m", "1d": "1d", "1w": "1wk", "1M": "1mo",
 }  # fmt: skip
@@ -24,8 +24,8 @@ class YahooSource:
     """The candles of one stock, index, fund or currency.
 
     Prices are adjusted for splits and dividends, so that a log return is what a holder earned. Yahoo restates all
-    earlier ones at each dividend: a file from before it does not continue, and is refused at its seam. A bar of a day
-    or longer opens at midnight UTC of its date, and counts as closed when that date is over where it trades.
+    earlier prices at each dividend, so a file from before a dividend cannot be continued: its last prices differ. A
+    bar of a day or longer opens at midnight UTC of its date, and has closed when that date is over at the exchange.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class YahooSource:
         If Yahoo does not know the symbol or cannot be reached.
     """
 
-    price_tolerance = 1e-5  # adjusted prices come out of single-precision factors; a dividend moves them by more
+    price_tolerance = 1e-5  # adjusted prices come from single-precision factors; a dividend moves them by more
 
     def __init__(self, symbol: str, timeframe: str) -> None:
         try:
@@ -59,16 +59,15 @@ class YahooSource:
         self._intraday = pd.Timestamp(0) + step_of(timeframe) < pd.Timestamp(0) + pd.Timedelta(days=1)
 
     def now(self) -> pd.Timestamp:
-        """The time, for bars of a day or longer that of the clocks where it trades."""
+        """The time in UTC; for bars of a day or longer, the exchange's local time labelled as UTC."""
         if self._intraday:
             return pd.Timestamp.now("UTC")
         zone = self._ask(self._ticker.get_history_metadata)["exchangeTimezoneName"]
         return pd.Timestamp.now(zone).tz_localize(None).tz_localize("UTC")
 
     def pages(self, since: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
-        """One page with everything: Yahoo gives no less."""
-
-        if not self._intraday:  # yfinance takes a time without zone for one where it trades
+        """A single page: Yahoo returns all candles at once."""
+        if not self._intraday:  # yfinance reads a time without zone as local time
             since, end = since.tz_localize(None), end.tz_localize(None)
 
         def fetch() -> pd.DataFrame:

@@ -1,30 +1,29 @@
-"""The one path from candles to a forecast, for training, backtest and live: in batch, and bar by bar."""
+"""The one path from candles to forecasts, for training, backtest and live: all bars at once, or one after another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from functools import cached_property, partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 
-from data.candles import OHLCV, REGIME, check_candles, plausible
+from data.candles import OHLCV, REGIME, check_candles, interval_of, interval_text, plausible, time_text
 from data.errors import DataError
 from data.features import FEATURES, columns_of, feature_columns, lookback_of
 from models.detectors.labels import ColumnDetector
-from models.lstm import State, one_thread
-from models.model_set import Expert, ModelSet
-from models.passes import Passes, pass_length, time_slots
+from models.expert import Expert
+from models.model_set import ModelSet
+from models.network import Passes, State, one_thread, pass_length, time_slots
 from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name
-
-RegimeSource = Literal["detector", "column"]
+from models.settings import ForecastSettings
 
 
 class Forecast(NamedTuple):
-    """What is known at a bar's close: its regime and the log return expected to the next bar's close."""
+    """The regime at a bar's close, and the log return expected from there to the next bar's close."""
 
     timestamp: pd.Timestamp
     regime: int
@@ -32,8 +31,71 @@ class Forecast(NamedTuple):
     probabilities: dict[int, float]
 
 
+class Stream(Protocol):
+    """Forecasts one candle at a time."""
+
+    def push(self, candle: Mapping[str, Any]) -> Forecast | None: ...
+
+
+class ForecastSource(Protocol):
+    """Forecasts candles of one dataset and interval: a `Forecaster`, or `models.recorded.RecordedForecasts`."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def interval(self) -> pd.Timedelta: ...
+    @property
+    def lookback(self) -> int: ...
+    def columns(self) -> list[str]: ...
+    def forecast(self, candles: pd.DataFrame) -> pd.DataFrame: ...
+    def stream(self) -> Stream: ...
+
+
+def require_compatible(candles: pd.DataFrame, models: ForecastSource, *, source: str, least_bars: int = 2) -> None:
+    """Refuse candles that models cannot forecast.
+
+    Parameters
+    ----------
+    source
+        Name of the candles for errors, such as the file's path.
+    least_bars
+        Bars that are needed.
+
+    Raises
+    ------
+    DataError
+        If they lack a column that the models read, are too few, or are of another interval.
+    """
+    missing = [name for name in models.columns() if name not in candles]
+    if missing:
+        raise DataError(
+            f"{source}: has no column {', '.join(missing)}, which the models of {models.dataset} read. Bring "
+            "candles that have it, or train without it."
+        )
+    require_bars(len(candles), least_bars, source)
+    require_interval(pd.DatetimeIndex(candles.index), models, source)
+
+
+def require_bars(n_bars: int, least_bars: int, source: str) -> None:
+    """Refuse too few bars; a part of `require_compatible`."""
+    if n_bars < least_bars:
+        raise DataError(f"{source}: has {n_bars} bars, but at least {least_bars} are needed. Bring more history.")
+
+
+def require_interval(index: pd.DatetimeIndex, models: ForecastSource, source: str) -> None:
+    """Refuse bars of an interval that is more than 1 % off; a single bar has no interval."""
+    if len(index) < 2:
+        return
+    interval = interval_of(index)
+    if abs(interval - models.interval) > 0.01 * models.interval:
+        raise DataError(
+            f"{source}: bars are {interval_text(interval)} apart, but the models of {models.dataset} were trained "
+            f"on bars {interval_text(models.interval)} apart. Resample them, or train on this interval."
+        )
+
+
 class Reader(Protocol):
-    """What a network reads: named features, in passes of a window and a stride (see `Passes`)."""
+    """The features of a network, and the window and stride of its passes (see `models.network.Passes`)."""
 
     @property
     def features(self) -> tuple[str, ...]: ...
@@ -51,34 +113,47 @@ def forecast_lookback(detector: RegimeDetector | ColumnDetector, held: int, netw
     )
 
 
+class Observation(NamedTuple):
+    """What all experts' forecasts of some bars begin with.
+
+    Features by column, `models.network.time_slots`, regime probabilities ``(n_bars, n_regimes)``, and the regime to act
+    on at each bar.
+    """
+
+    columns: dict[str, np.ndarray]
+    slots: np.ndarray
+    probabilities: np.ndarray
+    regimes: np.ndarray
+
+    def inputs(self, expert: Expert) -> np.ndarray:
+        """The expert's scaled features: ``(n_bars, n_columns)``."""
+        return (_stack(self.columns, expert.features) - expert.mean) / expert.scale
+
+    def passes(self, expert: Expert) -> Passes:
+        return Passes.over(self.slots, expert.window, expert.stride)
+
+
+def _stack(columns: Mapping[str, np.ndarray], features: Sequence[str]) -> np.ndarray:
+    return np.column_stack([columns[name] for name in columns_of(features)])
+
+
 class Forecaster:
-    """Asks a model set what comes next.
+    """Forecasts each bar's next log return by the expert of its regime.
 
     Parameters
     ----------
     model_set
         The trained experts and their detector.
-    blend
-        Forecast the regime-probability-weighted mean of all experts instead of the likeliest regime's.
-    regime_source
-        ``detector``, or ``column`` to take the candles' own ``regime`` column for the regime. That is honest only for
-        a column made from the past alone.
-
-    Attributes
-    ----------
-    lookback
-        Bars before a bar that its forecast depends on; it depends on nothing earlier.
+    settings
+        ``blend``: forecast the regime-probability-weighted mean of all experts instead of the likeliest regime's.
+        ``regime_source``: ``column`` takes the regime from the candles' own column ``regime``, which is honest only if
+        it was made from the past alone. None for the defaults.
     """
 
-    def __init__(self, model_set: ModelSet, *, blend: bool = False, regime_source: RegimeSource = "detector") -> None:
+    def __init__(self, model_set: ModelSet, settings: ForecastSettings | None = None) -> None:
         self.model_set = model_set
-        self.blend = blend
-        self._detector = ColumnDetector(tuple(model_set.experts)) if regime_source == "column" else model_set.detector
+        self.settings = settings or ForecastSettings()
         self._experts = [*model_set.experts.values(), model_set.all_regimes]
-        named = [name for expert in self._experts for name in expert.features]
-        self._features = sorted({*self._detector.features, *named})
-        held = hold_lookback(model_set.min_confidence, model_set.min_dwell)
-        self.lookback = forecast_lookback(self._detector, held, self._experts)
 
     @property
     def dataset(self) -> str:
@@ -88,12 +163,40 @@ class Forecaster:
     def interval(self) -> pd.Timedelta:
         return self.model_set.interval
 
+    @cached_property
+    def detector(self) -> RegimeDetector | ColumnDetector:
+        """The model set's, or the one that reads the candles' column."""
+        by_column = self.settings.regime_source == "column"
+        return ColumnDetector(tuple(self.model_set.experts)) if by_column else self.model_set.detector
+
+    @cached_property
+    def features(self) -> list[str]:
+        """Names of all features that the detector or an expert reads."""
+        return sorted({*self.detector.features, *(name for expert in self._experts for name in expert.features)})
+
+    @cached_property
+    def lookback(self) -> int:
+        """Bars before a bar that its forecast depends on; nothing earlier counts."""
+        held = hold_lookback(self.model_set.min_confidence, self.model_set.min_dwell)
+        return forecast_lookback(self.detector, held, self._experts)
+
     def columns(self) -> list[str]:
-        """Columns that candles must have: OHLCV and what features, or the regime source, take as it stands."""
-        return [*OHLCV, *(name for name in self._features if name not in FEATURES and name not in OHLCV)]
+        """Columns that candles must have: OHLCV, and columns of the user's own that the models read."""
+        return [*OHLCV, *(name for name in self.features if name not in FEATURES and name not in OHLCV)]
+
+    def warnings(self, candles: pd.DataFrame, dataset: str) -> list[str]:
+        """Why forecasts of compatible candles may be poor: labels without an expert, models of another dataset."""
+        by_column = self.settings.regime_source == "column"
+        warnings = regime_warnings(candles, self.model_set) if by_column else []
+        if dataset != self.dataset:
+            warnings.append(
+                f"The models were trained on {self.dataset}, not on {dataset}: what they know of its prices, "
+                "volatility and regimes may not hold here."
+            )
+        return warnings
 
     def forecast(self, candles: pd.DataFrame) -> pd.DataFrame:
-        """Forecasts of every bar, each from the bars up to it.
+        """Forecast every bar from the bars up to it.
 
         Parameters
         ----------
@@ -103,119 +206,66 @@ class Forecaster:
         Returns
         -------
         pandas.DataFrame
-            A row a bar: ``regime``, ``forecast`` (log return to the next close), ``p_<regime>`` per regime; NaN for
-            the first `lookback` bars, and where a feature is not known.
+            One row per bar: ``regime``, ``forecast`` (log return to the next close), ``p_<regime>`` per regime; NaN
+            for the first `lookback` bars, and where a feature is NaN.
 
         Raises
         ------
         DataError
             If a column that the model set needs is missing.
         """
-        seen = self._see(candles)
+        observed = self.observe(candles)
         known = np.arange(len(candles)) >= self.lookback
-        regimes = self._detector.regimes
-        answering = np.isfinite(seen.probabilities) if self.blend else seen.regimes[:, None] == np.array(regimes)
-        asked = [np.flatnonzero(known & answering[:, column]) for column in range(len(regimes))]
+        regimes = self.detector.regimes
+        needed = (
+            np.isfinite(observed.probabilities)
+            if self.settings.blend
+            else observed.regimes[:, None] == np.array(regimes)
+        )
+        bars_of_each = [np.flatnonzero(known & needed[:, column]) for column in range(len(regimes))]
         with one_thread(), ThreadPoolExecutor() as pool:  # torch computes without Python's lock
-            log_returns = list(pool.map(partial(_forecast_at, seen), map(self.expert_of, regimes), asked))
-        if self.blend:
-            forecast = (seen.probabilities * np.column_stack(log_returns)).sum(axis=1)
+            log_returns = list(
+                pool.map(partial(_forecast_at, observed), map(self.model_set.expert_for, regimes), bars_of_each)
+            )
+        if self.settings.blend:
+            forecast = (observed.probabilities * np.column_stack(log_returns)).sum(axis=1)
         else:
             forecast = np.full(len(candles), np.nan)
-            for bars, log_return in zip(asked, log_returns, strict=True):
+            for bars, log_return in zip(bars_of_each, log_returns, strict=True):
                 forecast[bars] = log_return[bars]
-        table = {"regime": np.where(known, seen.regimes, np.nan), "forecast": forecast}
+        table = {"regime": np.where(known, observed.regimes, np.nan), "forecast": forecast}
         for column, regime in enumerate(regimes):
-            table[f"p_{regime_name(regime)}"] = np.where(known, seen.probabilities[:, column], np.nan)
+            table[f"p_{regime_name(regime)}"] = np.where(known, observed.probabilities[:, column], np.nan)
         return pd.DataFrame(table, index=candles.index)
 
     def stream(self, history: pd.DataFrame | None = None) -> ForecastStream:
-        """Forecasts one bar at a time, beginning after ``history`` (candles, may be shorter than the lookback)."""
+        """A stream that forecasts one bar at a time, from the bar after ``history`` (candles, of any length) on."""
         return ForecastStream(self, history)
 
-    def forecast_windows(self, regime: int, windows: np.ndarray) -> np.ndarray:
-        """Log returns to the close after the last bar of each window, by the regime's expert, which reads all of them.
-
-        That is one pass a window (see `Passes`), whose block begins ``expert.window - 1`` bars after its first.
-
-        Parameters
-        ----------
-        windows
-            ``(n_windows, n_bars, n_columns)`` of contiguous bars, oldest first, not scaled: the expert's columns, and
-            from its ``window`` to ``window + stride - 1`` bars.
-
-        Returns
-        -------
-        numpy.ndarray
-            ``(n_windows,)``, NaN where values are not finite, or beyond all that the expert was made for.
-
-        Raises
-        ------
-        DataError
-            If the expert reads another number of bars or columns.
-        """
-        expert = self.expert_of(regime)
-        least, most, columns = expert.window, pass_length(expert.window, expert.stride), columns_of(expert.features)
-        _, n_bars, n_columns = windows.shape
-        if n_columns != len(columns):
-            raise DataError(f"expert {expert.name} reads {len(columns)} values of each bar: {', '.join(columns)}.")
-        if not least <= n_bars <= most:
-            raise DataError(f"expert {expert.name} reads {least} to {most} bars, but {n_bars} were given.")
-        with np.errstate(over="ignore", invalid="ignore"), one_thread(), torch.inference_mode():
-            inputs = (windows - expert.mean) / expert.scale
-            output, _ = expert.network(torch.from_numpy(inputs))
-        log_returns = output[:, -1].numpy() * expert.target_scale
-        return np.where(np.isfinite(inputs).all(axis=(1, 2)), log_returns, np.nan)
-
-    def expert_of(self, regime: int) -> Expert:
-        """Who forecasts in a regime: the network of all regimes where it has no expert of its own."""
-        return self.model_set.experts.get(regime, self.model_set.all_regimes)
-
-    def _see(self, candles: pd.DataFrame) -> _Seen:
-        """What all experts' forecasts of these bars begin with."""
-        columns = feature_columns(candles, self._features)
-        probabilities = self._detector.filter(_stacked(columns, self._detector.features))
-        regimes = likeliest_regime(
-            probabilities, self._detector.regimes, self.model_set.min_confidence, self.model_set.min_dwell
-        )
-        return _Seen(columns, time_slots(pd.DatetimeIndex(candles.index), self.interval), probabilities, regimes)
+    def observe(self, candles: pd.DataFrame) -> Observation:
+        """The observation of ``(n_bars, >= 5)`` candles, NaN where a feature is not known."""
+        columns, model_set = feature_columns(candles, self.features), self.model_set
+        probabilities = self.detector.filter(_stack(columns, self.detector.features))
+        regimes = likeliest_regime(probabilities, self.detector.regimes, model_set.min_confidence, model_set.min_dwell)
+        slots = time_slots(pd.DatetimeIndex(candles.index), model_set.interval)
+        return Observation(columns, slots, probabilities, regimes)
 
 
-class _Seen(NamedTuple):
-    """Of some bars, in order: feature columns by name, places in time, regime probabilities, regimes to act on."""
-
-    columns: dict[str, np.ndarray]
-    slots: np.ndarray
-    probabilities: np.ndarray
-    regimes: np.ndarray
-
-    def inputs(self, expert: Expert) -> np.ndarray:
-        """What the expert reads: ``(n_bars, n_columns)``, scaled."""
-        return (_stacked(self.columns, expert.features) - expert.mean) / expert.scale
-
-    def passes(self, expert: Expert) -> Passes:
-        return Passes.over(self.slots, expert.window, expert.stride)
-
-
-def _stacked(columns: Mapping[str, np.ndarray], features: Sequence[str]) -> np.ndarray:
-    return np.column_stack([columns[name] for name in columns_of(features)])
-
-
-def _forecast_at(seen: _Seen, expert: Expert, bars: np.ndarray) -> np.ndarray:
-    """The expert's log return at ``bars``; NaN elsewhere and where its passes are not complete: ``(n_bars,)``."""
-    inputs, passes = seen.inputs(expert), seen.passes(expert)
+def _forecast_at(observed: Observation, expert: Expert, bars: np.ndarray) -> np.ndarray:
+    """The expert's log returns ``(n_bars,)`` at ``bars``; NaN elsewhere, and where a feature it needs is NaN."""
+    inputs, passes = observed.inputs(expert), observed.passes(expert)
     bars = bars[passes.complete(inputs)[bars]]
     log_return = np.full(len(inputs), np.nan)
-    for some, output in passes.outputs(expert.network, passes.readable(inputs), bars):
+    for some, output in passes.outputs(expert.network, passes.pad(inputs), bars):
         log_return[some] = output.numpy() * expert.target_scale
     return log_return
 
 
 class ForecastStream:
-    """A forecaster's state between bars.
+    """Forecasts one bar after another.
 
-    That is the last ``lookback + 1`` candles, which is all that a forecast depends on, and how far each expert has
-    read the present block (see `Passes`), so that it reads a further bar and not the whole pass again.
+    It keeps the last ``lookback + 1`` candles, which is all that a forecast depends on, and each expert's state in the
+    present block (see `models.network.Passes`), so that a further bar does not mean reading the whole pass again.
     """
 
     def __init__(self, forecaster: Forecaster, history: pd.DataFrame | None = None) -> None:
@@ -231,29 +281,29 @@ class ForecastStream:
             self._rows = tail.to_numpy(dtype=float)
 
     def push(self, candle: Mapping[str, Any]) -> Forecast | None:
-        """One more closed candle, ``timestamp`` (UTC) and the columns of the candles; None while too few are known.
+        """Forecast one more closed candle: ``timestamp`` (UTC) and the candles' columns; None where not known.
 
         Raises
         ------
         DataError
-            If the candle is malformed or does not come after the one before; the state stays as it was.
+            If the candle is malformed or not later than the one before; the stream's state stays as it was.
         """
         timestamp = self._append(candle)
-        forecaster = self._forecaster
+        forecaster, model_set = self._forecaster, self._forecaster.model_set
         if len(self._rows) <= forecaster.lookback:
             return None
         index = pd.DatetimeIndex(self._times, tz="UTC", name="timestamp")
-        seen = forecaster._see(pd.DataFrame(self._rows, columns=self._columns, index=index))
-        if not np.isfinite(seen.regimes[-1]):
+        observed = forecaster.observe(pd.DataFrame(self._rows, columns=self._columns, index=index))
+        if not np.isfinite(observed.regimes[-1]):
             return None
-        regime = int(seen.regimes[-1])
-        probabilities = dict(zip(forecaster._detector.regimes, seen.probabilities[-1].tolist(), strict=True))
-        shares = probabilities if forecaster.blend else {regime: 1.0}
-        log_return = sum(share * self._ask(forecaster.expert_of(of), seen) for of, share in shares.items())
+        regime = int(observed.regimes[-1])
+        probabilities = dict(zip(forecaster.detector.regimes, observed.probabilities[-1].tolist(), strict=True))
+        shares = probabilities if forecaster.settings.blend else {regime: 1.0}
+        log_return = sum(share * self._log_return(model_set.expert_for(one), observed) for one, share in shares.items())
         return Forecast(timestamp, regime, log_return, probabilities) if np.isfinite(log_return) else None
 
     def _append(self, candle: Mapping[str, Any]) -> pd.Timestamp:
-        """Check the candle, put it at the end of the tail, and give its time."""
+        """Check the candle and append it to those kept; gives its time."""
         _require_columns(list(candle), ["timestamp", *self._columns])
         timestamp = pd.Timestamp(candle["timestamp"])
         timestamp = timestamp.tz_localize("UTC") if timestamp.tz is None else timestamp.tz_convert("UTC")
@@ -270,9 +320,9 @@ class ForecastStream:
         self._rows = np.vstack([self._rows[-keep + 1 :], row])
         return timestamp
 
-    def _ask(self, expert: Expert, seen: _Seen) -> float:
-        """The expert's log return after the last bar; NaN where its pass is not complete."""
-        inputs, passes = seen.inputs(expert), seen.passes(expert)
+    def _log_return(self, expert: Expert, observed: Observation) -> float:
+        """The expert's log return after the last bar; NaN where a feature it needs is NaN."""
+        inputs, passes = observed.inputs(expert), observed.passes(expert)
         if not np.isfinite(inputs[-passes.length :]).all():
             return np.nan
         start = int(passes.block_start[-1])
@@ -287,14 +337,26 @@ class ForecastStream:
 
 
 class _Read(NamedTuple):
-    """How far an expert has read: the block's first bar, the last bar read, and what it remembers."""
+    """How far an expert has read: the block's first bar, the last bar read, and its state there."""
 
     block: np.datetime64
     last: np.datetime64
     state: State
 
 
-def _require_columns(found: Sequence[str] | pd.Index, needed: Sequence[str] | pd.Index) -> None:
-    missing = [name for name in needed if name not in found]
+def _require_columns(given: Sequence[str] | pd.Index, needed: Sequence[str] | pd.Index) -> None:
+    missing = [name for name in needed if name not in given]
     if missing:
         raise DataError(f"the model set needs column {', '.join(missing)}, which the candles do not have.")
+
+
+def regime_warnings(candles: pd.DataFrame, model_set: ModelSet) -> list[str]:
+    """Labels in the candles' column ``regime`` for which the models have no expert."""
+    unknown = candles.loc[~candles[REGIME].isin(list(model_set.experts)), REGIME]
+    if unknown.empty:
+        return []
+    numbers = ", ".join(f"{label:g}" for label in sorted(unknown.unique()))
+    return [
+        f"{len(unknown)} bars, the first at {time_text(unknown.index[0])}, have the regime {numbers}, which is not in "
+        "the training part: no expert was trained for it, and the column gives no forecast there."
+    ]

@@ -1,4 +1,4 @@
-"""Everything that one training run produced, in memory and on disk; nothing in it is pickled."""
+"""Everything that one training produced, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import pickle
 import warnings
 import zipfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +16,34 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data.errors import ModelSetError, did_you_mean
-from data.files import latest_run, mark_latest, new_run_id, sha256_of, whole_folder, write_json
+from data.errors import DamagedFileError, ModelSetError, did_you_mean
+from data.features import columns_of
+from data.files import (
+    latest_run,
+    mark_latest,
+    new_run_id,
+    read_json,
+    require_unchanged,
+    sha256_of,
+    whole_folder,
+    write_json,
+)
 from data.notebook import result_html
 from models import detectors  # noqa: F401  registers the built-in detectors
-from models.lstm import RegimeLSTM
+from models.expert import ALL_REGIMES, Expert
+from models.files import (
+    FORMAT_VERSION,
+    DetectorAttributes,
+    DetectorFile,
+    ExpertFile,
+    Hyperparameters,
+    ManifestFile,
+)
+from models.network import RegimeLSTM
+from models.provenance import Provenance
 from models.regimes import RegimeDetector, find_detector, regime_name
-from models.soundness import require_sound, require_weights_of
 
-FORMAT_VERSION = 2
-ALL_REGIMES = "all"
-
-
-@dataclass(frozen=True)
-class Expert:
-    """A trained network with all that its forecast needs.
-
-    Attributes
-    ----------
-    name
-        The regime's name, or ``all`` for the network trained on every regime.
-    features
-        Feature names, in the order of the network's inputs (a feature may have several columns).
-    mean, scale
-        ``(n_columns,)`` of the training part: inputs are ``(feature - mean) / scale``.
-    target_scale
-        Log return per unit of the network's output.
-    network
-        In evaluation mode, float64, so that one bar alone and a thousand at once give the same forecast.
-    hyperparameters
-        ``window``, ``stride``, ``hidden_dim``, ``num_layers``, ``dropout``.
-    training
-        What happened in training: losses per epoch, sample counts, and why it fell back if it did.
-    """
-
-    name: str
-    features: tuple[str, ...]
-    mean: np.ndarray
-    scale: np.ndarray
-    target_scale: float
-    network: RegimeLSTM
-    hyperparameters: dict[str, Any]
-    training: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def window(self) -> int:
-        return int(self.hyperparameters["window"])
-
-    @property
-    def stride(self) -> int:
-        return int(self.hyperparameters["stride"])
+_MANIFEST, _DETECTOR = "model_set.json", "detector.json"
 
 
 @dataclass(frozen=True)
@@ -83,8 +62,6 @@ class ModelSet:
         Open time of the last bar that training or validation has seen; every later bar is unseen.
     min_confidence, min_dwell
         How a regime is held, see `models.regimes.likeliest_regime`.
-    provenance
-        Dataset fingerprint and range, split, settings, seed, versions, commit.
     """
 
     dataset: str
@@ -93,31 +70,46 @@ class ModelSet:
     detector: RegimeDetector
     interval: pd.Timedelta
     validation_end: pd.Timestamp
+    provenance: Provenance
     min_confidence: float = 0.0
     min_dwell: int = 1
-    provenance: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Its experts and how they learnt, a line each."""
-        title, table, told = self._summary()
-        return f"{title}\n{table.to_string(index=False, na_rep='-', float_format='{:.4f}'.format)}\n{told}"
+        """Its experts and their losses, one line each."""
+        title, table, note = self._summary()
+        return f"{title}\n{table.to_string(index=False, na_rep='-', float_format='{:.4f}'.format)}\n{note}"
 
     def _repr_html_(self) -> str:
-        """Its experts and how they learnt, for a notebook."""
-        title, table, told = self._summary()
-        return result_html(title, table, [told])
+        """Its experts and their losses, for a notebook."""
+        title, table, note = self._summary()
+        return result_html(title, table, [note])
 
     def _summary(self) -> tuple[str, pd.DataFrame, str]:
-        """Title, a row an expert, and what the figures are."""
+        """Title, a table with one row per expert, and a note on its figures."""
         rows = []
         for expert in [*self.experts.values(), self.all_regimes]:
             windows, losses = (expert.training.get(name, {}) for name in ("windows", "relative_loss"))
-            of_parts = {f"{part} loss": losses.get(part) for part in ("train", "validation", "test")}
-            shape = {name: expert.hyperparameters.get(name) for name in ("window", "hidden_dim", "num_layers")}
-            rows.append({"regime": expert.name, **shape, "training windows": windows.get("train"), **of_parts})
+            by_part = {f"{part} loss": losses.get(part) for part in ("train", "validation", "test")}
+            network = expert.network
+            shape = {"window": expert.window, "hidden_dim": network.hidden_dim, "num_layers": network.num_layers}
+            rows.append({"regime": expert.name, **shape, "training windows": windows.get("train"), **by_part})
         title = f"{self.dataset}: detector {self.detector.name}, unseen bars after {self.validation_end:%Y-%m-%d %H:%M}"
-        told = "Losses are squared errors relative to the zero forecast's: below 1 is better."
-        return title, pd.DataFrame(rows), told
+        note = "Losses are squared errors relative to the zero forecast's: below 1 is better."
+        return title, pd.DataFrame(rows), note
+
+    def expert_for(self, regime: int) -> Expert:
+        """The expert of a regime; the all-regimes network where it has none."""
+        return self.experts.get(regime, self.all_regimes)
+
+    def notes(self) -> list[str]:
+        """Remarks on single experts: those that fell back, and those validated on training windows."""
+        notes = []
+        for expert in self.experts.values():
+            if expert.training["fallback"]:
+                notes.append(f"{expert.name} uses the all-regimes network: {expert.training['fallback']}.")
+            elif expert.training["validation_part"] == "train":
+                notes.append(f"{expert.name} is hardly in the validation part; its last training windows validate it.")
+        return notes
 
     def save(self, trained: str | Path) -> Path:
         """Write the set to ``<trained>/<dataset>/<run>/`` and name it in ``latest`` there; gives the folder."""
@@ -129,17 +121,11 @@ class ModelSet:
     def write(self, folder: Path) -> None:
         """Write the set to a folder that is not there yet, whole or not at all."""
         with whole_folder(folder) as draft:
-            files = {}
-            for expert in [*self.experts.values(), self.all_regimes]:
-                weights = draft / f"{self.dataset}_{expert.name}.pt"
-                with weights.open("wb") as file:  # given a path, torch says of a full disk "unexpected pos"
-                    torch.save({key: value.float() for key, value in expert.network.state_dict().items()}, file)
-                description = draft / f"LSTM_{self.dataset}_{expert.name}.json"
-                write_json(description, _describe(expert, sha256_of(weights)))
-                files[description.name] = sha256_of(description)
-            detector = draft / "detector.json"
+            detector = draft / _DETECTOR
+            written = [
+                _write_expert(draft, self.dataset, expert) for expert in [*self.experts.values(), self.all_regimes]
+            ]
             write_json(detector, {"detector": self.detector.name, "parameters": self.detector.parameters()})
-            files[detector.name] = sha256_of(detector)
             manifest = {
                 "format_version": FORMAT_VERSION,
                 "dataset": self.dataset,
@@ -148,10 +134,10 @@ class ModelSet:
                 "validation_end": self.validation_end.isoformat(),
                 "min_confidence": self.min_confidence,
                 "min_dwell": self.min_dwell,
-                "provenance": self.provenance,
-                "sha256": files,
+                "provenance": self.provenance.to_dict(),
+                "sha256": {path.name: sha256_of(path) for path in [*written, detector]},
             }
-            write_json(draft / "model_set.json", {**manifest, "content_sha256": _content_hash(manifest)})
+            write_json(draft / _MANIFEST, {**manifest, "content_sha256": _content_hash(manifest)})
 
     @classmethod
     def load(cls, path: str | Path) -> ModelSet:
@@ -160,50 +146,37 @@ class ModelSet:
         Raises
         ------
         ModelSetError
-            If anything is missing, changed since it was written, of a newer format or of other shapes.
+            If anything is missing, changed since it was written, of another format, or is not what a training writes.
+        SettingsError
+            If its detector is not registered.
         """
         folder = find_model_set(path)
-        manifest = _read_json(folder / "model_set.json")
-        if manifest.get("format_version") != FORMAT_VERSION:
-            raise ModelSetError(
-                f"{folder}: has format {manifest.get('format_version')}, this version reads {FORMAT_VERSION}. "
-                "Train again, or use the version that wrote it."
-            )
-        if manifest.pop("content_sha256", None) != _content_hash(manifest):
-            raise ModelSetError(f"{folder / 'model_set.json'}: has changed since it was written. Train again.")
         try:
-            dataset = manifest["dataset"]
-            if Path(dataset).name != dataset:
-                raise ValueError(f"dataset is {dataset}, which is no name")
-            if any(name != regime_name(regime) for name, regime in manifest["regimes"].items()):
-                raise ValueError(f"regimes are {manifest['regimes']}")
-            for name, expected in manifest["sha256"].items():
-                _require_hash(folder / name, expected)
-            experts = {regime: _load_expert(folder, dataset, name) for name, regime in manifest["regimes"].items()}
-            detector = _read_json(folder / "detector.json")
-            loaded = cls(
-                dataset=dataset,
-                experts=experts,
-                all_regimes=_load_expert(folder, dataset, ALL_REGIMES),
-                detector=find_detector(detector["detector"]).from_parameters(detector["parameters"]),
-                interval=pd.Timedelta(seconds=manifest["interval_seconds"]),
-                validation_end=pd.Timestamp(manifest["validation_end"]),
-                min_confidence=manifest["min_confidence"],
-                min_dwell=manifest["min_dwell"],
-                provenance=manifest["provenance"],
-            )
-            require_sound(loaded)
-            return loaded
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
-            raise ModelSetError(
-                f"{folder}: its JSON files do not describe a model set ({error!r}). Train again."
-            ) from error
+            return cls._read(folder)
+        except DamagedFileError as error:
+            raise ModelSetError(f"{error} Restore the file, or train again.") from error
+
+    @classmethod
+    def _read(cls, folder: Path) -> ModelSet:
+        manifest = _read_manifest(folder)
+        dataset, hashes = manifest.dataset, manifest.sha256
+        return cls(
+            dataset=dataset,
+            experts={regime: _read_expert(folder, dataset, name, hashes) for name, regime in manifest.regimes.items()},
+            all_regimes=_read_expert(folder, dataset, ALL_REGIMES, hashes),
+            detector=_read_detector(folder / _DETECTOR, hashes.get(_DETECTOR)),
+            interval=pd.Timedelta(seconds=manifest.interval_seconds),
+            validation_end=manifest.validation_end,
+            min_confidence=manifest.min_confidence,
+            min_dwell=manifest.min_dwell,
+            provenance=manifest.provenance,
+        )
 
 
 def find_model_set(path: str | Path) -> Path:
     """The folder of one model set: ``path`` itself, or the newest run inside it."""
     path = Path(path)
-    if (path / "model_set.json").is_file():
+    if (path / _MANIFEST).is_file():
         return path
     newest = latest_run(path) if path.is_dir() else None
     if newest is None:
@@ -213,35 +186,109 @@ def find_model_set(path: str | Path) -> Path:
     return newest
 
 
-def expert_name(regime: int | None) -> str:
-    return ALL_REGIMES if regime is None else regime_name(regime)
+def _read_manifest(folder: Path) -> ManifestFile:
+    path = folder / _MANIFEST
+    content = read_json(path)
+    if content.get("format_version") != FORMAT_VERSION:
+        raise ModelSetError(
+            f"{folder}: has format {content.get('format_version')}, this version reads {FORMAT_VERSION}. "
+            "Train again, or use the version that wrote it."
+        )
+    hashed = {name: value for name, value in content.items() if name != "content_sha256"}
+    if content.get("content_sha256") != _content_hash(hashed):
+        raise DamagedFileError(f"{path}: has changed since it was written.")
+    manifest = ManifestFile.checked(content, path)
+    if wrong := [name for name, regime in manifest.regimes.items() if name != regime_name(regime)]:
+        raise DamagedFileError(f"{path}: regimes has the name {wrong[0]!r} for another regime.")
+    return manifest
 
 
-def _describe(expert: Expert, weights_sha256: str) -> dict[str, Any]:
-    return {
+def _content_hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read_detector(path: Path, sha256: str | None) -> RegimeDetector:
+    content = DetectorFile.read(path, sha256)
+    try:
+        detector = find_detector(content.detector).from_parameters(content.parameters)
+        _require_probabilities(detector, DetectorAttributes.checked(detector, path))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ModelSetError(f"{path}: these parameters make no detector ({error!r}). Train again.") from error
+    return detector
+
+
+def _require_probabilities(detector: RegimeDetector, attributes: DetectorAttributes) -> None:
+    """Ask the detector about made-up features: each bar's probabilities must sum to 1, or be unknown."""
+    n_bars, n_columns = attributes.memory + 5, len(columns_of(attributes.features))
+    with np.errstate(all="raise", under="ignore"):
+        probabilities = detector.filter(np.random.default_rng(0).standard_normal((n_bars, n_columns)))
+    known = probabilities[np.isfinite(probabilities).all(axis=1)]
+    if probabilities.shape != (n_bars, len(attributes.regimes)) or (np.abs(known.sum(axis=1) - 1) >= 1e-6).any():
+        raise ValueError("its answers are not probabilities of its regimes")
+
+
+def _expert_files(folder: Path, dataset: str, name: str) -> tuple[Path, Path]:
+    """An expert's weights, and its JSON file."""
+    return folder / f"{dataset}_{name}.pt", folder / f"LSTM_{dataset}_{name}.json"
+
+
+def _write_expert(folder: Path, dataset: str, expert: Expert) -> Path:
+    """Write the weights and the JSON file that describes them; gives the latter's path."""
+    weights, path = _expert_files(folder, dataset, expert.name)
+    network = expert.network
+    with weights.open("wb") as file:  # given a path, torch says of a full disk "unexpected pos"
+        torch.save({key: value.float() for key, value in network.state_dict().items()}, file)
+    content = {
         "regime": expert.name,
         "features": list(expert.features),
-        "hyperparameters": expert.hyperparameters,
+        "hyperparameters": {
+            "window": expert.window,
+            "stride": expert.stride,
+            "hidden_dim": network.hidden_dim,
+            "num_layers": network.num_layers,
+            "dropout": network.dropout,
+        },
         "scaler": {"mean": expert.mean.tolist(), "scale": expert.scale.tolist()},
         "target_scale": expert.target_scale,
         "training": expert.training,
-        "sha256": weights_sha256,
+        "sha256": sha256_of(weights),
     }
+    write_json(path, content)
+    return path
 
 
-def _load_expert(folder: Path, dataset: str, name: str) -> Expert:
-    described = _read_json(folder / f"LSTM_{dataset}_{name}.json")
-    weights = folder / f"{dataset}_{name}.pt"
-    _require_hash(weights, described["sha256"])
-    shape = {key: value for key, value in described["hyperparameters"].items() if key not in ("window", "stride")}
-    mean, scale = (np.array(described["scaler"][key], dtype=float) for key in ("mean", "scale"))
+def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str]) -> Expert:
+    """Read what `_write_expert` wrote; ``hashes`` are those of the JSON files, by name."""
+    weights, path = _expert_files(folder, dataset, name)
+    content = ExpertFile.read(path, hashes.get(path.name))
+    mean, scale = np.array(content.scaler.mean), np.array(content.scaler.scale)
+    columns = columns_of(content.features)
+    if not len(mean) == len(scale) == len(columns):
+        raise DamagedFileError(f"{path}: scaler does not have {len(columns)} values of each kind.")
+    require_unchanged(weights, content.sha256)
+    return Expert(
+        name=name,
+        features=tuple(content.features),
+        mean=mean,
+        scale=scale,
+        target_scale=content.target_scale,
+        network=_read_network(weights, len(columns), content.hyperparameters),
+        window=content.hyperparameters.window,
+        stride=content.hyperparameters.stride,
+        training=content.training,
+    )
+
+
+def _read_network(path: Path, n_columns: int, shape: Hyperparameters) -> RegimeLSTM:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of a foreign pickle before it refuses it
-            state = torch.load(weights, weights_only=True, map_location="cpu")
-        require_weights_of(shape, state)
-        network = RegimeLSTM(n_features=len(mean), **shape)
+            state = torch.load(path, weights_only=True, map_location="cpu")
+        _require_shape(state, shape)  # before a network is made, which might not fit into memory
+        network = RegimeLSTM(n_columns, shape.hidden_dim, shape.num_layers, shape.dropout)
         network.load_state_dict(state)
+        if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
+            raise ValueError("one of them is not finite")
     except (
         RuntimeError,
         pickle.UnpicklingError,
@@ -253,39 +300,11 @@ def _load_expert(folder: Path, dataset: str, name: str) -> Expert:
         ValueError,
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelSetError(f"{weights}: holds no weights of this network ({reason}). Train again.") from error
-    return Expert(
-        name=name,
-        features=tuple(described["features"]),
-        mean=mean,
-        scale=scale,
-        target_scale=float(described["target_scale"]),
-        network=network.double().eval(),
-        hyperparameters=described["hyperparameters"],
-        training=described["training"],
-    )
+        raise DamagedFileError(f"{path}: holds no weights of this network ({reason}).") from error
+    return network.double().eval()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelSetError(f"{path}: is missing from the model set. Train again.") from None
-    except OSError as error:
-        raise ModelSetError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelSetError(f"{path}: is no JSON ({error}). Train again.") from error
-    if not isinstance(content, dict):
-        raise ModelSetError(f"{path}: holds no JSON object. Train again.")
-    return content
-
-
-def _content_hash(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _require_hash(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise ModelSetError(f"{path}: is missing from the model set. Train again.")
-    if sha256_of(path) != expected:
-        raise ModelSetError(f"{path}: has changed since it was written (its sha256 differs). Train again.")
+def _require_shape(state: Mapping[str, torch.Tensor], shape: Hyperparameters) -> None:
+    per_layer = 4  # weights and biases, of the input and of the state
+    if tuple(state["head.weight"].shape) != (1, shape.hidden_dim) or len(state) != per_layer * shape.num_layers + 2:
+        raise ValueError(f"they are not of {shape.num_layers} layers of width {shape.hidden_dim}")

@@ -1,4 +1,4 @@
-"""Forecasts that were made before, asked as a `Forecaster` is."""
+"""Forecasts that were made earlier, behind the interface of a forecaster."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from models.forecaster import Forecast
 
 @dataclass(frozen=True)
 class RecordedForecasts:
-    """What was forecast at each bar, such as a walk-forward's forecasts, each by the models of its day.
+    """Recorded forecasts, such as those of a walk-forward, each made by the models of its day.
 
     Parameters
     ----------
     dataset
-        Of the candles that were forecast.
+        Name of the dataset that was forecast.
     interval
         Time between two bars.
     table
@@ -36,7 +36,7 @@ class RecordedForecasts:
         return list(OHLCV)
 
     def forecast(self, candles: pd.DataFrame) -> pd.DataFrame:
-        """The forecasts of these bars; NaN where none was made: ``(n_bars, >= 2)``."""
+        """The recorded forecasts of these bars, ``(n_bars, >= 2)``; NaN where there is none."""
         table = self.table.reindex(candles.index)
         return table.assign(forecast=table["forecast"].where(table["regime"].notna()))  # as `push`
 
@@ -44,7 +44,7 @@ class RecordedForecasts:
         return self
 
     def push(self, candle: Mapping[str, Any]) -> Forecast | None:
-        """What was forecast at this candle's close, or None."""
+        """The forecast recorded at this candle's close, or None."""
         timestamp = candle["timestamp"]
         if timestamp not in self.table.index:
             return None

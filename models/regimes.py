@@ -1,4 +1,4 @@
-"""Regimes, what a detector of them must do, and how a chosen regime is held against flickering."""
+"""Regimes, the interface of their detectors, and the rule that holds a regime until another is confirmed."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class RegimeDetector(Protocol):
     features
         Names of the features it reads.
     regimes
-        The regimes it tells apart, in the order of the probabilities' columns.
+        The regimes it distinguishes, in the order of the probabilities' columns.
     memory
-        How many rows of features, the bar's own included, its answer at a bar depends on.
+        Rows of features, the bar's own included, that the probabilities at a bar depend on.
     """
 
     name: ClassVar[str]
@@ -50,37 +50,37 @@ class RegimeDetector(Protocol):
         ...
 
     def parameters(self) -> dict[str, Any]:
-        """Everything learnt, as numbers and lists that JSON keeps."""
+        """Everything learnt, as JSON can hold it."""
         ...
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
-        """The detector that `parameters` described."""
+        """The detector with these `parameters`."""
         ...
 
 
 @runtime_checkable
 class Reorderable(Protocol):
-    """A detector that finds its regimes by itself, so that their numbers are a matter of naming."""
+    """A detector whose states have no given order, so that their numbers may be exchanged."""
 
     def reordered(self, order: Sequence[int]) -> Self:
-        """The same detector with its state ``order[i]`` named ``i``."""
+        """The same detector with its state ``order[i]`` as regime ``i``."""
         ...
 
 
 Fitted = TypeVar("Fitted", bound=RegimeDetector)
 
 
-def named_alike(detector: Fitted, reference: RegimeDetector, features: np.ndarray) -> Fitted:
-    """The detector with its states named as the reference names the same bars, as far as both are free to.
+def match_states(detector: Fitted, reference: RegimeDetector, features: np.ndarray) -> Fitted:
+    """The detector with its states matched to the reference's, so that regimes keep their numbers.
 
-    Of all ways to name them that with the largest summed product of probabilities is taken (the assignment problem;
-    Kuhn 1955). A detector whose regimes are given, by labels or a rule, keeps their names.
+    Takes the order with the largest summed product of the two detectors' probabilities (the assignment problem; Kuhn
+    1955). A detector whose regimes are given, by labels or a rule, is returned as it is.
 
     Parameters
     ----------
     features
-        ``(n_bars, n_features)`` that both read, of bars that both may know.
+        ``(n_bars, n_features)`` that both read.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -99,7 +99,7 @@ Detector = TypeVar("Detector", bound=type[RegimeDetector])
 
 
 def register_detector(detector: Detector) -> Detector:
-    """Class decorator: makes a detector known by its ``name`` to training, model sets and the command line."""
+    """Class decorator that registers a detector under its ``name``, for training, model sets and the command line."""
     DETECTORS[detector.name] = detector
     return detector
 
@@ -112,19 +112,19 @@ def find_detector(name: str) -> type[RegimeDetector]:
         raise SettingsError(f"there is no detector {name!r}; {known}") from None
 
 
-# A held regime may reach back this many bars for the last confirmed one, so that it too has a finite lookback.
+# A held regime was confirmed at most this many bars ago, so that it has a finite lookback.
 HOLD_MEMORY = 64
 
 
 def hold_lookback(min_confidence: float, min_dwell: int) -> int:
-    """How many bars before a bar its held regime depends on."""
+    """Bars before a bar that its held regime depends on."""
     return HOLD_MEMORY + min_dwell - 2 if min_confidence > 0 or min_dwell > 1 else 0
 
 
 def likeliest_regime(
     probabilities: np.ndarray, regimes: tuple[int, ...], min_confidence: float = 0.0, min_dwell: int = 1
 ) -> np.ndarray:
-    """The regime to act on at each bar, held against flickering, from bars up to it.
+    """The regime to act on at each bar, from the bars up to it, held until another is confirmed.
 
     A regime is confirmed at a bar where it has been the likeliest, with at least ``min_confidence``, for
     ``min_dwell`` bars in a row. The regime at t is the last one confirmed; where none was within `HOLD_MEMORY` bars,

@@ -1,7 +1,4 @@
-"""The `regimes` command, made of the commands beside it; each imports what it does only when it runs."""
-
-from importlib.metadata import version
-from typing import Annotated
+"""The `regimes` command, assembled from `runners.commands`."""
 
 import typer
 
@@ -16,7 +13,7 @@ from runners.commands.download import download
 from runners.commands.evaluate import evaluate
 from runners.commands.live import app as live
 from runners.commands.optimize import optimize
-from runners.commands.options import run_app, verbosely
+from runners.commands.options import Command, regimes, reporting_errors
 from runners.commands.overfit import overfit
 from runners.commands.retrain import retrain
 from runners.commands.runs import app as runs
@@ -24,10 +21,7 @@ from runners.commands.sweep import sweep
 from runners.commands.train import train
 from runners.commands.walk_forward import walk_forward
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, callback=regimes)
 for command in (
     download,
     train,
@@ -46,29 +40,10 @@ for command in (
     data,
     doctor,
 ):
-    app.command()(verbosely(command))
+    app.command(cls=Command)(reporting_errors(command))
 app.add_typer(runs, name="runs")
 app.add_typer(live, name="live")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"regimes {version('regimes')}")
-        raise typer.Exit
-
-
-@app.callback()
-def regimes(
-    _: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """One LSTM per market regime, trained, backtested and compared on candles that it never saw."""
-
-
-def main() -> None:
-    run_app(app)
-
-
 if __name__ == "__main__":
-    main()
+    app()

@@ -10,31 +10,25 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pandas as pd
 
 from data.errors import SettingsError
+from strategies.settings import AXES, TradingSettings, bounds_of
 
 
 @dataclass(frozen=True)
 class SettingsGrid:
-    """Settings to run side by side; every attribute is an array ``(n_settings,)``.
+    """Settings to run side by side: those of `TradingSettings` that an account trades by, as arrays ``(n_settings,)``.
 
     Attributes
     ----------
-    long_threshold, short_threshold
-        Forecast log returns, as in `ThresholdRule`.
-    exposure
-        Fraction of equity that a position is worth when it is opened or turned.
-    commission, slippage
-        Fractions of the traded value and of the fill price.
-    borrow_rate
-        Fraction of a short position's value, to be paid at each bar's open that it is held into.
-    between_flat
-        Whether to go flat between the thresholds instead of holding.
+    neutral_flat
+        Whether ``neutral`` is ``flat``.
 
     Raises
     ------
     SettingsError
-        Naming the setting by its number.
+        Naming the first setting that `TradingSettings` would refuse, by its number.
     """
 
     long_threshold: np.ndarray
@@ -43,26 +37,35 @@ class SettingsGrid:
     commission: np.ndarray
     slippage: np.ndarray
     borrow_rate: np.ndarray
-    between_flat: np.ndarray
+    neutral_flat: np.ndarray
+
+    @classmethod
+    def of(cls, *settings: TradingSettings) -> SettingsGrid:
+        """A grid of these settings."""
+        return cls.from_table(pd.DataFrame([one.model_dump(include=set(AXES)) for one in settings]))
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame) -> SettingsGrid:
+        """A grid of a table's rows, with a column for each of `AXES`."""
+        numbers = {name: table[name].to_numpy(dtype=float) for name in AXES if name != "neutral"}
+        return cls(**numbers, neutral_flat=(table["neutral"] == "flat").to_numpy())
 
     def __post_init__(self) -> None:
         shapes = {field.name: np.shape(getattr(self, field.name)) for field in fields(self)}
         if len(set(shapes.values())) > 1 or len(shapes["exposure"]) != 1:
-            raise SettingsError(f"the arrays of a grid have one entry a setting, but their shapes are {shapes}.")
-        if self.between_flat.dtype != bool:
-            raise SettingsError(f"between_flat has the type {self.between_flat.dtype}; it says True or False.")
-        costs = {name: getattr(self, name) for name in ("commission", "slippage", "borrow_rate")}
-        for wrong, name, remedy in (
-            (~(self.short_threshold <= self.long_threshold), "short_threshold", "lies above long_threshold"),
-            (~(self.exposure > 0), "exposure", "is not a fraction of equity above 0"),
-            *(
-                (~((cost >= 0) & (cost < 1)), name, "is not a fraction from 0 to below 1")
-                for name, cost in costs.items()
-            ),
-        ):
-            if wrong.any():
-                number = int(wrong.argmax())
-                raise SettingsError(f"setting {number}: {name} {getattr(self, name)[number]:g} {remedy}.")
+            raise SettingsError(f"the arrays of a grid have one entry per setting, but their shapes are {shapes}.")
+        if self.neutral_flat.dtype != bool:
+            raise SettingsError(f"neutral_flat has the type {self.neutral_flat.dtype}; it must be bool.")
+        for name in AXES:
+            if name != "neutral":
+                within, bounds = bounds_of(name)
+                self._refuse_first(~within(getattr(self, name)), name, f"must be {bounds}")
+        self._refuse_first(self.short_threshold > self.long_threshold, "short_threshold", "lies above long_threshold")
+
+    def _refuse_first(self, wrong: np.ndarray, name: str, reason: str) -> None:
+        if wrong.any():
+            number = int(wrong.argmax())
+            raise SettingsError(f"setting {number}: {name} {getattr(self, name)[number]:g} {reason}.")
 
     def __len__(self) -> int:
         return len(self.exposure)
@@ -153,13 +156,13 @@ class Accounts:
         self.cash, self.size = np.where(bankrupt, equity, self.cash), np.where(bankrupt, 0.0, self.size)
 
     def decide(self, forecast: float, equity: np.ndarray, close: float) -> None:
-        """Order what `ThresholdRule` wants and is not held, in the size of `target_size`, where cash allows.
+        """Order what `RuleSettings.direction` wants and is not held, in the size of `target_size`, where cash allows.
 
         The broker's first look drops an order that would leave cash below 0 at this close, without slippage; one to
         close, too: an account without the cash to buy its short back stays short. The strategy decides afresh then.
         """
         held = np.sign(self.size)
-        wanted = held if np.isnan(forecast) else np.where(self.grid.between_flat, 0.0, held)
+        wanted = held if np.isnan(forecast) else np.where(self.grid.neutral_flat, 0.0, held)
         wanted = np.where(forecast < self.grid.short_threshold, -1.0, wanted)
         wanted = np.where(forecast > self.grid.long_threshold, 1.0, wanted)
         at = np.flatnonzero((wanted != held) & (equity > 0))

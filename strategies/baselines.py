@@ -5,7 +5,7 @@ from __future__ import annotations
 import backtrader as bt
 
 from strategies.feed import first_stamp
-from strategies.sizing import target_size
+from strategies.settings import RuleSettings, target_size
 
 
 class BuyAndHold(bt.Strategy):
@@ -19,7 +19,7 @@ class BuyAndHold(bt.Strategy):
         Open time (UTC, naive) of the first bar that decides; None for the first bar of the feed.
     """
 
-    params = (("exposure", 0.95), ("trade_from", None))
+    params = (("exposure", RuleSettings.model_fields["exposure"].default), ("trade_from", None))
 
     def start(self) -> None:
         self._trades_from = first_stamp(self.data, self.p.trade_from)

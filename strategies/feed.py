@@ -1,4 +1,4 @@
-"""Candles out of a Backtrader feed: the whole of a preloaded one, or its newest bar."""
+"""Candles into a Backtrader feed, and out of one: the whole of a preloaded feed, or its newest bar."""
 
 from __future__ import annotations
 
@@ -9,10 +9,46 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
+from data.candles import OHLCV, check_candles, interval_of
 from data.errors import DataError
 
 _EPOCH_DAY = 719163  # Backtrader counts days from 0001-01-01, which it numbers 1
 _MILLISECONDS = {bt.TimeFrame.Minutes: 60_000, bt.TimeFrame.Seconds: 1000}
+
+
+class CandleFeed(bt.feeds.PandasData):
+    """Checked candles as a feed; `candle_feed` makes one."""
+
+    candles: pd.DataFrame
+
+
+def candle_feed(candles: pd.DataFrame, *, checked: bool = False) -> CandleFeed:
+    """Candles as a Backtrader feed, with a line for every further column.
+
+    Parameters
+    ----------
+    candles
+        ``(n_bars, >= 5)`` as `data.candles.read_candles` gives it.
+    checked
+        Whether `data.candles.check_candles` has seen them.
+    """
+    if not checked:
+        check_candles(candles)
+    further = tuple(name for name in candles if name not in OHLCV)
+    kind: type[CandleFeed] = CandleFeed
+    if further:  # a class made here cannot be pickled for optstrategy's processes, so only where lines are added
+        kind = type("CandleFeed", (kind,), {"lines": further, "params": tuple((name, name) for name in further)})
+    index = pd.DatetimeIndex(candles.index)
+    minutes = interval_of(index) / pd.Timedelta(minutes=1)
+    timeframe, compression = (bt.TimeFrame.Days, 1) if minutes >= 1440 else (bt.TimeFrame.Minutes, int(minutes))
+    feed = kind(
+        dataname=candles.set_axis(index.tz_convert(None)),
+        timeframe=timeframe,
+        compression=compression,
+        openinterest=None,
+    )
+    feed.candles = candles
+    return feed
 
 
 def is_preloaded(feed: bt.feed.DataBase) -> bool:
@@ -21,10 +57,20 @@ def is_preloaded(feed: bt.feed.DataBase) -> bool:
 
 
 def preloaded_candles(feed: bt.feed.DataBase, columns: Sequence[str]) -> pd.DataFrame:
-    """``(n_bars, n_columns)`` candles of a preloaded feed over their open times in UTC."""
+    """``(n_bars, n_columns)`` checked candles of a preloaded feed over their open times in UTC.
+
+    Raises
+    ------
+    DataError
+        If the feed lacks a line, or its candles are not valid.
+    """
     _require_lines(feed, columns)
+    if isinstance(feed, CandleFeed) and not feed._filters and feed.buflen() == len(feed.candles):
+        return feed.candles[list(columns)]
     index = bar_times(feed, np.array(feed.datetime.array))
-    return pd.DataFrame({name: np.array(getattr(feed, name).array) for name in columns}, index=index)
+    candles = pd.DataFrame({name: np.array(getattr(feed, name).array) for name in columns}, index=index)
+    check_candles(candles, source="feed")
+    return candles
 
 
 def newest_candle(feed: bt.feed.DataBase, columns: Sequence[str]) -> dict[str, object]:
@@ -48,7 +94,7 @@ def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
 
 
 def first_stamp(feed: bt.feed.DataBase, open_time: dt.datetime | None) -> float:
-    """From which of Backtrader's float days on the feed's bars open at ``open_time`` (UTC, naive) or later."""
+    """The float day from which on the feed's bars open at ``open_time`` (UTC, naive) or later."""
     half_a_millisecond = 0.5
     return bt.date2num(open_time) + (_stamped_after_open(feed) - half_a_millisecond) / 86_400_000 if open_time else 0.0
 

@@ -9,14 +9,17 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from data.candles import check_candles, interval_of, interval_text
-from data.errors import DataError, SettingsError
-from models.forecaster import Forecaster, ForecastStream
+from data.errors import SettingsError
+from data.settings import RENAMED, require_known
+from models.forecaster import Forecaster, ForecastSource, Stream, require_bars, require_compatible, require_interval
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
 from strategies.feed import first_stamp, is_preloaded, newest_candle, preloaded_candles
-from strategies.rules import ThresholdRule
-from strategies.sizing import target_size
+from strategies.settings import RuleSettings, TradingSettings, target_size
+
+# The trading settings that are parameters of the strategy; costs and cash are the broker's.
+TRADED_BY = (*RuleSettings.model_fields, "blend", "regime_source")
+_FEED = "the feed"
 
 
 class LSTMRegimeStrategy(bt.Strategy):
@@ -29,20 +32,18 @@ class LSTMRegimeStrategy(bt.Strategy):
     each feed of the Cerebro has begun.
 
     Several instruments are traded by adding the strategy once for each, with its own ``models`` and ``feed``; all
-    share the broker's cash, so their exposures are to add up to what one would hold. Another decision than
-    `ThresholdRule`'s is a subclass's `wanted_size`.
+    share the broker's cash, so their exposures are to add up to what one would hold. A subclass decides
+    otherwise than the thresholds by its own `wanted_size`.
 
     An account whose equity is 0 or below at a close is bankrupt, and orders nothing ever after.
 
     Parameters
     ----------
     models
-        A `ModelSet`, the folder of one, or a dataset's folder, whose newest set is taken; or `RecordedForecasts`, which
-        are looked up (``blend`` and ``regime_source`` change nothing in them).
-    long_threshold, short_threshold, between
-        As in `ThresholdRule`, log returns.
-    exposure
-        Fraction of the account's equity to hold when a position is opened or turned; units may be fractions.
+        A `ModelSet`, the folder of one, or a dataset's folder, whose newest set is taken. Or a `Forecaster` or
+        `RecordedForecasts`, which ``blend`` and ``regime_source`` do not change.
+    long_threshold, short_threshold, neutral, exposure
+        As in `strategies.settings.RuleSettings`, with its defaults.
     blend, regime_source
         As in `Forecaster`.
     trade_from
@@ -68,25 +69,21 @@ class LSTMRegimeStrategy(bt.Strategy):
 
     params: tuple[tuple[str, Any], ...] = (
         ("models", None),
-        ("long_threshold", 0.001),
-        ("short_threshold", -0.001),
-        ("between", "hold"),
-        ("exposure", 0.95),
-        ("blend", False),
-        ("regime_source", "detector"),
+        *((name, TradingSettings.model_fields[name].default) for name in TRADED_BY),
         ("trade_from", None),
         ("feed", 0),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, **unknown: object) -> None:
+        require_known(unknown, self.p._getkeys(), "LSTMRegimeStrategy", "parameter", RENAMED["backtest"])
         if self.p.models is None:
             raise SettingsError("LSTMRegimeStrategy needs models=PATH, the folder of a model set.")
-        if not self.p.exposure > 0:
-            raise SettingsError(f"exposure is {self.p.exposure:g}; it is a fraction of equity above 0.")
+        self.settings = TradingSettings.from_table(
+            {name: getattr(self.p, name) for name in TRADED_BY}, "LSTMRegimeStrategy"
+        )
         self.traded = self._chosen_feed()
         if self.traded.replaying:
             raise SettingsError("a replayed feed shows unfinished bars; give the strategy a resampled one.")
-        self.rule = ThresholdRule(self.p.long_threshold, self.p.short_threshold, self.p.between)
         self.forecaster = self._forecaster()
         self.regime = self.forecast = np.nan
         self.bankrupt = False
@@ -102,21 +99,19 @@ class LSTMRegimeStrategy(bt.Strategy):
             there = ", ".join(f"{number} ({feed._name or 'no name'})" for number, feed in enumerate(self.datas))
             raise SettingsError(f"feed is {self.p.feed!r}, but the Cerebro's feeds are {there}.") from None
 
-    def _forecaster(self) -> Forecaster | RecordedForecasts:
+    def _forecaster(self) -> ForecastSource:
         models = self.p.models
-        if isinstance(models, RecordedForecasts):
+        if isinstance(models, (Forecaster, RecordedForecasts)):
             return models
         model_set = models if isinstance(models, ModelSet) else ModelSet.load(models)
-        return Forecaster(model_set, blend=self.p.blend, regime_source=self.p.regime_source)
+        return Forecaster(model_set, self.settings)
 
     def start(self) -> None:
         self._trades_from = first_stamp(self.traded, self.p.trade_from)
         columns = self.forecaster.columns()
         if is_preloaded(self.traded):
             candles = preloaded_candles(self.traded, columns)
-            check_candles(candles, source="feed")
-            self._require_interval(pd.DatetimeIndex(candles.index))
-            self._require_length(len(candles))
+            require_compatible(candles, self.forecaster, source=_FEED, least_bars=self.forecaster.lookback + 1)
             table = self.forecaster.forecast(candles)
             known = list(zip(table["regime"].tolist(), table["forecast"].tolist(), strict=True))
             self._at_bar = known.__getitem__
@@ -158,11 +153,11 @@ class LSTMRegimeStrategy(bt.Strategy):
             Units, negative for short; ``held`` to leave all as it is. `target_size` gives those of an exposure.
         """
         direction = int(np.sign(held))
-        wanted = self.rule.target(forecast, direction)
-        return held if wanted == direction else target_size(self, wanted, self.p.exposure, self.traded)
+        wanted = self.settings.direction(forecast, direction)
+        return held if wanted == direction else target_size(self, wanted, self.settings.exposure, self.traded)
 
     def stop(self) -> None:
-        self._require_length(self._bars_seen)
+        require_bars(self._bars_seen, self.forecaster.lookback + 1, _FEED)
 
     def _observe(self) -> bool:
         """Take in the traded feed's newest bar; False where it was another feed that moved."""
@@ -172,7 +167,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         self.regime, self.forecast = self._at_bar(self._bars_seen - 1)
         return True
 
-    def _push(self, stream: ForecastStream | RecordedForecasts, columns: list[str]) -> tuple[float, float]:
+    def _push(self, stream: Stream, columns: list[str]) -> tuple[float, float]:
         candle: dict[str, Any] = newest_candle(self.traded, columns)
         self._watch_interval(candle["timestamp"])
         known = stream.push(candle)
@@ -183,21 +178,4 @@ class LSTMRegimeStrategy(bt.Strategy):
         if len(self._recent) < 8:
             self._recent.append(timestamp)
             if len(self._recent) == 8:
-                self._require_interval(pd.DatetimeIndex(self._recent))
-
-    def _require_interval(self, index: pd.DatetimeIndex) -> None:
-        if len(index) < 2:
-            return
-        found, trained = interval_of(index), self.forecaster.interval
-        if abs(found - trained) > 0.01 * trained:
-            raise DataError(
-                f"the feed's bars are {interval_text(found)} apart, but the models of {self.forecaster.dataset} were "
-                f"trained on bars {interval_text(trained)} apart. Resample the feed, or train on its interval."
-            )
-
-    def _require_length(self, n_bars: int) -> None:
-        if n_bars <= self.forecaster.lookback:
-            raise DataError(
-                f"the feed ended after {n_bars} bars, but a forecast needs {self.forecaster.lookback + 1} "
-                "(the lookback and the bar itself). Start the feed earlier."
-            )
+                require_interval(pd.DatetimeIndex(self._recent), self.forecaster, _FEED)

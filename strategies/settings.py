@@ -1,31 +1,32 @@
-"""How forecasts are traded and what it costs: settings that strategy, array simulator and live share."""
+"""Trading settings, shared by strategy, array simulator, backtest and live: the rule, its size and its costs."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from pydantic import Field, model_validator
+
+from data.settings import Settings
+from models.settings import ForecastSettings
+
+if TYPE_CHECKING:
+    import backtrader as bt
 
 
-class TradingSettings(BaseModel):
-    """How forecasts are traded, and what it costs."""
+class RuleSettings(Settings):
+    """Which position to hold: long above one threshold, short below the other, and how large."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    table: ClassVar[str] = "backtest"
 
     long_threshold: float = Field(0.001, description="Go long above this forecast log return.")
     short_threshold: float = Field(-0.001, description="Go short below this forecast log return.")
-    between: Literal["hold", "flat"] = Field("hold", description="In between: hold the position, or go flat.")
+    neutral: Literal["hold", "flat"] = Field(
+        "hold", description="Between the thresholds: hold the position, or go flat."
+    )
     exposure: float = Field(0.95, gt=0, description="Fraction of equity that a position is worth.")
-    commission: float = Field(0.001, ge=0, lt=1, description="Commission, as a fraction of each trade's value.")
-    slippage: float = Field(0.0005, ge=0, lt=1, description="Slippage, as a fraction of the fill price.")
-    borrow_rate: float = Field(
-        0.0, ge=0, lt=1, description="Fee a bar for holding a short position, as a fraction of its value."
-    )
-    cash: float = Field(100_000.0, gt=0, description="Equity at the start.")
-    blend: bool = Field(False, description="Weigh all experts by their regime's probability.")
-    regime_source: Literal["detector", "column"] = Field(
-        "detector", description="Take the regime from the detector, or from the CSV's column."
-    )
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> Self:
@@ -34,3 +35,81 @@ class TradingSettings(BaseModel):
                 f"short_threshold {self.short_threshold:g} lies above long_threshold {self.long_threshold:g}"
             )
         return self
+
+    def direction(self, log_return: float, held: int) -> int:
+        """Direction to hold (1 long, -1 short, 0 none) after a forecast, given the direction held now.
+
+        A forecast must lie strictly beyond a threshold.
+        """
+        if log_return > self.long_threshold:
+            return 1
+        if log_return < self.short_threshold:
+            return -1
+        return held if self.neutral == "hold" else 0
+
+
+class CostSettings(Settings):
+    """What trading costs."""
+
+    table: ClassVar[str] = "backtest"
+
+    commission: float = Field(0.001, ge=0, lt=1, description="Commission, as a fraction of each trade's value.")
+    slippage: float = Field(0.0005, ge=0, lt=1, description="Slippage, as a fraction of the fill price.")
+    borrow_rate: float = Field(
+        0.0, ge=0, lt=1, description="Fee a bar for holding a short position, as a fraction of its value."
+    )
+
+
+class TradingSettings(ForecastSettings, CostSettings, RuleSettings):
+    """How forecasts are traded, and what it costs."""
+
+    cash: float = Field(100_000.0, gt=0, description="Equity at the start.")
+
+
+# What a grid of settings varies: everything that decides on orders and their price.
+AXES = (*RuleSettings.model_fields, *CostSettings.model_fields)
+
+_COMPARISONS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "gt": (operator.gt, "above"),
+    "ge": (operator.ge, "at least"),
+    "lt": (operator.lt, "below"),
+    "le": (operator.le, "at most"),
+}
+
+
+def bounds_of(name: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """A check of many values of one setting against the bounds of its field, and these bounds in words."""
+    bounds = [
+        (holds, getattr(bound, comparison), words)
+        for bound in TradingSettings.model_fields[name].metadata
+        for comparison, (holds, words) in _COMPARISONS.items()
+        if hasattr(bound, comparison)
+    ]
+
+    def within(values: np.ndarray) -> np.ndarray:
+        return np.logical_and.reduce([np.isfinite(values), *(holds(values, limit) for holds, limit, _ in bounds)])
+
+    return within, " and ".join(f"{words} {limit:g}" for _, limit, words in bounds) or "a finite number"
+
+
+def position_units(direction: float, exposure: float, equity: float, close: float) -> float:
+    """Units worth ``direction * exposure`` of the equity at this close; fractions allowed, negative for short."""
+    return direction * exposure * equity / close
+
+
+def target_size(
+    strategy: bt.Strategy, direction: float, exposure: float, data: bt.feed.DataBase | None = None
+) -> float:
+    """Units, fractions allowed and negative for short, worth ``exposure`` of a strategy's equity at the bar's close.
+
+    Parameters
+    ----------
+    direction
+        1 long, -1 short; a number between them is that part of the exposure.
+    exposure
+        Fraction of the account's equity.
+    data
+        The feed whose units are meant; None for the strategy's first feed.
+    """
+    feed = strategy.data if data is None else data
+    return position_units(direction, exposure, float(strategy.broker.getvalue()), float(feed.close[0]))

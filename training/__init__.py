@@ -1,4 +1,4 @@
-"""Fitting: the training loop, whole model sets, and how well they forecast."""
+"""Training of model sets, their evaluation, the search for settings, and the statistics of results."""
 
 from typing import TYPE_CHECKING, Any
 

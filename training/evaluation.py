@@ -1,4 +1,4 @@
-"""Forecast quality of a model set on the bars that its training never saw, against baselines on the same bars."""
+"""Evaluates a model set's forecasts of the bars that its training never saw, against baselines."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from data.candles import REGIME
 from data.errors import DataError
 from data.features import compute_features
 from data.notebook import result_html
-from data.windows import complete_windows, targets, windows
+from data.windows import targets, windows
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
+from models.network import Passes
 from models.regimes import regime_name
-from training.scores import SIGNIFICANCE, Score, diebold_mariano, p_said, score
+from training.scores import SIGNIFICANCE, Score, diebold_mariano, format_p, score
 
 WHOLE = "all bars"
 EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "one LSTM", "ridge", "mean", "zero"
@@ -24,7 +25,7 @@ EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "one LSTM", "ridge", "mean", "
 
 @dataclass(frozen=True)
 class RegimeQuality:
-    """How a regime behaves in one part of the series: the detector's word for it, and the returns that followed.
+    """How often a regime occurs in one part of the series, how long it lasts, and the returns after its bars.
 
     Attributes
     ----------
@@ -33,7 +34,7 @@ class RegimeQuality:
     mean_duration
         Bars that it lasts on average, None where it never occurs.
     transitions
-        Share of its bars that each regime of the part follows, by name.
+        Share of its bars after which each regime follows, by name.
     mean_return, volatility
         Of the next bar's log return.
     """
@@ -47,9 +48,9 @@ class RegimeQuality:
 
 @dataclass(frozen=True)
 class Classifier:
-    """How well the classifier guesses the CSV's labels on the test part.
+    """How well the classifier predicts the CSV's labels on the test part.
 
-    ``confusion`` counts bars by label (rows) and guess (columns), both in the order of ``regimes``.
+    ``confusion`` counts bars by label (rows) and prediction (columns), both in the order of ``regimes``.
     """
 
     accuracy: float
@@ -59,7 +60,7 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` finds.
+    """The result of `evaluate`.
 
     Attributes
     ----------
@@ -68,9 +69,9 @@ class Evaluation:
     regimes
         By part (``train``, ``test``) and regime.
     forecasts
-        ``(n_bars, 7)`` of the test bars: close, regime, outcome and each forecast.
+        ``(n_bars, 8)`` of the test bars: close, regime, outcome and each forecast.
     conclusion
-        Which differences are larger than chance, in words.
+        Which differences are significant, in words.
     """
 
     dataset: str
@@ -96,8 +97,8 @@ class Evaluation:
                 "DM": one.dm_statistic,
                 "p": one.dm_p,
             }
-            for group, of_group in self.scores.items()
-            for name, one in of_group.items()
+            for group, scores in self.scores.items()
+            for name, one in scores.items()
         ]
         units = "RMSE in basis points; R2 and Diebold-Mariano's test against the forecast 0: above 0 is better."
         return result_html(title, pd.DataFrame(rows), [units, self.conclusion])
@@ -108,8 +109,8 @@ class Evaluation:
             "dataset": self.dataset,
             "first_bar": self.forecasts.index[0].isoformat(),
             "last_bar": self.forecasts.index[-1].isoformat(),
-            "scores": {group: {name: asdict(one) for name, one in of.items()} for group, of in self.scores.items()},
-            "regimes": {part: {name: asdict(one) for name, one in of.items()} for part, of in self.regimes.items()},
+            "scores": {group: {name: asdict(one) for name, one in row.items()} for group, row in self.scores.items()},
+            "regimes": {part: {name: asdict(one) for name, one in row.items()} for part, row in self.regimes.items()},
             "classifier": asdict(self.classifier) if self.classifier else None,
             "conclusion": self.conclusion,
         }
@@ -131,25 +132,11 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
     DataError
         If the candles do not hold the training part, or no ten bars after validation can be forecast and scored.
     """
-    index = pd.DatetimeIndex(candles.index)
-    train_end = _train_end(model_set, index)
-    table = Forecaster(model_set).forecast(candles)
-    outcome = targets(candles["close"].to_numpy())
-    training_mean = float(np.nanmean(outcome[: train_end - 1]))
-    forecasts = pd.DataFrame(
-        {
-            "close": candles["close"],
-            "regime": table["regime"],
-            "outcome": outcome,
-            EXPERTS: table["forecast"],
-            ONE_LSTM: Forecaster(replace(model_set, experts={})).forecast(candles)["forecast"],
-            RIDGE: _ridge(model_set, candles, outcome, train_end),
-            MEAN: training_mean,
-            ZERO: 0.0,
-        },
-        index=index,
-    )
-    unseen = forecasts[(index > model_set.validation_end) & forecasts.notna().all(axis=1).to_numpy()]
+    train_end = _train_end(model_set, pd.DatetimeIndex(candles.index))
+    forecasts = _forecasts(model_set, candles, train_end)
+    training_mean = float(forecasts[MEAN].iloc[0])
+    is_test = candles.index > model_set.validation_end
+    unseen = forecasts[is_test & forecasts.notna().all(axis=1).to_numpy()]
     if len(unseen) < 10:
         raise DataError(
             f"only {len(unseen)} bars after {model_set.validation_end} can be forecast and scored; bring newer candles."
@@ -162,21 +149,40 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
         group: {name: score(bars[name].to_numpy(), bars["outcome"].to_numpy(), training_mean) for name in names}
         for group, bars in groups.items()
     }
-    parts = {"train": table["regime"].iloc[:train_end], "test": table["regime"][index > model_set.validation_end]}
+    parts = {"train": forecasts["regime"].iloc[:train_end], "test": forecasts["regime"][is_test]}
     return Evaluation(
         dataset=model_set.dataset,
         scores=scores,
-        regimes={part: _regime_quality(of_part, forecasts["outcome"]) for part, of_part in parts.items()},
+        regimes={part: _regime_quality(regimes, forecasts["outcome"]) for part, regimes in parts.items()},
         classifier=_classifier(model_set, candles, parts["test"]),
         forecasts=unseen,
         conclusion=_conclusion(unseen),
     )
 
 
+def _forecasts(model_set: ModelSet, candles: pd.DataFrame, train_end: int) -> pd.DataFrame:
+    """``(n_bars, 8)``: close, regime, outcome and each forecast, of all bars."""
+    table = Forecaster(model_set).forecast(candles)
+    outcome = targets(candles["close"].to_numpy())
+    return pd.DataFrame(
+        {
+            "close": candles["close"],
+            "regime": table["regime"],
+            "outcome": outcome,
+            EXPERTS: table["forecast"],
+            ONE_LSTM: Forecaster(replace(model_set, experts={})).forecast(candles)["forecast"],
+            RIDGE: _ridge(model_set, candles, outcome, train_end),
+            MEAN: float(np.nanmean(outcome[: train_end - 1])),
+            ZERO: 0.0,
+        },
+        index=candles.index,
+    )
+
+
 def _train_end(model_set: ModelSet, index: pd.DatetimeIndex) -> int:
     """How many of the candles' first bars are the training part."""
-    split = model_set.provenance["split"]["train"]
-    first, last = pd.Timestamp(split["first_bar"]), pd.Timestamp(split["last_bar"])
+    part = model_set.provenance.split["train"]
+    first, last = part.first_bar, part.last_bar
     if first not in index or last not in index:
         raise DataError(
             f"the candles do not hold the training part ({first} to {last}), which the baselines are fitted on. "
@@ -191,7 +197,8 @@ def _ridge(model_set: ModelSet, candles: pd.DataFrame, outcome: np.ndarray, trai
 
     expert = model_set.all_regimes
     scaled = (compute_features(candles, expert.features).to_numpy() - expert.mean) / expert.scale
-    bars = np.flatnonzero(complete_windows(scaled, expert.window))
+    sliding = Passes.over(np.arange(len(scaled)), expert.window, stride=1)
+    bars = np.flatnonzero(sliding.complete(scaled))
     flat = windows(scaled, expert.window)[bars - expert.window + 1].reshape(len(bars), -1)
     trains = (bars < train_end - 1) & np.isfinite(outcome[bars])
     ridge = RidgeCV(alphas=np.logspace(0, 6, 13)).fit(flat[trains], outcome[bars[trains]])
@@ -204,30 +211,30 @@ def _regime_quality(regimes: pd.Series, outcome: pd.Series) -> dict[str, RegimeQ
     known = regimes.dropna().astype(int)
     values, following = known.to_numpy(), outcome.loc[known.index].to_numpy()
     begins = np.append(True, values[1:] != values[:-1])
-    found = {}
+    qualities = {}
     for regime in np.unique(values):
         here = values == regime
         after = values[1:][here[:-1]]
         n_after = max(1, len(after))
         returns = following[here & np.isfinite(following)]
-        found[regime_name(int(regime))] = RegimeQuality(
+        qualities[regime_name(int(regime))] = RegimeQuality(
             occupancy=float(here.mean()),
             mean_duration=float(here.sum() / (begins & here).sum()),
             transitions={regime_name(int(to)): float((after == to).sum() / n_after) for to in np.unique(values)},
             mean_return=float(returns.mean()) if len(returns) else None,
             volatility=float(returns.std(ddof=1)) if len(returns) > 1 else None,
         )
-    return found
+    return qualities
 
 
-def _classifier(model_set: ModelSet, candles: pd.DataFrame, guessed: pd.Series) -> Classifier | None:
+def _classifier(model_set: ModelSet, candles: pd.DataFrame, predicted: pd.Series) -> Classifier | None:
     if model_set.detector.name != "labels" or REGIME not in candles:
         return None
-    guess = guessed.dropna()
-    label = candles.loc[guess.index, REGIME]
-    regimes = sorted({*guess.astype(int), *label.astype(int)})
-    confusion = [[int(((label == row) & (guess == column)).sum()) for column in regimes] for row in regimes]
-    return Classifier(float((label == guess).mean()), [regime_name(regime) for regime in regimes], confusion)
+    prediction = predicted.dropna()
+    label = candles.loc[prediction.index, REGIME]
+    regimes = sorted({*prediction.astype(int), *label.astype(int)})
+    confusion = [[int(((label == row) & (prediction == column)).sum()) for column in regimes] for row in regimes]
+    return Classifier(float((label == prediction).mean()), [regime_name(regime) for regime in regimes], confusion)
 
 
 def _conclusion(unseen: pd.DataFrame) -> str:
@@ -238,10 +245,10 @@ def _conclusion(unseen: pd.DataFrame) -> str:
         if statistic is None or p_value is None:
             verdicts.append(f"the same as {name}")
         elif p_value >= SIGNIFICANCE:
-            verdicts.append(f"not to be told from {name} ({p_said(p_value)})")
+            verdicts.append(f"not to be told from {name} ({format_p(p_value)})")
         else:
             verdicts.append(
-                f"{'better' if statistic > 0 else 'worse'} than {name} by more than chance ({p_said(p_value)})"
+                f"{'better' if statistic > 0 else 'worse'} than {name} by more than chance ({format_p(p_value)})"
             )
     return (
         f"On {len(unseen):,} unseen bars the experts' squared error is {'; '.join(verdicts)}. "

@@ -1,4 +1,4 @@
-"""One network's training loop."""
+"""Trains one network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.lstm import RegimeLSTM
-from models.passes import Passes, Places
-from training.settings import NetworkSettings
+from models.network import Passes, Places, RegimeLSTM
+from training.prepare import NetworkData
+from training.settings import SharedSettings
 
 _LARGEST_GRADIENT_NORM = 1.0
 _SMALLEST_SHARE = 0.02  # of the newest weights in their average
@@ -20,7 +20,7 @@ _SMALLEST_SHARE = 0.02  # of the newest weights in their average
 
 @dataclass(frozen=True)
 class FitResult:
-    """A network at its best epoch. Losses are mean squared errors relative to the zero forecast's, one an epoch."""
+    """A network at its best epoch. Losses are mean squared errors relative to the zero forecast's, one per epoch."""
 
     network: RegimeLSTM
     train_losses: list[float]
@@ -29,90 +29,108 @@ class FitResult:
 
 
 def fit_network(
-    features: np.ndarray,
-    target: np.ndarray,
-    slots: np.ndarray,
-    train_bars: np.ndarray,
-    validation_bars: np.ndarray,
-    settings: NetworkSettings,
+    data: NetworkData,
+    settings: SharedSettings,
     *,
-    epochs: int,
-    patience: int,
     seed: int,
     on_epoch: Callable[[int, float], None],
     start: dict[str, Tensor] | None = None,
     device: str = "cpu",
 ) -> FitResult:
-    """Train on the forecasts at ``train_bars``; keep the epoch with the best validation loss.
+    """Train on the forecasts at the training bars; keep the epoch with the best validation loss.
 
     What is validated and kept is a moving average of the weights (Polyak and Juditsky 1992), which forgets the first
     steps soon and later spans fifty: it is steadier than the weights of any one step.
 
-    Each epoch cuts time into blocks at dates of its own (see `Passes`), so that a bar is forecast from every length of
-    history that it may have later, and takes the passes in an order of its own.
-
     Parameters
     ----------
-    features, target
-        ``(n_bars, n_features)`` and ``(n_bars,)``, scaled; NaN where not known.
-    slots
-        ``(n_bars,)`` from `time_slots`.
-    train_bars, validation_bars
-        Ascending; bars whose passes are complete.
-    epochs, patience
-        Passes over the training bars at most, and how many without a better validation loss end it earlier.
+    settings
+        Of them ``epochs`` and ``patience``.
     seed
         Of the weights, the blocks, the order and the dropout: the same gives the same network bit for bit.
     on_epoch
-        Called with the epoch from 1 and its relative validation loss; what it raises ends the training.
+        Called with the epoch from 1 and its relative validation loss; an exception in it ends the training.
     start
-        Weights to begin with, of a network of the same shape.
+        Weights to begin with, of a network of the same shape; None for random ones.
     """
-    passes = Passes.over(slots, settings.window, settings.stride)
-    draws = torch.Generator().manual_seed(seed)
-    network = RegimeLSTM(features.shape[1], settings.hidden_dim, settings.num_layers, settings.dropout, draws)
-    if start is not None:
-        network.load_state_dict(start)
-    network.to(device)
-    readable = passes.readable(features.astype(np.float32)).to(device)
-    outcome = torch.from_numpy(target.astype(np.float32)).to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, fused=True)
-    zero_error = float(outcome[torch.from_numpy(train_bars)].square().sum())
-
-    averaged, n_steps = copy.deepcopy(network), 0
+    learner = _Learner(data, seed, start, device)
+    averaged = learner.averaged
     best_state, best_epoch, best_loss = copy.deepcopy(averaged.state_dict()), 0, float("inf")
     train_losses: list[float] = []
     validation_losses: list[float] = []
-    for epoch in range(1, epochs + 1):
-        network.train()
-        squared_error = torch.zeros((), device=device)
-        shift = int(torch.randint(settings.stride, (), generator=draws))
-        shifted = Passes.over(slots + shift, settings.window, settings.stride)
-        for first, row, step, bars in _batches(shifted.places(train_bars), train_bars, settings.batch_size, draws):
-            optimiser.zero_grad()
-            output, _ = network(shifted.read(readable, first), draws=draws)
-            loss = (output[row, step] - outcome[bars]).square().mean()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), _LARGEST_GRADIENT_NORM)
-            optimiser.step()
-            n_steps += 1
-            _average(averaged, network, share=max(_SMALLEST_SHARE, 9 / (9 + n_steps)))
-            squared_error += loss.detach() * len(bars)
-        train_losses.append(float(squared_error) / zero_error)
-        validation_losses.append(relative_loss(averaged, readable, outcome, validation_bars, passes))
-        on_epoch(epoch, validation_losses[-1])
-        if validation_losses[-1] < best_loss:
-            best_state, best_epoch, best_loss = copy.deepcopy(averaged.state_dict()), epoch, validation_losses[-1]
-        elif epoch - best_epoch >= patience:
+    for epoch in range(1, settings.epochs + 1):
+        train_losses.append(learner.run_epoch())
+        loss = learner.validation_loss()
+        validation_losses.append(loss)
+        on_epoch(epoch, loss)
+        if loss < best_loss:
+            best_state, best_epoch, best_loss = copy.deepcopy(averaged.state_dict()), epoch, loss
+        elif epoch - best_epoch >= settings.patience:
             break
     averaged.load_state_dict(best_state)
     return FitResult(averaged.cpu().eval(), train_losses, validation_losses, best_epoch)
 
 
-def _average(averaged: RegimeLSTM, network: RegimeLSTM, share: float) -> None:
-    with torch.no_grad():
-        for average, newest in zip(averaged.parameters(), network.parameters(), strict=True):
-            average.lerp_(newest, share)
+class _Learner:
+    """A network while it is trained.
+
+    Attributes
+    ----------
+    averaged
+        The network with the moving average of its weights.
+    """
+
+    def __init__(self, data: NetworkData, seed: int, start: dict[str, Tensor] | None, device: str) -> None:
+        settings = data.settings
+        self._data = data
+        self._draws = torch.Generator().manual_seed(seed)
+        self._network = RegimeLSTM(
+            data.inputs.shape[1], settings.hidden_dim, settings.num_layers, settings.dropout, self._draws
+        )
+        if start is not None:
+            self._network.load_state_dict(start)
+        self._network.to(device)
+        self._optimiser = torch.optim.Adam(self._network.parameters(), lr=settings.lr, fused=True)
+        self._passes = data.passes
+        self._padded = self._passes.pad(data.inputs).to(device)
+        self._outcome = torch.from_numpy(data.target.astype(np.float32)).to(device)
+        self._zero_error = float(self._outcome[torch.from_numpy(data.samples.train)].square().sum())
+        self._n_steps = 0
+        self.averaged = copy.deepcopy(self._network)
+
+    def run_epoch(self) -> float:
+        """One pass over the training bars; gives its loss.
+
+        Each epoch cuts time into blocks at dates of its own (see `Passes`), so that a bar is forecast from every length
+        of history that it may have later, and takes the passes in an order of its own.
+        """
+        settings, train_bars = self._data.settings, self._data.samples.train
+        shift = int(torch.randint(settings.stride, (), generator=self._draws))
+        passes = Passes.over(self._data.slots + shift, settings.window, settings.stride)
+        squared_error = torch.zeros((), device=self._outcome.device)
+        self._network.train()
+        for first, row, step, bars in _batches(passes.places(train_bars), train_bars, settings.batch_size, self._draws):
+            output, _ = self._network(passes.read(self._padded, first), draws=self._draws)
+            loss = (output[row, step] - self._outcome[bars]).square().mean()
+            self._step(loss)
+            squared_error += loss.detach() * len(bars)
+        return float(squared_error) / self._zero_error
+
+    def _step(self, loss: Tensor) -> None:
+        self._optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM)
+        self._optimiser.step()
+        self._n_steps += 1
+        share = max(_SMALLEST_SHARE, 9 / (9 + self._n_steps))
+        with torch.no_grad():
+            for average, newest in zip(self.averaged.parameters(), self._network.parameters(), strict=True):
+                average.lerp_(newest, share)
+
+    def validation_loss(self) -> float:
+        """Of the averaged weights."""
+        validation_bars = self._data.samples.validation
+        return relative_loss(self.averaged, self._padded, self._outcome, validation_bars, self._passes)
 
 
 def _batches(
@@ -120,7 +138,8 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """The passes in random order, so many at a time that they forecast about ``batch_size`` bars.
 
-    Gives the passes' first bars, and of each bar to forecast its pass among them, its step there, and its number.
+    Each batch is the first bar of its passes, and for each bar to forecast its pass in the batch, its step in the pass,
+    and its number.
     """
     n_passes = len(places.first)
     order = torch.randperm(n_passes, generator=draws)
@@ -137,10 +156,10 @@ def _batches(
         begin_pass, begin_bar = end_pass, end_bar
 
 
-def relative_loss(network: RegimeLSTM, readable: Tensor, outcome: Tensor, bars: np.ndarray, passes: Passes) -> float:
+def relative_loss(network: RegimeLSTM, padded: Tensor, outcome: Tensor, bars: np.ndarray, passes: Passes) -> float:
     """Mean squared error at ``bars`` over that of the forecast 0; NaN without bars."""
     squared_error = 0.0
-    for some, output in passes.outputs(network, readable, bars):
+    for some, output in passes.outputs(network, padded, bars):
         squared_error += float((output - outcome[torch.from_numpy(some)]).square().sum())
     zero_error = float(outcome[torch.from_numpy(bars)].square().sum())
     return squared_error / zero_error if zero_error > 0 else float("nan")

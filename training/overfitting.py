@@ -1,4 +1,4 @@
-"""Whether the best of many trading settings is best by skill or by luck, and what picking it would have earned.
+"""Probability of backtest overfitting, and combinatorial purged cross-validation, of many trading settings.
 
 Both questions take the same table: simple returns a bar of every setting that was tried, ``(n_bars, n_settings)``, all
 over the same bars. Leave losers out of it and the answers flatter. Sharpe ratios are *per bar*, risk-free rate 0.
@@ -92,8 +92,8 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfit
     All combinations halve the same bars, so they are no independent trials, and a setting above its own average in one
     half is below it in the other. Settings without skill come out at a half on average over many tables, but a single
     table far from it (20 independent settings: a standard deviation of 0.2), and with a falling slope; settings that
-    are equally good over all bars come out near 1. A high figure says that the best was not told from the rest, not
-    that it loses.
+    are equally good over all bars come out near 1. A high figure says that the best cannot be distinguished from the
+    rest, not that it loses.
 
     Parameters
     ----------
@@ -125,10 +125,10 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfit
         for here, seen, unseen in ((forward, first, second), (len(inside) - 1 - forward, second, first)):
             tied = seen >= seen.max(axis=1, keepdims=True) - _TIE
             best = np.where(tied, unseen, np.inf).argmin(axis=1)[:, None]
-            found = np.take_along_axis(unseen, best, axis=1)
-            below, up_to = (unseen < found - _TIE).sum(axis=1), (unseen <= found + _TIE).sum(axis=1)
+            chosen = np.take_along_axis(unseen, best, axis=1)
+            below, up_to = (unseen < chosen - _TIE).sum(axis=1), (unseen <= chosen + _TIE).sum(axis=1)
             ranks[here] = (below + 1 + up_to) / 2
-            in_sample[here], out_of_sample[here] = np.take_along_axis(seen, best, axis=1)[:, 0], found[:, 0]
+            in_sample[here], out_of_sample[here] = np.take_along_axis(seen, best, axis=1)[:, 0], chosen[:, 0]
     logits = np.log(ranks / (n_settings + 1 - ranks))
     slope = None
     if np.ptp(in_sample) > _TIE:
@@ -194,9 +194,9 @@ def combinatorial_paths(
     path_splits = np.stack([np.flatnonzero((splits == group).any(axis=1)) for group in range(groups)], axis=1)
     trading = np.repeat(chosen[path_splits], np.diff(bounds), axis=1)  # (n_paths, n_bars)
     paths = returns[np.arange(len(returns)), trading]
-    of_paths = _Parts.of(paths.T, np.array([0, len(returns)])).sharpe(np.ones((1, 1), dtype=bool))[0]
+    path_sharpe = _Parts.of(paths.T, np.array([0, len(returns)])).sharpe(np.ones((1, 1), dtype=bool))[0]
     counts = np.bincount(chosen, minlength=returns.shape[1])
-    return CrossValidated(paths, of_paths, chosen, splits, path_splits, bounds, counts)
+    return CrossValidated(paths, path_sharpe, chosen, splits, path_splits, bounds, counts)
 
 
 def training_bars(bounds: np.ndarray, test_groups: np.ndarray, embargo: int) -> np.ndarray:

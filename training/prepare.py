@@ -1,4 +1,4 @@
-"""What is fitted before any network is: the split, the detector, the scalers, and the bars that train each expert."""
+"""Prepares a training: the split, the detector, the scalers, and the bars that train each expert."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from data.errors import DataError
 from data.features import columns_of, compute_features, find_feature
 from data.splits import Split, chronological_split
 from data.windows import samples_of_regime, targets
+from models.expert import expert_name
 from models.forecaster import forecast_lookback
-from models.model_set import expert_name
-from models.passes import Passes, time_slots
+from models.network import Passes, time_slots
 from models.regimes import RegimeDetector, find_detector, hold_lookback, likeliest_regime
 from training.settings import NetworkSettings, TrainSettings
 
@@ -37,7 +37,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class NetworkData:
-    """What one network learns from: numbers alone, so that any process can train it.
+    """The data that one network learns from: numbers alone, so that any process can train it.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class NetworkData:
     inputs, target
         ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN where not known.
     slots
-        ``(n_bars,)`` places in time, from `models.passes.time_slots`.
+        ``(n_bars,)`` places in time, from `models.network.time_slots`.
     too_few
         Why it cannot be trained, where its regime has too few windows.
     """
@@ -67,7 +67,7 @@ class NetworkData:
 
     @property
     def passes(self) -> Passes:
-        """How its network reads the inputs."""
+        """The passes in which its network reads the inputs."""
         return Passes.over(self.slots, self.settings.window, self.settings.stride)
 
 
@@ -80,13 +80,13 @@ class Prepared:
     detector
         Fitted.
     regimes
-        ``(n_bars,)`` whose bars the experts train on.
+        ``(n_bars,)`` regime of each bar, by which the experts' training bars are chosen.
     features
         ``(n_bars, n_columns)`` of each feature, by its name.
     log_returns
         ``(n_bars,)`` to the next close.
     slots
-        ``(n_bars,)`` places in time, from `models.passes.time_slots`.
+        ``(n_bars,)`` places in time, from `models.network.time_slots`.
     """
 
     dataset: str
@@ -100,12 +100,12 @@ class Prepared:
 
     @cached_property
     def networks(self) -> dict[int | None, NetworkData]:
-        """What the network of all regimes (None) and that of each regime learns from, by its own settings."""
+        """The data of the all-regimes network (None) and of each regime's network, by its own settings."""
         regimes = (None, *self.detector.regimes)
         return {regime: self.network(regime, self.settings.of(expert_name(regime))) for regime in regimes}
 
     def network(self, regime: int | None, settings: NetworkSettings) -> NetworkData:
-        """What the network of a regime learns from, by settings that a search may try.
+        """The data of a regime's network (None: the all-regimes network), by any settings of it.
 
         Raises
         ------
@@ -145,13 +145,15 @@ class Prepared:
 
     def _samples(self, regime: int | None, complete: np.ndarray) -> Samples:
         parts = (self.split.train, self.split.validation, self.split.test)
-        found = [samples_of_regime(part, self.regimes, regime, complete, self.log_returns) for part in parts]
-        return Samples(found[0], found[1], found[2])
+        train, validation, test = (
+            samples_of_regime(part, self.regimes, regime, complete, self.log_returns) for part in parts
+        )
+        return Samples(train, validation, test)
 
 
 @dataclass(frozen=True)
 class DetectorTask:
-    """A detector to be fitted, and the training part that it learns from: numbers alone, as in `NetworkData`."""
+    """A detector to fit, and the training part that it learns from: numbers alone, as in `NetworkData`."""
 
     dataset: str
     detector: RegimeDetector
@@ -161,14 +163,14 @@ class DetectorTask:
 
     def fit(self) -> RegimeDetector:
         try:
-            with threadpool_limits(1):  # several threads would add up in an order of their own, and the weights follow
+            with threadpool_limits(1):  # several threads would sum in varying order, and change the weights
                 return self.detector.fit(self.observed, self.labels, self.seed)
         except DataError as error:
             raise DataError(f"{self.dataset}: {error}") from error
 
 
 def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) -> DetectorTask:
-    """What fits the detector of a training; parameters and errors as in `training.trainer`."""
+    """The detector of a training, to be fitted; parameters and errors as in `training.trainer.train`."""
     check_candles(candles, source=dataset)
     name = settings.detector
     if name == "auto":
@@ -193,14 +195,14 @@ def prepare(
     detector: RegimeDetector | None = None,
     more_features: Sequence[str] = (),
 ) -> Prepared:
-    """Split the candles in time and find their regimes; parameters and errors as in `training.trainer`.
+    """Split the candles in time and detect their regimes; parameters and errors as in `training.trainer.train`.
 
     Parameters
     ----------
     detector
-        Fitted on the training part; without it one is fitted here.
+        Fitted on the training part; None to fit one here.
     more_features
-        Are computed, too, for networks that a search may try.
+        Further features to compute, for networks that a search may try.
     """
     detector = detector or detector_task(candles, dataset, settings).fit()
     names = sorted({*more_features, *(name for network in settings.every_network for name in network.features)})
@@ -237,7 +239,7 @@ def _require_enough_bars(dataset: str, n_bars: int, settings: TrainSettings, det
 
 
 def _training_regimes(candles: pd.DataFrame, detector: RegimeDetector, settings: TrainSettings) -> np.ndarray:
-    """The regimes whose bars the experts train on, ``(n_bars,)``."""
+    """The regime of each bar, by which the experts' training bars are chosen: ``(n_bars,)``."""
     if detector.name == "labels" and REGIME in candles:
         return candles[REGIME].to_numpy()
     observed = compute_features(candles, detector.features).to_numpy()
@@ -261,7 +263,7 @@ def _too_few(samples: Samples, settings: TrainSettings) -> str | None:
 
 
 def _with_validation(samples: Samples, settings: TrainSettings) -> Samples:
-    """Samples with enough to stop early on: the last training windows where the validation part has hardly any."""
+    """Samples with enough for early stopping: the last training windows, where the validation part has too few."""
     if len(samples.validation) >= _MIN_VALIDATION_WINDOWS:
         return samples
     share = settings.validation_fraction / (settings.train_fraction + settings.validation_fraction)

@@ -1,4 +1,4 @@
-"""How good a forecast is, and whether one is better than another by more than chance."""
+"""Scores of forecasts, and the Diebold-Mariano test of whether one is better than another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SIGNIFICANCE = 0.05  # a p value below it is called more than luck
+SIGNIFICANCE = 0.05  # level of the p values below which a difference is called significant
 _SMALLEST_P = 0.001  # that is written out
 
 
@@ -73,8 +73,8 @@ def score(forecast: np.ndarray, outcome: np.ndarray, training_mean: float) -> Sc
 def relative_error(forecast: np.ndarray, outcome: np.ndarray) -> float | None:
     """Mean squared error over that of the forecast 0, at the bars ``(n_bars,)`` where both are known; None without."""
     known = np.isfinite(forecast) & np.isfinite(outcome)
-    of_zero = float(np.sum(outcome[known] ** 2))
-    return float(np.sum((forecast[known] - outcome[known]) ** 2)) / of_zero if of_zero > 0 else None
+    zero_error = float(np.sum(outcome[known] ** 2))
+    return float(np.sum((forecast[known] - outcome[known]) ** 2)) / zero_error if zero_error > 0 else None
 
 
 def diebold_mariano(
@@ -111,8 +111,8 @@ def _saved(mse: float, reference_mse: float) -> float | None:
     return 1 - mse / reference_mse if reference_mse > 0 else None
 
 
-def p_value(p: float) -> str:
-    """With enough digits that it stands on its own side of the level that calls it more than luck."""
+def format_p_value(p: float) -> str:
+    """A p value with enough digits to show on which side of `SIGNIFICANCE` it is."""
     if p < _SMALLEST_P:
         return f"< {_SMALLEST_P}"
     digits = 2 if p >= 0.1 else 3
@@ -121,6 +121,6 @@ def p_value(p: float) -> str:
     return f"{p:.{digits}f}"
 
 
-def p_said(p: float) -> str:
-    """A p value within a sentence."""
-    return f"p {p_value(p)}" if p < _SMALLEST_P else f"p = {p_value(p)}"
+def format_p(p: float) -> str:
+    """A p value for a sentence: ``p = 0.03``, ``p < 0.001``."""
+    return f"p {format_p_value(p)}" if p < _SMALLEST_P else f"p = {format_p_value(p)}"

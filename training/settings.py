@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from data.settings import Settings
 
 _NETWORK_NAME = re.compile(r"bearish|sideways|bullish|regime\d+|all")
 
 
-class NetworkSettings(BaseModel):
+class NetworkSettings(Settings):
     """What a network is, what it reads and how it learns: the part of the settings that a search may choose."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    table: ClassVar[str] = "train"
 
     features: tuple[str, ...] = Field(
         ("log_return", "volatility", "rsi", "macd", "boll_width"),
@@ -36,10 +38,10 @@ class NetworkSettings(BaseModel):
         return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
 
 
-class SharedSettings(BaseModel):
-    """What all networks of a training run share: the part of the settings that a search leaves alone."""
+class SharedSettings(Settings):
+    """What all networks of a training share: the part of the settings that a search leaves alone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    table: ClassVar[str] = "train"
 
     epochs: int = Field(30, ge=1, description="Passes over the training windows at most.")
     patience: int = Field(5, ge=1, description="Stop after so many epochs without a better validation loss.")
@@ -58,7 +60,7 @@ class SharedSettings(BaseModel):
 
 
 class TrainSettings(SharedSettings, NetworkSettings):
-    """Settings of one training run; the command line's flags and the TOML file's ``[train]`` table are made of it."""
+    """Settings of one training; the command line's flags and the TOML file's ``[train]`` table are made of it."""
 
     networks: dict[str, NetworkSettings] = Field(
         {}, description="What differs for one network: a regime's, or `all` for the all-regimes network."
@@ -103,10 +105,10 @@ class TrainSettings(SharedSettings, NetworkSettings):
         return [self.of(""), *self.networks.values()]
 
 
-class WalkForwardSettings(BaseModel):
+class WalkForwardSettings(Settings):
     """When a walk-forward retrains, and on what; flags and the TOML file's ``[walk_forward]`` table are made of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    table: ClassVar[str] = "walk_forward"
 
     train_bars: int | None = Field(
         None, ge=1, description="Bars that each fold learns from, validation included; default: half of all."

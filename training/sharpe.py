@@ -1,4 +1,4 @@
-"""How sure a Sharpe ratio is, how sure after many tries, and whether two of them differ by more than luck.
+"""Intervals of Sharpe ratios, their deflation for the number of trials, and tests of their differences.
 
 Sharpe ratios here are of simple returns a bar with the risk-free rate 0: *per bar* where no other unit is named,
 *annualised* by ``sqrt(bars_per_year)`` where ``bars_per_year`` is asked for.
@@ -15,7 +15,7 @@ import pandas as pd
 
 LEVEL = 0.95
 _RESAMPLES = 1000
-FEWEST_BARS = 20  # fewer say nothing about how they hang together
+FEWEST_BARS = 20  # fewer do not show their autocorrelation
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def sharpe_interval(returns: np.ndarray, bars_per_year: float) -> Interval | Non
     """Annualised interval of the Sharpe ratio of ``(n_bars,)`` returns; None if they do not vary, or are below 20.
 
     Percentiles of a stationary bootstrap (Politis and Romano 1994) with the block length of Politis and White (2004),
-    so that returns that hang together in time do not narrow it.
+    so that autocorrelated returns do not narrow it.
     """
     if len(returns) < FEWEST_BARS or not returns.std() > 0:
         return None
@@ -138,7 +138,7 @@ def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year:
 
     Both are resampled by the same blocks of bars, so that what moves them together does not blur the difference
     (as Ledoit and Wolf 2008, with the stationary bootstrap's blocks). The p value counts resamples whose difference
-    is as far from the one found as that is from 0.
+    is as far from the observed one as that is from 0.
 
     Parameters
     ----------
@@ -154,12 +154,12 @@ def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year:
     if len(pair) < FEWEST_BARS or not (pair.std(axis=0) > 0).all() or np.array_equal(returns, reference):
         return None
     scale = math.sqrt(bars_per_year)
-    found = float(np.subtract(*sharpe_ratio(pair))) * scale
+    difference = float(np.subtract(*sharpe_ratio(pair))) * scale
     resampled = np.subtract(*_resampled_sharpes(pair).T) * scale
-    as_far = int(np.sum(np.abs(resampled - found) >= abs(found)))
+    as_far = int(np.sum(np.abs(resampled - difference) >= abs(difference)))
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
-    return SharpeDifference(found, float(low), float(high), (1 + as_far) / (1 + len(resampled)))
+    return SharpeDifference(difference, float(low), float(high), (1 + as_far) / (1 + len(resampled)))
 
 
 def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.ndarray) -> float | None:

@@ -1,34 +1,28 @@
-"""A whole model set from candles: scaler, detector and one expert per regime, all fitted on the training part."""
+"""Trains a model set from candles: scalers, detector and one expert per regime."""
 
 from __future__ import annotations
 
 import math
 import os
-import platform
-import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from data.candles import fingerprint, interval_of
+from data.candles import interval_of
 from data.errors import SettingsError
-from data.splits import Split
-from models.lstm import one_thread
-from models.model_set import Expert, ModelSet, expert_name
+from models.expert import Expert, expert_name
+from models.model_set import ModelSet
+from models.network import one_thread
 from training.fit import FitResult, fit_network, relative_loss
 from training.prepare import NetworkData, Prepared, prepare
+from training.provenance import PARTS, describe_training
 from training.settings import TrainSettings
-
-_VERSIONED = ["numpy", "pandas", "torch", "scikit-learn", "hmmlearn", "TA-Lib", "backtrader"]
-_PARTS = ("train", "validation", "test")
 
 
 class Progress(NamedTuple):
@@ -41,7 +35,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkTask:
-    """One network to be trained, in whatever process: arrays, numbers and nothing that must be registered there.
+    """One network to train, in any process: arrays, numbers and nothing that must be registered there.
 
     Attributes
     ----------
@@ -55,17 +49,11 @@ class NetworkTask:
     start: dict[str, torch.Tensor] | None = None
 
     def fit(self, on_epoch: Callable[[int, float], None] = lambda epoch, loss: None) -> FitResult:
-        """Train on one thread; the same task gives the same weights bit for bit, in whatever process or thread."""
+        """Train on one thread; the same task gives the same weights bit for bit, in any process or thread."""
         with one_thread():
             return fit_network(
-                self.data.inputs,
-                self.data.target,
-                self.data.slots,
-                self.data.samples.train,
-                self.data.samples.validation,
-                self.data.settings,
-                epochs=self.settings.epochs,
-                patience=self.settings.patience,
+                self.data,
+                self.settings,
                 seed=self.settings.seed * 1000 + (0 if self.regime is None else self.regime + 1),
                 on_epoch=on_epoch,
                 start=self.start,
@@ -125,8 +113,8 @@ def require_test_part(settings: TrainSettings) -> None:
 def network_tasks(prepared: Prepared, warm_start: ModelSet | None = None) -> dict[int | None, NetworkTask]:
     """The networks of a training: of all regimes (None), and of each regime that has enough windows.
 
-    ``warm_start`` is a model set of the same settings, whose networks these begin as; one that it lacks begins at
-    random.
+    ``warm_start`` is a model set of the same settings, whose weights these begin with; a network that it lacks begins
+    with random ones.
     """
     return {
         regime: NetworkTask(regime, data, prepared.settings, _weights(warm_start, regime) if warm_start else None)
@@ -144,53 +132,51 @@ def _weights(model_set: ModelSet, regime: int | None) -> dict[str, torch.Tensor]
 
 def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | None, FitResult]) -> ModelSet:
     """The model set of a training's fitted networks (None: that of all regimes); not yet saved."""
-    settings = prepared.settings
-
-    def expert(regime: int | None) -> Expert:
-        reason = prepared.networks[regime].too_few
-        trained = None if reason else regime
-        result, data = fitted[trained], prepared.networks[trained]
-        samples = prepared.network(regime, data.settings).samples if reason else data.samples
-        passes = data.passes
-        readable = passes.readable(data.inputs.astype(np.float64))
-        outcome = torch.from_numpy(data.target.astype(np.float32)).double()
-        network = result.network.double()
-        return Expert(
-            name=expert_name(regime),
-            features=data.settings.features,
-            mean=data.mean,
-            scale=data.scale,
-            target_scale=data.target_scale,
-            network=network,
-            hyperparameters=data.settings.model_dump(
-                include={"window", "stride", "hidden_dim", "num_layers", "dropout"}
-            ),
-            training={
-                **data.settings.model_dump(include={"batch_size", "lr"}),
-                **settings.model_dump(include={"epochs", "patience", "min_windows"}),
-                "fallback": reason,
-                "validation_part": samples.validation_part,
-                "windows": {part: len(getattr(samples, part)) for part in _PARTS},
-                "best_epoch": result.best_epoch,
-                "train_losses": result.train_losses,
-                "validation_losses": result.validation_losses,
-                "relative_loss": {
-                    part: _or_none(relative_loss(network, readable, outcome, getattr(samples, part), passes))
-                    for part in _PARTS
-                },
-            },
-        )
-
+    settings, detector = prepared.settings, prepared.detector
     return ModelSet(
         dataset=prepared.dataset,
-        experts={regime: expert(regime) for regime in prepared.detector.regimes},
-        all_regimes=expert(None),
-        detector=prepared.detector,
+        experts={regime: _expert(regime, prepared, fitted) for regime in detector.regimes},
+        all_regimes=_expert(None, prepared, fitted),
+        detector=detector,
         interval=interval_of(pd.DatetimeIndex(candles.index)),
         validation_end=candles.index[prepared.split.validation.stop - 1],
+        provenance=describe_training(candles, prepared.split, settings),
         min_confidence=settings.min_confidence,
         min_dwell=settings.min_dwell,
-        provenance=_provenance(candles, prepared.split, settings),
+    )
+
+
+def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[int | None, FitResult]) -> Expert:
+    """A regime's expert: its own network, or the all-regimes network where it has too few windows."""
+    fallback = prepared.networks[regime].too_few
+    trained = None if fallback else regime
+    result, data = fitted[trained], prepared.networks[trained]
+    samples = prepared.network(regime, data.settings).samples if fallback else data.samples
+    parts = {name: getattr(samples, name) for name in PARTS}
+    passes, network = data.passes, result.network.double()
+    padded = passes.pad(data.inputs.astype(np.float64))
+    outcome = torch.from_numpy(data.target.astype(np.float32)).double()
+    losses = {name: relative_loss(network, padded, outcome, bars, passes) for name, bars in parts.items()}
+    return Expert(
+        name=expert_name(regime),
+        features=data.settings.features,
+        mean=data.mean,
+        scale=data.scale,
+        target_scale=data.target_scale,
+        network=network,
+        window=data.settings.window,
+        stride=data.settings.stride,
+        training={
+            **data.settings.model_dump(include={"batch_size", "lr"}),
+            **prepared.settings.model_dump(include={"epochs", "patience", "min_windows"}),
+            "fallback": fallback,
+            "validation_part": samples.validation_part,
+            "windows": {name: len(bars) for name, bars in parts.items()},
+            "best_epoch": result.best_epoch,
+            "train_losses": result.train_losses,
+            "validation_losses": result.validation_losses,
+            "relative_loss": {name: loss if math.isfinite(loss) else None for name, loss in losses.items()},
+        },
     )
 
 
@@ -228,41 +214,3 @@ def _device(wanted: str) -> str:
     if wanted == "cuda" and not there_is_a_gpu:
         raise SettingsError("device is cuda, but torch finds no GPU here; train with --device auto or cpu.")
     return "cuda" if wanted != "cpu" and there_is_a_gpu else "cpu"
-
-
-def _or_none(number: float) -> float | None:
-    return number if math.isfinite(number) else None
-
-
-def _provenance(candles: pd.DataFrame, split: Split, settings: TrainSettings) -> dict[str, Any]:
-    index = candles.index
-    return {
-        "fingerprint": fingerprint(candles),
-        "n_bars": len(candles),
-        "first_bar": index[0].isoformat(),
-        "last_bar": index[-1].isoformat(),
-        "split": {
-            name: {"first_bar": index[part.start].isoformat(), "last_bar": index[part.stop - 1].isoformat()}
-            for name in _PARTS
-            if (part := getattr(split, name)).stop > part.start
-        },
-        "settings": settings.model_dump(mode="json"),
-        "seed": settings.seed,
-        **software(),
-    }
-
-
-def software() -> dict[str, Any]:
-    """What the result depends on besides candles and settings: versions of the packages, and our commit."""
-    versions = {"python": platform.python_version(), **{name: version(name) for name in _VERSIONED}}
-    return {"versions": versions, "commit": _commit()}
-
-
-def _commit() -> str | None:
-    """The checkout's git commit, or None outside one."""
-    try:
-        folder = Path(__file__).parent
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()

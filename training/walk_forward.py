@@ -1,4 +1,4 @@
-"""Retraining on a schedule: each fold's models know its own past alone, and forecast the bars that follow it."""
+"""Retrains on a schedule: each fold's models learn from its past alone, and forecast the bars that follow it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from joblib import Parallel, delayed
 from data.errors import DataError
 from data.features import compute_features
 from data.splits import Fold, walk_forward_folds
-from models.forecaster import Forecaster, RegimeSource
+from models.forecaster import Forecaster
 from models.model_set import ModelSet
-from models.regimes import RegimeDetector, named_alike
+from models.regimes import RegimeDetector, match_states
+from models.settings import ForecastSettings
 from training.fit import FitResult
 from training.prepare import DetectorTask, Prepared, detector_task, prepare
 from training.settings import TrainSettings, WalkForwardSettings
@@ -52,11 +53,11 @@ def fit_folds(
 ) -> Iterator[tuple[FoldId, ModelSet]]:
     """Train the models of every fold that is not known yet; each comes as soon as its networks are there.
 
-    Of a fold's bars the training sees those before its test part and nothing else. Detectors are fitted first, all
-    side by side, and their regimes named as those of the fold before name the bars of both, so that a regime's number
-    means the same in every fold. Then the networks train side by side, of all folds and datasets at once; with
-    a warm start, which needs the networks of the fold before, of one fold after another. Where they run, joblib's
-    `parallel_config` around this says: the local cores, or a Dask cluster. It changes the time, not the result.
+    A fold's training sees the bars before its test part and nothing else. Detectors are fitted first, in parallel, and
+    their states matched to the previous fold's, so that a regime's number means the same in every fold. Then the
+    networks of all folds and datasets train in parallel; with a warm start, which needs the networks of the previous
+    fold, one fold after another. They run on the local cores or on a Dask cluster, by the `joblib.parallel_config`
+    around this call, which changes the time and not the result.
 
     Parameters
     ----------
@@ -97,14 +98,12 @@ def stitched_forecasts(
     candles: pd.DataFrame,
     folds: list[Fold],
     model_sets: list[ModelSet],
-    *,
-    blend: bool = False,
-    regime_source: RegimeSource = "detector",
+    settings: ForecastSettings,
 ) -> pd.DataFrame:
-    """What each fold's models forecast of its test part, one after another: `Forecaster.forecast`'s columns."""
+    """Each fold's forecasts of its test part, one after another, with the columns of `Forecaster.forecast`."""
     parts = []
     for fold, model_set in zip(folds, model_sets, strict=True):
-        forecaster = Forecaster(model_set, blend=blend, regime_source=regime_source)
+        forecaster = Forecaster(model_set, settings)
         first = max(0, fold.test.start - forecaster.lookback)
         parts.append(forecaster.forecast(candles.iloc[first : fold.test.stop]).iloc[fold.test.start - first :])
     return pd.concat(parts)
@@ -118,7 +117,7 @@ def _detectors(
 ) -> dict[FoldId, RegimeDetector]:
     """Each fold's fitted detector, its regimes named as those of the fold before."""
     waiting = [fold for fold in learnt if fold not in known]
-    tasks = (detector_task(learnt[fold], _named(fold), settings) for fold in waiting)
+    tasks = (detector_task(learnt[fold], _fold_name(fold), settings) for fold in waiting)
     fitted = dict(zip(waiting, Parallel()(delayed(DetectorTask.fit)(task) for task in tasks), strict=True))
     detectors: dict[FoldId, RegimeDetector] = {}
     for fold, candles in learnt.items():
@@ -128,7 +127,7 @@ def _detectors(
         elif before in detectors:
             past = series[fold.dataset].loc[learnt[before].index[0] : candles.index[-1]]  # what either has seen
             observed = compute_features(past, fitted[fold].features).to_numpy()
-            detectors[fold] = named_alike(fitted[fold], detectors[before], observed)
+            detectors[fold] = match_states(fitted[fold], detectors[before], observed)
         else:
             detectors[fold] = fitted[fold]
     return detectors
@@ -148,9 +147,9 @@ def _fit(
     def tasks() -> Iterator[tuple[FoldId, NetworkTask]]:
         for fold in folds:
             prepared[fold] = prepare(learnt[fold], fold.dataset, settings, detector=detectors[fold])
-            of_fold = network_tasks(prepared[fold], warm_start=before.get(fold))
-            missing[fold] = len(of_fold)
-            yield from ((fold, task) for task in of_fold.values())
+            fold_tasks = network_tasks(prepared[fold], warm_start=before.get(fold))
+            missing[fold] = len(fold_tasks)
+            yield from ((fold, task) for task in fold_tasks.values())
 
     fitted: dict[FoldId, dict[int | None, FitResult]] = {fold: {} for fold in folds}
     pool = Parallel(return_as="generator_unordered")
@@ -164,6 +163,6 @@ def _fit_network(fold: FoldId, task: NetworkTask) -> tuple[FoldId, int | None, F
     return fold, task.regime, task.fit()
 
 
-def _named(fold: FoldId) -> str:
+def _fold_name(fold: FoldId) -> str:
     """The fold, for error messages."""
     return f"{fold.dataset}, fold {fold.number + 1}"

@@ -1,4 +1,4 @@
-"""Regime detectors, one a file; importing this package registers them."""
+"""The built-in regime detectors; importing this package registers them."""
 
 from models.detectors import hmm, labels, trend
 

@@ -1,4 +1,4 @@
-"""Gaussian hidden Markov model of returns and volatility, asked through its forward filter alone."""
+"""Regimes from a Gaussian hidden Markov model of returns and volatility, filtered and never smoothed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from data.errors import DataError
 from models.regimes import Regime, register_detector
 
-# Keeps a state reachable and a likelihood above zero, so that one odd bar cannot rule a regime out for ever.
+# Keep each state reachable and each likelihood above zero, so that one odd bar cannot exclude a regime for ever.
 _SMALLEST_TRANSITION = 1e-6
 _SMALLEST_LOG_LIKELIHOOD = -50.0  # relative to the likeliest state's
 
@@ -49,7 +49,7 @@ class HMMDetector:
 
         mean, scale = features.mean(axis=0), features.std(axis=0)
         if not (scale > 0).all():
-            raise DataError("the training part's price hardly moves; no regimes can be told apart in it.")
+            raise DataError("the training part's price hardly moves; no regimes can be found in it.")
         observed = (features - mean) / scale
         best, best_score = None, -np.inf
         with _hmmlearn_quiet():
@@ -142,7 +142,7 @@ def _stationary(transitions: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _hmmlearn_quiet() -> Iterator[None]:
-    """Without two warnings that tell nothing, since the best start is kept anyway.
+    """Suppress two warnings that do not matter here, since the best start is kept anyway.
 
     hmmlearn warns when EM's last steps lose a rounding error of likelihood; scikit-learn, with which it begins, when
     there are fewer different rows than states.

@@ -1,4 +1,4 @@
-"""Regimes out of the CSV's own ``regime`` column: imitated by a classifier, or taken as they stand."""
+"""Regimes from the candles' own column ``regime``: predicted by a classifier, or taken as they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.regimes import register_detector
 class LabelsDetector:
     """Multinomial logistic regression fitted to the column on the training part.
 
-    Nobody knows such a column in advance, so trading asks this classifier, not the column.
+    The column of a bar may not be known at its close, so trading uses this classifier and not the column.
     """
 
     name: ClassVar[str] = "labels"
@@ -75,7 +75,7 @@ class LabelsDetector:
 
 
 class ColumnDetector:
-    """Takes the column itself for the regime, for those who made it from the past alone."""
+    """The column itself as the regime, for a column that was made from the past alone."""
 
     name: ClassVar[str] = "column"
 

@@ -1,4 +1,4 @@
-"""A plain rule: which way, and how clearly, the last 50 bars went."""
+"""Regimes from the sign and the significance of the last 50 bars' trend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs side by side, over the bars that they have in common, and which of their differences are more than luck."""
+"""Compares runs over their common bars, with tests of which differences are significant."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pandas as pd
 
 from data.candles import time_text
 from data.errors import DataError
+from data.settings import flat_settings
 from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
-from runners.backtesting.runs import Run, deflated_sharpe, read_tries
-from runners.workspace.settings import flat_settings
+from runners.backtesting.runs import Run, deflated_sharpe, read_trials
 from training.sharpe import FEWEST_BARS, SharpeDifference, sharpe_difference, superior_predictive_ability
 
 
@@ -26,7 +26,7 @@ class Compared:
     Attributes
     ----------
     deflated_sharpe
-        Of the run on all its own bars, among all tries on them.
+        Of the run on all its own bars, among all trials on them.
     difference
         Its Sharpe ratio less that of the comparison's first run; None for that run itself, and where they are equal.
     growth
@@ -114,7 +114,7 @@ def compare(runs: Sequence[Run], title: str | None = None) -> Comparison:
     if len(common) < FEWEST_BARS:
         spans = "; ".join(f"{run.dataset}/{run.id} {run.first_bar:%Y-%m-%d} to {run.last_bar:%Y-%m-%d}" for run in runs)
         raise DataError(f"these runs have {len(common)} bars in common, {FEWEST_BARS} are needed: {spans}.")
-    tries = {folder: read_tries(folder) for folder in {run.folder.parent for run in runs}}
+    trials = {folder: read_trials(folder) for folder in {run.folder.parent for run in runs}}
     compared: list[Compared] = []
     returns: list[np.ndarray] = []
     partly = []
@@ -128,7 +128,7 @@ def compare(runs: Sequence[Run], title: str | None = None) -> Comparison:
                 label=_label(number),
                 run=run,
                 metrics=metrics,
-                deflated_sharpe=deflated_sharpe(run, tries[run.folder.parent]),
+                deflated_sharpe=deflated_sharpe(run, trials[run.folder.parent]),
                 difference=sharpe_difference(returns[-1], returns[0], metrics.bars_per_year) if number else None,
                 growth=equity / cash,
             )
@@ -155,23 +155,23 @@ def _label(number: int) -> str:
 
 
 def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    told = [_told(run) for run in runs]
-    names = list(dict.fromkeys(name for one in told for name in one))
-    rows = [(name, [one.get(name, "default") for one in told]) for name in names]
+    identities = [_identity(run) for run in runs]
+    names = list(dict.fromkeys(name for identity in identities for name in identity))
+    rows = [(name, [identity.get(name, "default") for identity in identities]) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
-def _told(run: Run) -> dict[str, str]:
-    """Everything that makes a run what it is."""
+def _identity(run: Run) -> dict[str, str]:
+    """Data, models and settings of a run, by name."""
     data = {
         "dataset": run.dataset,
         "candles": f"{Path(run.config['file']).name} (sha256 {run.config['fingerprint'][:8]})",
         "first bar": time_text(run.first_bar),
         "last bar": time_text(run.last_bar),
         "models": run.models,
-        "study": run.training.get("study", {}).get("id", "none"),
-        "trained on": f"sha256 {run.training.get('fingerprint', 'unknown')[:8]}",
+        "study": run.training.study.id if run.training.study else "none",
+        "trained on": f"sha256 {run.training.fingerprint[:8]}",
     }
-    trained = flat_settings("train", run.training.get("settings", {}))
+    trained = flat_settings("train", run.training.settings)
     retrained = flat_settings("walk-forward", run.config.get("walk_forward", {}))
     return {**data, **trained, **retrained, **flat_settings("backtest", run.config["backtest"])}

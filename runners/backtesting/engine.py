@@ -1,108 +1,27 @@
-"""A backtest of a model set on the bars that its training never saw, or of forecasts that were made before."""
+"""Runs a strategy in Backtrader over the bars to trade, and records its equity and trades."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import datetime as dt
+from typing import Any, NamedTuple
 
 import backtrader as bt
+import numpy as np
 import pandas as pd
 
-from data.candles import OHLCV, fingerprint, interval_of
+from data.candles import check_candles, fingerprint, interval_of
 from data.errors import DataError, SettingsError
-from models.forecaster import Forecaster
+from models.forecaster import Forecaster, ForecastSource, require_compatible
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
-from runners.backtesting.metrics import Metrics, equity_returns, metrics_of
-from runners.backtesting.recorder import Recorder
+from runners.backtesting.metrics import equity_returns, metrics_of
+from runners.backtesting.result import Backtest, Source
+from runners.backtesting.runs import Run
 from runners.backtesting.settings import BacktestSettings
 from strategies import BuyAndHold, LSTMRegimeStrategy, TradingCosts
-from training.sharpe import SharpeDifference, sharpe_difference
-
-
-@dataclass(frozen=True)
-class TradedFold:
-    """One refit of a walk-forward: the bars that it learnt from, and those that it forecast.
-
-    Attributes
-    ----------
-    notes
-        What to know of its experts.
-    names_fit
-        Whether its regimes' mean returns stand in the order of their names, which they keep from the folds before.
-    """
-
-    fit_first: pd.Timestamp
-    fit_last: pd.Timestamp
-    first_bar: pd.Timestamp
-    last_bar: pd.Timestamp
-    notes: tuple[str, ...] = ()
-    names_fit: bool = True
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the forecasts of a backtest come from.
-
-    Attributes
-    ----------
-    training
-        What their training tells of itself (`ModelSet.provenance`): fingerprint, last bar, settings, versions.
-    model_set
-        None where there is not one: recorded forecasts, a walk-forward.
-    folds
-        Of a walk-forward.
-    chosen_from
-        How many settings these were chosen from in hindsight, on the very bars of the backtest; 0 where they were not.
-    """
-
-    dataset: str
-    interval: pd.Timedelta
-    training: dict[str, Any]
-    model_set: ModelSet | None = None
-    folds: tuple[TradedFold, ...] = ()
-    chosen_from: int = 0
-
-
-@dataclass(frozen=True)
-class Backtest:
-    """What a backtest gives.
-
-    Attributes
-    ----------
-    equity
-        ``(n_bars, 7)`` of `runners.backtesting.recorder.Recorder.equity`.
-    trades
-        A row per closed round trip.
-    metrics, holding
-        Figures of the strategy, and of buying and holding over the same bars with the same exposure and costs.
-    holding_equity
-        ``(n_bars,)`` of buying and holding.
-    difference
-        The strategy's Sharpe ratio less that of buying and holding; None where one of them never moves.
-    candles
-        Of the bars traded.
-    in_sample
-        Whether bars that training or validation has seen were traded.
-    """
-
-    source: Source
-    settings: BacktestSettings
-    candles: pd.DataFrame
-    equity: pd.DataFrame
-    trades: pd.DataFrame
-    metrics: Metrics
-    holding_equity: pd.Series
-    holding: Metrics
-    difference: SharpeDifference | None
-    in_sample: bool
-    fingerprint: str
-    cerebro: bt.Cerebro
-
-    @property
-    def mark(self) -> str:
-        """What must be said wherever its figures appear: ``in-sample``, ``chosen in hindsight``, or nothing."""
-        return "in-sample" if self.in_sample else "chosen in hindsight" if self.source.chosen_from else ""
+from strategies.feed import bar_times, candle_feed, first_stamp
+from strategies.settings import RuleSettings
+from training.sharpe import sharpe_difference
 
 
 def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSettings | None = None) -> Backtest:
@@ -116,7 +35,7 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
     candles
         ``(n_bars, >= 5)`` as `data.candles.read_candles` gives it, with the bars before the range.
     model_set
-        As `training.trainer` gives it, or `ModelSet.load`.
+        As `training.train` gives it, or `ModelSet.load`.
     settings
         Range, rule, exposure, cash and costs; None for the defaults.
 
@@ -133,10 +52,20 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
         If the range holds no two bars, or the candles do not fit the models.
     """
     settings = settings or BacktestSettings()
+    check_candles(candles)
+    forecaster = Forecaster(model_set, settings)
+    require_compatible(candles, forecaster, source="candles")
+    return backtest_forecaster(candles, forecaster, settings, model_set.dataset)
+
+
+def backtest_forecaster(
+    candles: pd.DataFrame, forecaster: Forecaster, settings: BacktestSettings, dataset: str
+) -> Backtest:
+    """`backtest` of candles that were checked and fit the forecaster's models, under the name of their dataset."""
+    model_set = forecaster.model_set
     traded, in_sample = trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
-    source = Source(model_set.dataset, model_set.interval, model_set.provenance, model_set)
-    lookback = Forecaster(model_set, blend=settings.blend, regime_source=settings.regime_source).lookback
-    return _trade(candles, traded, model_set, lookback, settings, source, in_sample=in_sample)
+    source = Source(dataset, model_set.interval, model_set.provenance, model_set)
+    return _trade(candles, traded, forecaster, settings, source, in_sample=in_sample)
 
 
 def backtest_recorded(
@@ -165,30 +94,37 @@ def backtest_recorded(
             f"the candles of {recorded.dataset} and the forecasts of {first} to {last} share no two bars in the range "
             "to trade, or the candles have bars in it that were never forecast. Bring the candles that were forecast."
         )
-    return _trade(candles, traded, recorded, recorded.lookback, settings, source, in_sample=in_sample)
+    return _trade(candles, traded, recorded, settings, source, in_sample=in_sample)
+
+
+def replay_run(run: Run, candles: pd.DataFrame, settings: BacktestSettings, *, chosen_from: int = 0) -> Backtest:
+    """Trade the forecasts that a run has recorded, with other settings; ``chosen_from`` as in `Source`."""
+    interval = interval_of(pd.DatetimeIndex(candles.index))
+    recorded = RecordedForecasts(run.dataset, interval, run.equity()[["regime", "forecast"]])
+    source = Source(run.dataset, interval, run.training, chosen_from=chosen_from)
+    return backtest_recorded(candles, recorded, settings, source, in_sample=run.in_sample)
 
 
 def _trade(
     candles: pd.DataFrame,
     traded: slice,
-    models: ModelSet | RecordedForecasts,
-    lookback: int,
+    forecaster: ForecastSource,
     settings: BacktestSettings,
     source: Source,
     *,
     in_sample: bool,
 ) -> Backtest:
-    fed, bars = candles.iloc[max(0, traded.start - lookback) : traded.stop], candles.iloc[traded]
+    fed, bars = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop], candles.iloc[traded]
     trade_from = bars.index[0].tz_convert(None).to_pydatetime()
-    names = ("long_threshold", "short_threshold", "between", "exposure", "blend", "regime_source")
-    ours = {"models": models, "trade_from": trade_from, **{name: getattr(settings, name) for name in names}}
+    rule = settings.model_dump(include=set(RuleSettings.model_fields))
+    ours = {"models": forecaster, "trade_from": trade_from, **rule}
     cerebro, run = run_strategy(fed, settings, LSTMRegimeStrategy, ours)
-    held = {"exposure": settings.exposure, "trade_from": trade_from}
-    _, holding_run = run_strategy(fed, settings, BuyAndHold, held)
+    _, holding_run = run_strategy(fed, settings, BuyAndHold, {"exposure": settings.exposure, "trade_from": trade_from})
     equity, trades, held_equity = run.equity(), run.trades(), holding_run.equity()
     metrics, holding_equity = metrics_of(equity, trades, settings.cash), held_equity["equity"]
-    returns = equity_returns(equity["equity"], settings.cash).to_numpy()
-    holding_returns = equity_returns(holding_equity, settings.cash).to_numpy()
+    returns, holding_returns = (
+        equity_returns(curve, settings.cash).to_numpy() for curve in (equity["equity"], holding_equity)
+    )
     return Backtest(
         source=source,
         settings=settings,
@@ -249,7 +185,7 @@ def run_strategy(
     Pass a fresh ``cerebro`` to be able to look into it where the run fails.
     """
     cerebro = cerebro or bt.Cerebro()
-    cerebro.adddata(candle_feed(candles))
+    cerebro.adddata(candle_feed(candles, checked=True))
     cerebro.broker.setcash(settings.cash)
     costs = TradingCosts(commission=settings.commission, borrow_rate=settings.borrow_rate)
     cerebro.broker.addcommissioninfo(costs)
@@ -261,18 +197,121 @@ def run_strategy(
     return cerebro, ran.analyzers.recorder
 
 
-def candle_feed(candles: pd.DataFrame) -> bt.feeds.PandasData:
-    """Candles as a Backtrader feed, with a line for every further column."""
-    own = tuple(name for name in candles if name not in OHLCV)
-    feed = bt.feeds.PandasData
-    if own:  # a class made here cannot be pickled for optstrategy's processes, so only where lines are added
-        feed = type("CandleFeed", (feed,), {"lines": own, "params": tuple((name, name) for name in own)})
-    index = pd.DatetimeIndex(candles.index)
-    minutes = interval_of(index) / pd.Timedelta(minutes=1)
-    timeframe, compression = (bt.TimeFrame.Days, 1) if minutes >= 1440 else (bt.TimeFrame.Minutes, int(minutes))
-    return feed(
-        dataname=candles.set_axis(index.tz_convert(None)),
-        timeframe=timeframe,
-        compression=compression,
-        openinterest=None,
-    )
+EQUITY_COLUMNS = ["equity", "position", "regime", "forecast", "traded", "commission", "borrowing"]
+TRADE_COLUMNS = [
+    "opened",
+    "closed",
+    "direction",
+    "size",
+    "entry_price",
+    "exit_price",
+    "pnl",
+    "commission",
+    "borrowing",
+    "net_pnl",
+    "bars",
+    "regime",
+    "forecast",
+]
+
+
+class _Opened(NamedTuple):
+    """A trade as it was opened, the regime and forecast that decided it, and what short positions had cost by then."""
+
+    trade: bt.Trade
+    decided: tuple[float, float]
+    borrowed: float
+
+
+class Recorder(bt.Analyzer):
+    """Records, from ``trade_from`` on, each bar's equity, position, regime, forecast and trading, and the trades.
+
+    A trade's regime and forecast are those of the bar that decided it, the one before it filled. An account whose
+    equity is 0 or below at a close is bankrupt: its position counts as closed at that close, its equity stays as it is,
+    and what happens in the broker after it is not recorded. The broker must not count the costs of borrowing as
+    commission (``set_int2pnl(False)``).
+    """
+
+    params = (("trade_from", None),)
+
+    def start(self) -> None:
+        self._bars: list[tuple[float, ...]] = []
+        self._trades: list[dict[str, object]] = []
+        self._open: dict[int, _Opened] = {}
+        self._decided = (float("nan"), float("nan"))
+        self._booked: dict[int, tuple[float, float]] = {}
+        self._traded = self._commission = self._borrowed_before = 0.0
+        self._from = first_stamp(self.strategy.data, self.p.trade_from)
+        self._left: float | None = None  # of a bankrupt account
+
+    def notify_order(self, order: bt.Order) -> None:
+        if order.status in (order.Completed, order.Partial):  # an order's figures are sums over its parts
+            traded, commission = self._booked.get(order.ref, (0.0, 0.0))
+            self._booked[order.ref] = abs(order.executed.size * order.executed.price), order.executed.comm
+            self._traded += self._booked[order.ref][0] - traded
+            self._commission += self._booked[order.ref][1] - commission
+
+    def notify_trade(self, trade: bt.Trade) -> None:
+        if trade.justopened and self._left is None:
+            self._open[trade.ref] = _Opened(trade, self._decided, self._borrowed())
+        if trade.isclosed and trade.ref in self._open:
+            self._close(self._open.pop(trade.ref), trade.close_datetime(), trade.pnl, trade.commission, trade.barlen)
+
+    def _close(self, opened: _Opened, closed: dt.datetime, pnl: float, commission: float, bars: int) -> None:
+        trade, borrowing = opened.trade, self._borrowed() - opened.borrowed
+        self._trades.append(
+            {
+                "opened": trade.open_datetime(),
+                "closed": closed,
+                "direction": "long" if trade.size > 0 else "short",
+                "size": abs(trade.size),
+                "entry_price": trade.price,
+                "exit_price": trade.price + pnl / trade.size,
+                "pnl": pnl,
+                "commission": commission,
+                "borrowing": borrowing,
+                "net_pnl": pnl - commission - borrowing,
+                "bars": bars,
+                "regime": opened.decided[0],
+                "forecast": opened.decided[1],
+            }
+        )
+
+    def _borrowed(self) -> float:
+        """What short positions have cost so far, since the run began."""
+        return float(self.strategy.broker.d_credit[self.strategy.data])
+
+    def next(self) -> None:
+        strategy, feed = self.strategy, self.strategy.data
+        self._decided = (getattr(strategy, "regime", float("nan")), getattr(strategy, "forecast", float("nan")))
+        now = feed.datetime[0]
+        if now < self._from:
+            return
+        if self._left is not None:
+            self._bars.append((now, self._left, 0.0, *self._decided, 0.0, 0.0, 0.0))
+            return
+        equity, position, borrowed = strategy.broker.getvalue(), strategy.position.size, self._borrowed()
+        if equity <= 0:
+            self._left, position = equity, 0.0
+            for opened in self._open.values():
+                trade = opened.trade
+                pnl, bars = trade.size * (feed.close[0] - trade.price), len(feed) - trade.baropen
+                self._close(opened, feed.datetime.datetime(0), pnl, trade.commission, bars)
+            self._open.clear()
+        costs = self._traded, self._commission, borrowed - self._borrowed_before
+        self._bars.append((now, equity, position, *self._decided, *costs))
+        self._traded, self._commission, self._borrowed_before = 0.0, 0.0, borrowed
+
+    def equity(self) -> pd.DataFrame:
+        """``(n_bars, 7)`` over the bars' times in UTC.
+
+        At each close equity, position in units, regime and forecast; of the bar the value traded, the commission, and
+        what holding a short position cost.
+        """
+        times, *values = zip(*self._bars, strict=True) if self._bars else [()] * (1 + len(EQUITY_COLUMNS))
+        index = bar_times(self.strategy.data, np.array(times))
+        return pd.DataFrame(dict(zip(EQUITY_COLUMNS, values, strict=True)), index=index)
+
+    def trades(self) -> pd.DataFrame:
+        """A row per closed round trip, columns `TRADE_COLUMNS`; prices include slippage, money is in the currency."""
+        return pd.DataFrame(self._trades, columns=TRADE_COLUMNS)

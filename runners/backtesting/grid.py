@@ -1,10 +1,10 @@
-"""Trading settings over a grid, and what each of them would have earned on a run's forecasts."""
+"""Grids of trading settings, traded on a run's forecasts by the array simulator, and the sweep that picks the best."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +12,16 @@ import pandas as pd
 
 from data.candles import read_candles
 from data.errors import DataError, SettingsError
+from runners.backtesting.engine import replay_run
 from runners.backtesting.metrics import bars_per_year, drawdown, simple_returns
-from runners.backtesting.runs import Run
+from runners.backtesting.result import Backtest
+from runners.backtesting.runs import Run, Trials, read_trials, trials_of_table
 from runners.backtesting.settings import BacktestSettings
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
+from strategies.settings import AXES, CostSettings, TradingSettings
 from training.sharpe import sharpe_ratio
 
-AXES = ("long_threshold", "short_threshold", "between", "exposure", "commission", "slippage", "borrow_rate")
-COSTS = AXES[4:]
+COSTS = tuple(CostSettings.model_fields)
 _THRESHOLDS = 20  # on either side, where none are named
 _LARGEST_THRESHOLD = 0.99  # quantile of the forecasts' sizes
 _MOST_SETTINGS = 100_000
@@ -29,7 +31,7 @@ _CELLS_AT_ONCE = 16_000_000  # bars times settings, 128 MB an array; few passes,
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of some values of the trading settings; one whose short threshold lies above its long is none.
+    """Every combination of some values of the trading settings; combinations with short > long are skipped.
 
     Attributes
     ----------
@@ -40,10 +42,14 @@ class Grid:
     table: pd.DataFrame
 
     @classmethod
-    def of(cls, values: Mapping[str, list[float] | list[str]]) -> Grid:
+    def of(cls, values: Mapping[str, Sequence[float] | Sequence[str]]) -> Grid:
         """Of the values of each of `AXES`."""
         table = pd.DataFrame(list(itertools.product(*(values[name] for name in AXES))), columns=list(AXES))
         return cls(table[table["short_threshold"] <= table["long_threshold"]].reset_index(drop=True))
+
+    @classmethod
+    def of_one(cls, settings: TradingSettings) -> Grid:
+        return cls.of({name: [getattr(settings, name)] for name in AXES})
 
     def __len__(self) -> int:
         return len(self.table)
@@ -52,9 +58,10 @@ class Grid:
         """One of the settings, with what a grid does not vary taken from others."""
         return others.model_copy(update={name: self.table.loc[number, name] for name in AXES})
 
-    def arrays(self) -> SettingsGrid:
-        numbers = {name: self.table[name].to_numpy(dtype=float) for name in AXES if name != "between"}
-        return SettingsGrid(**numbers, between_flat=(self.table["between"] == "flat").to_numpy())
+    def number_of(self, settings: TradingSettings) -> int:
+        """The number of these settings in the grid, which must hold them."""
+        same = np.all([self.table[name] == getattr(settings, name) for name in AXES], axis=0)
+        return int(np.flatnonzero(same)[0])
 
 
 def _axes(given: Mapping[str, str | None], settings: BacktestSettings, forecast: np.ndarray) -> dict[str, list]:
@@ -65,7 +72,7 @@ def _axes(given: Mapping[str, str | None], settings: BacktestSettings, forecast:
     Parameters
     ----------
     given
-        By axis ``first:last:count``, or values between commas; None where nothing was said.
+        By axis ``first:last:count``, or values separated by commas; None where nothing was given.
     forecast
         ``(n_bars,)`` the run's, NaN allowed.
 
@@ -78,14 +85,14 @@ def _axes(given: Mapping[str, str | None], settings: BacktestSettings, forecast:
     for name in AXES:
         own, text = getattr(settings, name), given.get(name)
         if text is not None:
-            found = _parsed(name, text)
+            chosen = _parsed(name, text)
         elif name in ("long_threshold", "short_threshold"):
             largest = float(np.nanquantile(np.abs(forecast), _LARGEST_THRESHOLD))
             side = 1 if name == "long_threshold" else -1
-            found = [float(f"{side * size:.3g}") for size in np.linspace(0, largest, _THRESHOLDS)]
+            chosen = [float(f"{side * size:.3g}") for size in np.linspace(0, largest, _THRESHOLDS)]
         else:
-            found = ["hold", "flat"] if name == "between" else []
-        values[name] = sorted({*found, own})
+            chosen = ["hold", "flat"] if name == "neutral" else []
+        values[name] = sorted({*chosen, own})
     count = math.prod(len(of_axis) for of_axis in values.values())
     if count > _MOST_SETTINGS:
         raise SettingsError(f"the grid has {count:,} settings; {_MOST_SETTINGS:,} are the most. Name fewer values.")
@@ -93,32 +100,32 @@ def _axes(given: Mapping[str, str | None], settings: BacktestSettings, forecast:
 
 
 def _parsed(name: str, text: str) -> list:
-    if name == "between":
+    if name == "neutral":
         words = [word.strip() for word in text.split(",")]
         if not set(words) <= {"hold", "flat"}:
-            raise SettingsError(f"--between {text}: it can be hold, flat, or both between a comma.")
+            raise SettingsError(f"--neutral {text}: it can be hold, flat, or hold,flat.")
         return words
     try:
         if ":" in text:
             first, last, count = text.split(":")
-            found = [float(f"{value:.6g}") for value in np.linspace(float(first), float(last), int(count))]
+            numbers = [float(f"{value:.6g}") for value in np.linspace(float(first), float(last), int(count))]
         else:
-            found = [float(word) for word in text.split(",")]
+            numbers = [float(word) for word in text.split(",")]
     except ValueError:
-        found = []
-    if not found or not np.isfinite(found).all():
+        numbers = []
+    if not numbers or not np.isfinite(numbers).all():
         flag = f"--{name.replace('_', '-')}"
         raise SettingsError(
-            f"{flag} {text}: write values between commas (0.001,0.002), or first:last:count (0:0.004:20)."
+            f"{flag} {text}: write values separated by commas (0.001,0.002), or first:last:count (0:0.004:20)."
         )
-    return found
+    return numbers
 
 
 def simulate_grid(
     bars: pd.DataFrame, forecast: np.ndarray, grid: Grid, cash: float
 ) -> Iterator[tuple[slice, Simulated]]:
     """Trade all settings of the grid, as many at once as memory carries well."""
-    arrays = grid.arrays()
+    arrays = SettingsGrid.from_table(grid.table)
     prices = bars["open"].to_numpy(), bars["close"].to_numpy()
     at_once = max(1, _CELLS_AT_ONCE // len(bars))
     for first in range(0, len(grid), at_once):
@@ -126,19 +133,19 @@ def simulate_grid(
         yield which, simulate(*prices, forecast, arrays.part(which), cash)
 
 
-def own_candles(run: Run) -> pd.DataFrame:
-    """The candles that a run traded, all of their file, whatever came after its bars.
+def traded_candles(run: Run) -> pd.DataFrame:
+    """The candles that a run traded: all of their file, with whatever came after its bars.
 
     Raises
     ------
     DataError
-        If they are not those of the run any more: its own settings give another equity on them.
+        If they have changed since: the run's own settings give another equity on them.
     """
-    candles, equity, settings = read_candles(run.file, sort=True), run.equity(), run.settings
+    candles, equity = read_candles(run.file, sort=True), run.equity()
     bars = candles.loc[equity.index[0] : equity.index[-1]]
     if bars.index.equals(equity.index):
-        own = Grid.of({name: [getattr(settings, name)] for name in AXES})
-        (_, simulated), *_ = simulate_grid(bars, equity["forecast"].to_numpy(), own, settings.cash)
+        own = Grid.of_one(run.settings)
+        (_, simulated), *_ = simulate_grid(bars, equity["forecast"].to_numpy(), own, run.cash)
         if np.allclose(simulated.equity[:, 0], equity["equity"], rtol=_SAME, atol=0):
             return candles
     raise DataError(f"{run.file}: its bars are not those that {run.id} traded any more; backtest again.")
@@ -156,26 +163,25 @@ class GridRun:
 
     @classmethod
     def of(cls, run: Run, given: Mapping[str, str | None]) -> GridRun:
-        """With the values of each of `AXES` that are given, as texts.
+        """With the values given for each of `AXES`.
 
-        A text is ``first:last:count``, or values between commas; where it is None the axis has the run's own value,
+        A text is ``first:last:count``, or values separated by commas. Without one the axis has the run's own value,
         thresholds span the size of the run's forecasts, and both rules are tried. The run's own values are always
-        among them.
+        in the grid.
 
         Raises
         ------
         DataError, SettingsError
             If the candles have changed since the run, or values cannot be read.
         """
-        candles, equity = own_candles(run), run.equity()
+        candles, equity = traded_candles(run), run.equity()
         bars, forecast = candles.loc[equity.index[0] : equity.index[-1]], equity["forecast"].to_numpy()
         return cls(run, candles, bars, forecast, Grid.of(_axes(given, run.settings, forecast)))
 
     @property
     def own(self) -> int:
         """Number of the run's own setting."""
-        same = np.all([self.grid.table[name] == getattr(self.run.settings, name) for name in AXES], axis=0)
-        return int(np.flatnonzero(same)[0])
+        return self.grid.number_of(self.run.settings)
 
     @property
     def periods(self) -> float:
@@ -193,7 +199,7 @@ class GridRun:
         return simulated.equity[:, 0]
 
     def figures(self, which: slice, simulated: Simulated) -> pd.DataFrame:
-        """A row a setting.
+        """One row per setting.
 
         Its settings; over the bars ``first_bar`` to ``last_bar`` its ``final_value``, ``total_return``,
         ``sharpe_per_bar``, ``sharpe`` (annualised), ``max_drawdown``, ``orders`` filled and ``trades`` (closed round
@@ -228,7 +234,60 @@ def candidates(table: pd.DataFrame) -> pd.Series:
     DataError
         If there is none.
     """
-    found = table["at_own_costs"] & (table["orders"] > 0)
-    if not found.any():
+    chosen_from = table["at_own_costs"] & (table["orders"] > 0)
+    if not chosen_from.any():
         raise DataError("none of these settings trades: all forecasts lie between the thresholds. Lower them.")
-    return found
+    return chosen_from
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The result of a sweep.
+
+    Attributes
+    ----------
+    table
+        One row per setting, see `GridRun.figures`.
+    own, best
+        Numbers of the run's own setting, and of the one with the highest Sharpe ratio, at the run's costs, that trades.
+    confirmed
+        The best, traded by Backtrader.
+    disagreement
+        Largest difference at any bar of its equity to the simulated one, relative to the larger of equity and cash.
+    trials
+        The settings of this sweep and all earlier trials on these bars.
+    """
+
+    run: Run
+    table: pd.DataFrame
+    own: int
+    best: int
+    confirmed: Backtest
+    disagreement: float
+    trials: Trials
+
+
+def sweep(grid_run: GridRun) -> Sweep:
+    """Trade the settings of a grid, and the best of them by Backtrader.
+
+    Raises
+    ------
+    DataError
+        If none of them trades.
+    """
+    run, cash = grid_run.run, grid_run.run.cash
+    table = pd.concat([grid_run.figures(which, simulated) for which, simulated in grid_run.simulate()])
+    best = int(np.where(candidates(table), table["sharpe_per_bar"], -np.inf).argmax())
+    confirmed = replay_run(run, grid_run.candles, grid_run.grid.settings(best, run.settings), chosen_from=len(table))
+    simulated = grid_run.equity_of(best)
+    expected = confirmed.equity["equity"].to_numpy()
+    index, trials = grid_run.bars.index, [*read_trials(run.folder.parent), *trials_of_table(table)]
+    return Sweep(
+        run=run,
+        table=table,
+        own=grid_run.own,
+        best=best,
+        confirmed=confirmed,
+        disagreement=float(np.max(np.abs(simulated - expected) / np.maximum(np.abs(expected), cash))),
+        trials=Trials.of(trials, confirmed.metrics, run.training.study, index[0], index[-1]),
+    )

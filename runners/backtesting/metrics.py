@@ -34,7 +34,7 @@ class Metrics:
         Deepest fall from a peak, negative.
     drawdown_days
         The longest time that equity stayed below a peak.
-    exposure
+    time_in_market
         Share of bars at whose close a position was open.
     trades, win_rate, profit_factor
         Of closed round trips, after costs; a position still open at the end counts as an open trade only.
@@ -63,7 +63,7 @@ class Metrics:
     max_drawdown: float
     drawdown_days: float
     calmar: float | None
-    exposure: float
+    time_in_market: float
     trades: int
     open_trades: int
     win_rate: float | None
@@ -117,7 +117,7 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     Parameters
     ----------
     recorded, trades
-        As `runners.backtesting.recorder.Recorder` gives them, or a part in time of them.
+        As `runners.backtesting.engine.Recorder` gives them, or a part in time of them.
     cash
         Equity before the first bar. An account that fell into debt counts as lost from there on, but for its final
         value and total return.
@@ -153,7 +153,7 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         max_drawdown=deepest,
         drawdown_days=_longest_below_peak(equity, cash),
         calmar=cagr / -deepest if cagr is not None and deepest < 0 else None,
-        exposure=float((recorded["position"] != 0).mean()),
+        time_in_market=float((recorded["position"] != 0).mean()),
         trades=len(trades),
         open_trades=int(recorded["position"].iloc[-1] != 0),
         win_rate=float((pnl > 0).mean()) if len(pnl) else None,

@@ -1,4 +1,4 @@
-"""What picking the best of many trading settings in hindsight is worth, on a run's own forecasts."""
+"""How far the best of many trading settings is overfitted: PBO and cross-validation on a run's forecasts."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from runners.backtesting.grid import AXES, GridRun, candidates
+from runners.backtesting.grid import GridRun, candidates
 from runners.backtesting.metrics import simple_returns
 from runners.backtesting.runs import Run
+from strategies.settings import AXES
 from training.overfitting import CrossValidated, Overfitting, combinatorial_paths, probability_of_overfitting
 
 
 @dataclass(frozen=True)
-class Hindsight:
-    """Both answers, and what they are about.
+class OverfittingAnalysis:
+    """Probability of overfitting and cross-validated paths of a grid of settings.
 
     Attributes
     ----------
     table
-        A row a setting, see `runners.backtesting.grid.GridRun.figures`.
+        One row per setting, see `GridRun.figures`.
     own
         Number of the run's own setting.
     blocks, embargo
@@ -30,7 +31,7 @@ class Hindsight:
     growth
         ``(n_bars, n_paths)`` equity of each path, 1 at the start.
     annual
-        What turns a Sharpe ratio per bar into an annualised one.
+        Factor from a Sharpe ratio per bar to an annualised one.
     """
 
     run: Run
@@ -55,7 +56,7 @@ class Hindsight:
 
     def to_dict(self) -> dict[str, Any]:
         """Figures for JSON; Sharpe ratios annualised."""
-        found, paths = self.overfitting, self.path_sharpe
+        overfitting, paths = self.overfitting, self.path_sharpe
         first, last = self.growth.index[0], self.growth.index[-1]
         return {
             "dataset": self.run.dataset,
@@ -66,11 +67,11 @@ class Hindsight:
             "settings": len(self.table),
             "own_sharpe": float(self.table["sharpe"].iloc[self.own]),
             "best_sharpe": float(self.table["sharpe"].max()),
-            "probability_of_overfitting": found.probability,
+            "probability_of_overfitting": overfitting.probability,
             "blocks": self.blocks,
-            "combinations": len(found.logits),
-            "probability_of_loss": found.probability_of_loss,
-            "degradation_slope": found.slope,
+            "combinations": len(overfitting.logits),
+            "probability_of_loss": overfitting.probability_of_loss,
+            "degradation_slope": overfitting.slope,
             "embargo": self.embargo,
             "path_sharpes": paths.tolist(),
             "chosen": [
@@ -80,7 +81,9 @@ class Hindsight:
         }
 
 
-def hindsight(grid_run: GridRun, *, blocks: int, groups: int, test_groups: int, embargo: int) -> Hindsight:
+def analyse_overfitting(
+    grid_run: GridRun, *, blocks: int, groups: int, test_groups: int, embargo: int
+) -> OverfittingAnalysis:
     """Probability of overfitting, and combinatorial purged cross-validation, of a grid of settings.
 
     Parameters
@@ -101,7 +104,7 @@ def hindsight(grid_run: GridRun, *, blocks: int, groups: int, test_groups: int, 
     table = pd.concat(parts)
     candidates(table)  # refuses a grid in which nothing trades
     crossed = combinatorial_paths(returns, groups, test_groups, embargo)
-    return Hindsight(
+    return OverfittingAnalysis(
         run=grid_run.run,
         table=table,
         own=grid_run.own,

@@ -1,4 +1,4 @@
-"""The backtests that a workplace has made, read from their folders, and how many tries a figure is the best of."""
+"""The backtests of a workspace, read from their folders, and the trials that a figure may be the best of."""
 
 from __future__ import annotations
 
@@ -17,25 +17,29 @@ import pandas as pd
 
 from data.errors import DataError, did_you_mean
 from data.files import latest_run, write_text
+from data.settings import with_new_names
+from models.provenance import Study, Training
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
 
+# Of a run's folder; older formats are read, see CONTRIBUTING.
+FORMAT_VERSION = 2
 _REMOVED = ".removed"
 SWEEPS, OVERFITTING, GRID_TABLE = "sweeps", "overfitting", "settings.csv"
 NOTE = "note.txt"
-_TELLS_OF_IT = ["config.toml", "metrics.json"]
+_CONFIG, _METRICS = "config.toml", "metrics.json"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One backtest, as its folder tells.
+    """One backtest, read from its folder.
 
     Attributes
     ----------
     config
         Its ``config.toml``: candles, models, fingerprint, settings.
     training
-        Fingerprint, last bar and settings of its models' training, and the study that found them.
+        The training of its models.
     metrics, holding
         Of the strategy and of buying and holding.
     """
@@ -46,7 +50,7 @@ class Run:
     last_bar: pd.Timestamp
     in_sample: bool
     config: dict[str, Any]
-    training: dict[str, Any]
+    training: Training
     metrics: Metrics
     holding: Metrics
 
@@ -56,8 +60,8 @@ class Run:
 
     @property
     def models(self) -> str:
-        """What made its forecasts."""
-        return models_said(self.config)
+        """The model set, the run or the walk-forward that made its forecasts."""
+        return origin_of_forecasts(self.config)
 
     @property
     def kind(self) -> str:
@@ -69,13 +73,13 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """Its candles."""
+        """The CSV of its candles."""
         return Path(self.config["file"])
 
     @property
     def settings(self) -> BacktestSettings:
         """How it traded."""
-        return BacktestSettings(**self.config["backtest"])
+        return BacktestSettings.from_table(self.config["backtest"], str(self.folder / _CONFIG))
 
     @property
     def cash(self) -> float:
@@ -83,7 +87,7 @@ class Run:
 
     @property
     def note(self) -> str:
-        """What the user wrote down about it."""
+        """The user's note about it."""
         file = self.folder / NOTE
         return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
@@ -93,32 +97,32 @@ class Run:
     def equity(self) -> pd.DataFrame:
         """Its ``equity.csv``: `Recorder.equity`, and ``holding``, the equity of buying and holding."""
         table = pd.read_csv(self.folder / "equity.csv", index_col="timestamp")
-        if "borrowing" not in table:  # written before there was a fee for it
+        if "borrowing" not in table:  # an earlier version had no such fee
             table.insert(6, "borrowing", 0.0)
         return table.set_index(pd.to_datetime(table.index, utc=True))
 
     def trades(self) -> pd.DataFrame:
-        """Its ``trades.csv``: a row per closed round trip."""
+        """Its ``trades.csv``: one row per closed round trip."""
         return pd.read_csv(self.folder / "trades.csv", parse_dates=["opened", "closed"])
 
     def remove(self) -> None:
-        """Delete all but the figures, which stay out of sight, so that the run still counts as a try."""
+        """Delete all but the figures, which stay in a hidden folder, so that the run still counts as a trial."""
         grave = self.folder.parent / _REMOVED / self.id
         grave.mkdir(parents=True, exist_ok=True)
-        for name in _TELLS_OF_IT:
+        for name in (_CONFIG, _METRICS):
             shutil.copy(self.folder / name, grave)
         shutil.rmtree(self.folder)
 
 
-class Try(NamedTuple):
-    """One thing that was tried on unseen bars, of which a result may be the best.
+class Trial(NamedTuple):
+    """One result on unseen bars, of which a reported one may be the best.
 
     Attributes
     ----------
     bars
         That its Sharpe ratio was measured on.
     outcome
-        Tells it from others. Runs whose Sharpe ratios agree are the same try: repeated ones, and those that trade
+        Equal for the same trial. Runs whose Sharpe ratios agree are one trial: repeated ones, and those that trade
         alike, such as with a little more exposure.
     sharpe
         Per bar; None where it has none, being too short or given up.
@@ -133,11 +137,11 @@ class Try(NamedTuple):
 
 @dataclass(frozen=True)
 class Trials:
-    """What was tried on the same bars: how many different things, and the variance of their Sharpe ratios per bar.
+    """The trials on the same bars: how many different ones, and the variance of their Sharpe ratios per bar.
 
     A ratio measured on more or fewer bars than the result is scaled to the result's: without skill it varies with one
-    over the root of its bars. The variance is at least what luck alone gives, one over the bars, so that many tries
-    that hardly differ do not look like few.
+    over the root of its bars. The variance is at least what luck alone gives, one over the bars, so that many
+    trials that hardly differ do not look like few.
     """
 
     count: int
@@ -146,24 +150,24 @@ class Trials:
     @classmethod
     def of(
         cls,
-        tries: Sequence[Try],
+        earlier: Sequence[Trial],
         metrics: Metrics,
-        training: Mapping[str, Any],
+        study: Study | None,
         first_bar: pd.Timestamp,
         last_bar: pd.Timestamp,
     ) -> Trials:
-        """A result, the trials of the study that its training comes from, and all earlier tries that share its bars."""
-        own = _tries_of(metrics, training, first_bar, last_bar)
-        tried = {
-            one.outcome: None if one.sharpe is None else one.sharpe * math.sqrt(one.bars / metrics.bars)
-            for one in [*own, *tries]
-            if one.first_bar <= last_bar and one.last_bar >= first_bar
+        """A result, the trials of the ``study`` of its training, and all earlier trials that share its bars."""
+        own = _trials_of(metrics, study, first_bar, last_bar)
+        sharpes = {
+            trial.outcome: None if trial.sharpe is None else trial.sharpe * math.sqrt(trial.bars / metrics.bars)
+            for trial in [*own, *earlier]
+            if trial.first_bar <= last_bar and trial.last_bar >= first_bar
         }
-        if len(tried) == 1:
+        if len(sharpes) == 1:
             return cls(1, 0.0)
-        known = [sharpe for sharpe in tried.values() if sharpe is not None]
-        found = float(np.var(known, ddof=1)) if len(known) > 1 else 0.0
-        return cls(len(tried), max(found, 1 / (metrics.bars - 1)))
+        known = [sharpe for sharpe in sharpes.values() if sharpe is not None]
+        variance = float(np.var(known, ddof=1)) if len(known) > 1 else 0.0
+        return cls(len(sharpes), max(variance, 1 / (metrics.bars - 1)))
 
     def deflated_sharpe(self, metrics: Metrics) -> float | None:
         """Probability that the true Sharpe ratio is above zero, given that it is the best of these trials."""
@@ -171,52 +175,64 @@ class Trials:
         return record.deflated_sharpe(self.count, self.variance) if record else None
 
 
-def _tries_of(
-    metrics: Metrics, training: Mapping[str, Any], first_bar: pd.Timestamp, last_bar: pd.Timestamp
-) -> list[Try]:
+def _trials_of(metrics: Metrics, study: Study | None, first_bar: pd.Timestamp, last_bar: pd.Timestamp) -> list[Trial]:
     """A result, and the trials of the study that its settings come from."""
     record = metrics.track_record()
     sharpe = record.sharpe if record else 0.0 if metrics.sharpe is None else None
-    tries = [_try(first_bar, last_bar, metrics.bars, sharpe)]
-    study = training.get("study", {"id": "", "bars": 0, "sharpes": {}})
-    for network, sharpes in study["sharpes"].items():
-        tries += [
-            Try(first_bar, last_bar, study["bars"], f"{study['id']} {network} {number}", of_trial)
-            for number, of_trial in enumerate(sharpes)
-        ]
-    return tries
+    trials = [_trial(first_bar, last_bar, metrics.bars, sharpe)]
+    if study is not None:
+        for network, sharpes in study.sharpes.items():
+            trials += [
+                Trial(first_bar, last_bar, study.bars, f"{study.id} {network} {number}", of_trial)
+                for number, of_trial in enumerate(sharpes)
+            ]
+    return trials
 
 
-def _try(first_bar: pd.Timestamp, last_bar: pd.Timestamp, bars: int, sharpe: float | None) -> Try:
+def _trial(first_bar: pd.Timestamp, last_bar: pd.Timestamp, bars: int, sharpe: float | None) -> Trial:
     shown = "too short" if sharpe is None else f"{sharpe + 0.0:.4f}"
-    return Try(first_bar, last_bar, bars, f"{bars} bars, {shown}", sharpe)
+    return Trial(first_bar, last_bar, bars, f"{bars} bars, {shown}", sharpe)
 
 
-def read_runs(folder: Path) -> list[Run]:
-    """The finished backtests in one dataset's folder of results, oldest first; folders that hold none are left out."""
-    runs = [_read_run(path) for path in sorted(folder.glob("[0-9]*"))]
-    return [run for run in runs if run is not None]
+class RunsRead(NamedTuple):
+    """The runs of a folder, oldest first, and a warning for each run's folder that could not be read."""
+
+    runs: list[Run]
+    warnings: list[str]
 
 
-def read_tries(folder: Path) -> list[Try]:
-    """What was tried on unseen bars in one dataset's folder of results: runs, those removed, and grids of settings."""
-    runs = [run for run in read_runs(folder) + read_runs(folder / _REMOVED) if not run.in_sample]
-    tries = [one for run in runs for one in _tries_of(run.metrics, run.training, run.first_bar, run.last_bar)]
+def read_runs(folder: Path) -> RunsRead:
+    """The finished backtests in one dataset's folder of results."""
+    runs, warnings = [], []
+    for path in sorted(folder.glob("[0-9]*")):
+        try:
+            runs.append(_read_run(path))
+        except DataError as error:
+            warnings.append(str(error))
+    return RunsRead(runs, warnings)
+
+
+def read_trials(folder: Path) -> list[Trial]:
+    """The trials on unseen bars in one dataset's folder of results: runs, removed runs, and grids of settings."""
+    runs = [run for run in read_runs(folder).runs + read_runs(folder / _REMOVED).runs if not run.in_sample]
+    trials = [
+        trial for run in runs for trial in _trials_of(run.metrics, run.training.study, run.first_bar, run.last_bar)
+    ]
     for file in sorted(file for name in (SWEEPS, OVERFITTING) for file in (folder / name).glob(f"[0-9]*/{GRID_TABLE}")):
-        tries += tries_of_table(pd.read_csv(file, parse_dates=["first_bar", "last_bar"]))
-    return tries
+        trials += trials_of_table(pd.read_csv(file, parse_dates=["first_bar", "last_bar"]))
+    return trials
 
 
-def tries_of_table(table: pd.DataFrame) -> list[Try]:
+def trials_of_table(table: pd.DataFrame) -> list[Trial]:
     """The settings in a grid's table (`GridRun.figures`) that could be chosen on unseen bars."""
     tried = table[table["tried"]]
     columns = (tried[name] for name in ("first_bar", "last_bar", "bars", "sharpe_per_bar"))
-    return [_try(*of_setting) for of_setting in zip(*columns, strict=True)]
+    return [_trial(*values) for values in zip(*columns, strict=True)]
 
 
-def deflated_sharpe(run: Run, tries: Sequence[Try]) -> float | None:
-    """Of one run among its dataset's tries."""
-    return Trials.of(tries, run.metrics, run.training, run.first_bar, run.last_bar).deflated_sharpe(run.metrics)
+def deflated_sharpe(run: Run, trials: Sequence[Trial]) -> float | None:
+    """Of one run among its dataset's trials."""
+    return Trials.of(trials, run.metrics, run.training.study, run.first_bar, run.last_bar).deflated_sharpe(run.metrics)
 
 
 def datasets_in(results: Path) -> list[str]:
@@ -233,48 +249,57 @@ def find_run(results: str | Path, name: str) -> Run:
     """
     results = Path(results)
     newest = latest_run(results / name) if (results / name).is_dir() else None
-    if (Path(name) / _TELLS_OF_IT[1]).is_file():
-        found = [Path(name)]
+    if (Path(name) / _METRICS).is_file():
+        folders = [Path(name)]
     elif newest is not None:
-        found = [newest]
+        folders = [newest]
     elif Path(name).is_absolute():
-        found = []
+        folders = []
     else:
-        begins = f"{escape(name)}*/{_TELLS_OF_IT[1]}"
-        found = sorted(results.glob(begins if "/" in name else f"*/{begins}"))
-        found = [path.parent for path in found]
-    if not found:
-        ids = [path.parent.name for path in results.glob(f"*/[0-9]*/{_TELLS_OF_IT[1]}")]
+        begins = f"{escape(name)}*/{_METRICS}"
+        folders = [path.parent for path in sorted(results.glob(begins if "/" in name else f"*/{begins}"))]
+    if not folders:
+        ids = [path.parent.name for path in results.glob(f"*/[0-9]*/{_METRICS}")]
         near = did_you_mean(name, [*ids, *datasets_in(results)])
         raise DataError(f"{name}: there is no such run in {results}. `regimes runs` lists them.{near}")
-    if len(found) > 1:
-        raise DataError(f"{name}: {len(found)} runs begin so: {', '.join(path.name for path in found[:4])}.")
-    run = _read_run(found[0])
-    if run is None:
-        raise DataError(f"{found[0]}: holds no whole run of this version; backtest again.")
-    return run
+    if len(folders) > 1:
+        raise DataError(f"{name}: {len(folders)} runs begin so: {', '.join(path.name for path in folders[:4])}.")
+    return _read_run(folders[0])
 
 
-def _read_run(folder: Path) -> Run | None:
+def _read_run(folder: Path) -> Run:
+    """A run from its folder; older names of settings and figures are read as the new ones.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no whole run, or one of a newer version.
+    """
     try:
-        figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
-        return Run(
+        figures = json.loads((folder / _METRICS).read_text(encoding="utf-8"))
+        config = tomllib.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        run = Run(
             folder=folder,
             dataset=figures["dataset"],
             first_bar=pd.Timestamp(figures["first_bar"]),
             last_bar=pd.Timestamp(figures["last_bar"]),
             in_sample=figures["in_sample"],
-            config=config,
-            training=figures["training"],
-            metrics=Metrics(**figures["strategy"]),
-            holding=Metrics(**figures["buy_and_hold"]),
+            config={**config, "backtest": with_new_names("backtest", config["backtest"])},
+            training=Training.from_dict(figures["training"]),
+            metrics=Metrics(**with_new_names("metrics", figures["strategy"])),
+            holding=Metrics(**with_new_names("metrics", figures["buy_and_hold"])),
         )
-    except (OSError, ValueError, KeyError, TypeError):  # another version's, or not a run's folder
-        return None
+        version = figures.get("format_version", 1)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{folder}: holds no whole run ({type(error).__name__}: {error}). Backtest again, or remove the folder."
+        ) from error
+    if version > FORMAT_VERSION:
+        raise DataError(f"{folder}: has format {version}, this version reads up to {FORMAT_VERSION}.")
+    return run
 
 
-def models_said(config: Mapping[str, Any]) -> str:
+def origin_of_forecasts(config: Mapping[str, Any]) -> str:
     """What made a run's forecasts: a model set, another run's, or the folds of a walk-forward."""
     if "models" in config:
         return Path(config["models"]).name

@@ -1,64 +1,118 @@
-"""The folds of a walk-forward: fitted, kept while it runs, and traded as one backtest."""
+"""Walk-forwards: folds are trained, kept until all are, and traded as one backtest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from data.candles import REGIME, fingerprint
-from data.errors import DataError
+from data.errors import DataError, ModelSetError, StorageError
 from data.features import compute_features
+from data.files import sha256_of
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
 from models.regimes import Reorderable, likeliest_regime
-from runners.backtesting.checkpoint import Checkpoint
-from runners.backtesting.cluster import workers
-from runners.backtesting.engine import Backtest, Source, TradedFold, backtest_recorded
+from runners.backtesting.engine import backtest_recorded
+from runners.backtesting.result import Backtest, Source, TradedFold
 from runners.backtesting.settings import BacktestSettings
-from runners.report.backtest_tables import expert_notes
-from runners.terminal import folds_progress, notice
+from training.provenance import git_commit, package_versions
 from training.settings import TrainSettings, WalkForwardSettings
 from training.walk_forward import FoldId, fit_folds, folds_of, stitched_forecasts
 
 
-def fit_all(
-    series: Mapping[str, pd.DataFrame],
-    settings: TrainSettings,
-    schedule: WalkForwardSettings,
-    checkpoints: Mapping[str, Checkpoint],
-    *,
-    cluster: str | None,
-    jobs: int | None,
-) -> dict[FoldId, ModelSet]:
-    """Every fold's models: those that an interrupted run has left, and the others, each kept as soon as it is there."""
-    totals = {dataset: len(folds_of(dataset, candles, schedule)) for dataset, candles in series.items()}
-    model_sets = {
+class Checkpoint:
+    """A folder with one model set per finished fold, found again by equal candles, settings, versions and user code."""
+
+    def __init__(
+        self,
+        results: Path,
+        dataset: str,
+        candles: pd.DataFrame,
+        settings: TrainSettings,
+        schedule: WalkForwardSettings,
+        code: Sequence[Path],
+    ) -> None:
+        identity = [
+            fingerprint(candles),
+            settings.model_dump(mode="json"),
+            schedule.model_dump(mode="json"),
+            [sha256_of(file) for file in code],
+            package_versions(),
+            git_commit(),
+        ]
+        key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        self.folder = results / dataset / ".walk-forward" / key
+
+    def load(self) -> dict[int, ModelSet]:
+        """The finished folds by number; one that cannot be read counts as unfinished and is removed."""
+        finished = {}
+        for path in sorted(self.folder.glob("[0-9]*")):
+            try:
+                finished[int(path.name) - 1] = ModelSet.load(path)
+            except ModelSetError:
+                shutil.rmtree(path, ignore_errors=True)
+        return finished
+
+    def save(self, number: int, model_set: ModelSet) -> None:
+        folder = fold_folder(self.folder, number)
+        try:
+            model_set.write(folder)
+        except StorageError:
+            if not folder.exists():  # if it does, the same walk-forward runs twice, and the other was faster
+                raise
+
+    def remove(self) -> None:
+        """Remove the folder, once the walk-forward's run is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # others remain
+            self.folder.parent.rmdir()
+
+
+def fold_folder(parent: Path, number: int) -> Path:
+    """The folder of a fold's models; its name counts from 1."""
+    return parent / f"{number + 1:04d}"
+
+
+def finished_folds(checkpoints: Mapping[str, Checkpoint]) -> dict[FoldId, ModelSet]:
+    """The folds that an interrupted run of the same walk-forwards has finished."""
+    return {
         FoldId(dataset, number): model_set
         for dataset, checkpoint in checkpoints.items()
         for number, model_set in checkpoint.load().items()
     }
-    if model_sets:
-        notice(f"{len(model_sets)} of {sum(totals.values())} folds are there already, of a run that was interrupted.")
-    if len(model_sets) == sum(totals.values()):
-        return model_sets
-    with workers(cluster, jobs), folds_progress(totals) as advance:
-        for fold in model_sets:
-            advance(fold.dataset)
-        try:
-            for fold, model_set in fit_folds(series, settings, schedule, model_sets):
-                checkpoints[fold.dataset].save(fold.number, model_set)
-                model_sets[fold] = model_set
-                advance(fold.dataset)
-        except KeyboardInterrupt:
-            notice(f"{len(model_sets)} of {sum(totals.values())} folds are kept; the same command goes on after them.")
-            raise
-    return model_sets
+
+
+def fit_missing(
+    series: Mapping[str, pd.DataFrame],
+    settings: TrainSettings,
+    schedule: WalkForwardSettings,
+    checkpoints: Mapping[str, Checkpoint],
+    model_sets: dict[FoldId, ModelSet],
+    on_fold: Callable[[str], None],
+) -> None:
+    """Train the folds that ``model_sets`` lacks, and add each to it and to its checkpoint as soon as it is trained."""
+    for fold, model_set in fit_folds(series, settings, schedule, dict(model_sets)):
+        checkpoints[fold.dataset].save(fold.number, model_set)
+        model_sets[fold] = model_set
+        on_fold(fold.dataset)
 
 
 def require_regime_source(series: Mapping[str, pd.DataFrame], trading: BacktestSettings) -> None:
-    """Refuse, before anything is trained, to trade on a column of regimes that is not there."""
+    """Refuse, before anything is trained, to trade on a missing column of regimes.
+
+    Raises
+    ------
+    DataError
+        Naming the dataset.
+    """
     for dataset, candles in series.items():
         if trading.regime_source == "column" and REGIME not in candles:
             raise DataError(f"{dataset}: has no column {REGIME!r}, on which --regime-source column would trade.")
@@ -74,20 +128,20 @@ def trade_folds(
 ) -> Backtest:
     """One backtest over the forecasts of all folds, each of its own test part."""
     folds, index = folds_of(dataset, candles, schedule), candles.index
-    forecasts = stitched_forecasts(candles, folds, model_sets, blend=trading.blend, regime_source=trading.regime_source)
+    forecasts = stitched_forecasts(candles, folds, model_sets, trading)
     newest = model_sets[-1]
     source = Source(
         dataset,
         newest.interval,
-        {**newest.provenance, "fingerprint": fingerprint(candles), "settings": settings.model_dump(mode="json")},
+        replace(newest.provenance, fingerprint=fingerprint(candles), settings=settings.model_dump(mode="json")),
         folds=tuple(
             TradedFold(
                 index[one.fit.start],
                 index[one.fit.stop - 1],
                 index[one.test.start],
                 index[one.test.stop - 1],
-                tuple(expert_notes(model_set)),
-                _names_fit(model_set, candles.iloc[one.fit]),
+                tuple(model_set.notes()),
+                _names_in_order(model_set, candles.iloc[one.fit]),
             )
             for one, model_set in zip(folds, model_sets, strict=True)
         ),
@@ -95,8 +149,8 @@ def trade_folds(
     return backtest_recorded(candles, RecordedForecasts(dataset, newest.interval, forecasts), trading, source)
 
 
-def _names_fit(model_set: ModelSet, learnt: pd.DataFrame) -> bool:
-    """Whether the regimes' mean returns stand in the order of their names, where the names are ours to give."""
+def _names_in_order(model_set: ModelSet, learnt: pd.DataFrame) -> bool:
+    """Whether the regimes' mean returns are in the order of their names; always for regimes with given names."""
     detector = model_set.detector
     if not isinstance(detector, Reorderable):
         return True

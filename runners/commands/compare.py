@@ -1,4 +1,4 @@
-"""`regimes compare`: runs side by side, and which of their differences are more than luck."""
+"""`regimes compare`: runs side by side, with tests of which differences are significant."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runners.commands.options import HomeOption, JsonOption
-from runners.workspace.workspace import Home
+from runners.commands.options import JsonOption, WorkspaceOption
+from runners.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from runners.backtesting.comparison import Comparison
     from runners.backtesting.runs import Run
 
 COMPARE_PAGE = "compare.html"
+_RUNS_SIDE_BY_SIDE = 6
 
 
 def compare(
@@ -22,39 +24,54 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Folders or ids of runs, or datasets for their newest; default: the newest run of every dataset "
-            "and the one before it.",
+            help="Folders or ids of runs, or datasets for their newest run; default: the two newest runs of every "
+            "dataset.",
             show_default=False,
         ),
     ] = None,
-    home: HomeOption = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the figures there, a row a run.", show_default=False)] = None,
+    workspace_folder: WorkspaceOption = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write the figures there, one row per run.", show_default=False)
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare runs over their common bars, on the terminal and in results/compare.html."""
     from data.errors import DataError
-    from runners.backtesting.runs import datasets_in, find_run, read_runs
+    from runners.backtesting.runs import find_run
     from runners.terminal import notice
 
-    place = Home.find(home)
+    workspace = Workspace.open(workspace_folder)
     if runs:
-        chosen = [find_run(place.results, name) for name in runs]
+        chosen = [find_run(workspace.results, name) for name in runs]
         datasets = list(dict.fromkeys(run.dataset for run in chosen))
         groups = {", ".join(datasets): chosen}
     else:
-        newest = {dataset: read_runs(place.results / dataset)[-2:] for dataset in datasets_in(place.results)}
-        pairs = {dataset: found for dataset, found in newest.items() if len(found) == 2}
-        groups = pairs or {dataset: found for dataset, found in newest.items() if found}
-        lone = [dataset for dataset, found in newest.items() if len(found) == 1]
-        if pairs and lone:
-            notice(f"one run alone, and so not compared: {', '.join(lone)}")
+        newest = _newest_runs(workspace.results)
+        pairs = {dataset: group for dataset, group in newest.items() if len(group) == 2}
+        groups = pairs or {dataset: group for dataset, group in newest.items() if group}
+        alone = [dataset for dataset, group in newest.items() if len(group) == 1]
+        if pairs and alone:
+            notice(f"one run alone, and so not compared: {', '.join(alone)}")
     if not groups:
-        raise DataError(f"{place.results}: holds no run yet. `regimes backtest FILE.csv` makes one.")
-    compare_runs(place, groups, csv=csv, json=json)
+        raise DataError(f"{workspace.results}: holds no run yet. `regimes backtest DATASET` makes one.")
+    compare_runs(workspace, groups, csv=csv, json=json)
+
+
+def _newest_runs(results: Path) -> dict[str, list[Run]]:
+    """The two newest runs of each dataset."""
+    from runners.backtesting.runs import datasets_in, read_runs
+    from runners.terminal import warn
+
+    newest = {}
+    for dataset in datasets_in(results):
+        runs, warnings = read_runs(results / dataset)
+        warn(warnings)
+        newest[dataset] = runs[-2:]
+    return newest
 
 
 def compare_runs(
-    home: Home, groups: Mapping[str, Sequence[Run]], *, csv: Path | None = None, json: bool = False
+    workspace: Workspace, groups: Mapping[str, Sequence[Run]], *, csv: Path | None = None, json: bool = False
 ) -> None:
     """Compare each group of runs, print the tables or JSON, and write the page."""
     import pandas as pd
@@ -62,29 +79,56 @@ def compare_runs(
     from data.files import require_writable, write_text
     from runners.backtesting.comparison import compare as compare_group
     from runners.report.backtest_page import comparison_html
-    from runners.terminal import print_comparison, print_json, print_path
+    from runners.terminal import print_json, print_path
 
-    require_writable(home.results)
+    require_writable(workspace.results)
     comparisons = [compare_group(group, title) for title, group in groups.items()]
-    page = home.results / COMPARE_PAGE
+    page = workspace.results / COMPARE_PAGE
     write_text(page, comparison_html(comparisons))
-    content = [one.to_dict() for one in comparisons]
+    content = [comparison.to_dict() for comparison in comparisons]
     if csv:
-        rows = [{**row, **_flat(row)} for one in content for row in one["runs"]]
+        rows = [{**row, **_difference_columns(row)} for comparison in content for row in comparison["runs"]]
         table = pd.DataFrame(rows).drop(columns="sharpe_difference")
         write_text(csv, table.to_csv(index=False))
     if json:
         print_json({"page": str(page), "comparisons": content})
         return
-    for one in comparisons:
-        print_comparison(one)
+    for comparison in comparisons:
+        _print(comparison)
     print_path("page", page)
 
 
-def _flat(row: dict[str, object]) -> dict[str, object]:
+def _difference_columns(row: dict[str, object]) -> dict[str, object]:
     """The difference to the first run as columns of its own."""
-    found = row["sharpe_difference"]
+    difference = row["sharpe_difference"]
     return {
-        f"sharpe_difference_{name}": found[name] if isinstance(found, dict) else None
+        f"sharpe_difference_{name}": difference[name] if isinstance(difference, dict) else None
         for name in ("difference", "low", "high", "p_value")
     }
+
+
+def _print(comparison: Comparison) -> None:
+    """Figures of the runs side by side, the best in bold, and which differences are significant."""
+    from runners.report import comparison_tables
+    from runners.terminal import out, plain, print_table, say
+
+    out.print(comparison.title, style="bold", markup=False)
+    say(comparison_tables.common_bars(comparison))
+    legend = plain(comparison_tables.legend(comparison))
+    print_table("", comparison_tables.LEGEND_COLUMNS, legend, folded="dataset")
+    for label, note in comparison_tables.notes(comparison):
+        say(f"{label}: {note}")
+    rows = comparison_tables.figures(comparison)
+    for first in range(0, len(comparison.runs), _RUNS_SIDE_BY_SIDE):
+        shown = range(first, min(first + _RUNS_SIDE_BY_SIDE, len(comparison.runs)))
+        cells = [
+            [name, *(f"[bold]{values[at]}[/]" if at in best else values[at] for at in shown)]
+            for name, values, best in rows
+        ]
+        print_table("", ["", *(comparison.runs[at].label for at in shown)], cells)
+    for line in comparison_tables.differing(comparison):
+        say(line)
+    out.print()
+    for sentence in comparison_tables.verdicts(comparison):
+        say(sentence)
+    out.print()

@@ -2,28 +2,26 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel
-
+from data.settings import Settings
 from runners.backtesting.settings import BacktestSettings
-from runners.commands.options import ConfigOption, HomeOption, JsonOption
+from runners.commands.options import ConfigOption, JsonOption, WorkspaceOption
 from runners.live.settings import LiveSettings
-from runners.workspace.settings import CONFIG_NAME, make_settings, read_config
-from runners.workspace.workspace import Home
+from runners.workspace.workspace import CONFIG_NAME, Workspace
 from training.search.settings import SearchSettings
 from training.settings import TrainSettings, WalkForwardSettings
 
-TABLES: dict[str, type[BaseModel]] = {
-    "train": TrainSettings,
-    "optimize": SearchSettings,
-    "backtest": BacktestSettings,
-    "walk_forward": WalkForwardSettings,
-    "live": LiveSettings,
-}
+TABLES: tuple[type[Settings], ...] = (
+    TrainSettings,
+    SearchSettings,
+    BacktestSettings,
+    WalkForwardSettings,
+    LiveSettings,
+)
 
-_HEAD = """# Settings of this workplace. A line without its # overrides the default; a flag overrides the line.
+_HEAD = """# Settings of this workspace. A line without its # overrides the default; a flag overrides the line.
 
 # The folder with data/csv, models/trained and results.
-# home = "."
+# workspace = "."
 
 # Python files with features, detectors or strategies of your own, known to every command.
 # code = ["my_features.py"]
@@ -33,16 +31,16 @@ _NETWORK_EXAMPLE = """[train.networks.bullish]
 window = 40"""
 
 
-def init(home: HomeOption = None) -> None:
-    """Write a commented regimes.toml with every setting and its default, and the folders of a workplace."""
+def init(workspace_folder: WorkspaceOption = None) -> None:
+    """Write a commented regimes.toml with every setting and its default, and the folders of a workspace."""
     from data.errors import SettingsError
     from runners.terminal import print_path
 
-    folder = Path(home or ".")
+    folder = Path(workspace_folder or ".")
     file = folder / CONFIG_NAME
     if file.exists():
         raise SettingsError(f"{file}: is there already; move it away to have a new one written.")
-    for part in Home(folder, {}).folders:
+    for part in Workspace(folder, {}).folders:
         part.mkdir(parents=True, exist_ok=True)
     file.write_text(commented_settings(), encoding="utf-8")
     print_path("settings", file)
@@ -53,8 +51,8 @@ def commented_settings() -> str:
     import tomli_w
 
     parts = [_HEAD]
-    for table, kind in TABLES.items():
-        lines = [f"[{table}]"]
+    for kind in TABLES:
+        lines = [f"[{kind.table}]"]
         for name, field in kind.model_fields.items():
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             if isinstance(default, dict):
@@ -67,20 +65,21 @@ def commented_settings() -> str:
 
 
 def config(
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show every setting's value, and whether it is the default or comes from a file."""
     from runners.terminal import print_json, print_table
 
-    given = read_config(config) if config else Home.find(home).config
-    source = str(config or CONFIG_NAME)
+    given = Workspace.open(workspace_folder).settings(config)
     rows = []
-    for table, kind in TABLES.items():
-        in_file = given.get(table, {})
-        values = make_settings(kind, in_file, source).model_dump(mode="json")
-        rows += [(table, name, value, source if name in in_file else "default") for name, value in values.items()]
+    for kind in TABLES:
+        in_file = given.content.get(kind.table, {})
+        values = given.make(kind).model_dump(mode="json")
+        rows += [
+            (kind.table, name, value, given.source if name in in_file else "default") for name, value in values.items()
+        ]
     if json:
         print_json({f"{table}.{name}": {"value": value, "from": origin} for table, name, value, origin in rows})
         return

@@ -1,25 +1,25 @@
-"""`regimes data`: the candles of a workplace."""
+"""`regimes data`: lists the candle files of a workspace."""
 
 from pathlib import Path
 
-from runners.commands.options import HomeOption, JsonOption
-from runners.workspace.workspace import Home
+from runners.commands.options import JsonOption, WorkspaceOption
+from runners.workspace.workspace import Workspace
 
 
 def data(
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
     """List the CSVs in data/csv: rows, range, interval, missing bars and regime labels."""
     from data.errors import DataError
-    from runners.report.formatting import NOT_DEFINED
+    from runners.formatting import NOT_DEFINED
     from runners.terminal import notice, print_json, print_table
 
-    files = Home.find(home).candle_files()
+    files = Workspace.open(workspace_folder).candle_files()
     known, broken = [], []
     for file in files:
         try:
-            known.append(_told(file))
+            known.append(_summary(file))
         except DataError as error:
             broken.append(str(error))
     if json:
@@ -27,12 +27,12 @@ def data(
     elif known:
         columns = [name for name in known[0] if name != "regimes" or any(one[name] != NOT_DEFINED for one in known)]
         print_table("", columns, [[_cell(name, one[name]) for name in columns] for one in known], folded="dataset")
-    for sentence in broken:
-        notice(sentence)
+    for message in broken:
+        notice(message)
 
 
 def _cell(name: str, value: object) -> str:
-    """For a narrow terminal: times to the day, numbers with commas, no brackets taken for markup."""
+    """The cell's text for a narrow terminal: times to the day, numbers with commas, brackets escaped."""
     from rich.markup import escape
 
     if name in ("first", "last"):
@@ -40,10 +40,12 @@ def _cell(name: str, value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else escape(str(value))
 
 
-def _told(file: Path) -> dict[str, object]:
+def _summary(file: Path) -> dict[str, object]:
+    """One dataset's row of the table."""
     import pandas as pd
 
-    from data.candles import REGIME, interval_of, interval_text, missing_bars, read_candles, time_text
+    from data.calendar import missing_bars
+    from data.candles import REGIME, interval_of, interval_text, read_candles, time_text
 
     candles = read_candles(file)
     index = pd.DatetimeIndex(candles.index)

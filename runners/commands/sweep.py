@@ -1,50 +1,78 @@
 """`regimes sweep`: many trading settings on a run's forecasts, in the time of a few backtests."""
 
-from runners.commands.grid_options import (
-    Between,
+from typing import TYPE_CHECKING
+
+from runners.commands.options import (
     BorrowRates,
     Commissions,
     Exposures,
     LongThresholds,
+    NeutralRules,
     RunArgument,
     ShortThresholds,
     Slippages,
+    WorkspaceOption,
 )
-from runners.commands.options import HomeOption
-from runners.workspace.workspace import Home
+from runners.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from runners.backtesting.grid import Sweep
 
 
 def sweep(
     run: RunArgument,
     long_threshold: LongThresholds = None,
     short_threshold: ShortThresholds = None,
-    between: Between = None,
+    neutral: NeutralRules = None,
     exposure: Exposures = None,
     commission: Commissions = None,
     slippage: Slippages = None,
     borrow_rate: BorrowRates = None,
-    home: HomeOption = None,
+    workspace_folder: WorkspaceOption = None,
 ) -> None:
     """Trade a grid of settings on a run's forecasts; the best is traded again by Backtrader."""
     from data.files import new_run_id, require_writable, whole_folder
-    from runners.backtesting.grid import AXES, GridRun
+    from runners.backtesting.grid import GridRun
+    from runners.backtesting.grid import sweep as sweep_grid
     from runners.backtesting.runs import GRID_TABLE, SWEEPS, find_run
-    from runners.backtesting.sweep import sweep as sweep_grid
-    from runners.commands.backtest import write_replay
     from runners.report.sweep_page import sweep_html
-    from runners.terminal import print_path, print_sweep, working
+    from runners.report.write_run import write_replay
+    from runners.terminal import print_path, working
+    from strategies.settings import AXES
 
-    chosen = find_run(Home.find(home).results, run)
-    given = (long_threshold, short_threshold, between, exposure, commission, slippage, borrow_rate)
+    chosen = find_run(Workspace.open(workspace_folder).results, run)
+    given = (long_threshold, short_threshold, neutral, exposure, commission, slippage, borrow_rate)
     folder = chosen.folder.parent / SWEEPS / new_run_id()
     require_writable(folder.parent)
     with working("sweeping"):
-        found = sweep_grid(GridRun.of(chosen, dict(zip(AXES, given, strict=True))))
+        result = sweep_grid(GridRun.of(chosen, dict(zip(AXES, given, strict=True))))
         with whole_folder(folder) as draft:
-            found.table.to_csv(draft / GRID_TABLE, index=False)
-            (draft / "sweep.html").write_text(sweep_html(found), encoding="utf-8")
-        note = f"best of {len(found.table):,} settings swept on the forecasts of {chosen.id}"
-        _, written = write_replay(chosen.folder.parent.parent, chosen, found.confirmed, note=note)
-    print_sweep(found)
+            result.table.to_csv(draft / GRID_TABLE, index=False)
+            (draft / "sweep.html").write_text(sweep_html(result), encoding="utf-8")
+        note = f"best of {len(result.table):,} settings swept on the forecasts of {chosen.id}"
+        _, written = write_replay(chosen.folder.parent.parent, chosen, result.confirmed, note=note)
+    _print(result)
     print_path("page", folder / "sweep.html")
     print_path("best, as a run", written / "report.html")
+
+
+def _print(result: "Sweep") -> None:
+    """The best settings of a sweep, and what picking one of them is worth."""
+    from runners.report import sweep_page
+    from runners.terminal import out, print_table, say
+
+    out.print(f"{result.run.dataset}: the forecasts of {result.run.id}", markup=False)
+    settings = [result.table.loc[[result.own]], sweep_page.best_settings(result)]
+    rows = [row for some in settings for row in sweep_page.setting_rows(some)]
+    names = ["own", *map(str, range(1, len(rows)))]
+    columns = ["", "long", "short", "rule", *sweep_page.SETTING_COLUMNS[3:]]  # the page's are too wide for a terminal
+    print_table(
+        "long above, short below: basis points; rule: between them",
+        columns,
+        [[name, *row] for name, row in zip(names, rows, strict=True)],
+    )
+    costs = sweep_page.cost_rows(result)
+    if costs:
+        print_table("the best setting at other costs", sweep_page.COST_COLUMNS, costs)
+    say(sweep_page.verdict(result))
+    out.print(sweep_page.best_as_flags(result), soft_wrap=True)

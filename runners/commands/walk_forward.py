@@ -1,35 +1,39 @@
-"""`regimes walk-forward`: retrain on a schedule, forecast what follows each time, and trade it all as one backtest."""
+"""`regimes walk-forward`: retrain on a schedule, and trade each training's forecasts of the bars after it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from runners.backtesting.settings import BacktestSettings
 from runners.commands.options import (
     ConfigOption,
-    HomeOption,
+    DatasetsArgument,
     JobsOption,
     MlflowOption,
     NoteOption,
     SortOption,
+    WorkspaceOption,
     with_settings,
 )
-from runners.workspace.settings import make_settings
-from runners.workspace.workspace import Home
+from runners.workspace.workspace import GivenSettings, Workspace
 from strategies.settings import TradingSettings
 from training.settings import TrainSettings, WalkForwardSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.model_set import ModelSet
+    from runners.backtesting.result import Backtest
+    from runners.backtesting.walk_forward import Checkpoint
 
 _RANGE = {"start", "end", "in_sample"}  # of a backtest; a walk-forward trades the bars of its folds
 
 
 @with_settings(WalkForwardSettings, TrainSettings, TradingSettings)
 def walk_forward(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[FILE.csv]...", help="Candles; default: every CSV in data/csv.", show_default=False),
-    ] = None,
-    home: HomeOption = None,
+    datasets: DatasetsArgument = None,
+    workspace_folder: WorkspaceOption = None,
     config: ConfigOption = None,
     jobs: JobsOption = None,
     cluster: Annotated[
@@ -47,68 +51,131 @@ def walk_forward(
     """Retrain on a schedule, and trade the bars after each training by its models alone."""
     from data.candles import read_candles
     from data.errors import DataError
-    from data.files import require_writable
-    from runners.backtesting.checkpoint import Checkpoint, fold_folder
     from runners.backtesting.runs import find_run
-    from runners.backtesting.walk_forward import fit_all, require_regime_source, trade_folds
-    from runners.commands.backtest import tell_if_changed, write_run
+    from runners.backtesting.walk_forward import Checkpoint, fold_folder, require_regime_source, trade_folds
+    from runners.commands.backtest import print_run
     from runners.commands.compare import compare_runs
-    from runners.terminal import notice, print_backtest, print_folds, tell_doubts, working
+    from runners.report.write_run import write_run
+    from runners.terminal import notice, working
     from runners.tracking.mlflow import log_run, open_store
 
-    place = Home.find(home)
-    given = place.given(config)
-    settings = given.make(TrainSettings, "train", flags)
-    schedule = given.make(WalkForwardSettings, "walk_forward", flags)
-    table = {name: value for name, value in given.content.get("backtest", {}).items() if name not in _RANGE}
-    trading = make_settings(BacktestSettings, table, given.source, flags)
-
-    names = files or ([given.content["file"]] if "file" in given.content else [])
-    paths = {path.stem: path for path in [place.candle_file(name) for name in names] or place.candle_files()}
-    if len(paths) < len(names):
-        raise DataError(f"two of {', '.join(names)} have the same name; a file's name is that of its dataset.")
-    for dataset in paths:
-        require_writable(place.results / dataset)
-        if keep_models:
-            require_writable(place.trained / dataset)
-    series = {dataset: read_candles(path, sort=sort) for dataset, path in paths.items()}
+    workspace = Workspace.open(workspace_folder)
+    given = workspace.settings(config)
+    settings, schedule = given.make(TrainSettings, flags), given.make(WalkForwardSettings, flags)
+    trading = _trading_settings(given, flags)
+    files = _files(workspace, datasets, given, keep_models=keep_models)
+    series = {dataset: read_candles(file, sort=sort) for dataset, file in files.items()}
     require_regime_source(series, trading)
-    for dataset, candles in series.items():
-        tell_doubts(paths[dataset], candles)
-        if dataset == Path(given.content.get("file", "")).stem:
-            tell_if_changed(paths[dataset], candles, given.content.get("fingerprint"))
+    _warn(files, series, given)
     checkpoints = {
-        dataset: Checkpoint(place.results, dataset, candles, settings, schedule, place.code)
+        dataset: Checkpoint(workspace.results, dataset, candles, settings, schedule, workspace.code)
         for dataset, candles in series.items()
     }
     store = open_store(mlflow) if mlflow else None
-    model_sets = fit_all(series, settings, schedule, checkpoints, cluster=cluster, jobs=jobs)
-    of_dataset = {
-        dataset: [model_set for fold, model_set in sorted(model_sets.items()) if fold.dataset == dataset]
-        for dataset in series
-    }
+    model_sets = _fit(series, settings, schedule, checkpoints, cluster, jobs)
     with working("trading"):
         results = {
-            dataset: trade_folds(dataset, candles, of_dataset[dataset], settings, schedule, trading)
+            dataset: trade_folds(dataset, candles, model_sets[dataset], settings, schedule, trading)
             for dataset, candles in series.items()
         }
     runs = []
     for dataset, result in results.items():
         lengths = schedule.for_bars(len(series[dataset]))._asdict()
         origin = {"walk_forward": {**schedule.model_dump(), **lengths}, "train": settings.model_dump(mode="json")}
-        trials, folder = write_run(place.results, paths[dataset], result, origin, note=note)
-        kept = place.trained / dataset / "walk_forward" / folder.name if keep_models else None
+        trials, folder = write_run(workspace.results, files[dataset], result, origin, note=note)
+        kept = workspace.trained / dataset / "walk_forward" / folder.name if keep_models else None
         if kept:
-            for number, model_set in enumerate(of_dataset[dataset]):
+            for number, model_set in enumerate(model_sets[dataset]):
                 model_set.write(fold_folder(kept, number))
         checkpoints[dataset].remove()
-        print_backtest(result, trials, folder)
-        print_folds(result, kept)
-        runs.append(find_run(place.results, str(folder)))
+        print_run(result, trials, folder)
+        _print_folds(result, kept)
+        runs.append(find_run(workspace.results, str(folder)))
         if store:
             log_run(store, runs[-1])
     if len(runs) > 1:
         try:
-            compare_runs(place, {"walk-forward": runs})
+            compare_runs(workspace, {"walk-forward": runs})
         except DataError as error:
             notice(str(error))
+
+
+def _trading_settings(given: GivenSettings, flags: dict[str, Any]) -> BacktestSettings:
+    table = {name: value for name, value in given.content.get("backtest", {}).items() if name not in _RANGE}
+    return BacktestSettings.from_table(table, given.source, flags)
+
+
+def _files(
+    workspace: Workspace, datasets: list[str] | None, given: GivenSettings, *, keep_models: bool
+) -> dict[str, Path]:
+    """The CSV of each dataset; refuses two of one name, and folders that cannot be written to."""
+    from data.errors import DataError
+    from data.files import require_writable
+
+    names = datasets or ([given.content["file"]] if "file" in given.content else [])
+    files = {file.stem: file for file in [workspace.candle_file(name) for name in names] or workspace.candle_files()}
+    if len(files) < len(names):
+        raise DataError(f"two of {', '.join(names)} have the same name; a file's name is that of its dataset.")
+    for dataset in files:
+        require_writable(workspace.results / dataset)
+        if keep_models:
+            require_writable(workspace.trained / dataset)
+    return files
+
+
+def _warn(files: dict[str, Path], series: "dict[str, pd.DataFrame]", given: GivenSettings) -> None:
+    from data.candles import candle_warnings
+    from runners.commands.backtest import warn_if_changed
+    from runners.terminal import warn
+
+    for dataset, candles in series.items():
+        warn(candle_warnings(candles), files[dataset].name)
+        if dataset == Path(given.content.get("file", "")).stem:
+            warn_if_changed(files[dataset], candles, given.content.get("fingerprint"))
+
+
+def _fit(
+    series: "dict[str, pd.DataFrame]",
+    settings: TrainSettings,
+    schedule: WalkForwardSettings,
+    checkpoints: "dict[str, Checkpoint]",
+    cluster: str | None,
+    jobs: int | None,
+) -> "dict[str, list[ModelSet]]":
+    """Each dataset's models, fold by fold: those that an interrupted run left, and the others."""
+    from runners.backtesting.cluster import workers
+    from runners.backtesting.walk_forward import finished_folds, fit_missing
+    from runners.terminal import folds_progress, notice
+    from training.walk_forward import folds_of
+
+    totals = {dataset: len(folds_of(dataset, candles, schedule)) for dataset, candles in series.items()}
+    model_sets, total = finished_folds(checkpoints), sum(totals.values())
+    if model_sets:
+        notice(f"{len(model_sets)} of {total} folds are there already, of a run that was interrupted.")
+    if len(model_sets) < total:
+        with workers(cluster, jobs), folds_progress(totals) as advance:
+            for fold in model_sets:
+                advance(fold.dataset)
+            try:
+                fit_missing(series, settings, schedule, checkpoints, model_sets, advance)
+            except KeyboardInterrupt:
+                notice(f"{len(model_sets)} of {total} folds are kept; the same command goes on after them.")
+                raise
+    return {
+        dataset: [model_set for fold, model_set in sorted(model_sets.items()) if fold.dataset == dataset]
+        for dataset in series
+    }
+
+
+def _print_folds(result: "Backtest", kept: Path | None) -> None:
+    """What each fold of a walk-forward earned."""
+    from runners.report import backtest_tables
+    from runners.terminal import print_path, print_table, say
+
+    columns = ["fold", "from", "to", "loss", "Sharpe", "return", "holding"]
+    shown = [backtest_tables.FOLD_COLUMNS.index(name) for name in columns]
+    print_table("each fold, after costs", columns, [[row[at] for at in shown] for row in backtest_tables.folds(result)])
+    for note in backtest_tables.fold_notes(result):
+        say(note)
+    if kept:
+        print_path("models", kept)

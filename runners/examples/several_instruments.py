@@ -11,8 +11,8 @@ import backtrader as bt
 
 from data.candles import read_candles
 from models import ModelSet
-from runners.backtesting.engine import candle_feed
 from strategies import LSTMRegimeStrategy
+from strategies.feed import candle_feed
 
 if len(sys.argv) < 3 or len(sys.argv) % 2 == 0:
     sys.exit("usage: python runners/examples/several_instruments.py CANDLES.csv MODELS_FOLDER ...")

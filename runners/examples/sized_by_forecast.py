@@ -10,8 +10,8 @@ import backtrader as bt
 
 from data.candles import read_candles
 from models import ModelSet
-from runners.backtesting.engine import candle_feed
 from strategies import BuyAndHold, LSTMRegimeStrategy, target_size
+from strategies.feed import candle_feed
 
 
 class SizedByForecast(LSTMRegimeStrategy):

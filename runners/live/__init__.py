@@ -1,1 +1,1 @@
-"""Live: candles in, decisions out, in four small services over Redis Streams; see README.md here."""
+"""Trades a dataset's models as candles close: the services of `regimes live`."""

@@ -1,4 +1,4 @@
-"""What the services log: one event a line, with its figures; JSON where nobody reads along, and no secret ever."""
+"""Configures the services' log: one event per line, JSON outside a terminal, secrets hidden."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ _SIGNATURE = re.compile(r"(signature=)[0-9A-Za-z%]+")  # of a request, in an exc
 
 
 def start_logging(secrets: Iterable[str] = (), *, level: str = "info") -> None:
-    """Send events to standard error, readable on a terminal, JSON lines elsewhere.
+    """Log to standard error: readable on a terminal, JSON lines elsewhere.
 
     Parameters
     ----------
     secrets
-        Texts that must not appear in any event; each is shown as ``***``.
+        Texts shown as ``***`` in every event.
     level
-        The least that is told: ``info``, or ``warning``.
+        Lowest level logged: ``info`` or ``warning``.
     """
     hidden = sorted((secret for secret in secrets if secret), key=len, reverse=True)
 
     def hide(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-        return {name: _without(value, hidden) for name, value in event.items()}
+        return {name: _without_secrets(value, hidden) for name, value in event.items()}
 
     terminal = sys.stderr.isatty()
-    show = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(default=str)
+    renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(default=str)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(),
             hide,
-            show,
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -44,13 +44,13 @@ def start_logging(secrets: Iterable[str] = (), *, level: str = "info") -> None:
     )
 
 
-def _without(value: Any, hidden: list[str]) -> Any:
+def _without_secrets(value: Any, hidden: list[str]) -> Any:
     if value is None or isinstance(value, (int, float)):
         return value
     if isinstance(value, list):
-        return [_without(one, hidden) for one in value]
+        return [_without_secrets(one, hidden) for one in value]
     if isinstance(value, dict):
-        return {name: _without(one, hidden) for name, one in value.items()}
+        return {name: _without_secrets(one, hidden) for name, one in value.items()}
     text = _SIGNATURE.sub(rf"\1{_HIDDEN}", str(value))
     for secret in hidden:
         text = text.replace(secret, _HIDDEN)

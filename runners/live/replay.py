@@ -1,27 +1,32 @@
-"""Known candles, passed on as an exchange would give them."""
+"""Replays known candles through the services, and compares the decisions with a backtest's."""
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Sequence
 
 import pandas as pd
 
-from runners.live.bus.bus import Bus, milliseconds
+from data.candles import time_text
+from runners.live.bus.bus import Bus, Connect
+from runners.live.bus.stream import Entry, milliseconds
 from runners.live.services.ingest import timeframe_of
-from runners.live.services.service import Connect, Service
+from runners.live.services.service import Service
 
-_BEAT_AFTER = 100  # candles
+FORECAST_TOLERANCE = 1e-6  # relative; regimes, positions and equity must be equal to the last bit
+_HEARTBEAT_EVERY = 100  # candles
 
 
 class Replay(Service):
-    """Takes `runners.live.services.ingest.Ingest`'s place: writes the candles of a frame into the stream.
+    """Writes the candles of a frame to the bus, in place of `runners.live.services.ingest.Ingest`.
 
     Parameters
     ----------
     candles
-        ``(n_bars, >= 5)`` as `data.candles.read_candles` gives it; those before ``first_live`` fill the lookback.
+        ``(n_bars, >= 5)`` as from `data.candles.read_candles`; those before ``first_live`` fill the lookback.
     speed
-        How many times faster than real time; None for as fast as it goes.
+        Multiple of real time; None for as fast as possible.
     """
 
     name = "ingest"
@@ -39,13 +44,13 @@ class Replay(Service):
         self._candles, self._first_live = candles, first_live
         self._pause = interval.total_seconds() / speed if speed else 0.0
 
-    def passed_on(self, time: pd.Timestamp | None) -> bool:
-        """Whether the candle at ``time`` is the last one, and has been passed on."""
-        return self.state == "replayed" and time == self._candles.index[-1]
+    def is_finished(self, decided_up_to: pd.Timestamp | None) -> bool:
+        """Whether all candles are written, and the last one is decided on."""
+        return self.state == "replayed" and decided_up_to == self._candles.index[-1]
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
-        bus.remember(self.facts)
-        first_live = bus.begin(self._first_live)
+        bus.store_facts(self.facts)
+        first_live = bus.set_first_live(self._first_live)
         last = bus.candles.last()
         previous = last.time if last else None
         left = self._candles if previous is None else self._candles.loc[self._candles.index > previous]
@@ -59,7 +64,40 @@ class Replay(Service):
             before = {"previous": milliseconds(previous) if previous is not None else None, "live": live}
             bus.candles.append(time, {**dict(zip(columns, values, strict=True)), **before})
             self.counted["candles"] += 1
-            if number % _BEAT_AFTER == 0 or self._pause:
-                self.beat(bus, "replaying")
+            if number % _HEARTBEAT_EVERY == 0 or self._pause:
+                self.heartbeat(bus, "replaying")
             previous = time
-        self.beat(bus, "replayed")
+        self.heartbeat(bus, "replayed")
+
+
+def first_difference(decisions: Sequence[Entry], equity: pd.DataFrame) -> str | None:
+    """The first difference between decisions and a backtest, or None.
+
+    Parameters
+    ----------
+    decisions
+        Of every bar, from the stream of decisions.
+    equity
+        ``(n_bars, >= 4)`` of `runners.backtesting.engine.Backtest`.
+    """
+    decided = {entry.time: entry.values for entry in decisions}
+    if list(decided) != list(equity.index):
+        unmatched = equity.index.symmetric_difference(pd.DatetimeIndex(decided))
+        first = unmatched[0] if len(unmatched) else "a repeated bar"
+        return f"{len(decisions)} decisions for {len(equity)} bars of the backtest; the first odd one is {first}"
+    compared = {"regime": "regime", "forecast": "log_return", "position": "position", "equity": "equity"}
+    columns = {name: equity[name].tolist() for name in compared}
+    for bar, (time, values) in enumerate(decided.items()):
+        for name, live_name in compared.items():
+            live, backtest = values[live_name], columns[name][bar]
+            if not _is_equal(name, live, backtest):
+                return f"{time_text(time)}: {name} {live} live, {backtest} in the backtest"
+    return None
+
+
+def _is_equal(name: str, live: float | None, backtest: float) -> bool:
+    if live is None or math.isnan(backtest):
+        return live is None and math.isnan(backtest)
+    if name == "forecast":
+        return abs(live - backtest) <= FORECAST_TOLERANCE * max(abs(live), abs(backtest))
+    return live == backtest

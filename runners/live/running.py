@@ -1,148 +1,162 @@
-"""What `regimes live` and its services do: put together, run, and end with a word."""
+"""Runs the live services: together in one process, one alone, or a replay that is compared with the backtest."""
 
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pandas as pd
+from typing import Protocol
 
 from data.candles import read_candles
-from data.errors import LiveError, SettingsError
+from data.errors import LiveError
 from data.files import new_run_id, require_writable
-from runners.backtesting.compatibility import require_fit
-from runners.backtesting.engine import backtest, trading_range
-from runners.live.agreement import first_difference
+from models.forecaster import require_compatible
+from runners.backtesting.engine import backtest
+from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import DECISIONS_KEPT
-from runners.live.bus.connection import tells_loss
-from runners.live.bus.embedded_redis import leave
+from runners.live.bus.connection import durability_warning
+from runners.live.bus.embedded_redis import disconnect
+from runners.live.bus.stream import Entry
 from runners.live.log import start_logging
-from runners.live.replay import Replay
-from runners.live.server import KEY_VARIABLE, Server
-from runners.live.services.model_reloader import NewestModels
-from runners.live.services.trader import Trader
-from runners.live.setup import Setup
-from runners.live.together import run_together
-from runners.live.trading.exchange_account import credentials
-from runners.terminal import notice, out, print_json, say
+from runners.live.replay import first_difference
+from runners.live.server import KEY_VARIABLE
+from runners.live.services.model_reloader import ModelReloader
+from runners.live.trading.exchange_client import credentials
 
 _ALL = 10**9
-_SEEN = 5.0  # seconds after the kill switch in which an open page learns of it
+_POLL_SECONDS = 0.05
+_LINGER_SECONDS = 5.0  # after the kill switch, so that an open page learns of it
+
+Notify = Callable[[str], None]  # shows a sentence at once, before a long wait
 
 
-def run_live(setup: Setup, host: str, port: int, *, real: bool, sandbox: bool) -> None:
-    """All services in this process, until Ctrl-C or the kill switch."""
-    _begin(setup)
-    models = setup.newest_models()
-    market = setup.market(models)
-    trader = _trader(setup, models, real=real, sandbox=sandbox)
-    server = _server(setup, models, host, port)
-    ingest = setup.ingest(models)
+class Runnable(Protocol):
+    def run(self, stop: threading.Event, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What the services decided in a replay.
+
+    Attributes
+    ----------
+    decisions
+        One per bar.
+    limits
+        Names of the risk limits that were set. With limits nothing is compared: a backtest has none.
+    difference
+        The first difference from the backtest, None if there is none or nothing was compared.
+    """
+
+    decisions: list[Entry]
+    limits: list[str]
+    difference: str | None
+
+
+def run_live(factory: ServiceFactory, host: str, port: int, *, real: bool, sandbox: bool, notify: Notify) -> None:
+    """Run all services in this process until Ctrl-C, SIGTERM or the kill switch."""
+    _prepare(factory, notify)
+    models = factory.model_reloader()
+    market = factory.market(models)
+    trader = factory.trader(models, real=real, sandbox=sandbox)
+    server = factory.server(models, host, port)
+    ingest = factory.ingest(models)
     stays = " and leaves the position open, `regimes live kill` closes it" if real else ""
-    notice(f"{market.symbol} {market.timeframe} on {market.exchange}, {trader.facts['mode']}; Ctrl-C ends it{stays}.")
-    # the engine takes newer models on its own: between two candles, while the server takes them at once
-    run_together([ingest, setup.engine(setup.newest_models()), server, trader], lingers=_SEEN)
+    notify(f"{market.symbol} {market.timeframe} on {market.exchange}, {trader.facts['mode']}; Ctrl-C ends it{stays}.")
+    # The engine reloads models on its own, between two candles; the server reloads them at once.
+    run_together([ingest, factory.engine(factory.model_reloader()), server, trader], linger=_LINGER_SECONDS)
 
 
-def run_ingest(setup: Setup, replay: Path | None, speed: float | None) -> None:
-    """Candles of the exchange, or of a file."""
-    _begin(setup)
-    models = setup.newest_models()
-    run_together([_replay(setup, models, read_candles(replay), speed) if replay else setup.ingest(models)])
+def run_service(factory: ServiceFactory, build: Callable[[ModelReloader], Runnable], notify: Notify) -> None:
+    """Run one service alone, until Ctrl-C, SIGTERM or its own end."""
+    _prepare(factory, notify)
+    run_together([build(factory.model_reloader())])
 
 
-def run_engine(setup: Setup) -> None:
-    _begin(setup)
-    run_together([setup.engine(setup.newest_models())])
+def run_replay(factory: ServiceFactory, file: Path, speed: float | None, notify: Notify) -> ReplayResult:
+    """Send a file's candles through all services, on paper, and compare the decisions with the backtest.
 
-
-def run_trader(setup: Setup, *, real: bool, sandbox: bool) -> None:
-    _begin(setup)
-    run_together([_trader(setup, setup.newest_models(), real=real, sandbox=sandbox)])
-
-
-def run_server(setup: Setup, host: str, port: int) -> None:
-    _begin(setup)
-    run_together([_server(setup, setup.newest_models(), host, port)])
-
-
-def run_replay(setup: Setup, file: Path, speed: float | None, *, json: bool) -> bool:
-    """Send a file's candles through all services, on paper, and compare what they decide with the backtest.
-
-    Nothing of it stays: the services meet under a name of their own, and in a Redis of their own if none is given.
-
-    Returns
-    -------
-    bool
-        Whether both agree on every bar.
+    It leaves nothing behind: the services use a bus name of their own, and an embedded Redis of their own if no URL is
+    given.
     """
     start_logging(level="warning" if speed is None else "info")
     candles = read_candles(file)
     with tempfile.TemporaryDirectory() as folder:
-        name = f"{setup.point.name}-replay-{new_run_id()}"
-        setup = replace(setup, point=replace(setup.point, name=name, folder=Path(folder), durable=False))
-        models = setup.newest_models()
+        name = f"{factory.location.name}-replay-{new_run_id()}"
+        factory = replace(factory, location=replace(factory.location, name=name, folder=Path(folder), durable=False))
+        models = factory.model_reloader()
         model_set = models.forecaster.model_set
-        require_fit(file, candles, model_set, regime_source=setup.trading.regime_source)
-        replay, trader = _replay(setup, models, candles, speed), setup.paper_trader(models, file.stem)
-        run_together([replay, setup.engine(models), trader], lambda: replay.passed_on(trader.decided_up_to))
-        bus = setup.point.connect()
+        require_compatible(candles, models.forecaster, source=str(file))
+        for warning in models.forecaster.warnings(candles, file.stem):
+            notify(warning)
+        replay, trader = factory.replay(models, candles, speed), factory.paper_trader(models, file.stem)
+        run_together([replay, factory.engine(models), trader], lambda: replay.is_finished(trader.decided_up_to))
+        bus = factory.location.connect()
         decisions = bus.decisions.newest(_ALL)
         bus.forget()
-        leave(setup.point.folder)
-    if not replay.passed_on(trader.decided_up_to):
+        disconnect(factory.location.folder)
+    if not replay.is_finished(trader.decided_up_to):
         raise LiveError("the replay was stopped before its end.")
-    limited = setup.live.limits()
-    difference = None
-    if not limited:
-        equity = backtest(candles, model_set, setup.trading).equity
+    limits, difference = factory.live.limits(), None
+    if not limits:
+        equity = backtest(candles, model_set, factory.trading).equity
         kept = equity.iloc[-len(decisions) :] if len(decisions) >= DECISIONS_KEPT else equity
         difference = first_difference(decisions, kept)
-    orders, equity = sum(entry.values["order"] != 0 for entry in decisions), decisions[-1].values["equity"]
-    if json:
-        told = {"decisions": len(decisions), "orders": orders, "equity": equity}
-        print_json({**told, "compared": not limited, "difference": difference})
-        return difference is None
-    first, last = decisions[0].time, decisions[-1].time
-    out.print(f"{len(decisions):,} decisions from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}")
-    out.print(f"{orders:,} orders, equity {equity:,.2f} at the end")
-    if limited:
-        say(f"Not compared with the backtest, which knows no limits ({', '.join(limited)}).")
-    elif difference:
-        say(f"DIFFERS from the backtest at {difference}.")
-    else:
-        say("The same as the backtest's on every bar: regime, forecast, position and equity.")
-    return difference is None
+    return ReplayResult(decisions, limits, difference)
 
 
-def _replay(setup: Setup, models: NewestModels, candles: pd.DataFrame, speed: float | None) -> Replay:
-    """The bars that a backtest would trade, and as many before them as a forecast looks back on."""
-    forecaster = models.forecaster
-    traded, _ = trading_range(pd.DatetimeIndex(candles.index), forecaster.model_set, setup.trading)
-    fed = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop]
-    first_live = pd.Timestamp(candles.index[traded.start])
-    return Replay(setup.point.connect, fed[forecaster.columns()], first_live, forecaster.interval, speed)
+def _prepare(factory: ServiceFactory, notify: Notify) -> None:
+    """Check the folder, start the log, and warn of a Redis that is not durable."""
+    require_writable(factory.location.folder)
+    factory.location.folder.mkdir(parents=True, exist_ok=True)  # for the kill switch's file, at least
+    start_logging([*credentials().values(), os.environ.get(KEY_VARIABLE, ""), factory.location.redis_password])
+    warning = durability_warning(factory.location.connect)
+    if warning:
+        notify(warning)
 
 
-def _trader(setup: Setup, models: NewestModels, *, real: bool, sandbox: bool) -> Trader:
-    if real:
-        return setup.real_trader(models, sandbox=sandbox)
-    if sandbox:
-        raise SettingsError("--sandbox is for --real: paper trading asks no exchange to fill orders.")
-    return setup.paper_trader(models, setup.live.symbol or setup.point.name)
+def run_together(services: Sequence[Runnable], done: Callable[[], bool] | None = None, *, linger: float = 0.0) -> None:
+    """Run the services in threads until one fails, the last one ends, ``done`` returns True, or a signal comes.
 
+    The signals are Ctrl-C's and SIGTERM.
 
-def _server(setup: Setup, models: NewestModels, host: str, port: int) -> Server:
-    return Server(models, setup.point.connect, host, port, key=os.environ.get(KEY_VARIABLE))
+    Parameters
+    ----------
+    linger
+        Seconds for which the others go on after the last one has ended.
 
+    Raises
+    ------
+    Exception
+        The first failure, once all have ended.
+    """
+    stop = threading.Event()
+    failures: list[BaseException] = []
 
-def _begin(setup: Setup) -> None:
-    """What every service does before it starts to work."""
-    require_writable(setup.point.folder)
-    setup.point.folder.mkdir(parents=True, exist_ok=True)  # for the file of the kill switch, at least
-    start_logging([*credentials().values(), os.environ.get(KEY_VARIABLE, ""), setup.point.redis_password])
-    loss = tells_loss(setup.point.connect)
-    if loss:
-        notice(loss)
+    def run(service: Runnable) -> None:
+        try:
+            service.run(stop)
+        except BaseException as error:
+            failures.append(error)
+            stop.set()
+
+    handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        threads = [threading.Thread(target=run, args=(service,), name=type(service).__name__) for service in services]
+        for thread in threads:
+            thread.start()
+        while not stop.is_set() and threads[-1].is_alive() and not (done and done()):
+            stop.wait(_POLL_SECONDS)
+        stop.wait(linger)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if failures:
+        raise failures[0]

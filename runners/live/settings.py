@@ -1,14 +1,18 @@
-"""Settings of the live services: what they trade, and within which limits."""
+"""Settings of the live services: what they trade and their risk limits."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import ClassVar
+
+from pydantic import Field
+
+from data.settings import Settings
 
 
-class LimitSettings(BaseModel):
-    """What the trader may do at most; money is in the currency that the symbol is priced in."""
+class LimitSettings(Settings):
+    """Risk limits of the trader; money is in the symbol's quote currency."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    table: ClassVar[str] = "live"
 
     max_position: float | None = Field(None, gt=0, description="Largest value of a position; default: no limit.")
     max_order: float | None = Field(
@@ -26,16 +30,16 @@ class LimitSettings(BaseModel):
     )
 
     def limits(self) -> list[str]:
-        """The names of those that are set."""
+        """Names of the limits that are set."""
         return [name for name in LimitSettings.model_fields if getattr(self, name) is not None]
 
 
 class LiveSettings(LimitSettings):
-    """Settings of the live services; the flags and the TOML file's ``[live]`` table are made of it."""
+    """Settings of the live services, from flags and the TOML file's ``[live]`` table."""
 
     exchange: str = Field("binance", description="The exchange's id in ccxt.")
     symbol: str | None = Field(None, description="What to trade, as ccxt writes it: BTC/USDT, BTC/USDT:USDT.")
     timeframe: str | None = Field(None, description="Of the candles; default: the models' interval.")
-    patience: float = Field(
+    retry_seconds: float = Field(
         2.0, gt=0, description="Seconds to wait before an exchange's doubtful answer is asked for again."
     )

@@ -1,4 +1,4 @@
-"""How the live services are: what the status page, the terminal and the metrics show."""
+"""Reads the state of all live services, for the status page, the terminal and the metrics."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pydantic import BaseModel, computed_field
 from models.regimes import regime_name
 from runners.live.bus.bus import Bus
 
-_LATE = 15.0  # seconds without a word, after which a service is taken for dead
-_RECENT = 300  # decisions that the status page draws
+_SILENT_SECONDS = 15.0  # without a heartbeat, after which a service counts as dead
+_RECENT = 300  # decisions on the status page
 
 
 class ServiceStatus(BaseModel):
-    """One service as it said last.
+    """State of one service, from its last heartbeat.
 
     Attributes
     ----------
     seconds_ago
-        Since it last said that it is alive; it does at least every few seconds.
+        Since the last heartbeat.
     silent
-        Whether that is too long, though it did not say that it ``ended``.
+        Whether that is too long and it has not ``ended``.
     behind
-        Bars that it has not taken in yet; None for one that reads none.
+        Bars that it has not read yet; None if it reads none.
     state
         What it is doing, in a word or two.
     counted
@@ -40,7 +40,7 @@ class ServiceStatus(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def silent(self) -> bool:
-        return not self.ended and self.seconds_ago > _LATE
+        return not self.ended and self.seconds_ago > _SILENT_SECONDS
 
     @property
     def ended(self) -> bool:
@@ -51,13 +51,17 @@ class ForecastStatus(BaseModel):
     time: dt.datetime
     close: float
     regime: int | None
-    regime_name: str | None
     log_return: float | None
     models: str | None
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def regime_name(self) -> str | None:
+        return None if self.regime is None else regime_name(self.regime)
+
 
 class DecisionStatus(BaseModel):
-    """As `runners.live.services.trader.Decision`."""
+    """As `runners.live.trading.decider.Decision`."""
 
     time: dt.datetime
     wanted: int
@@ -68,16 +72,16 @@ class DecisionStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """All services of one set of models at one moment; what is not known yet is None.
+    """All services of one dataset at one moment; None where nothing is known yet.
 
     Attributes
     ----------
     stopped
-        Why the trader trades no more.
+        Why trading has stopped.
     stopping
-        Whether it has yet to close the position.
+        Whether the position is yet to be closed.
     kill_switch
-        Whether `regimes live kill` was called, and `resume` was not since.
+        Whether it is set in Redis.
     """
 
     name: str
@@ -97,7 +101,7 @@ class Status(BaseModel):
 
 
 def read_status(bus: Bus) -> Status:
-    """The newest of all that the services have written."""
+    """Status from what the services wrote last."""
     facts, now = bus.facts(), bus.now()
     candle, forecast, decisions = bus.candles.last(), bus.forecasts.last(), bus.decisions.newest(_RECENT)
     trader, decision = bus.trader_state(), decisions[-1] if decisions else None
@@ -112,11 +116,11 @@ def read_status(bus: Bus) -> Status:
         mode=facts.get("mode"),
         now=now,
         last_candle=candle.time if candle else None,
-        forecast=_forecast_status(forecast.time, forecast.values) if forecast else None,
-        decision=DecisionStatus(time=decision.time, **_of(DecisionStatus, decision.values)) if decision else None,
+        forecast=ForecastStatus(time=forecast.time, **forecast.values) if forecast else None,
+        decision=DecisionStatus(time=decision.time, **decision.values) if decision else None,
         stopped=trader["stopped"] if trader else None,
         stopping=bool(trader and trader["stopping"]),
-        kill_switch=bus.asked_to_stop(),
+        kill_switch=bus.kill_switch_is_set(),
         dead_letters=len(bus.dead_letters()),
         services=read_services(bus, behind),
         recent=[(entry.time, entry.values["equity"]) for entry in decisions],
@@ -124,25 +128,52 @@ def read_status(bus: Bus) -> Status:
 
 
 def read_services(bus: Bus, behind: Mapping[str, int] | None = None) -> dict[str, ServiceStatus]:
-    """What each service said last; ``behind`` is what is known of how far behind they are."""
+    """Status of each service; ``behind`` is the number of unread bars by service, where known."""
     now = bus.now().timestamp()
     return {
         service: ServiceStatus(
-            seconds_ago=max(0.0, now - told["beat"] / 1000),
+            seconds_ago=max(0.0, now - heartbeat["beat"] / 1000),
             behind=(behind or {}).get(service),
-            state=told["state"],
-            counted=told["counted"],
+            state=heartbeat["state"],
+            counted=heartbeat["counted"],
         )
-        for service, told in bus.beats().items()
+        for service, heartbeat in bus.heartbeats().items()
     }
 
 
-def _forecast_status(time: pd.Timestamp, values: dict[str, object]) -> ForecastStatus:
-    regime = values["regime"]
-    name = regime_name(int(regime)) if isinstance(regime, int) else None
-    return ForecastStatus(time=time, regime_name=name, **_of(ForecastStatus, values))
+SERVICE_COLUMNS = ["service", "state", "last word", "bars behind"]
 
 
-def _of(kind: type[BaseModel], values: dict[str, object]) -> dict[str, object]:
-    """Those of the values that the model has fields for."""
-    return {name: value for name, value in values.items() if name in kind.model_fields}
+def service_rows(status: Status) -> list[list[str]]:
+    """One row per service, for a table with `SERVICE_COLUMNS`."""
+    return [
+        [
+            name,
+            "SILENT" if one.silent else one.state,
+            f"{one.seconds_ago:.0f} s ago",
+            "-" if one.behind is None else str(one.behind),
+        ]
+        for name, one in status.services.items()
+    ]
+
+
+def trading_rows(status: Status) -> list[list[str]]:
+    """Name and value of the newest candle, forecast and decision, for a table with two columns."""
+    forecast, decision = status.forecast, status.decision
+    rows = [["symbol", f"{status.symbol or '-'} {status.timeframe or ''}".strip()]]
+    rows.append(["last candle opened", f"{status.last_candle:%Y-%m-%d %H:%M} UTC" if status.last_candle else "-"])
+    if forecast:
+        known = forecast.log_return is not None
+        rows += [
+            ["regime", forecast.regime_name or "not known yet"],
+            ["forecast", f"{forecast.log_return:+.4%}" if known else "not known yet"],
+            ["models", forecast.models or "-"],
+        ]
+    if decision:
+        rows += [
+            ["position", f"{decision.position:g}"],
+            ["order", f"{decision.order:+g}" if decision.order else "none"],
+            ["limited by", decision.reason or "-"],
+            ["equity", f"{decision.equity:,.2f}"],
+        ]
+    return [*rows, ["dead letters", str(status.dead_letters)]]

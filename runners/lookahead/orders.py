@@ -11,6 +11,7 @@ import pandas as pd
 from data.candles import time_text
 from data.errors import DataError, RegimesError
 from models.forecaster import Forecaster
+from models.settings import ForecastSettings
 from runners.backtesting.engine import run_strategy
 from runners.backtesting.settings import BacktestSettings
 from runners.lookahead.outcome import Outcome
@@ -85,9 +86,8 @@ def _truncated(
 
 def _started_late(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any], cuts: int) -> list[str]:
     """The first order that changes when the bars before the lookback are cut off."""
-    lookback = Forecaster(
-        settings["models"], blend=strategy.params.blend, regime_source=strategy.params.regime_source
-    ).lookback
+    asked = ForecastSettings(blend=strategy.params.blend, regime_source=strategy.params.regime_source)
+    lookback = Forecaster(settings["models"], asked).lookback
     for bar in np.linspace(len(candles) // 2, len(candles) * 0.9, max(1, cuts // 3), dtype=int):
         trade_from = candles.index[bar].tz_convert(None).to_pydatetime()
         whole = _orders(candles, strategy, {**settings, "trade_from": trade_from})

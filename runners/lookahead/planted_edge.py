@@ -8,7 +8,7 @@ from data.synthetic import HIDDEN, VISIBLE
 from runners.lookahead.outcome import Outcome
 from runners.lookahead.returns import unseen_returns
 from training.evaluation import EXPERTS, ONE_LSTM, WHOLE, evaluate
-from training.scores import SIGNIFICANCE, diebold_mariano, p_said
+from training.scores import SIGNIFICANCE, diebold_mariano, format_p
 from training.settings import TrainSettings
 from training.sharpe import sharpe_difference, sharpe_ratio
 from training.trainer import train
@@ -41,7 +41,7 @@ def _visible() -> Outcome:
         )
     told = "not to be told apart" if p_value is None or p_value >= SIGNIFICANCE else "a real difference"
     shares = f"experts reach {100 * experts / best:.0f} %, one LSTM {100 * one / best:.0f} % of the best R2"
-    p_shown = "" if p_value is None else f", {p_said(p_value)}"
+    p_shown = "" if p_value is None else f", {format_p(p_value)}"
     return Outcome("visible", f"regimes that a detector sees: {shares} ({told}{p_shown})", findings)
 
 
@@ -55,7 +55,7 @@ def _hidden() -> Outcome:
     difference = sharpe_difference(by_label, by_one, bars_per_year=1)
     mine, other = (float(sharpe_ratio(returns)) for returns in (by_label, by_one))
     sharpes = f"experts' Sharpe ratio a bar {mine:.2f}, one LSTM's {other:.2f}"
-    p_shown = "" if difference is None else f", {p_said(difference.p_value)}"
+    p_shown = "" if difference is None else f", {format_p(difference.p_value)}"
     findings = []
     if difference is None or difference.difference <= 0 or difference.p_value >= SIGNIFICANCE:
         findings.append(

@@ -10,7 +10,8 @@ import numpy as np
 from data.candles import time_text
 from data.splits import chronological_split
 from data.synthetic import with_noise_from
-from models.model_set import Expert, ModelSet
+from models.expert import Expert
+from models.model_set import ModelSet
 from runners.lookahead.outcome import Outcome
 from runners.lookahead.target import Subject
 from training.prepare import Prepared, prepare

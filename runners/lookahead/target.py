@@ -63,11 +63,11 @@ def of_model_set(model_set: ModelSet, candles: pd.DataFrame) -> Subject:
         If the candles are others.
     """
     known = model_set.provenance
-    own = candles.loc[pd.Timestamp(known["first_bar"]) : pd.Timestamp(known["last_bar"])]
-    if len(own) != known["n_bars"] or fingerprint(own) != known["fingerprint"]:
+    own = candles.loc[known.first_bar : known.last_bar]
+    if len(own) != known.n_bars or fingerprint(own) != known.fingerprint:
         raise ModelSetError(
-            f"{model_set.dataset}: the candles are not those that the set was trained on ({known['n_bars']} bars, "
-            f"{known['first_bar']} to {known['last_bar']}). Name that file with --candles, or train again."
+            f"{model_set.dataset}: the candles are not those that the set was trained on ({known.n_bars} bars, "
+            f"{known.first_bar} to {known.last_bar}). Name that file with --candles, or train again."
         )
     experts = [*model_set.experts.values(), model_set.all_regimes]
     names = {*model_set.detector.features, *(name for expert in experts for name in expert.features)}
@@ -76,7 +76,7 @@ def of_model_set(model_set: ModelSet, candles: pd.DataFrame) -> Subject:
         candles=own,
         model_set=model_set,
         features=tuple(sorted(names)),
-        trainings=(TrainSettings(**{**known["settings"], "detector": model_set.detector.name}),),
+        trainings=(TrainSettings(**{**known.settings, "detector": model_set.detector.name}),),
         strategies=((LSTMRegimeStrategy, {"models": model_set}),),
     )
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader
 
 from data.candles import interval_text, time_text
-from runners.backtesting.runs import models_said
+from data.settings import flat_settings
+from models.provenance import Provenance
+from runners.backtesting.runs import origin_of_forecasts
+from runners.formatting import unbroken
 from runners.report import backtest_tables, comparison_tables
-from runners.report.formatting import unbroken
 from runners.report.plots import backtest_svgs, comparison_svg, tenths_svg
 from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
-from runners.workspace.settings import flat_settings
 
 if TYPE_CHECKING:
     from runners.backtesting.comparison import Comparison
-    from runners.backtesting.engine import Backtest
+    from runners.backtesting.result import Backtest
     from runners.backtesting.runs import Trials
 
 
@@ -43,7 +44,7 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         months=backtest_tables.monthly_returns(result.equity["equity"], result.settings.cash),
         expert_columns=backtest_tables.EXPERT_COLUMNS,
         experts=backtest_tables.experts(source.model_set) if source.model_set else [],
-        notes=backtest_tables.expert_notes(source.model_set) if source.model_set else [],
+        notes=source.model_set.notes() if source.model_set else [],
         chosen_from=source.chosen_from,
         fold_columns=backtest_tables.FOLD_COLUMNS,
         fold_notes=backtest_tables.fold_notes(result),
@@ -60,7 +61,7 @@ def comparison_html(comparisons: Sequence[Comparison]) -> str:
     shown = [
         {
             "title": one.title,
-            "bars_said": comparison_tables.bars_said(one),
+            "common_bars": comparison_tables.common_bars(one),
             "verdicts": comparison_tables.verdicts(one),
             "legend_columns": comparison_tables.LEGEND_COLUMNS,
             "legend": comparison_tables.legend(one),
@@ -83,19 +84,20 @@ def render(template: str, **values: object) -> str:
 
 def _provenance(result: Backtest, origin: Mapping[str, Any]) -> list[tuple[str, str]]:
     trained, model_set = result.source.training, result.source.model_set
+    versions = trained.versions if isinstance(trained, Provenance) else {}
     rows = [(name.replace("_", " "), value) for name, value in result.settings.model_dump(mode="json").items()]
-    told = flat_settings("training", trained["settings"])
-    told |= flat_settings("walk-forward", origin.get("walk_forward", {}))
-    rows += [(name.replace("_", " "), value) for name, value in told.items()]
-    rows.append(("models", models_said(origin)))
+    settings = flat_settings("training", trained.settings)
+    settings |= flat_settings("walk-forward", origin.get("walk_forward", {}))
+    rows += [(name.replace("_", " "), value) for name, value in settings.items()]
+    rows.append(("models", origin_of_forecasts(origin)))
     if model_set:
         rows += [("detector", model_set.detector.name), ("training seen up to", model_set.validation_end)]
-    if "study" in trained:
-        rows.append(("settings found by study", trained["study"]["id"]))
+    if trained.study:
+        rows.append(("settings found by study", trained.study.id))
     rows += [
         ("candles sha256", result.fingerprint),
-        ("training candles sha256", trained["fingerprint"]),
-        ("commit", trained.get("commit") or "unknown"),
-        ("versions", ", ".join(f"{name} {number}" for name, number in trained.get("versions", {}).items())),
+        ("training candles sha256", trained.fingerprint),
+        ("commit", (isinstance(trained, Provenance) and trained.commit) or "unknown"),
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
     ]
     return [(name, "default" if value is None else str(value)) for name, value in rows]

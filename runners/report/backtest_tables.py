@@ -1,4 +1,4 @@
-"""The figures as a person reads them, for terminal and page alike."""
+"""Tables and sentences about one backtest, for terminal and page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pandas as pd
 from data.windows import targets
 from models.regimes import regime_name
 from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
-from runners.report.formatting import NOT_DEFINED, interval, number, percent, signed_percent
-from training.scores import SIGNIFICANCE, p_said, p_value, relative_error
+from runners.formatting import NOT_DEFINED, interval, number, percent, signed_percent
+from training.scores import SIGNIFICANCE, format_p, format_p_value, relative_error
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
-    from runners.backtesting.engine import Backtest
+    from runners.backtesting.result import Backtest
     from runners.backtesting.runs import Trials
     from training.evaluation import RegimeQuality
     from training.scores import Score
@@ -29,8 +29,8 @@ def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
         (name, of_strategy, of_holding)
         for (name, of_strategy), (_, of_holding) in zip(_column(result.metrics), _column(result.holding), strict=True)
     ]
-    tries = "1 try" if trials.count == 1 else f"best of {trials.count} tries"
-    rows.insert(3, (f"... as {tries}", percent(trials.deflated_sharpe(result.metrics)), ""))
+    chosen = "1 trial" if trials.count == 1 else f"best of {trials.count} trials"
+    rows.insert(3, (f"... as {chosen}", percent(trials.deflated_sharpe(result.metrics)), ""))
     slipped = float(result.equity["traded"].sum()) * result.settings.slippage
     return [*rows, ("slippage paid, about", f"{slipped:,.2f}", "")]
 
@@ -53,7 +53,7 @@ def _column(metrics: Metrics) -> list[tuple[str, str]]:
         ("trades", trades),
         ("win rate", percent(metrics.win_rate)),
         ("profit factor", number(metrics.profit_factor)),
-        ("exposure", percent(metrics.exposure)),
+        ("time in market", percent(metrics.time_in_market)),
         ("turnover per year", f"{metrics.turnover:.1f}x"),
         ("commission paid", f"{metrics.costs:,.2f}"),
         ("borrowing paid", f"{metrics.borrowing:,.2f}"),
@@ -77,7 +77,7 @@ def scores(of_group: dict[str, Score]) -> list[list[str]]:
             else f"{100 * one.hit_rate:.0f} ({100 * one.hit_low:.0f}-{100 * one.hit_high:.0f})",
             number(one.information_coefficient),
             number(one.dm_statistic),
-            NOT_DEFINED if one.dm_p is None else p_value(one.dm_p),
+            NOT_DEFINED if one.dm_p is None else format_p_value(one.dm_p),
         ]
         for name, one in of_group.items()
     ]
@@ -118,18 +118,6 @@ def experts(model_set: ModelSet) -> list[list[str]]:
     return rows
 
 
-def expert_notes(model_set: ModelSet) -> list[str]:
-    """What a reader of the experts' table must know of single ones."""
-    notes = []
-    for expert in model_set.experts.values():
-        training = expert.training
-        if training["fallback"]:
-            notes.append(f"{expert.name} uses the all-regimes network: {training['fallback']}.")
-        elif training["validation_part"] == "train":
-            notes.append(f"{expert.name} is hardly in the validation part; its last training windows validate it.")
-    return notes
-
-
 def verdict(result: Backtest) -> str:
     """The run in three sentences, with no more certainty than its bars carry."""
     mine, hold = result.metrics, result.holding
@@ -167,7 +155,7 @@ def _luck(result: Backtest) -> str:
     apart = difference.p_value < SIGNIFICANCE
     versus = f"{'but' if above else 'and'} not" if not apart else f"{'and' if above else 'but'} it can be told"
     versus = f"{versus} from buy and hold's"
-    return f"{own}, {versus} (difference {difference.difference:+.2f}, {p_said(difference.p_value)})."
+    return f"{own}, {versus} (difference {difference.difference:+.2f}, {format_p(difference.p_value)})."
 
 
 EARNING_COLUMNS = ["regime", "bars", "share", "profit", "of cash", "mean return, bp", "commission", "trades"]
@@ -232,7 +220,7 @@ def folds(result: Backtest) -> list[list[str]]:
 def fold_notes(result: Backtest) -> list[str]:
     """What a reader of the folds' table must know of single ones."""
     folds = result.source.folds
-    misnamed = [str(position) for position, fold in enumerate(folds, start=1) if not fold.names_fit]
+    misnamed = [str(position) for position, fold in enumerate(folds, start=1) if not fold.names_in_order]
     notes = [f"Fold {position}: {note}" for position, fold in enumerate(folds, start=1) for note in fold.notes]
     if misnamed:
         notes.append(

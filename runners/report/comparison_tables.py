@@ -1,4 +1,4 @@
-"""Runs side by side as a person reads them, for terminal and page alike."""
+"""Tables and sentences that compare runs, for terminal and page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from data.candles import time_text
-from runners.report.formatting import NOT_DEFINED, interval, number, percent
-from training.scores import SIGNIFICANCE, p_said
+from runners.formatting import NOT_DEFINED, interval, number, percent
+from training.scores import SIGNIFICANCE, format_p
 
 if TYPE_CHECKING:
     from runners.backtesting.comparison import Comparison
@@ -28,7 +28,7 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
         ("volatility", [one.volatility for one in metrics], percent, -1),
         ("Sortino", [one.sortino for one in metrics], number, +1),
         ("Calmar", [one.calmar for one in metrics], number, +1),
-        ("exposure", [one.exposure for one in metrics], percent, 0),
+        ("time in market", [one.time_in_market for one in metrics], percent, 0),
         ("turnover per year", [one.turnover for one in metrics], "{:.1f}x".format, 0),
         ("trades", [one.trades for one in metrics], "{:,}".format, 0),
         ("win rate", [one.win_rate for one in metrics], percent, +1),
@@ -44,7 +44,7 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
         rows.append((name, [NOT_DEFINED if value is None else shown(value) for value in values], best))
     intervals = [interval(one.sharpe_low, one.sharpe_high) for one in metrics]
     versus = [
-        "" if one.difference is None else f"{one.difference.difference:+.2f}, {p_said(one.difference.p_value)}"
+        "" if one.difference is None else f"{one.difference.difference:+.2f}, {format_p(one.difference.p_value)}"
         for one in runs
     ]
     rows.insert(1, ("95 % interval", intervals, set()))
@@ -106,7 +106,7 @@ def run_notes(runs: Iterable[Run]) -> list[tuple[str, str]]:
     return [(_short(run.id), run.note) for run in runs if run.note]
 
 
-def bars_said(compared: Comparison) -> str:
+def common_bars(compared: Comparison) -> str:
     """Which bars are compared, and whose others are left out."""
     span = f"{time_text(compared.first_bar)} to {time_text(compared.last_bar)} UTC, {compared.bars:,} bars"
     if not compared.partly:
@@ -127,9 +127,9 @@ def verdicts(compared: Comparison) -> list[str]:
         higher = "higher" if one.difference.difference > 0 else "lower"
         size = f"{abs(one.difference.difference):.2f} {higher} than {first}'s"
         luck = "more than luck" if one.difference.p_value < SIGNIFICANCE else "not to be told from luck"
-        sentences.append(f"{one.label}'s Sharpe ratio is {size}, {luck} ({p_said(one.difference.p_value)}).")
+        sentences.append(f"{one.label}'s Sharpe ratio is {size}, {luck} ({format_p(one.difference.p_value)}).")
     if compared.superior is not None:
         earns = "at least one of them earns" if compared.superior < SIGNIFICANCE else "none of them is shown to earn"
-        test = f"(Hansen's test, {p_said(compared.superior)})"
+        test = f"(Hansen's test, {format_p(compared.superior)})"
         sentences.append(f"Allowing for the number of runs, {earns} more than buying and holding {test}.")
     return sentences

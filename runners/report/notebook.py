@@ -13,7 +13,8 @@ import pandas as pd
 
 from data.notebook import result_html
 from runners.backtesting.comparison import Comparison, compare
-from runners.backtesting.engine import Backtest, backtest
+from runners.backtesting.engine import backtest
+from runners.backtesting.result import Backtest
 from runners.backtesting.runs import Trials, find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables, comparison_tables
@@ -62,7 +63,7 @@ def _comparison(compared: Comparison) -> _Shown:
         for label, run, models, dataset in comparison_tables.legend(compared)
     ]
     notes = [f"{label}: {note}" for label, note in comparison_tables.notes(compared)]
-    sentences = [comparison_tables.bars_said(compared), *legend, *notes, *comparison_tables.verdicts(compared)]
+    sentences = [comparison_tables.common_bars(compared), *legend, *notes, *comparison_tables.verdicts(compared)]
     return _Shown(compared.title, figures, sentences)
 
 

@@ -8,54 +8,54 @@ import numpy as np
 import pandas as pd
 
 from data.candles import time_text
+from runners.formatting import number, percent, points
 from runners.report.backtest_page import render
 from runners.report.drawing import svg
-from runners.report.formatting import number, percent, points
 from runners.report.style import HOLDING_COLOUR, INK, STRATEGY_COLOUR, use_log_scale, use_plain_style
 
 if TYPE_CHECKING:
-    from runners.backtesting.overfitting import Hindsight
+    from runners.backtesting.overfitting import OverfittingAnalysis
 
-CHOSEN_COLUMNS = ["long, bp", "short, bp", "between", "exposure", "picked by", "Sharpe"]
+CHOSEN_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "picked by", "Sharpe"]
 _SHOWN = 8
 
 
-def hindsight_html(found: Hindsight) -> str:
+def overfitting_html(analysis: OverfittingAnalysis) -> str:
     """Both answers as self-contained HTML."""
     return render(
-        "hindsight.html",
-        dataset=found.run.dataset,
-        run=found.run.id,
-        in_sample=found.run.in_sample,
-        first=time_text(found.growth.index[0]),
-        last=f"{time_text(found.growth.index[-1])} UTC",
-        verdicts=verdicts(found),
-        figure_rows=figures(found),
-        halves=_halves_svg(found),
-        paths=_paths_svg(found),
+        "overfitting.html",
+        dataset=analysis.run.dataset,
+        run=analysis.run.id,
+        in_sample=analysis.run.in_sample,
+        first=time_text(analysis.growth.index[0]),
+        last=f"{time_text(analysis.growth.index[-1])} UTC",
+        verdicts=verdicts(analysis),
+        figure_rows=figures(analysis),
+        halves=_halves_svg(analysis),
+        paths=_paths_svg(analysis),
         chosen_columns=CHOSEN_COLUMNS,
-        chosen=chosen(found),
+        chosen=chosen(analysis),
     )
 
 
-def verdicts(found: Hindsight) -> list[str]:
+def verdicts(analysis: OverfittingAnalysis) -> list[str]:
     """What both answers mean, in words."""
-    probability = found.overfitting.probability
-    told = "more often than not among the better half" if probability < 0.5 else "no better than the median"
-    paths, sharpe = found.path_sharpe, found.table["sharpe"]
+    probability = analysis.overfitting.probability
+    rank = "more often than not among the better half" if probability < 0.5 else "no better than the median"
+    paths, sharpe = analysis.path_sharpe, analysis.table["sharpe"]
     return [
         f"Picked on some of the bars and traded on others, {len(paths)} paths earn Sharpe ratios from "
         f"{paths.min():.2f} to {paths.max():.2f}, half of them below {np.median(paths):.2f}; the best setting in "
-        f"hindsight shows {sharpe.max():.2f}, the run's own {sharpe.iloc[found.own]:.2f}.",
-        f"The best of {len(found.table):,} settings in one half of the bars is {told} in the other: the probability of "
-        f"backtest overfitting is {percent(probability)}. That ranks the settings and says nothing of profit; settings "
-        "without skill come out around 50 %, and a single figure may lie far from it.",
+        f"hindsight shows {sharpe.max():.2f}, the run's own {sharpe.iloc[analysis.own]:.2f}.",
+        f"The best of {len(analysis.table):,} settings in one half of the bars is {rank} in the other: the probability "
+        f"of backtest overfitting is {percent(probability)}. That ranks the settings and says nothing of profit; "
+        "settings without skill come out around 50 %, and a single figure may lie far from it.",
     ]
 
 
-def figures(found: Hindsight) -> list[list[str]]:
+def figures(analysis: OverfittingAnalysis) -> list[list[str]]:
     """Rows of name and figure."""
-    overfitting, paths = found.overfitting, found.path_sharpe
+    overfitting, paths = analysis.overfitting, analysis.path_sharpe
     return [
         ["probability of overfitting", percent(overfitting.probability)],
         ["... of a loss out of sample", percent(overfitting.probability_of_loss)],
@@ -66,24 +66,24 @@ def figures(found: Hindsight) -> list[list[str]]:
     ]
 
 
-def chosen(found: Hindsight) -> list[list[str]]:
+def chosen(analysis: OverfittingAnalysis) -> list[list[str]]:
     """Rows of `CHOSEN_COLUMNS`: what the cross-validation's splits picked."""
-    splits = len(found.crossed.chosen)
+    splits = len(analysis.crossed.chosen)
     rows = []
-    for at, times in found.most_chosen(_SHOWN):
-        setting = found.table.iloc[at]
+    for at, times in analysis.most_chosen(_SHOWN):
+        setting = analysis.table.iloc[at]
         thresholds = points(setting["long_threshold"]), points(setting["short_threshold"])
         of_splits = f"{times} of {splits}"
-        rows.append([*thresholds, setting["between"], f"{setting['exposure']:g}", of_splits, number(setting["sharpe"])])
+        rows.append([*thresholds, setting["neutral"], f"{setting['exposure']:g}", of_splits, number(setting["sharpe"])])
     return rows
 
 
-def _halves_svg(found: Hindsight) -> str:
+def _halves_svg(analysis: OverfittingAnalysis) -> str:
     """Ranks out of sample of the best in-sample, and both Sharpe ratios of each combination."""
     use_plain_style()
     import matplotlib.pyplot as plt
 
-    overfitting = found.overfitting
+    overfitting = analysis.overfitting
     figure, (ranks, ratios) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     edges = np.linspace(*_around_zero(overfitting.logits), 41)
     for part, colour, label in (
@@ -97,7 +97,7 @@ def _halves_svg(found: Hindsight) -> str:
     ranks.set_ylim(top=1.2 * ranks.get_ylim()[1])  # room for the legend
     ranks.legend(frameon=False, fontsize=8, loc="upper left")
 
-    inside, outside = overfitting.in_sample * found.annual, overfitting.out_of_sample * found.annual
+    inside, outside = overfitting.in_sample * analysis.annual, overfitting.out_of_sample * analysis.annual
     cells = ratios.hexbin(inside, outside, gridsize=30, mincnt=1, cmap="cividis", linewidths=0)
     figure.colorbar(cells, ax=ratios, label="combinations")
     if overfitting.slope is not None:
@@ -117,16 +117,16 @@ def _around_zero(values: np.ndarray) -> tuple[float, float]:
     return -widest, widest
 
 
-def _paths_svg(found: Hindsight) -> str:
+def _paths_svg(analysis: OverfittingAnalysis) -> str:
     """Growth of each path, and of the run itself."""
     use_plain_style()
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(10, 3.8), layout="constrained")
-    time = pd.DatetimeIndex(found.growth.index).tz_convert(None)
-    axes.plot(time, found.growth.to_numpy(), color="#0072B2", linewidth=0.8, alpha=0.7)
+    time = pd.DatetimeIndex(analysis.growth.index).tz_convert(None)
+    axes.plot(time, analysis.growth.to_numpy(), color="#0072B2", linewidth=0.8, alpha=0.7)
     axes.lines[0].set_label("paths, settings picked on other bars")
-    own = found.run.equity()["equity"] / found.run.cash
+    own = analysis.run.equity()["equity"] / analysis.run.cash
     axes.plot(time, own.to_numpy(), color=STRATEGY_COLOUR, linewidth=1.2, label="the run's own setting")
     use_log_scale(axes, "{x:g}")
     axes.set_ylabel("equity (1 at the start, log scale)")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from models.model_set import ModelSet
     from runners.backtesting.comparison import Comparison
-    from runners.backtesting.engine import Backtest
+    from runners.backtesting.result import Backtest
     from training.evaluation import Evaluation
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from data.candles import time_text
+from data.settings import flat_settings
 from runners.report import study_tables
 from runners.report.backtest_page import render
 from runners.report.study_plots import FEWEST_TO_WEIGH, history_svg, importances_svg, parallel_svg, whole_trials
-from runners.workspace.settings import flat_settings
 
 if TYPE_CHECKING:
     from runners.search.folder import Search
@@ -27,7 +27,7 @@ def study_html(search: Search, results: Sequence[StudyResult], skipped: Mapping[
         validation_first=time_text(index[split.validation.start]),
         validation_last=f"{time_text(index[split.validation.stop - 1])} UTC",
         verdict=study_tables.caution(results),
-        objective=study_tables.objective_said(search.options),
+        objective=study_tables.objective_text(search.options),
         columns=study_tables.RESULT_COLUMNS,
         rows=study_tables.result_rows(results),
         skipped=skipped,

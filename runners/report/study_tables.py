@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from runners.report.formatting import number
+from runners.formatting import number
 from training.search.settings import RANGES, SearchSettings
 from training.settings import NetworkSettings
 
@@ -16,7 +16,7 @@ RESULT_COLUMNS = ["", "trials", "pruned", "begun with", "best", "its Sharpe"]
 _DIGITS = 4
 
 
-def objective_said(search: SearchSettings) -> str:
+def objective_text(search: SearchSettings) -> str:
     """What the values of trials are."""
     if search.objective == "loss":
         return "validation loss over the zero forecast's, below 1 is better"
@@ -38,11 +38,11 @@ def result_rows(results: Sequence[StudyResult]) -> list[list[str]]:
     ]
 
 
-def settings_said(settings: NetworkSettings) -> str:
+def settings_text(settings: NetworkSettings) -> str:
     """A network's settings in a line."""
-    told = settings.model_dump(exclude={"features"})
-    values = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in told.items()]
-    return f"{', '.join(values)}; {', '.join(settings.features)}"
+    values = settings.model_dump(exclude={"features"})
+    shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+    return f"{', '.join(shown)}; {', '.join(settings.features)}"
 
 
 def caution(results: Sequence[StudyResult]) -> str:

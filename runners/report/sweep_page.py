@@ -9,45 +9,46 @@ import numpy as np
 import pandas as pd
 
 from data.candles import time_text
-from runners.backtesting.grid import AXES, COSTS
+from runners.backtesting.grid import COSTS
+from runners.formatting import number, percent, points
 from runners.report.backtest_page import render
 from runners.report.drawing import svg
-from runners.report.formatting import number, percent, points
 from runners.report.style import use_plain_style
+from strategies.settings import RuleSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from runners.backtesting.sweep import Sweep
+    from runners.backtesting.grid import Sweep
 
-SETTING_COLUMNS = ["long, bp", "short, bp", "between", "exposure", "Sharpe", "drawdown", "return", "trades"]
+SETTING_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "Sharpe", "drawdown", "return", "trades"]
 COST_COLUMNS = ["commission", "slippage", "borrowing", "Sharpe", "drawdown", "return", "trades"]
 _SHOWN = 10
 
 
-def sweep_html(found: Sweep) -> str:
+def sweep_html(result: Sweep) -> str:
     """The sweep as self-contained HTML."""
-    first, last = found.table["first_bar"].iloc[0], found.table["last_bar"].iloc[0]
+    first, last = result.table["first_bar"].iloc[0], result.table["last_bar"].iloc[0]
     return render(
         "sweep.html",
-        dataset=found.run.dataset,
-        run=found.run.id,
+        dataset=result.run.dataset,
+        run=result.run.id,
         first=time_text(first),
         last=f"{time_text(last)} UTC",
-        in_sample=found.run.in_sample,
-        verdict=verdict(found),
-        maps=_maps(found),
+        in_sample=result.run.in_sample,
+        verdict=verdict(result),
+        maps=_maps(result),
         setting_columns=SETTING_COLUMNS,
-        own=setting_rows(found.table.loc[[found.own]]),
-        best=setting_rows(best_settings(found)),
+        own=setting_rows(result.table.loc[[result.own]]),
+        best=setting_rows(best_settings(result)),
         cost_columns=COST_COLUMNS,
-        costs=cost_rows(found),
+        costs=cost_rows(result),
     )
 
 
-def best_settings(found: Sweep) -> pd.DataFrame:
+def best_settings(result: Sweep) -> pd.DataFrame:
     """The rows of the settings with the highest Sharpe ratios at the run's own costs, best first."""
-    table = found.table
+    table = result.table
     chosen_from = table[table["at_own_costs"] & (table["orders"] > 0)]
     return chosen_from.sort_values("sharpe_per_bar", ascending=False, kind="stable").head(_SHOWN)
 
@@ -58,7 +59,7 @@ def setting_rows(settings: pd.DataFrame) -> list[list[str]]:
         [
             points(row["long_threshold"]),
             points(row["short_threshold"]),
-            row["between"],
+            row["neutral"],
             f"{row['exposure']:g}",
             *_figures(row),
         ]
@@ -66,11 +67,11 @@ def setting_rows(settings: pd.DataFrame) -> list[list[str]]:
     ]
 
 
-def cost_rows(found: Sweep) -> list[list[str]]:
+def cost_rows(result: Sweep) -> list[list[str]]:
     """Rows of `COST_COLUMNS`: the best setting at every cost of the grid; none where there is only the run's own."""
-    table = found.table
-    names = ["long_threshold", "short_threshold", "between", "exposure"]
-    same = table[(table[names] == table.loc[found.best, names]).all(axis=1)]
+    table = result.table
+    names = list(RuleSettings.model_fields)
+    same = table[(table[names] == table.loc[result.best, names]).all(axis=1)]
     if len(same) == 1:
         return []
     return [[*(f"{100 * row[name]:g} %" for name in COSTS), *_figures(row)] for row in same.to_dict("records")]
@@ -81,25 +82,25 @@ def _figures(row: Mapping[Hashable, Any]) -> list[str]:
     return [number(row["sharpe"]), *fractions, f"{row['trades']:,}"]
 
 
-def verdict(found: Sweep) -> str:
+def verdict(result: Sweep) -> str:
     """What picking the best is worth."""
-    own, best = found.table.loc[found.own], found.table.loc[found.best]
-    deflated = found.trials.deflated_sharpe(found.confirmed.metrics)
-    seen = "bars that training has seen, which proves nothing" if found.run.in_sample else "unseen bars"
-    count = int(found.table["at_own_costs"].sum())
+    own, best = result.table.loc[result.own], result.table.loc[result.best]
+    deflated = result.trials.deflated_sharpe(result.confirmed.metrics)
+    seen = "bars that training has seen, which proves nothing" if result.run.in_sample else "unseen bars"
+    count = int(result.table["at_own_costs"].sum())
     return (
         f"Of {count:,} settings on {seen}, the best shows in hindsight a Sharpe ratio of {best.sharpe:.2f}, the run's "
-        f"own {own.sharpe:.2f}. With what was tried before these are {found.trials.count:,} different results; that a "
+        f"own {own.sharpe:.2f}. With what was tried before these are {result.trials.count:,} different results; that a "
         f"true ratio above 0 lies behind the best of so many has probability {percent(deflated)}. "
-        f"Backtrader, trading the best, {_agreement(found.disagreement)}."
+        f"Backtrader, trading the best, {_agreement(result.disagreement)}."
     )
 
 
-def best_as_flags(found: Sweep) -> str:
+def best_as_flags(result: Sweep) -> str:
     """The command that trades the best setting."""
-    best = found.table.iloc[found.best]
-    flags = " ".join(f"--{name.replace('_', '-')}={best[name]}" for name in AXES[:4])
-    return f"regimes backtest --forecasts {found.run.id} {flags}"
+    best = result.table.iloc[result.best]
+    flags = " ".join(f"--{name.replace('_', '-')}={best[name]}" for name in RuleSettings.model_fields)
+    return f"regimes backtest --forecasts {result.run.id} {flags}"
 
 
 def _agreement(disagreement: float) -> str:
@@ -108,12 +109,12 @@ def _agreement(disagreement: float) -> str:
     return f"gives an equity that differs by at most {disagreement:.1e} of it"
 
 
-def _maps(found: Sweep) -> str | None:
-    """Sharpe ratio and drawdown over the two thresholds, for each between-rule; None where there is no grid of them."""
-    table = found.table
-    here = table["at_own_costs"] & (table["exposure"] == table.at[found.best, "exposure"])
-    rules = sorted(table.loc[here, "between"].unique(), reverse=True)
-    maps = {rule: table[here & (table["between"] == rule)] for rule in rules}
+def _maps(result: Sweep) -> str | None:
+    """Sharpe ratio and drawdown over the two thresholds, for each neutral rule; None where there is no grid of them."""
+    table = result.table
+    here = table["at_own_costs"] & (table["exposure"] == table.at[result.best, "exposure"])
+    rules = sorted(table.loc[here, "neutral"].unique(), reverse=True)
+    maps = {rule: table[here & (table["neutral"] == rule)] for rule in rules}
     if any(one["long_threshold"].nunique() < 2 or one["short_threshold"].nunique() < 2 for one in maps.values()):
         return None
     use_plain_style()
@@ -122,10 +123,10 @@ def _maps(found: Sweep) -> str | None:
     figure, grid = plt.subplots(len(maps), 2, figsize=(10, 4.2 * len(maps)), layout="constrained", squeeze=False)
     largest = float(table.loc[here, "sharpe"].abs().max()) or 1.0
     worst = 100 * float(table.loc[here, "max_drawdown"].min()) or -1.0
-    marks = {found.own: ("o", "the run's own"), found.best: ("*", "best Sharpe")}
+    marks = {result.own: ("o", "the run's own"), result.best: ("*", "best Sharpe")}
     for (rule, one), (sharpe_axes, drawdown_axes) in zip(maps.items(), grid, strict=True):
-        _draw(sharpe_axes, one, one["sharpe"], f"Sharpe ratio, between: {rule}", "RdBu", (-largest, largest), marks)
-        title = f"max drawdown (%), between: {rule}"
+        _draw(sharpe_axes, one, one["sharpe"], f"Sharpe ratio, neutral: {rule}", "RdBu", (-largest, largest), marks)
+        title = f"max drawdown (%), neutral: {rule}"
         _draw(drawdown_axes, one, 100 * one["max_drawdown"], title, "cividis", (worst, 0.0), marks)
     return svg(figure)
 

@@ -13,7 +13,7 @@ from models.regimes import regime_name
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runners.backtesting.engine import Backtest
+    from runners.backtesting.result import Backtest
 
 _COLUMNS = ["opened", "closed", "direction", "entry_price", "exit_price", "net_pnl", "bars", "regime", "forecast"]
 TRADE_COLUMNS = [name.replace("_", " ") for name in _COLUMNS]
@@ -26,7 +26,7 @@ _FORMATS = {
 
 @dataclass(frozen=True)
 class OpenTrade:
-    """A position that is still held at the last bar; as in `runners.backtesting.recorder.Recorder.trades`.
+    """A position that is still held at the last bar; as in `runners.backtesting.engine.Recorder.trades`.
 
     Attributes
     ----------

@@ -7,25 +7,39 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli_w
 
 from data.files import mark_latest, new_run_id, whole_folder, write_json
+from models.provenance import Training
 from runners.backtesting.metrics import equity_returns
-from runners.backtesting.runs import NOTE
+from runners.backtesting.result import Backtest
+from runners.backtesting.runs import FORMAT_VERSION, NOTE, Run, Trials, read_trials
 from runners.report.backtest_page import report_html
 from runners.report.plots import cerebro_png
 from runners.report.style import stand_in_for_arial, use_plain_style
 
-if TYPE_CHECKING:
-    from runners.backtesting.engine import Backtest
-    from runners.backtesting.runs import Trials
-
-
 _NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>No tearsheet</title>
 <p>quantstats cannot make its page of this run: {reason}. The figures are in report.html.</p></html>
 """
+
+
+def write_run(
+    results: Path, file: Path, result: Backtest, origin: Mapping[str, Any], *, note: str = ""
+) -> tuple[Trials, Path]:
+    """Write a backtest of candles that came from ``file``; gives the trials on its bars, and the run's folder.
+
+    ``origin`` as in `write_backtest`.
+    """
+    index, earlier = result.equity.index, read_trials(results / result.source.dataset)
+    trials = Trials.of(earlier, result.metrics, result.source.training.study, index[0], index[-1])
+    return trials, write_backtest(result, trials, results, candle_file=file, origin=origin, note=note)
+
+
+def write_replay(results: Path, run: Run, result: Backtest, *, note: str) -> tuple[Trials, Path]:
+    """As `write_run`, of a backtest that traded the recorded forecasts of ``run``."""
+    return write_run(results, run.file, result, {"forecasts": str(run.folder.resolve())}, note=note)
 
 
 def write_backtest(
@@ -39,8 +53,8 @@ def write_backtest(
 ) -> Path:
     """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder.
 
-    ``origin`` are the entries of ``config.toml`` that say what makes the forecasts again (`registry.models_said`). A
-    run that was chosen in hindsight does not become the dataset's ``latest``.
+    ``origin`` are the entries of ``config.toml`` that make the forecasts again (`runs.origin_of_forecasts`). A run that
+    was chosen in hindsight does not become the dataset's ``latest``.
     """
     folder = results / result.source.dataset / new_run_id()
     with whole_folder(folder) as draft:
@@ -67,14 +81,15 @@ def write_backtest(
 
 def metrics_json(result: Backtest) -> dict[str, Any]:
     """The run's figures and what they are of; nothing that changes when the run is repeated."""
-    index, known = result.equity.index, result.source.training
+    index = result.equity.index
     return {
+        "format_version": FORMAT_VERSION,
         "dataset": result.source.dataset,
         "first_bar": index[0].isoformat(),
         "last_bar": index[-1].isoformat(),
         "in_sample": result.in_sample,
         "fingerprint": result.fingerprint,
-        "training": {key: known[key] for key in ("fingerprint", "last_bar", "settings", "study") if key in known},
+        "training": Training.to_dict(result.source.training),
         "strategy": result.metrics.to_dict(),
         "buy_and_hold": result.holding.to_dict(),
         "sharpe_difference": asdict(result.difference) if result.difference else None,

@@ -12,6 +12,7 @@ from data.errors import SettingsError
 from data.files import latest_run
 from data.splits import chronological_split
 from models.model_set import ModelSet
+from models.provenance import Study
 from runners.search.folder import STUDIES, read_study
 from training.settings import TrainSettings
 
@@ -22,19 +23,14 @@ class FoundSettings:
 
     Attributes
     ----------
-    validation_end
-        Open time of the last bar that the search has seen.
     table
         As in a TOML file's ``[train]``: what the search began from, and what it found for each network.
-    provenance
-        What a model set keeps of it: how many trials there were, their Sharpe ratios per bar (None: not known) on how
-        many validation bars, and the last of these.
+    study
+        What a model set keeps of the search.
     """
 
-    id: str
-    validation_end: pd.Timestamp
     table: dict[str, Any]
-    provenance: dict[str, Any]
+    study: Study
 
     @classmethod
     def newest(cls, results: Path, dataset: str) -> FoundSettings:
@@ -53,25 +49,21 @@ class FoundSettings:
         if folder is None or not best:
             raise SettingsError(f"{parent}: holds no finished trial. Search first: regimes optimize {dataset}")
         return cls(
-            id=folder.name,
-            validation_end=pd.Timestamp(content["validation_end"]),
             table={**content["train"], "networks": {**content["train"]["networks"], **best}},
-            provenance={
-                "id": folder.name,
-                "validation_end": content["validation_end"],
-                "bars": content["split"]["validation"]["bars"],
-                "trials": {name: study["finished"] for name, study in studies.items()},
-                "sharpes": {name: [one["sharpe"] for one in study["trials"]] for name, study in studies.items()},
-            },
+            study=Study(
+                id=folder.name,
+                validation_end=pd.Timestamp(content["validation_end"]),
+                bars=content["split"]["validation"]["bars"],
+                trials={name: study["finished"] for name, study in studies.items()},
+                sharpes={name: [one["sharpe"] for one in study["trials"]] for name, study in studies.items()},
+            ),
         )
 
     @classmethod
     def of(cls, model_set: ModelSet) -> FoundSettings | None:
         """What a model set was trained with, if that came from a search."""
-        study = model_set.provenance.get("study")
-        if study is None:
-            return None
-        return cls(study["id"], pd.Timestamp(study["validation_end"]), model_set.provenance["settings"], study)
+        known = model_set.provenance
+        return cls(known.settings, known.study) if known.study else None
 
     def require_seen(self, candles: pd.DataFrame, settings: TrainSettings, source: str) -> None:
         """Refuse a training that would have bars traded as unseen which the search has seen.
@@ -83,8 +75,8 @@ class FoundSettings:
         """
         split = chronological_split(len(candles), settings.train_fraction, settings.validation_fraction)
         end = candles.index[split.validation.stop - 1]
-        if self.validation_end > end:
+        if self.study.validation_end > end:
             raise SettingsError(
-                f"{source}: study {self.id} has seen the bars up to {self.validation_end}, but validation would end at "
-                f"{end} here, and what lies between would be traded as unseen. Search again on these candles."
+                f"{source}: study {self.study.id} has seen the bars up to {self.study.validation_end}, but validation "
+                f"would end at {end} here, and the bars between would be traded as unseen. Search again on these."
             )

@@ -28,10 +28,7 @@ class ValidationTrade:
     def __call__(self, bars: slice, forecast: np.ndarray) -> float | None:
         """Sharpe ratio per bar, after costs, of the forecasts ``(n_bars,)``; None for an account that went broke."""
         trading = self.trading
-        names = ("long_threshold", "short_threshold", "exposure", "commission", "slippage", "borrow_rate")
-        grid = SettingsGrid(
-            **{name: np.array([getattr(trading, name)]) for name in names}, between_flat=np.array([True])
-        )
+        grid = SettingsGrid.of(trading.model_copy(update={"neutral": "flat"}))
         equity = simulate(self.open[bars], self.close[bars], forecast, grid, trading.cash).equity[:, 0]
         if equity.min() <= 0:
             return None

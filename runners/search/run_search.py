@@ -1,42 +1,70 @@
-"""A search on one dataset: its studies run side by side, and what they find written down."""
+"""Runs the studies of a search side by side, and reads what they have found."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import DataError, RegimesError
-from data.files import write_text
-from models.model_set import expert_name
-from runners.report.study_page import study_html
+from data.settings import require_known
+from models.expert import expert_name
 from runners.search.folder import Search, StudyFolder
 from runners.search.objective import ValidationTrade
-from runners.terminal import notice, search_progress
-from runners.workspace.settings import require_known
 from training.prepare import Prepared
 from training.search.optimize import StudyTask, prepare_search
 from training.search.processes import run_side_by_side
 from training.search.result import StudyResult
 from training.search.storage import open_storage
+from training.search.worker import SearchProgress
 
 EVERY = "all"
-_PAGE = "study.html"
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What a search has found, and what ended it before its studies were through: Ctrl-C or an error, if anything."""
+class BegunSearch:
+    """A search whose folder is open and whose studies can run.
 
-    page: Path
-    results: list[StudyResult]
-    ended_by: KeyboardInterrupt | RegimesError | None
+    Attributes
+    ----------
+    networks
+        Names of all networks that the dataset has.
+    tasks
+        The studies to run.
+    skipped
+        Networks that are not searched, and why.
+    known_trials
+        How many finished trials its studies had when it was begun.
+    """
+
+    folder: StudyFolder
+    networks: tuple[str, ...]
+    tasks: tuple[StudyTask, ...]
+    skipped: dict[str, str]
+    known_trials: int
+
+    def run(
+        self, jobs: int | None, on_progress: Callable[[SearchProgress], None]
+    ) -> KeyboardInterrupt | RegimesError | None:
+        """Run the studies; gives what ended them before they were through: Ctrl-C or an error, if anything."""
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler presses Ctrl-C
+        try:
+            run_side_by_side(self.tasks, jobs or os.cpu_count() or 1, on_progress)
+        except (KeyboardInterrupt, RegimesError) as error:
+            return error
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return None
+
+    def results(self) -> list[StudyResult]:
+        """The finished trials of each network in the storage, those that are not searched this time included."""
+        return _results(self.folder, self.networks)
 
 
-def run_search(results_folder: Path, search: Search, regime: str, jobs: int | None) -> Searched:
-    """Search the network of a regime, or with `EVERY` those of all, and write the study's folder into the results.
+def begin_search(results_folder: Path, search: Search, regime: str) -> BegunSearch:
+    """Open the folder of a search of a regime's network, or with `EVERY` of those of all regimes.
 
     Raises
     ------
@@ -52,20 +80,11 @@ def run_search(results_folder: Path, search: Search, regime: str, jobs: int | No
     if len(skipped) == len(wanted):
         raise DataError(f"{search.dataset}, {regime}: {skipped[regime]}. Bring more history, or lower min_windows.")
     if search.options.storage:
-        open_storage(search.options.storage)  # before there is a folder for what cannot be kept
+        open_storage(search.options.storage)  # refused before a folder is made
     folder = StudyFolder.open(results_folder, search)
-
-    for name, reason in skipped.items():
-        notice(f"{name}: {reason}; it will use the network of all regimes, and is not searched.")
-    if known := sum(len(result.trials) for result in _results(folder, networks)):
-        notice(f"study {folder.path.name} goes on; {known} trials are there.")
-    tasks = [_task(folder, prepared, name, networks[name]) for name in wanted if name not in skipped]
-    ended_by = _run(tasks, search, jobs)
-    results = _results(folder, networks)
-    folder.write(results, skipped)
-    page = folder.path / _PAGE
-    write_text(page, study_html(search, results, skipped))
-    return Searched(page, results, ended_by)
+    tasks = tuple(_task(folder, prepared, name, networks[name]) for name in wanted if name not in skipped)
+    known_trials = sum(len(result.trials) for result in _results(folder, tuple(networks)))
+    return BegunSearch(folder, tuple(networks), tasks, skipped, known_trials)
 
 
 def _task(folder: StudyFolder, prepared: Prepared, name: str, regime: int | None) -> StudyTask:
@@ -81,21 +100,7 @@ def _task(folder: StudyFolder, prepared: Prepared, name: str, regime: int | None
     )
 
 
-def _run(tasks: list[StudyTask], search: Search, jobs: int | None) -> KeyboardInterrupt | RegimesError | None:
-    """What has ended the studies too early, if anything."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler presses Ctrl-C
-    try:
-        with search_progress(search.dataset, search.options.trials) as on_progress:
-            run_side_by_side(tasks, jobs or os.cpu_count() or 1, on_progress)
-    except (KeyboardInterrupt, RegimesError) as error:
-        return error
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    return None
-
-
-def _results(folder: StudyFolder, networks: Collection[str]) -> list[StudyResult]:
-    """What the storage holds of each network, those that are not searched this time included."""
+def _results(folder: StudyFolder, networks: tuple[str, ...]) -> list[StudyResult]:
     search, storage = folder.search, open_storage(folder.storage)
-    found = [StudyResult.read(name, search.options, storage, search.study(name)) for name in networks]
-    return [result for result in found if result.trials]
+    results = [StudyResult.read(name, search.options, storage, search.study(name)) for name in networks]
+    return [result for result in results if result.trials]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import SettingsError
-from runners.workspace.settings import flat_settings
+from data.settings import flat_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,7 +73,7 @@ def log_run(client: MlflowClient, run: Run) -> None:
         for name, value in of_account.to_dict().items()
         if value is not None
     ]
-    tables = {"train": run.training["settings"], **{k: v for k, v in run.config.items() if isinstance(v, dict)}}
+    tables = {"train": run.training.settings, **{k: v for k, v in run.config.items() if isinstance(v, dict)}}
     flat = [setting for table, settings in tables.items() for setting in flat_settings(table, settings).items()]
     with _told_plainly():
         logged = client.create_run(_experiment(client, run.dataset), run_name=_name(run), tags=_tags(run))
@@ -89,7 +89,7 @@ def _name(run: Run) -> str:
 
 
 def _tags(run: Run) -> dict[str, str]:
-    from training.trainer import software
+    from training.provenance import git_commit
 
     tags = {
         "dataset": run.dataset,
@@ -98,7 +98,7 @@ def _tags(run: Run) -> dict[str, str]:
         "models": run.models,
         "fingerprint": run.config["fingerprint"],
         "in_sample": str(run.in_sample).lower(),
-        "commit": software()["commit"] or "",
+        "commit": git_commit() or "",
         "mlflow.note.content": run.note,
     }
     return {name: value for name, value in tags.items() if value}

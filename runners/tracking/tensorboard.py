@@ -13,8 +13,9 @@ from training.settings import SharedSettings, TrainSettings
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from models.model_set import Expert, ModelSet
-    from runners.terminal import Epoch
+    from models.expert import Expert
+    from models.model_set import ModelSet
+    from training.trainer import Progress as Epoch
 
 _TRAIN, _VALIDATION, _TEST = "loss/train", "loss/validation", "loss/test"
 

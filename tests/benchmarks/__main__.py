@@ -20,16 +20,17 @@ from data.synthetic import VISIBLE
 from tests.benchmarks import measures
 from tests.benchmarks.measures import Measure
 from training.prepare import prepare
+from training.provenance import git_commit, package_versions
 from training.settings import TrainSettings
-from training.trainer import software, train
+from training.trainer import train
 
 
 def measure_set(name: str, candles: pd.DataFrame) -> list[Measure]:
     prepared = prepare(candles, name, TrainSettings())
     models = train(candles, name)
     tutorials = measures.tutorial_runs(prepared)
-    with TemporaryDirectory() as home:
-        swept = measures.sweep_time(Path(home), candles, models)
+    with TemporaryDirectory() as workspace:
+        swept = measures.sweep_time(Path(workspace), candles, models)
     return [
         measures.training_time(prepared, tutorials),
         *measures.backtest_time(candles, models, prepared, tutorials[0]),
@@ -61,7 +62,8 @@ def main() -> int:
             table.add_row(what, f"{one.value:.3g} {one.unit}", f"{at} {one.must:g}", f"{one.aim:g}", one.verdict)
         console.print(table)
     told = {name: [{**asdict(one), "verdict": one.verdict} for one in some] for name, some in found.items()}
-    machine = {"machine": platform.machine(), "cores": measures.CORES, **software()}
+    software = {"versions": package_versions(), "commit": git_commit()}
+    machine = {"machine": platform.machine(), "cores": measures.CORES, **software}
     Path("results/bench.json").write_text(json.dumps({"measures": told, **machine}, indent=2) + "\n")
     return any(one.verdict == "MISSED" for some in found.values() for one in some)
 

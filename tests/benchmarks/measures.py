@@ -19,17 +19,16 @@ from sklearn.preprocessing import StandardScaler
 from data.features import DEFAULT_FEATURES, compute_features
 from data.synthetic import VISIBLE
 from models import Forecaster, ModelSet
-from models.model_set import expert_name
+from models.expert import expert_name
 from models.recorded import RecordedForecasts
-from runners.backtesting.engine import run_strategy
-from runners.backtesting.grid import AXES, GridRun
-from runners.backtesting.recorder import Recorder
+from runners.backtesting.engine import Recorder, run_strategy
+from runners.backtesting.grid import GridRun
 from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.commands.backtest import backtest_candles
-from runners.workspace.workspace import Home
+from runners.workspace.workspace import Workspace
 from strategies import LSTMRegimeStrategy
-from strategies.rules import ThresholdRule
+from strategies.settings import AXES, TradingSettings
 from tests.benchmarks.timing import in_turns, seconds
 from tests.benchmarks.tutorial import FEATURES, Learnt, TutorialStrategy, feature_feed, train_network
 from training.prepare import Prepared
@@ -202,14 +201,14 @@ def backtest_time(
     ]
 
 
-def sweep_time(home: Path, candles: pd.DataFrame, models: ModelSet) -> Measure:
+def sweep_time(workspace: Path, candles: pd.DataFrame, models: ModelSet) -> Measure:
     """A thousand settings over the unseen bars, with their figures, in runs of Backtrader over the same bars."""
-    file = home / "data" / "csv" / f"{models.dataset}.csv"
+    file = workspace / "data" / "csv" / f"{models.dataset}.csv"
     file.parent.mkdir(parents=True)
     candles.to_csv(file, date_format="%Y-%m-%dT%H:%M:%SZ")
-    saved = models.save(home / "models" / "trained")
-    _, _, folder = backtest_candles(Home.find(home), file, candles, saved, BacktestSettings())
-    run = find_run(home / "results", folder.name)
+    saved = models.save(workspace / "models" / "trained")
+    _, _, folder = backtest_candles(Workspace.open(workspace), file, candles, models, saved, BacktestSettings())
+    run = find_run(workspace / "results", folder.name)
     grid = GridRun.of(run, {**dict.fromkeys(AXES), "long_threshold": "0:0.003:499", "short_threshold": "-0.001"})
     recorded = RecordedForecasts(run.dataset, models.interval, run.equity()[["regime", "forecast"]])
 
@@ -237,21 +236,21 @@ def forecast_time(candles: pd.DataFrame, models: ModelSet) -> Measure:
 def live_step_time(candles: pd.DataFrame, models: ModelSet) -> Measure:
     """From a closed candle to the decision, in process."""
     n_steps = 1000
-    stream, rule, held = Forecaster(models).stream(candles.iloc[:-n_steps]), ThresholdRule(0.001, -0.001, "hold"), 0
+    stream, rule, held = Forecaster(models).stream(candles.iloc[:-n_steps]), TradingSettings(), 0
     rows = candles.iloc[-n_steps:].to_dict("records")
     took = []
     for timestamp, row in zip(candles.index[-n_steps:], rows, strict=True):
         candle = {"timestamp": timestamp, **row}
         begin = time.perf_counter()
         known = stream.push(candle)
-        held = rule.target(known.log_return, held) if known else held
+        held = rule.direction(known.log_return, held) if known else held
         took.append(1000 * (time.perf_counter() - begin))
     told = f"99 of 100 under {np.quantile(took, 0.99):.2f} ms"
     return Measure("one live step", median(took), "ms", 2, 0.3, told)
 
 
 def help_time() -> Measure:
-    command = [sys.executable, "-c", "from runners.cli import main; main()", "--help"]
+    command = [sys.executable, "-c", "from runners.cli import app; app()", "--help"]
     (took,) = in_turns(lambda: subprocess.run(command, check=True, capture_output=True))
     return Measure("regimes --help", took, "s", 0.3, 0.15)
 

@@ -30,7 +30,7 @@ from rich.table import Table
 from data.features import compute_features
 from data.synthetic import VISIBLE
 from models.forecaster import Forecaster
-from models.passes import pass_length
+from models.network import pass_length
 from tests.benchmarks.measures import Measure
 from training import train
 
@@ -61,9 +61,9 @@ def what_to_ask(candles: pd.DataFrame, forecaster: Forecaster) -> Asked:
 
 def _serve(folder: Path, ports: Any, stop: Any) -> None:
     from runners.live.server import Server
-    from runners.live.services.model_reloader import NewestModels
+    from runners.live.services.model_reloader import ModelReloader
 
-    server = Server(NewestModels(folder), None, port=0)
+    server = Server(ModelReloader(folder), None, port=0)
     ending = threading.Event()
     thread = threading.Thread(target=server.run, args=(ending,))
     thread.start()
@@ -89,12 +89,10 @@ def serving(folder: Path) -> Iterator[int]:
 
 
 def _ask(port: int, bodies: list[bytes], seconds: float, took: Any) -> None:
-    took.put(uvloop.run(_ask_side_by_side(port, bodies, seconds)))
+    async def ask_on_all() -> list[list[float]]:
+        return await asyncio.gather(*(_ask_on_one(port, bodies, seconds) for _ in range(_CONNECTIONS)))
 
-
-async def _ask_side_by_side(port: int, bodies: list[bytes], seconds: float) -> list[float]:
-    several = await asyncio.gather(*(_ask_on_one(port, bodies, seconds) for _ in range(_CONNECTIONS)))
-    return [one for some in several for one in some]
+    took.put([one for some in uvloop.run(ask_on_all()) for one in some])
 
 
 async def _ask_on_one(port: int, bodies: list[bytes], seconds: float) -> list[float]:

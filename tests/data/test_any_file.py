@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from data.candles import OHLCV, REGIME, check_candles, fingerprint, read_candles
-from data.doubts import doubts
+from data.candles import OHLCV, REGIME, candle_warnings, check_candles, fingerprint, read_candles
 from data.errors import DataError
 from tests.conftest import to_csv
 from tests.data.test_candles import HEADER, ROWS
@@ -51,7 +50,7 @@ def assert_refused_or_whole(file: Path) -> None:
             assert str(candles.index.tz) == "UTC"
             assert np.isfinite(candles[OHLCV].to_numpy()).all()
             check_candles(candles)
-            assert isinstance(doubts(candles), list)
+            assert isinstance(candle_warnings(candles), list)
 
 
 @given(some.binary(max_size=400))

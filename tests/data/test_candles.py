@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
-from data.candles import OHLCV, check_candles, fingerprint, interval_of, missing_bars, plausible, read_candles
+from data.calendar import missing_bars
+from data.candles import OHLCV, check_candles, fingerprint, interval_of, plausible, read_candles
 from data.errors import DataError
 from tests.conftest import to_csv
 
@@ -115,7 +116,7 @@ def test_refuses_what_is_wrong_and_names_file_and_place(tmp_path: Path, lines: l
     assert "BTC.csv" in str(refused.value)
 
 
-def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing\.csv: there is no such file"):
         read_candles(tmp_path / "nothing.csv")
 

@@ -105,7 +105,7 @@ def test_gives_up_after_some_tries_and_says_what_the_trouble_was(exchange: Excha
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (Fault(status=451), "HTTP 451 Unavailable For Legal Reasons"),
         (
@@ -115,9 +115,9 @@ def test_gives_up_after_some_tries_and_says_what_the_trouble_was(exchange: Excha
         (Fault(status=418, headers={"Retry-After": "7200"}), "asks to wait 7200 s"),
     ],
 )
-def test_what_will_not_pass_is_not_tried_again(exchange: Exchange, fault: Fault, said: str) -> None:
+def test_what_will_not_pass_is_not_tried_again(exchange: Exchange, fault: Fault, message: str) -> None:
     exchange.faults.append(fault)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         download(exchange)
     assert exchange.asked == []
 
@@ -192,12 +192,12 @@ def test_what_the_exchange_does_not_have_is_answered_with_what_it_has(exchange: 
         exchange_client("binanc", {})
 
 
-def test_an_exchange_that_offers_no_candles_is_told() -> None:
+def test_an_exchange_without_candles_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"coinspot offers no candles\. Choose another --exchange"):
         ExchangeSource(exchange_client("coinspot", {}), "BTC/AUD", "4h")
 
 
-def test_without_ccxt_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ccxt_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ccxt", None)
     with pytest.raises(SettingsError, match=r"pip install .*\[download\]"):
         exchange_client("binance", {})

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.candles import check_candles, fingerprint, read_candles
-from data.doubts import doubts
+from data.candles import candle_warnings, check_candles, fingerprint, read_candles
 from data.errors import DataError
 from tests.conftest import invoke, to_csv
 from tests.data.test_candles import HEADER, ROWS, write
@@ -136,7 +135,7 @@ def test_offsets_that_follow_the_clock_change_are_read_exactly(tmp_path: Path) -
         ("2024-03-25 00:00", "4h", "this bar opens 5 h after the one before.* where a clock was changed"),
     ],
 )
-def test_local_times_are_told_by_the_clock_change(tmp_path: Path, start: str, interval: str, message: str) -> None:
+def test_the_clock_change_reveals_local_times(tmp_path: Path, start: str, interval: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_candles(write(tmp_path, *berlin(start, 60, interval)))
 
@@ -154,7 +153,7 @@ def test_a_column_that_is_not_of_labels_is_refused(tmp_path: Path, values: str, 
         read_candles(write(tmp_path, f"{HEADER},regime", *(f"{row},{values}" for row in ROWS)))
 
 
-def test_prices_below_zero_are_said_to_be_unsupported_at_their_line(tmp_path: Path) -> None:
+def test_prices_below_zero_are_refused_at_their_line(tmp_path: Path) -> None:
     april_2020 = "2024-01-01T16:00:00Z,17.73,17.85,-40.32,-37.63,248"
     with pytest.raises(DataError, match=r"line 6: low is -40.32, but .* not supported\. Leave out the part with such"):
         read_candles(write(tmp_path, HEADER, *ROWS, april_2020))
@@ -165,27 +164,28 @@ def test_a_frame_without_a_price_is_refused(candles: pd.DataFrame) -> None:
         check_candles(candles.drop(columns=["high", "volume"]))
 
 
-def test_a_split_is_doubted_and_never_adjusted(candles: pd.DataFrame) -> None:
+def test_a_split_is_warned_of_and_never_adjusted(candles: pd.DataFrame) -> None:
     split = candles.copy()
     split.iloc[700:, :4] /= 1000
     check_candles(split)
-    (said,) = doubts(split)
+    (warning,) = candle_warnings(split)
     assert (
-        f"the close jumps from {split['close'].iloc[699]:g} to {split['close'].iloc[700]:g} at 2022-04-27 16:00" in said
+        f"the close jumps from {split['close'].iloc[699]:g} to {split['close'].iloc[700]:g} at 2022-04-27 16:00"
+        in warning
     )
-    assert "adjust the prices" in said
-    assert doubts(candles) == []
+    assert "adjust the prices" in warning
+    assert candle_warnings(candles) == []
 
 
-def test_a_volume_of_zero_throughout_is_said_and_its_feature_is_flat(candles: pd.DataFrame) -> None:
+def test_a_volume_of_zero_gives_a_warning_and_a_flat_feature(candles: pd.DataFrame) -> None:
     from data.features import compute_features
 
     silent = candles.assign(volume=0.0)
-    assert doubts(silent) == ["the volume is 0 in every bar; features of it hold nothing to learn from."]
+    assert candle_warnings(silent) == ["the volume is 0 in every bar; features of it hold nothing to learn from."]
     assert np.unique(compute_features(silent, ["volume_zscore"]).iloc[19:]).tolist() == [0.0]
 
 
-def test_doubts_are_told_before_anything_is_learnt(tmp_path: Path, candles: pd.DataFrame) -> None:
+def test_warnings_come_before_anything_is_learnt(tmp_path: Path, candles: pd.DataFrame) -> None:
     split = candles.iloc[:60].copy()
     split.iloc[30:, :4] /= 2
     file = to_csv(split, tmp_path / "SPLIT.csv")

@@ -19,7 +19,7 @@ def test_the_parts_of_a_split_follow_each_other_and_cover_the_series(n_bars: int
     assert (n_bars - split.test.start) / n_bars == pytest.approx(0.2, abs=1 / n_bars)
 
 
-def test_a_split_trains_on_seven_tenths_and_validates_on_one_unless_told_otherwise() -> None:
+def test_a_split_trains_on_seven_tenths_and_validates_on_one_by_default() -> None:
     assert chronological_split(1000) == Split(slice(0, 700), slice(700, 800), slice(800, 1000))
 
 

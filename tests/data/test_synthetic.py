@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from data.candles import check_candles
+from data.features import log_returns
 from data.synthetic import HIDDEN, VISIBLE, RegimeSeries, martingale_like, with_noise_from
-from data.windows import log_returns
 
 
 @pytest.mark.parametrize("series", [VISIBLE, HIDDEN], ids=["visible", "hidden"])

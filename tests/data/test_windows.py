@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.windows import complete_windows, log_returns, samples_of_regime, targets, windows
+from data.features import log_returns
+from data.windows import complete_windows, samples_of_regime, targets, windows
 
 
 def test_the_target_is_the_return_to_the_next_close() -> None:

@@ -54,13 +54,13 @@ def test_an_hour_opens_at_its_own_time_in_utc_and_the_one_that_runs_is_left_out(
     assert page["close"].tolist() == yahoo.close[9:-1].tolist()
 
 
-def test_without_yfinance_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_yfinance_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yfinance", None)
     with pytest.raises(SettingsError, match=r"pip install .*\[download\]"):
         YahooSource("AAPL", "1d")
 
 
-def test_an_unknown_symbol_or_timeframe_is_told(yahoo: Yahoo) -> None:
+def test_an_unknown_symbol_or_timeframe_is_refused(yahoo: Yahoo) -> None:
     with pytest.raises(DataError, match=r"Yahoo NONE 1d: .*no such symbol"):
         YahooSource("NONE", "1d").now()
     with pytest.raises(SettingsError, match="no timeframe '4h'; it has 1m"):

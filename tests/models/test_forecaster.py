@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import DataError
 from data.features import FEATURES, compute_features
-from models import Forecaster, ModelSet
+from models import Forecaster, ForecastSettings, ModelSet
 from tests.conftest import SMALL
 from training import TrainSettings, train
 
@@ -43,7 +43,7 @@ def test_batch_and_stream_agree_on_every_bar_for_every_feature(
     funded: pd.DataFrame, settings: dict[str, Any], source: Any, blend: bool
 ) -> None:
     model_set = train(funded, "ALL", TrainSettings(**{**SMALL, "epochs": 1, "features": EVERYTHING, **settings}))
-    forecaster = Forecaster(model_set, blend=blend, regime_source=source)
+    forecaster = Forecaster(model_set, ForecastSettings(blend=blend, regime_source=source))
     batch, stream = every_bar(forecaster, funded, 900, 1000)
     assert not batch.isna().any(axis=None)
     for (_, row), pushed in zip(batch.iterrows(), stream, strict=True):
@@ -78,7 +78,7 @@ def test_a_stream_may_begin_at_any_bar_and_bars_may_be_missing(model_set: ModelS
 
 @pytest.mark.parametrize("blend", [False, True])
 def test_later_bars_change_no_forecast(model_set: ModelSet, candles: pd.DataFrame, blend: bool) -> None:
-    forecaster = Forecaster(model_set, blend=blend)
+    forecaster = Forecaster(model_set, ForecastSettings(blend=blend))
     whole = forecaster.forecast(candles)
     for last in (400, 801, 1100):
         cut = forecaster.forecast(candles.iloc[: last + 1])
@@ -101,11 +101,13 @@ def test_the_forecast_is_that_of_the_regimes_expert(model_set: ModelSet, candles
 
 
 def test_a_blend_is_the_mean_of_the_experts_weighted_by_probability(model_set: ModelSet, candles: pd.DataFrame) -> None:
-    blended = Forecaster(model_set, blend=True).forecast(candles).iloc[-200:]
+    blended = Forecaster(model_set, ForecastSettings(blend=True)).forecast(candles).iloc[-200:]
     single = []
     for regime in (0, 1, 2):
         fixed = candles.assign(regime=float(regime))
-        single.append(Forecaster(model_set, regime_source="column").forecast(fixed)["forecast"].iloc[-200:])
+        single.append(
+            Forecaster(model_set, ForecastSettings(regime_source="column")).forecast(fixed)["forecast"].iloc[-200:]
+        )
     weights = blended[["p_bearish", "p_sideways", "p_bullish"]].to_numpy()
     np.testing.assert_allclose(blended["forecast"], (weights * np.stack(single, axis=1)).sum(axis=1), rtol=1e-9)
 
@@ -130,7 +132,7 @@ def test_a_stream_is_silent_where_the_batch_is(
     funded: pd.DataFrame, column: str, source: Any, settings: dict[str, Any]
 ) -> None:
     model_set = train(funded, "GAP", TrainSettings(**{**SMALL, "epochs": 1, **settings}))
-    forecaster = Forecaster(model_set, regime_source=source)
+    forecaster = Forecaster(model_set, ForecastSettings(regime_source=source))
     gappy = funded.copy()
     gappy.iloc[905, gappy.columns.get_loc(column)] = np.nan
     batch, stream = every_bar(forecaster, gappy, 900, 930)

@@ -105,23 +105,35 @@ def test_a_damaged_set_is_refused_and_the_file_named(copied: Path, damage: objec
 @pytest.mark.parametrize(
     ("file", "key", "value", "message"),
     [
-        ("model_set.json", "dataset", "../SWITCH", "dataset is ../SWITCH, which is no name"),
-        ("model_set.json", "regimes", {"bearish": 2, "sideways": 1, "bullish": 0}, "regimes are"),
-        ("model_set.json", "min_dwell", 0, "min_dwell is 0"),
+        ("model_set.json", "dataset", "../SWITCH", "model_set.json: dataset is '../SWITCH'"),
+        ("model_set.json", "regimes", {"bearish": 2, "sideways": 1, "bullish": 0}, "regimes has the name"),
+        (
+            "model_set.json",
+            "min_dwell",
+            0,
+            r"min_dwell is 0 \(.*greater than or equal to 1\)\. Restore the file, or train again",
+        ),
         ("model_set.json", "min_confidence", 2, "min_confidence is 2"),
-        ("model_set.json", "interval_seconds", -14400, "interval is -1 days"),
+        ("model_set.json", "interval_seconds", -14400, "interval_seconds is -14400"),
         ("model_set.json", "provenance", None, "provenance is None"),
-        ("model_set.json", "validation_end", "2024", "validation_end is 2024"),
-        ("LSTM_SWITCH_all.json", "target_scale", 0, "all: scale"),
-        ("LSTM_SWITCH_all.json", "features", ["log_return"], "all: mean"),
-        ("LSTM_SWITCH_all.json", "scaler", {"mean": [0] * 5, "scale": [1, 1, 1, 1, -1]}, "all: scale"),
-        ("LSTM_SWITCH_all.json", "hyperparameters", {"window": 6}, "holds no weights of this network"),
+        ("model_set.json", "validation_end", "2024", "validation_end is '2024'"),
+        ("LSTM_SWITCH_all.json", "target_scale", 0, "LSTM_SWITCH_all.json: target_scale is 0"),
+        ("LSTM_SWITCH_all.json", "features", ["log_return"], "scaler does not have 1 values"),
+        ("LSTM_SWITCH_all.json", "scaler", {"mean": [0] * 5, "scale": [1, 1, 1, 1, -1]}, "scaler.scale.4 is -1"),
+        ("LSTM_SWITCH_all.json", "hyperparameters", {"window": 6}, "hyperparameters.stride is missing"),
         (
             "LSTM_SWITCH_all.json",
             "hyperparameters",
             {"window": 6, "stride": 4, "hidden_dim": 10**9, "num_layers": 1, "dropout": 0.0},
-            "holds no weights of this network .they are not of 1 layers of width 1000000000",
+            "hyperparameters.hidden_dim is 1000000000",
         ),
+        (
+            "LSTM_SWITCH_all.json",
+            "hyperparameters",
+            {"window": 6, "stride": 4, "hidden_dim": 9999, "num_layers": 1, "dropout": 0.0},
+            "holds no weights of this network .they are not of 1 layers of width 9999",
+        ),
+        ("model_set.json", "sha256", {}, r"LSTM_SWITCH_bearish\.json: has changed"),
         ("detector.json", "parameters", {}, "KeyError"),
         ("detector.json", "parameters", {"threshold": "high"}, "KeyError"),
     ],
@@ -168,7 +180,7 @@ def test_weights_that_are_no_numbers_are_refused(copied: Path) -> None:
     state["head.bias"][0] = float("nan")
     torch.save(state, copied / "SWITCH_all.pt")
     accept_changes(copied)
-    with pytest.raises(ModelSetError, match="all: weights is not finite"):
+    with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: holds no weights .* \(one of them is not finite\)"):
         ModelSet.load(copied)
 
 

@@ -14,9 +14,9 @@ from data.notebook import result_html
 from models import ModelSet
 from runners import BacktestSettings, backtest, compare, find_run
 from runners.backtesting.comparison import Comparison
-from runners.backtesting.engine import Backtest
+from runners.backtesting.result import Backtest
 from runners.commands.backtest import backtest_candles
-from runners.workspace.workspace import Home
+from runners.workspace.workspace import Workspace
 from training.evaluation import Evaluation, evaluate
 
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
@@ -29,10 +29,11 @@ def traded(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
 
 @pytest.fixture(scope="module")
 def compared(candles: pd.DataFrame, saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    home = Home(tmp_path_factory.mktemp("home"), {})
+    workspace = Workspace(tmp_path_factory.mktemp("home"), {})
     both = (SETTINGS, BacktestSettings())
-    made = [backtest_candles(home, Path("SWITCH.csv"), candles, saved, settings) for settings in both]
-    return compare([find_run(str(home.results), folder.name) for *_, folder in made])
+    models = ModelSet.load(saved)
+    made = [backtest_candles(workspace, Path("SWITCH.csv"), candles, models, saved, one) for one in both]
+    return compare([find_run(str(workspace.results), folder.name) for *_, folder in made])
 
 
 @pytest.fixture(scope="module")

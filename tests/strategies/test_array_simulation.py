@@ -12,29 +12,23 @@ from hypothesis import strategies as st
 from data.errors import SettingsError
 from models import ModelSet
 from models.recorded import RecordedForecasts
-from runners.backtesting.engine import backtest, run_strategy
+from runners.backtesting.engine import Recorder, backtest, run_strategy
 from runners.backtesting.metrics import metrics_of
-from runners.backtesting.recorder import Recorder
 from runners.backtesting.settings import BacktestSettings
 from strategies import LSTMRegimeStrategy
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
+from strategies.settings import RuleSettings
 
 CASH = 1000.0
 UP, DOWN, BETWEEN, UNKNOWN = 0.01, -0.01, 0.0, np.nan
 FREE = {"exposure": 0.5, "commission": 0.0, "slippage": 0.0, "cash": CASH}
 
 
-def grid_of(*each: BacktestSettings) -> SettingsGrid:
-    numbers = {field.name: field.name for field in fields(SettingsGrid) if field.name != "between_flat"}
-    columns = {name: np.array([getattr(one, name) for one in each]) for name in numbers}
-    return SettingsGrid(**columns, between_flat=np.array([one.between == "flat" for one in each], dtype=bool))
-
-
 def simulate_one(opens: list[float], closes: list[float], forecasts: list[float], **given: Any) -> Simulated:
     """One setting, without costs and at half of equity unless told otherwise; Backtrader gives the same."""
     one = BacktestSettings(**{**FREE, **given})
     series = np.array(opens, dtype=float), np.array(closes, dtype=float), np.array(forecasts)
-    simulated = simulate(*series, grid_of(one), CASH)
+    simulated = simulate(*series, SettingsGrid.of(one), CASH)
     require_same(simulated, 0, run_backtrader(*series, one))
     return simulated
 
@@ -58,8 +52,7 @@ def run_backtrader(
     )
     told = pd.DataFrame({"regime": 0.0, "forecast": forecast}, index=candles.index)
     models = RecordedForecasts("TOLD", pd.Timedelta(hours=4), told)
-    names = ("long_threshold", "short_threshold", "between", "exposure")
-    rule = {name: getattr(one, name) for name in names}
+    rule = one.model_dump(include=set(RuleSettings.model_fields))
     _, run = run_strategy(candles, one, LSTMRegimeStrategy, {"models": models, **rule})
     return run
 
@@ -82,7 +75,7 @@ def any_settings(draw: st.DrawFn) -> BacktestSettings:
     return BacktestSettings(
         long_threshold=long_threshold,
         short_threshold=short_threshold,
-        between=draw(st.sampled_from(["hold", "flat"])),
+        neutral=draw(st.sampled_from(["hold", "flat"])),
         exposure=draw(st.one_of(st.floats(0.1, 3), st.sampled_from([0.95, 1.0, 1.0]))),
         commission=draw(st.one_of(st.floats(0, 0.02), st.just(0.0))),
         slippage=draw(st.one_of(st.floats(0, 0.01), st.just(0.0))),
@@ -96,21 +89,21 @@ def any_settings(draw: st.DrawFn) -> BacktestSettings:
 def test_it_is_what_backtrader_gives_to_the_last_bit(
     series: tuple[np.ndarray, np.ndarray, np.ndarray], each: list[BacktestSettings]
 ) -> None:
-    simulated = simulate(*series, grid_of(*each), CASH)
+    simulated = simulate(*series, SettingsGrid.of(*each), CASH)
     for number, one in enumerate(each):
         require_same(simulated, number, run_backtrader(*series, one))
 
 
-@pytest.mark.parametrize("between", ["hold", "flat"])
+@pytest.mark.parametrize("neutral", ["hold", "flat"])
 @pytest.mark.parametrize("exposure", [0.95, 1.5])
 def test_it_is_what_the_lstm_strategy_earns(
-    candles: pd.DataFrame, model_set: ModelSet, between: str, exposure: float
+    candles: pd.DataFrame, model_set: ModelSet, neutral: str, exposure: float
 ) -> None:
-    rule = {"long_threshold": 0.0004, "short_threshold": -0.0002, "between": between, "exposure": exposure}
+    rule = {"long_threshold": 0.0004, "short_threshold": -0.0002, "neutral": neutral, "exposure": exposure}
     one = BacktestSettings(**rule, borrow_rate=0.0002)
     result = backtest(candles, model_set, one)
     traded = (result.candles[name].to_numpy() for name in ("open", "close"))
-    simulated = simulate(*traded, result.equity["forecast"].to_numpy(), grid_of(one), one.cash)
+    simulated = simulate(*traded, result.equity["forecast"].to_numpy(), SettingsGrid.of(one), one.cash)
     np.testing.assert_array_equal(simulated.equity[:, 0], result.equity["equity"])
     np.testing.assert_array_equal(simulated.position[:, 0], result.equity["position"])
     assert simulated.round_trips[0] == len(result.trades)
@@ -140,14 +133,14 @@ def test_turning_closes_and_opens_in_one_order_with_costs_on_both() -> None:
     assert (simulated.fills[0], simulated.round_trips[0]) == (2, 1)
 
 
-@pytest.mark.parametrize(("between", "last"), [("hold", -50.0), ("flat", 0.0)])
-def test_between_the_thresholds_a_position_is_held_or_closed(between: str, last: float) -> None:
-    simulated = simulate_one([10] * 3, [10] * 3, [DOWN, BETWEEN, BETWEEN], between=between)
+@pytest.mark.parametrize(("neutral", "last"), [("hold", -50.0), ("flat", 0.0)])
+def test_between_the_thresholds_a_position_is_held_or_closed(neutral: str, last: float) -> None:
+    simulated = simulate_one([10] * 3, [10] * 3, [DOWN, BETWEEN, BETWEEN], neutral=neutral)
     np.testing.assert_array_equal(simulated.position[:, 0], [0, -50, last])
 
 
 def test_the_thresholds_themselves_and_unknown_forecasts_decide_nothing() -> None:
-    simulated = simulate_one([10] * 4, [10] * 4, [0.001, -0.001, UP, UNKNOWN], between="flat")
+    simulated = simulate_one([10] * 4, [10] * 4, [0.001, -0.001, UP, UNKNOWN], neutral="flat")
     np.testing.assert_array_equal(simulated.position[:, 0], [0, 0, 0, 50])
 
 
@@ -249,7 +242,7 @@ def test_settings_do_not_meet() -> None:
         commission=random.uniform(0, 0.02, n_settings),
         slippage=random.uniform(0, 0.01, n_settings),
         borrow_rate=random.uniform(0, 0.01, n_settings),
-        between_flat=random.random(n_settings) < 0.5,
+        neutral_flat=random.random(n_settings) < 0.5,
     )
     series = prices[::2], prices[1::2], 0.01 * random.standard_normal(200)
     together = simulate(*series, grid, CASH)
@@ -264,24 +257,24 @@ def test_settings_do_not_meet() -> None:
     ("wrong", "message"),
     [
         ({"short_threshold": [0.0, 0.002]}, r"setting 1: short_threshold 0\.002 lies above long_threshold"),
-        ({"long_threshold": [np.nan, 0.0]}, r"setting 0: short_threshold -0\.001 lies above long_threshold"),
-        ({"exposure": [1.0, 0.0]}, "setting 1: exposure 0 is not a fraction of equity above 0"),
-        ({"commission": [-0.001, 0.0]}, r"setting 0: commission -0\.001 is not a fraction"),
-        ({"slippage": [0.0, 1.0]}, "setting 1: slippage 1 is not a fraction"),
-        ({"borrow_rate": [0.0, np.nan]}, "setting 1: borrow_rate nan is not a fraction"),
-        ({"exposure": [1.0]}, r"one entry a setting, but their shapes are .*'exposure': \(1,\)"),
-        ({"between_flat": [0, 1]}, "between_flat has the type int"),
+        ({"long_threshold": [np.nan, 0.0]}, r"setting 0: long_threshold nan must be a finite number"),
+        ({"exposure": [1.0, 0.0]}, "setting 1: exposure 0 must be above 0"),
+        ({"commission": [-0.001, 0.0]}, r"setting 0: commission -0\.001 must be at least 0 and below 1"),
+        ({"slippage": [0.0, 1.0]}, "setting 1: slippage 1 must be at least 0 and below 1"),
+        ({"borrow_rate": [0.0, np.nan]}, "setting 1: borrow_rate nan must be at least 0 and below 1"),
+        ({"exposure": [1.0]}, r"one entry per setting, but their shapes are .*'exposure': \(1,\)"),
+        ({"neutral_flat": [0, 1]}, "neutral_flat has the type int"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, list[float]], message: str) -> None:
-    sound = grid_of(BacktestSettings(), BacktestSettings())
+    sound = SettingsGrid.of(BacktestSettings(), BacktestSettings())
     arrays = {field.name: getattr(sound, field.name) for field in fields(sound)}
     with pytest.raises(SettingsError, match=message):
         SettingsGrid(**{**arrays, **{name: np.array(values) for name, values in wrong.items()}})
 
 
 def test_bars_that_do_not_fit_are_refused() -> None:
-    grid, three = grid_of(BacktestSettings()), np.ones(3)
+    grid, three = SettingsGrid.of(BacktestSettings()), np.ones(3)
     with pytest.raises(SettingsError, match=r"one entry a bar, but their shapes are \(\(3,\), \(3,\), \(2,\)\)"):
         simulate(three, three, np.zeros(2), grid, CASH)
     with pytest.raises(SettingsError, match="one entry a bar"):

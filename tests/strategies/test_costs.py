@@ -4,8 +4,8 @@ import backtrader as bt
 import pandas as pd
 import pytest
 
-from runners.backtesting.engine import candle_feed
 from strategies import TradingCosts
+from strategies.feed import candle_feed
 
 
 class Holding(bt.Strategy):

@@ -11,8 +11,8 @@ import pytest
 from data.errors import DataError, ModelSetError, SettingsError
 from models import Forecaster, ModelSet
 from models.recorded import RecordedForecasts
-from runners.backtesting.engine import candle_feed
 from strategies import BuyAndHold, LSTMRegimeStrategy
+from strategies.feed import candle_feed
 from tests.conftest import SMALL, switching_candles
 from training import TrainSettings, train
 
@@ -294,10 +294,10 @@ def test_nothing_trades_before_the_time_given(candles: pd.DataFrame, model_set: 
 def test_flat_between_the_thresholds_closes_what_hold_keeps(candles: pd.DataFrame, model_set: ModelSet) -> None:
     wide = {"long_threshold": 0.0008, "short_threshold": -0.0008}
     exposures = []
-    for between in ("hold", "flat"):
+    for neutral in ("hold", "flat"):
         engine = bt.Cerebro()
         engine.adddata(candle_feed(candles.iloc[:500]))
-        engine.addstrategy(Watched, models=model_set, between=between, **wide)
+        engine.addstrategy(Watched, models=model_set, neutral=neutral, **wide)
         exposures.append(np.mean(np.array(engine.run()[0].seen)[:, 2] != 0))
     assert 0 < exposures[1] < exposures[0]
 
@@ -307,21 +307,21 @@ def test_a_feed_shorter_than_the_lookback_is_refused_with_the_number_needed(
 ) -> None:
     lookback = Forecaster(model_set).lookback
     for preload in (True, False):
-        with pytest.raises(DataError, match=f"ended after 100 bars, but a forecast needs {lookback + 1}"):
+        with pytest.raises(DataError, match=f"the feed: has 100 bars, but at least {lookback + 1} are needed"):
             run(candles.iloc[:100], model_set, preload=preload)
 
 
 def test_a_feed_of_one_bar_is_refused_like_any_that_is_too_short(candles: pd.DataFrame, model_set: ModelSet) -> None:
     alone = bt.feeds.PandasData(dataname=candles.iloc[:1].tz_localize(None), openinterest=None)
     needed = Forecaster(model_set).lookback + 1
-    with pytest.raises(DataError, match=f"ended after 1 bars, but a forecast needs {needed}"):
+    with pytest.raises(DataError, match=f"the feed: has 1 bars, but at least {needed} are needed"):
         run(candles, model_set, feed=alone)
 
 
 def test_a_feed_of_another_interval_is_refused(candles: pd.DataFrame, model_set: ModelSet) -> None:
     hourly = candles.set_axis(pd.date_range(candles.index[0], periods=len(candles), freq="h", name="timestamp"))
     for preload in (True, False):
-        with pytest.raises(DataError, match=r"the feed's bars are 1 h apart, but .* trained on bars 4 h apart"):
+        with pytest.raises(DataError, match=r"the feed: bars are 1 h apart, but .* trained on bars 4 h apart"):
             run(hourly, model_set, preload=preload)
 
 
@@ -343,8 +343,8 @@ def test_a_replayed_feed_is_refused(candles: pd.DataFrame, model_set: ModelSet) 
     [
         ({"models": None}, SettingsError, "needs models=PATH"),
         ({"models": "nowhere"}, ModelSetError, "nowhere: there is no model set"),
-        ({"exposure": 0.0}, SettingsError, "exposure is 0"),
-        ({"between": "keep"}, SettingsError, "between is 'keep'"),
+        ({"exposure": 0.0}, SettingsError, "exposure: Input should be greater than 0"),
+        ({"neutral": "keep"}, SettingsError, "neutral: Input should be"),
         ({"feed": "BTC"}, SettingsError, r"feed is 'BTC', but the Cerebro's feeds are 0 \(no name\)\."),
         ({"feed": 1}, SettingsError, "feed is 1, but the Cerebro's feeds are 0"),
     ],

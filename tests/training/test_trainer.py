@@ -10,17 +10,24 @@ import torch
 from data.errors import DataError, SettingsError
 from data.features import compute_features
 from models import Forecaster, ModelSet
-from models.lstm import one_thread
+from models.network import one_thread
 from tests.conftest import SMALL, switching_candles
 from training import TrainSettings, train
 from training.fit import fit_network
-from training.prepare import detector_task, prepare
+from training.prepare import NetworkData, Samples, detector_task, prepare
+from training.provenance import git_commit
 from training.settings import NetworkSettings
-from training.trainer import Progress, assemble, network_tasks, software
+from training.trainer import Progress, assemble, network_tasks
 
 
 def ignore(epoch: int, validation_loss: float) -> None:
     pass
+
+
+def network_data(settings: NetworkSettings, inputs: np.ndarray, target: np.ndarray, samples: Samples) -> NetworkData:
+    unscaled = {"mean": np.zeros(inputs.shape[1]), "scale": np.ones(inputs.shape[1]), "target_scale": 1.0}
+    slots, inputs = np.arange(len(inputs)), inputs.astype(np.float32)
+    return NetworkData(settings, inputs=inputs, target=target, slots=slots, samples=samples, too_few=None, **unscaled)
 
 
 def weights(model_set: ModelSet) -> dict[str, torch.Tensor]:
@@ -134,9 +141,8 @@ def test_a_price_that_never_changes_is_refused(candles: pd.DataFrame) -> None:
 
 
 def test_where_there_is_no_git_a_training_knows_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "commit" in software()
     monkeypatch.setenv("PATH", "")
-    assert software()["commit"] is None
+    assert git_commit() is None
 
 
 def test_fractions_must_leave_a_test_part(candles: pd.DataFrame) -> None:
@@ -187,9 +193,9 @@ def test_training_finds_most_of_what_can_be_forecast(stride: int) -> None:
     target = np.append(returns[1:], np.nan)
     settings = NetworkSettings(window=5, stride=stride, hidden_dim=16, num_layers=1, batch_size=32)
     bars = np.arange(30, n_bars - 1)
-    series = returns[:, None], target, np.arange(n_bars), bars[:3000], bars[3000:]
+    data = network_data(settings, returns[:, None], target, Samples(bars[:3000], bars[3000:], bars[:0]))
     with one_thread():
-        result = fit_network(*series, settings, epochs=10, patience=5, seed=0, on_epoch=ignore)
+        result = fit_network(data, TrainSettings(epochs=10, patience=5), seed=0, on_epoch=ignore)
     assert min(result.validation_losses) == result.validation_losses[result.best_epoch - 1]
     assert 1 - min(result.validation_losses) > 0.85 * coefficient**2
 
@@ -199,8 +205,8 @@ def test_the_best_epoch_is_kept_and_training_stops_after_patience() -> None:
     noise, target = random.standard_normal((400, 2)), random.standard_normal(400)
     settings = NetworkSettings(window=3, stride=5, hidden_dim=16, num_layers=1, lr=0.01)
     bars = np.arange(10, 399)
-    series = noise, target, np.arange(400), bars[:300], bars[300:]
-    result = fit_network(*series, settings, epochs=100, patience=2, seed=0, on_epoch=ignore)
+    data = network_data(settings, noise, target, Samples(bars[:300], bars[300:], bars[:0]))
+    result = fit_network(data, TrainSettings(epochs=100, patience=2), seed=0, on_epoch=ignore)
     assert len(result.validation_losses) == result.best_epoch + 2
 
 
@@ -212,7 +218,7 @@ def test_a_network_can_have_settings_of_its_own(candles: pd.DataFrame) -> None:
     assert shapes["bullish"] == (9, ("log_return", "momentum"), SMALL["hidden_dim"])
     assert shapes["bearish"] == (SMALL["window"], TrainSettings().features, SMALL["hidden_dim"])
     assert trained.all_regimes.network.head.in_features == 4
-    again = TrainSettings(**trained.provenance["settings"])
+    again = TrainSettings(**trained.provenance.settings)
     assert again == settings  # what a set keeps of its settings trains it again
 
 

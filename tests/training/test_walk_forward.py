@@ -9,9 +9,9 @@ from joblib import parallel_config
 from data.errors import DataError
 from data.features import compute_features
 from data.synthetic import with_noise_from
-from models import Forecaster, ModelSet
+from models import Forecaster, ForecastSettings, ModelSet
 from models.detectors.hmm import HMMDetector
-from models.regimes import named_alike
+from models.regimes import match_states
 from tests.conftest import SMALL
 from training import TrainSettings, train
 from training.settings import WalkForwardSettings
@@ -61,7 +61,7 @@ def test_the_stitched_forecasts_are_those_of_each_folds_models(
     folds: dict[FoldId, ModelSet], candles: pd.DataFrame
 ) -> None:
     parts, model_sets = folds_of("SWITCH", candles, SCHEDULE), list(folds.values())
-    table = stitched_forecasts(candles, parts, model_sets)
+    table = stitched_forecasts(candles, parts, model_sets, ForecastSettings())
     assert table.index.equals(candles.index[600:])
     assert np.isfinite(table.to_numpy()).all()
     for fold, model_set in zip(parts, model_sets, strict=True):
@@ -104,7 +104,7 @@ def test_regimes_are_named_as_the_fold_before_names_them_even_where_their_means_
     early, late = HMMDetector().fit(features[:1200], None, 0), HMMDetector().fit(features[1000:], None, 0)
     shared = features[1000:1200]
     by_mean_return = (late.filter(shared).argmax(axis=1) == early.filter(shared).argmax(axis=1))[128:].mean()
-    named = named_alike(late, early, shared)
+    named = match_states(late, early, shared)
     assert by_mean_return < 0.5
     assert (named.filter(shared).argmax(axis=1) == early.filter(shared).argmax(axis=1))[128:].mean() > 0.9
     assert HMMDetector.from_parameters(named.parameters()).parameters() == named.parameters()
@@ -113,7 +113,7 @@ def test_regimes_are_named_as_the_fold_before_names_them_even_where_their_means_
 def test_a_detector_that_shares_no_bars_keeps_its_names(candles: pd.DataFrame) -> None:
     features = compute_features(candles, HMMDetector().features).to_numpy()[20:]
     detector = HMMDetector().fit(features[:500], None, 0)
-    assert named_alike(detector, detector, features[:100]).parameters() == detector.parameters()
+    assert match_states(detector, detector, features[:100]).parameters() == detector.parameters()
 
 
 def test_a_series_too_short_for_a_fold_is_named(candles: pd.DataFrame) -> None:

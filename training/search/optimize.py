@@ -1,4 +1,4 @@
-"""A search for the settings of one network: an Optuna study over what it is, what it reads and how it learns.
+"""The search for the settings of one network, as an Optuna study.
 
 The sampler is TPE (Bergstra et al. 2011, "Algorithms for hyper-parameter optimization"); Hyperband, one of the
 pruners, is Li et al. (2018), "Hyperband: a novel bandit-based approach to hyperparameter optimization".
@@ -15,12 +15,12 @@ import optuna
 import pandas as pd
 
 from data.splits import Split
-from models.lstm import RegimeLSTM, one_thread
-from models.model_set import expert_name
+from models.expert import expert_name
+from models.network import RegimeLSTM, one_thread
 from models.regimes import RegimeDetector
 from training.prepare import NetworkData, Prepared, prepare
 from training.search.settings import SearchSettings
-from training.search.storage import open_storage, storage_trouble_told
+from training.search.storage import open_storage, storage_errors_explained
 from training.search.worker import OnEpoch, Outcome, SearchProgress, Worker
 from training.settings import NetworkSettings, TrainSettings
 from training.trainer import NetworkTask, require_test_part
@@ -38,7 +38,7 @@ class Trade(Protocol):
 
 
 def prepare_search(candles: pd.DataFrame, dataset: str, settings: TrainSettings, search: SearchSettings) -> Prepared:
-    """What every trial needs, without the bars of the test part; parameters and errors as in `training.trainer`.
+    """Prepare all trials, without the bars of the test part; parameters and errors as in `training.trainer.train`.
 
     Raises
     ------
@@ -61,12 +61,12 @@ def prepare_search(candles: pd.DataFrame, dataset: str, settings: TrainSettings,
 
 @dataclass(frozen=True)
 class StudyTask:
-    """One network's study, to be run in whatever process: arrays, numbers and nothing that must be registered there.
+    """One network's study, to run in any process: arrays, numbers and nothing that must be registered there.
 
     Attributes
     ----------
     regime
-        Whose network; None for that of all regimes.
+        Of the network; None for the all-regimes network.
     prepared
         From `prepare_search`.
     start
@@ -103,8 +103,8 @@ class StudyTask:
         Parameters
         ----------
         on_progress
-            Called after every epoch and every trial. What it raises ends the search; the trial that ran then is tried
-            again by whoever goes on.
+            Called after every epoch and every trial. An exception in it ends the search; the next worker repeats the
+            trial that ran then.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class StudyTask:
             If the storage cannot be used.
         """
         shared = self.prepared.settings
-        with storage_trouble_told(self.storage):
+        with storage_errors_explained(self.storage):
             study = optuna.create_study(
                 storage=open_storage(self.storage),
                 study_name=self.study,
@@ -131,7 +131,7 @@ class StudyTask:
 
 
 def validation_forecast(network: RegimeLSTM, data: NetworkData, split: Split) -> tuple[slice, np.ndarray]:
-    """What a network says of the bars that validate it, as log returns ``(n_bars,)``; 0 at other bars between them.
+    """A network's forecasts of the bars that validate it, as log returns ``(n_bars,)``; 0 at other bars between them.
 
     The bars are the validation part, or the end of the training part where that had to validate the network.
     """
@@ -139,10 +139,10 @@ def validation_forecast(network: RegimeLSTM, data: NetworkData, split: Split) ->
     in_training = samples.validation_part == "train"
     bars = slice(int(samples.validation[0]), split.train.stop) if in_training else split.validation
     passes = data.passes
-    readable = passes.readable(data.inputs.astype(np.float64))
+    padded = passes.pad(data.inputs.astype(np.float64))
     forecast = np.zeros(bars.stop - bars.start)
     with one_thread():
-        for some, output in passes.outputs(network.double(), readable, samples.validation):
+        for some, output in passes.outputs(network.double(), padded, samples.validation):
             forecast[some - bars.start] = output.numpy() * data.target_scale
     return bars, forecast
 

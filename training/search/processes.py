@@ -1,4 +1,4 @@
-"""Studies side by side, in processes that end with the one that started them."""
+"""Runs studies in parallel, in processes that end with the one that started them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_side_by_side(
     Raises
     ------
     RegimesError
-        The first that a study ended with, or that its process died; once the other studies are through.
+        The first failure of a study or death of its process, raised once the other studies have ended.
     """
     waiting = deque(tasks)
     running: dict[Connection, tuple[StudyTask, BaseProcess]] = {}
@@ -46,15 +46,15 @@ def run_side_by_side(
             for link in [one for one in running if one in ready]:
                 task, process = running[link]
                 try:
-                    said = link.recv()
+                    message = link.recv()
                 except (EOFError, OSError):
                     del running[link]
                     failures.append(_death(task, process))
                     continue
-                if isinstance(said, RegimesError):
-                    failures.append(said)
-                elif said != _DONE:
-                    on_progress(said)
+                if isinstance(message, RegimesError):
+                    failures.append(message)
+                elif message != _DONE:
+                    on_progress(message)
                 elif waiting:
                     running[link] = _give(waiting, link), process
                 else:
@@ -99,7 +99,7 @@ def _death(task: StudyTask, process: BaseProcess) -> RegimesError:
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """What is started within the block never hears Ctrl-C, which a terminal sends to all: we alone decide."""
+    """Processes started within the block ignore Ctrl-C, which a terminal sends to all of them."""
     resource_tracker.ensure_running()  # its own start would let the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -109,7 +109,7 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 def _run(link: Connection) -> None:
-    """What such a process does; it hears nothing while a study runs, so that something to hear is the link's end."""
+    """Run in such a process: one study after another. A message during a study can only mean that the link ended."""
 
     def on_progress(progress: SearchProgress) -> None:
         if link.poll():

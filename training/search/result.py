@@ -1,4 +1,4 @@
-"""What a network's study has found so far."""
+"""The result of one network's study so far."""
 
 from __future__ import annotations
 

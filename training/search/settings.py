@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from data.settings import Settings
 from training.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ _Share = Annotated[float, Field(ge=0, lt=1)]
 _Rate = Annotated[float, Field(gt=0)]
 
 
-class SearchSettings(BaseModel):
+class SearchSettings(Settings):
     """Settings of a search; the flags and the TOML file's ``[optimize]`` table are made of it.
 
     A range is two bounds that both may be tried; one value stands for itself.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    table: ClassVar[str] = "optimize"
 
     trials: int = Field(30, ge=1, description="Trials of each study, those that were pruned included.")
     timeout: float | None = Field(

@@ -1,4 +1,4 @@
-"""The places in a study's budget, and whose trial fills each, however many processes and machines share the study.
+"""The slots of a study's budget of trials, which any number of processes and machines may fill.
 
 Optuna hands out trials on any storage, but does not count them for several processes, and learns of a killed one from
 databases alone. Here a study of n trials has n slots. A fresh trial opens the next slot; a trial whose worker died or

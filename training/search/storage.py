@@ -1,4 +1,4 @@
-"""Where a study is kept: a file, a Redis or a database, which several processes and machines may share."""
+"""Opens the storage of a study: a file, a Redis or a database, which processes and machines may share."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def open_storage(address: str) -> BaseStorage:
     SettingsError
         If it cannot be reached, or a package that it needs is not installed.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every trial; the progress bars do that
-    with storage_trouble_told(address):
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Optuna logs every trial; progress bars show them already
+    with storage_errors_explained(address):
         try:
             if address.startswith(_REDIS):
                 with warnings.catch_warnings():
@@ -37,17 +37,17 @@ def open_storage(address: str) -> BaseStorage:
                     return JournalStorage(JournalRedisBackend(address, prefix=_KEYS_BEGIN_WITH))
             if "://" in address:
                 return RDBStorage(address)
-            return JournalStorage(JournalFileBackend(address, _LockOfTheSystem(address)))
+            return JournalStorage(JournalFileBackend(address, _SystemLock(address)))
         except (ImportError, ValueError) as error:
             raise SettingsError(f"--storage {without_password(address)}: {_first_line(error)}") from None
 
 
 @contextmanager
-def storage_trouble_told(address: str) -> Iterator[None]:
-    """Within the block a storage that fails is a `SettingsError` that names it."""
+def storage_errors_explained(address: str) -> Iterator[None]:
+    """Turn errors of the storage within the block into a `SettingsError` that names it."""
     try:
         yield
-    except _troubles() as error:
+    except _storage_errors() as error:
         reason = _first_line(error.__cause__ or error)
         raise SettingsError(f"--storage {without_password(address)}: cannot be used ({reason}).") from None
 
@@ -56,8 +56,8 @@ def without_password(address: str) -> str:
     return re.sub(r"(?<=//)([^@/]*:)[^@/]*(?=@)", r"\1***", address)
 
 
-class _LockOfTheSystem(JournalFileOpenLock):
-    """A lock on the file that the system lifts when its holder dies; for Optuna's own the others wait 30 s then."""
+class _SystemLock(JournalFileOpenLock):
+    """A lock on the file that the system releases when its holder dies; with Optuna's own the others wait 30 s."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -71,7 +71,7 @@ class _LockOfTheSystem(JournalFileOpenLock):
         self._held.close()
 
 
-def _troubles() -> tuple[type[Exception], ...]:
+def _storage_errors() -> tuple[type[Exception], ...]:
     try:
         from redis.exceptions import RedisError
     except ImportError:

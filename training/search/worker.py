@@ -1,4 +1,4 @@
-"""One of the workers that share a study: it takes a trial, has it trained, tells how it went, and takes the next."""
+"""A worker of a study: takes a trial, trains it, reports the outcome, and takes the next."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Worker:
     seed, start
         What all workers of the study have in common: the seed of its samplers, and the parameters to be tried first.
     train
-        Trains by some settings; what the function that it is given for its epochs raises ends the training.
+        Trains by some settings; an exception in its second argument, called after each epoch, ends the training.
     """
 
     name: str
@@ -123,8 +123,8 @@ class Worker:
     def _queue(self, slots: Slots) -> None:
         """Queue a trial for every abandoned slot, and else one for the next slot, if there is any.
 
-        Made in the queue, a trial says from the first whose it is: this worker's, and then that of who takes it out.
-        If two workers queue the same, one trial of the two is run.
+        A queued trial names this worker at once, and later the worker that takes it. If two workers queue the same
+        trial, one of the two is run.
         """
 
         def enqueue(parameters: dict[str, Any], **attributes: Any) -> None:
@@ -139,10 +139,10 @@ class Worker:
             enqueue({})
 
     def _progress(self, slots: Slots) -> SearchProgress:
-        found = [trial for slot in slots.values() if (trial := finished_trial(slot))]
-        values = [trial.values[0] for trial in found if trial.state == TrialState.COMPLETE]
+        finished = [trial for slot in slots.values() if (trial := finished_trial(slot))]
+        values = [trial.values[0] for trial in finished if trial.state == TrialState.COMPLETE]
         best = min if self.search.objective == "loss" else max
-        return SearchProgress(self.name, len(found), 0, best(values, default=None))
+        return SearchProgress(self.name, len(finished), 0, best(values, default=None))
 
     def _try(self, trial: optuna.Trial, report: SearchProgress) -> None:
         try:
@@ -159,7 +159,7 @@ class Worker:
             except optuna.TrialPruned:
                 self._finish(trial.number, TrialState.PRUNED)
         except UpdateFinishedTrialError:
-            pass  # another worker took this one for dead, and the trial over
+            pass  # another worker took this one for dead and took over the trial
         except BaseException:
             with suppress(Exception):
                 self._finish(trial.number, TrialState.FAIL)
@@ -185,6 +185,6 @@ class Worker:
         return value
 
     def _finish(self, number: int, state: TrialState, value: float | None = None) -> None:
-        """End a trial unless it has ended; of several workers that do, the storage hears the first."""
+        """End a trial unless it has ended; of several workers that do so, the first one counts."""
         with suppress(UpdateFinishedTrialError):
             self.study.tell(number, value, state=state, skip_if_finished=True)

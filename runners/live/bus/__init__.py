@@ -1,1 +1,1 @@
-"""The Redis streams between the live services."""
+"""Connects the live services through Redis."""

@@ -1,4 +1,4 @@
-"""Where the services of one dataset's models meet: any Redis by its URL, or one of the workplace's own."""
+"""Connects to the Redis of a dataset's services, given by URL or embedded."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from data.errors import LiveError, SettingsError
-from runners.live.bus.bus import Bus, Redis, redis_refuses
-from runners.live.bus.embedded_redis import client_options, own_redis
-from runners.live.services.service import Connect
+from runners.live.bus.bus import Bus, Connect, redis_refusal
+from runners.live.bus.embedded_redis import client_options, embedded_redis
+from runners.live.bus.stream import Redis
 
 
 @dataclass(frozen=True)
-class MeetingPoint:
-    """What services must have in common to find each other.
+class BusLocation:
+    """Where the bus of one dataset is; services with the same location find each other.
 
     Attributes
     ----------
     name
-        The dataset whose models are asked; the streams are called by it.
+        The dataset.
     folder
-        Where an own Redis keeps its data, and where the file of the kill switch is looked for.
+        Of the embedded Redis's data and of the kill switch's file.
     redis_url
-        Of another Redis, such as ``redis://localhost:6379/0``, or None.
+        Of another Redis, such as ``redis://localhost:6379/0``; None for the embedded one.
     durable
-        Whether an own Redis writes all to the disk before it answers: what a replay need not wait for.
+        Whether the embedded Redis writes to the disk before it answers. A replay does not need that.
     """
 
     name: str
@@ -38,22 +38,22 @@ class MeetingPoint:
 
     @cached_property
     def connect(self) -> Connect:
-        """Gives the bus; called again after a connection was lost.
+        """Returns the bus.
 
         Raises
         ------
         SettingsError
-            If the URL is none.
+            If the URL is invalid.
         """
         url = self.redis_url
         if url is None:
-            return lambda: Bus(own_redis(self.folder, durable=self.durable), self.name)
+            return lambda: Bus(embedded_redis(self.folder, durable=self.durable), self.name)
         try:
-            _redis_at(url).close()
+            _client(url).close()
         except ValueError as error:
             shown = url.replace(self.redis_password, "***") if self.redis_password else url
             raise SettingsError(f"--redis {shown}: {error}.") from None
-        return lambda: Bus(_redis_at(url), self.name)
+        return lambda: Bus(_client(url), self.name)
 
     @property
     def kill_file(self) -> Path:
@@ -65,13 +65,13 @@ class MeetingPoint:
 
 
 @contextmanager
-def reached(connect: Connect) -> Iterator[Bus]:
-    """The bus, for commands that do not wait for a Redis that is away.
+def connected(connect: Connect) -> Iterator[Bus]:
+    """The bus, for commands that do not wait for Redis.
 
     Raises
     ------
     LiveError
-        If it cannot be reached, or refuses what is asked of it, within the block, too.
+        If Redis cannot be reached or refuses a command, also within the block.
     """
     import redis
 
@@ -80,14 +80,14 @@ def reached(connect: Connect) -> Iterator[Bus]:
         bus.redis.ping()
         yield bus
     except (redis.AuthenticationError, redis.ResponseError) as error:
-        raise redis_refuses(error) from None
+        raise redis_refusal(error) from None
     except redis.RedisError as error:
         why = str(error).rstrip(".")
         raise LiveError(f"Redis cannot be reached: {why}. Start it, or name another with --redis.") from None
 
 
-def tells_loss(connect: Connect) -> str | None:
-    """What to say of a Redis that may forget what was decided when it is restarted; None also where it is away."""
+def durability_warning(connect: Connect) -> str | None:
+    """A warning if Redis may lose decisions when it restarts; None also if Redis is away."""
     import redis
 
     try:
@@ -101,7 +101,7 @@ def tells_loss(connect: Connect) -> str | None:
     )
 
 
-def _redis_at(url: str) -> Redis:
+def _client(url: str) -> Redis:
     from redis import Redis as Client
 
     return Client.from_url(url, **client_options())

@@ -1,4 +1,4 @@
-"""Of one dataset's traders one trades: who it is stands in Redis, for a minute after it said so last."""
+"""Ensures a single active trader per dataset, through a 60-second lease in Redis."""
 
 from __future__ import annotations
 
@@ -10,101 +10,102 @@ import threading
 import time
 from contextlib import suppress
 
-import structlog
-
 from data.errors import LiveError
 from runners.live.bus.bus import Bus
 
-_SAYS = 1.0  # seconds between two words of a trader that it is at work
-_LOOK = 4.0  # seconds between two looks at whether another one says so
+_RENEW_SECONDS = 1.0
+_POLL_SECONDS = 4.0  # between two looks at whether another holder still renews
 
 
 class Lease:
-    """What makes a trader the only one.
+    """One trader's claim to be the only one.
 
     Attributes
     ----------
-    mark
-        Of this trader: its host and process, and what tells it from any other.
+    holder
+        Identifies this trader: host, process and a random mark.
     """
 
     def __init__(self) -> None:
-        self._kept_at = 0.0
-        self.mark = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "mark": secrets.token_hex(8)})
+        self._renewed_at = 0.0
+        self.holder = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "mark": secrets.token_hex(8)})
 
-    def take(self, bus: Bus, stop: threading.Event) -> None:
-        """Become the only one, at once if the one before has ended or died on this machine; else wait for its minute.
+    def acquire(self, bus: Bus, stop: threading.Event) -> None:
+        """Acquire the lease: at once if its holder ended or died on this machine, else when it has expired.
 
         Raises
         ------
         LiveError
-            If it is at work.
+            If another trader renews it.
         """
         left = float("inf")
         while not stop.is_set():
-            holder = bus.hold_trading(self.mark)
+            holder = bus.acquire_lease(self.holder)
             if holder is None:
                 return
             if _died_here(holder):
-                bus.release_trading(holder)
+                bus.release_lease(holder)
                 continue
-            before, left = left, bus.trading_held_for()
-            if before - left < _LOOK / 2:  # it has said so again
+            before, left = left, bus.lease_seconds_left()
+            if before - left < _POLL_SECONDS / 2:  # renewed since the last look
                 raise LiveError(_at_work(bus, holder))
             if before == float("inf"):
-                log = structlog.get_logger()
-                log.warning("another trader may be at work", service="trader", **_known(holder), looks_for=round(left))
-            stop.wait(_LOOK)
+                import structlog
 
-    def keep(self, bus: Bus) -> None:
-        """Say that it is still at work, once a second at most.
+                log = structlog.get_logger().bind(service="trader")
+                log.warning("another trader may be at work", **_process(holder), looks_for=round(left))
+            stop.wait(_POLL_SECONDS)
+
+    def renew(self, bus: Bus) -> None:
+        """Renew the lease, once per second at most.
 
         Raises
         ------
         LiveError
-            If another one has taken its place.
+            If another trader has taken it.
         """
         now = time.monotonic()
-        if now - self._kept_at < _SAYS:
+        if now - self._renewed_at < _RENEW_SECONDS:
             return
-        self._kept_at = now
-        holder = bus.hold_trading(self.mark)
+        self._renewed_at = now
+        holder = bus.acquire_lease(self.holder)
         if holder is not None:
             raise LiveError(_at_work(bus, holder))
 
     @staticmethod
-    def is_taken(bus: Bus) -> bool:
-        """Whether a trader is at work, or may be: one that died elsewhere counts for a minute."""
-        holder = bus.who_trades()
+    def is_held(bus: Bus) -> bool:
+        """Whether a trader may be running: one that died on another machine counts until its lease expires."""
+        holder = bus.lease_holder()
         return holder is not None and not _died_here(holder)
 
-    def give_back(self, bus: Bus) -> None:
-        """Let another trader begin at once."""
-        bus.release_trading(self.mark)
+    def release(self, bus: Bus) -> None:
+        """Let another trader start at once."""
+        bus.release_lease(self.holder)
 
 
-def _known(holder: str) -> dict[str, object]:
+def _process(holder: str) -> dict[str, object]:
+    """Process id and host of a holder."""
     try:
-        told = json.loads(holder)
-        return {"pid": told["pid"], "host": told["host"]}
+        fields = json.loads(holder)
+        return {"pid": fields["pid"], "host": fields["host"]}
     except (ValueError, KeyError, TypeError):
         return {"pid": "?", "host": "?"}
 
 
 def _at_work(bus: Bus, holder: str) -> str:
-    told = _known(holder)
-    return f"another trader of {bus.name} is at work: process {told['pid']} on {told['host']}. Let one run at a time."
+    pid, host = _process(holder).values()
+    return f"another trader of {bus.name} is at work: process {pid} on {host}. Let one run at a time."
 
 
 def _died_here(holder: str) -> bool:
-    told = _known(holder)
-    if told["host"] != socket.gethostname():
+    pid, host = _process(holder).values()
+    if host != socket.gethostname():
         return False
-    if told["pid"] == os.getpid():
-        return True  # of this process, or of one that had its number before the machine or container was started anew
+    if pid == os.getpid():
+        return True  # of this process, or of one with the same number before the machine or container restarted
     with suppress(PermissionError):
         try:
-            os.kill(int(str(told["pid"])), 0)
+            os.kill(int(str(pid)), 0)
         except ProcessLookupError:
             return True
     return False

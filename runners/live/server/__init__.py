@@ -1,4 +1,4 @@
-"""The model server: forecasts over HTTP, and how all services are, for programs and for people."""
+"""Serves forecasts and the services' status over HTTP."""
 
 from runners.live.server.server import KEY_VARIABLE, Server
 

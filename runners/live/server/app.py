@@ -1,6 +1,6 @@
-"""The model server's routes, and its description of them."""
+"""Builds the model server's ASGI application and its OpenAPI description."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`, because FastAPI reads an annotation that only exists in a function.
 
 import asyncio
 import base64
@@ -13,42 +13,44 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Body, FastAPI, Response
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from starlette.exceptions import HTTPException
 
-from data.errors import DataError
+from runners.live.bus.bus import Connect
 from runners.live.server import schemas
-from runners.live.server.background import Upkeep
-from runners.live.server.bus_client import BusLine
-from runners.live.server.errors import ProblemError, answer_http_error, answer_problem, declared
-from runners.live.server.forecasts import answer, models_answer, window_example
+from runners.live.server.background import BackgroundJobs
+from runners.live.server.bus_client import BusClient
+from runners.live.server.errors import PROBLEM_JSON, ProblemError, add_error_handlers, problem_responses
+from runners.live.server.forecasts import compute_forecast, describe_models, window_example
 from runners.live.server.metrics import ServerMetrics, StatusCollector
-from runners.live.server.middleware import Keyed, Places, Watch, read_body
-from runners.live.server.openapi import describe
-from runners.live.services.model_reloader import NewestModels
-from runners.live.services.service import Connect
+from runners.live.server.middleware import KEY_HEADER, WITHOUT_KEY, ApiKey, BodyLimits, RequestMetrics
+from runners.live.services.model_reloader import ModelReloader
 from runners.live.status import Status, read_status
 
 _PAGE = Path(__file__).with_name("status.html")
 _DESCRIPTION = "Forecasts of one expert per market regime, and how the services are that trade on them."
-_LONG = 64 * 1024  # bytes of a body that takes more than a moment to read
+_NO_REDIS = problem_responses({503: "There is no Redis, or it cannot be reached."})
+_SECURITY_SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
+    "password": {"type": "http", "scheme": "basic", "description": "Any name, and the key as the password."},
+}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server takes on at most.
+    """Limits of the server's load.
 
     Attributes
     ----------
     body
         Bytes of a request.
     body_seconds
-        That a request may take to arrive.
+        In which a request must arrive.
     at_work
-        Batches and candles that are computed at once; one window is computed at once, in between.
+        Batches and candles that are computed at once; single windows are computed in between, one at a time.
     waiting
         Requests for forecasts that wait for that, or still arrive.
     """
@@ -63,117 +65,142 @@ DEFAULT_LIMITS = Limits()
 
 
 def create_app(
-    models: NewestModels, connect: Connect | None, *, key: str | None = None, limits: Limits = DEFAULT_LIMITS
+    models: ModelReloader, connect: Connect | None, *, key: str | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> FastAPI:
     """The server as an ASGI application, to be run by `runners.live.server.Server`.
 
     Parameters
     ----------
     models
-        Whose forecasts it gives; newer ones are taken as they come, so no other service should refresh them.
+        Whose forecasts it gives; no other service may refresh them.
     connect
-        Gives the bus whose services it tells of; None if there is none.
+        Returns the bus of the services whose status it serves; None without Redis.
     key
-        Without which nothing is answered but whether it is well; None: everybody on this machine is answered.
+        Required for all but the health checks; None: only this machine is answered.
     """
-    metrics, line, places = ServerMetrics(), BusLine(connect), Places(limits.at_work + limits.waiting)
-    pool = ThreadPoolExecutor(limits.at_work, "forecast")
+    metrics, bus, pool = ServerMetrics(), BusClient(connect), ThreadPoolExecutor(limits.at_work, "forecast")
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        upkeep = asyncio.create_task(Upkeep(models, line, metrics).run())
+        jobs = asyncio.create_task(BackgroundJobs(models, bus, metrics).run())
         yield
-        upkeep.cancel()
+        jobs.cancel()
         with suppress(asyncio.CancelledError):
-            await upkeep
-        line.close()
+            await jobs
+        bus.close()
         pool.shutdown()
 
-    app = FastAPIOffline(redoc_url=None, title="regimes", version="1", description=_DESCRIPTION, lifespan=lifespan)
-    app.add_middleware(Keyed, key=key)
-    app.add_middleware(Watch, metrics=metrics)
-    app.add_exception_handler(ProblemError, answer_problem)
-    app.add_exception_handler(HTTPException, answer_http_error)
-    no_redis = "There is no Redis, or it cannot be reached."
-
-    @app.post(
-        "/forecast",
-        response_model=None,
-        responses={
-            200: {"model": schemas.WindowForecast | schemas.CandlesForecast | schemas.BatchForecast},
-            **declared(
-                _408="The body took too long to arrive.",
-                _413="The body is too long.",
-                _415="The body is not declared to be JSON.",
-                _422="The body is no such request, or the models cannot read what it holds.",
-                _503="Too many requests wait; the header Retry-After tells when to ask again.",
-            ),
-        },
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="regimes",
+        version="1",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        responses=problem_responses({"default": "Any other problem."}),
     )
-    async def forecast(request: Request) -> Response:
-        """What a regime's expert makes of given values, or the models of given candles; alone or in a batch."""
-        with places.taken():
-            body = await read_body(request, limits.body, limits.body_seconds)
+    requests = limits.at_work + limits.waiting
+    app.add_middleware(BodyLimits, path="/forecast", requests=requests, size=limits.body, seconds=limits.body_seconds)
+    app.add_middleware(ApiKey, key=key)
+    app.add_middleware(RequestMetrics, metrics=metrics)
+    add_error_handlers(app)
+    routers = [_model_routes(models, pool), _status_routes(models, bus, metrics)]
+    metrics.routes = frozenset(getattr(route, "path", "") for part in [app.router, *routers] for route in part.routes)
+    for router in routers:
+        app.include_router(router)
+    app.openapi = cache(partial(_describe, app, keyed=bool(key)))  # type: ignore[method-assign]
+    return app
 
-            def work(ask: schemas.Ask | None) -> str:
-                try:
-                    return answer(models.loaded, ask or schemas.ask_of(body)).model_dump_json()
-                except DataError as error:
-                    raise ProblemError(422, str(error)) from None
 
-            ask = schemas.ask_of(body) if len(body) <= _LONG else None
-            if isinstance(ask, schemas.WindowAsk):  # less than a millisecond: quicker done than handed over
-                content = work(ask)
-            else:
-                content = await asyncio.get_running_loop().run_in_executor(pool, work, ask)
-        return Response(content, media_type="application/json")
+def _model_routes(models: ModelReloader, pool: ThreadPoolExecutor) -> APIRouter:
+    router = APIRouter()
+    window = window_example(models.forecaster).model_dump()
+    examples = {"window": {"value": window}, "batch": {"value": {"batch": [window, window]}}}
 
-    @app.get("/models", responses=declared())
-    async def show_models() -> schemas.ModelsAnswer:
-        """Which models answer, and what each of them reads."""
-        return models_answer(models.loaded, models.trouble)
+    @router.post(
+        "/forecast",
+        responses=problem_responses(
+            {
+                408: "The body took too long to arrive.",
+                413: "The body is too long.",
+                415: "The body is not declared as JSON.",
+                422: "The body is no such request, or the models cannot read its values.",
+                503: "Too many requests wait; the header Retry-After tells when to ask again.",
+            }
+        ),
+    )
+    async def forecast(
+        request: Annotated[schemas.ForecastRequest, Body(openapi_examples=examples)],
+    ) -> schemas.ForecastResponse:
+        """Forecast of a regime's expert from given values, or of the models from given candles; alone or in a batch."""
+        if isinstance(request, schemas.WindowRequest):  # cheaper than another thread
+            return compute_forecast(models.loaded, request)
+        return await asyncio.get_running_loop().run_in_executor(pool, compute_forecast, models.loaded, request)
 
-    @app.get("/health", responses=declared())
-    async def health() -> schemas.HealthAnswer:
+    @router.get("/models")
+    async def show_models() -> schemas.ModelsResponse:
+        """The models that answer, and what each of them reads."""
+        return describe_models(models.loaded, models.rejection)
+
+    return router
+
+
+def _status_routes(models: ModelReloader, bus: BusClient, metrics: ServerMetrics) -> APIRouter:
+    router = APIRouter()
+    page = _PAGE.read_bytes()
+    policy = _policy(page.decode())
+
+    @router.get("/health")
+    async def health() -> schemas.HealthResponse:
         """Whether the process is alive. Needs no key."""
-        return schemas.HealthAnswer()
+        return schemas.HealthResponse()
 
-    @app.get("/ready", responses=declared(_503=no_redis))
-    async def ready() -> schemas.ReadyAnswer:
+    @router.get("/ready", responses=_NO_REDIS)
+    async def ready() -> schemas.ReadyResponse:
         """Whether models are loaded and Redis, if there is one, answers. Needs no key."""
-        if line.is_there:
-            await line.ask(lambda bus: bus.redis.ping())
-        return schemas.ReadyAnswer(models=models.run, newer_models_refused=models.trouble is not None)
+        if bus.is_configured:
+            await bus.query(lambda bus: bus.redis.ping())
+        return schemas.ReadyResponse(models=models.run, newer_models_refused=models.rejection is not None)
 
-    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}, **declared()})
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:
         """For Prometheus: figures of the server, and of all services while Redis answers."""
         content = generate_latest(metrics.registry)
         with suppress(ProblemError):
-            status = await line.ask(read_status)
+            status = await bus.query(read_status)
             content += generate_latest(StatusCollector(status, models.forecaster.interval))
         return Response(content, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    @app.get("/status", responses=declared(_503=no_redis))
+    @router.get("/status", responses=_NO_REDIS)
     async def show_status() -> Status:
-        """How all services are."""
-        return await line.ask(read_status)
+        """Status of all services."""
+        return await bus.query(read_status)
 
-    page = _PAGE.read_bytes()
-    policy = _policy(page.decode())
-
-    @app.get("/", response_class=Response, responses={200: {"content": {"text/html": {}}}, **declared()})
+    @router.get("/", response_class=Response, responses={200: {"content": {"text/html": {}}}})
     async def show_page() -> Response:
-        """A page that shows how all services are, and keeps itself up to date."""
+        """A page that shows the status of all services, and keeps itself up to date."""
         return Response(page, media_type="text/html", headers={"Content-Security-Policy": policy})
 
-    metrics.routes = frozenset(getattr(route, "path", "") for route in app.routes)
-    app.openapi = cache(partial(describe, app, keyed=bool(key), example=window_example(models.forecaster)))  # type: ignore[method-assign]
-    return app
+    return router
+
+
+def _describe(app: FastAPI, *, keyed: bool) -> dict[str, Any]:
+    """FastAPI's description, with what FastAPI does not know: the problems' media type, and the key if it is needed."""
+    schema = FastAPI.openapi(app)
+    schema["components"]["securitySchemes"] = _SECURITY_SCHEMES
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            responses = operation["responses"]
+            operation["security"] = []
+            if keyed and path not in WITHOUT_KEY:
+                operation["security"] = [{name: []} for name in _SECURITY_SCHEMES]
+                responses["401"] = {**responses["default"], "description": "The key is missing or wrong."}
+            for status in responses.keys() - {"200"}:
+                responses[status]["content"] = {PROBLEM_JSON: responses[status]["content"]["application/json"]}
+    return schema
 
 
 def _policy(page: str) -> str:
-    """Content-Security-Policy that lets the page run what stands in it, and ask this server, and nothing else."""
+    """Content-Security-Policy that allows the page's own scripts and styles and requests to this server only."""
     allowed = {
         kind: " ".join(
             f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""What the server does beside answering, about every second: take newer models, and tell that it is alive."""
+"""Reloads newer models and sends the server's heartbeat, once per second."""
 
 from __future__ import annotations
 
@@ -7,67 +7,63 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from runners.live.bus.bus import Bus
-from runners.live.server.bus_client import BusLine
+from runners.live.server.bus_client import BusClient
 from runners.live.server.errors import ProblemError
 from runners.live.server.metrics import ServerMetrics
-from runners.live.services.model_reloader import NewestModels
+from runners.live.services.model_reloader import ModelReloader
 
 NAME = "server"
-_EVERY = 1.0  # seconds
+_INTERVAL = 1.0  # seconds
 
 log = structlog.get_logger()
 
 
-class Upkeep:
-    """Keeps the models new and the bus informed; neither stops the other, and no fault stops either."""
+class BackgroundJobs:
+    """Runs both jobs side by side; a failure of one stops neither."""
 
-    def __init__(self, models: NewestModels, line: BusLine, metrics: ServerMetrics) -> None:
-        self._models, self._line, self._metrics = models, line, metrics
+    def __init__(self, models: ModelReloader, bus: BusClient, metrics: ServerMetrics) -> None:
+        self._models, self._bus, self._metrics = models, bus, metrics
         self._log = log.bind(service=NAME)
-        self._lost = False
+        self._redis_lost = False
 
     async def run(self) -> None:
-        """Go on until cancelled; says at the end that the server has ended."""
+        """Run until cancelled, then send a last heartbeat."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._repeat(self._refresh))
-                if self._line.is_there:
-                    tasks.create_task(self._repeat(self._beat))
+                tasks.create_task(self._repeat(self._reload))
+                if self._bus.is_configured:
+                    tasks.create_task(self._repeat(self._heartbeat))
         finally:
-            if self._line.is_there:
-                await self._beat("ended")
+            if self._bus.is_configured:
+                await self._heartbeat("ended")
 
-    async def _repeat(self, what: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, job: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await what()
+                await job()
             except Exception:
                 self._log.exception("upkeep failed")
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_INTERVAL)
 
-    async def _refresh(self) -> None:
-        before = self._models.trouble
-        taken = await asyncio.to_thread(self._models.refresh)
-        trouble = self._models.trouble
-        self._metrics.newer_models(taken=taken, refused=trouble is not None, told_before=trouble == before)
-        if taken:
+    async def _reload(self) -> None:
+        before = self._models.rejection
+        is_new = await asyncio.to_thread(self._models.refresh)
+        rejection = self._models.rejection
+        is_new_rejection = rejection not in (None, before)
+        self._metrics.record_reload(is_new=is_new, rejected=rejection is not None, is_new_rejection=is_new_rejection)
+        if is_new:
             self._log.info("took newer models", models=self._models.run)
-        elif trouble not in (None, before):
-            self._log.error("newer models refused", why=trouble, goes_on_with=self._models.run)
+        elif is_new_rejection:
+            self._log.error("newer models refused", why=rejection, goes_on_with=self._models.run)
 
-    async def _beat(self, state: str = "answering") -> None:
-        told = {"state": state, "counted": dict(self._metrics.counted)}
-
-        def beat(bus: Bus) -> None:
-            bus.beat(NAME, told)
-
+    async def _heartbeat(self, state: str = "answering") -> None:
+        counted = dict(self._metrics.counted)
         try:
-            await self._line.ask(beat)
+            await self._bus.query(lambda bus: bus.heartbeat(NAME, state, counted))
         except ProblemError as problem:
             self._metrics.counted["beats_lost"] += 1
-            if not self._lost:
+            if not self._redis_lost:
                 self._log.warning("cannot tell that it is alive, and goes on answering", why=problem.detail)
-            self._lost = True
+            self._redis_lost = True
         else:
-            self._lost = False
+            self._redis_lost = False

@@ -1,4 +1,4 @@
-"""The server's way to the bus: Redis may be away or hang, and the server goes on answering."""
+"""Queries the bus without blocking the server when Redis is away or hangs."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from typing import TypeVar
 import redis
 
 from data.errors import LiveError
-from runners.live.bus.bus import Bus
+from runners.live.bus.bus import Bus, Connect
 from runners.live.server.errors import ProblemError
-from runners.live.services.service import Connect
 
-_PATIENCE = 2.0  # seconds
+_TIMEOUT = 2.0  # seconds
 
 Answer = TypeVar("Answer")
 
 
-class BusLine:
-    """Asks the bus, one question after the other in a thread of its own, connecting anew whenever it was lost.
+class BusClient:
+    """Queries the bus one after the other in its own thread; connects again whenever the connection was lost.
 
     Parameters
     ----------
     connect
-        Gives the bus; None where there is none.
+        Returns the bus; None for a server without Redis.
     """
 
     def __init__(self, connect: Connect | None) -> None:
-        self.is_there = connect is not None
+        self.is_configured = connect is not None
         self._connect = connect
         self._bus: Bus | None = None
         self._thread = ThreadPoolExecutor(1, "bus")
 
-    async def ask(self, what: Callable[[Bus], Answer]) -> Answer:
-        """What the bus says.
+    async def query(self, function: Callable[[Bus], Answer]) -> Answer:
+        """The function's result for the bus.
 
         Raises
         ------
         ProblemError
-            503 if there is none, or it does not say so within two seconds.
+            503 if there is no Redis, or no answer within two seconds.
         """
         if self._connect is None:
             raise ProblemError(503, "This server has no Redis, so it knows nothing of other services.")
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(_PATIENCE):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, self._connect, what)
+            async with asyncio.timeout(_TIMEOUT):
+                return await loop.run_in_executor(self._thread, self._query, self._connect, function)
         except LiveError:
             raise ProblemError(503, "What Redis has of the services cannot be read.") from None
         except (redis.RedisError, TimeoutError):
             raise ProblemError(503, "Redis cannot be reached.", headers={"Retry-After": "1"}) from None
 
-    def _ask(self, connect: Connect, what: Callable[[Bus], Answer]) -> Answer:
+    def _query(self, connect: Connect, function: Callable[[Bus], Answer]) -> Answer:
         if self._bus is None:
             try:
                 self._bus = connect()
-            except Exception as error:  # such as of a program that does not start
+            except Exception as error:  # such as an embedded Redis that does not start
                 raise redis.ConnectionError(str(error)) from error
         try:
-            return what(self._bus)
+            return function(self._bus)
         except redis.RedisError:
             self._bus = None
             raise
 
     def close(self) -> None:
-        """Take no more questions; one that hangs may end by itself."""
+        """Accept no more queries; one that hangs may end by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)

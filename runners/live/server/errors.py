@@ -1,4 +1,4 @@
-"""How the server says no: problem details for HTTP APIs (RFC 9457), which tell what to change and nothing inside."""
+"""Answers errors as problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, TypeAdapter
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
+
+from data.errors import DataError
 
 PROBLEM_JSON = "application/problem+json"
-SCHEMA = "Problem"
+_MAX_ERRORS, _MAX_LENGTH = 20, 200  # in an answer: number of errors, and characters of each text from the request
 
 
 class InputError(BaseModel):
-    """What is wrong with one place of the input."""
+    """What is wrong at one place of the input."""
 
     location: list[str | int] = Field(description="Names and numbers (from 0) that lead to the place.")
     message: str
 
 
-class ProblemDetails(BaseModel):
+class Problem(BaseModel):
     """Why a request was not answered as asked."""
 
     type: str = Field("about:blank", description="Always about:blank: the status says what kind of problem it is.")
@@ -32,65 +34,75 @@ class ProblemDetails(BaseModel):
     errors: list[InputError] | None = Field(None, description="What is wrong with the input, place by place.")
 
 
-class ProblemError(Exception):
+_PROBLEM = TypeAdapter(Problem)
+
+
+class ProblemError(HTTPException):
     """Ends a request with this status and these details.
 
     Parameters
     ----------
     detail
-        What is wrong and what to do, for the one who asked.
+        What is wrong and what to do, for the client.
     """
 
     def __init__(
         self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, errors: Sequence[InputError] = ()
     ) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.headers, self.errors = status, detail, headers, errors
+        super().__init__(status, detail, headers)
+        self.errors = errors
 
     def response(self) -> Response:
-        details = ProblemDetails(
-            title=HTTPStatus(self.status).phrase,
-            status=self.status,
+        problem = Problem(
+            title=HTTPStatus(self.status_code).phrase,
+            status=self.status_code,
             detail=self.detail,
             errors=list(self.errors) or None,
         )
-        return Response(
-            _DETAILS.dump_json(details, exclude_none=True),
-            self.status,
-            headers=self.headers,
-            media_type=PROBLEM_JSON,
-        )
+        content = _PROBLEM.dump_json(problem, exclude_none=True)
+        return Response(content, self.status_code, headers=self.headers, media_type=PROBLEM_JSON)
 
 
-_DETAILS = TypeAdapter(ProblemDetails)
+def add_error_handlers(app: FastAPI) -> None:
+    """Let the application answer each error as a problem."""
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_request)
+    app.add_exception_handler(DataError, _answer_data_error)
 
 
-async def answer_problem(_request: Request, problem: Exception) -> Response:
-    """The handler of our own problems."""
-    assert isinstance(problem, ProblemError)
-    return problem.response()
+def problem_responses(descriptions: Mapping[int | str, str]) -> dict[int | str, dict[str, Any]]:
+    """Responses for the OpenAPI description, from what each status means."""
+    return {status: {"model": Problem, "description": text} for status, text in descriptions.items()}
 
 
-async def answer_http_error(request: Request, error: Exception) -> Response:
-    """The handler of what routing refuses: an address or a method that there is not."""
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    """Our own problems, and those of FastAPI's routing and body parsing."""
     assert isinstance(error, HTTPException)
-    details = {
-        404: "There is nothing at this address; /openapi.json describes what there is.",
-        405: f"This address does not take {request.method[:20]}; see the header Allow.",
-    }
-    return ProblemError(
-        error.status_code, details.get(error.status_code, error.detail), headers=error.headers
-    ).response()
+    if isinstance(error, ProblemError):
+        return error.response()
+    status, detail = {
+        400: (422, "body: it cannot be read as JSON."),
+        404: (404, "There is nothing at this address; /openapi.json describes what there is."),
+        405: (405, f"This address does not take {request.method[:20]}; see the header Allow."),
+    }.get(error.status_code, (error.status_code, error.detail))
+    return ProblemError(status, detail, headers=error.headers).response()
 
 
-def declared(**statuses: str) -> dict[int | str, dict[str, Any]]:
-    """Responses for the API's description: ``declared(_422="what it means")``, and that any other may come."""
-    described = {"default": "Any other problem.", **{name.lstrip("_"): text for name, text in statuses.items()}}
-    schema = {"$ref": f"#/components/schemas/{SCHEMA}"}
-    return {
-        int(status) if status.isdigit() else status: {
-            "description": text,
-            "content": {PROBLEM_JSON: {"schema": schema}},
-        }
-        for status, text in described.items()
-    }
+async def _answer_invalid_request(_request: Request, error: Exception) -> Response:
+    """A body that does not match the schema; the answer repeats nothing long of it."""
+    assert isinstance(error, RequestValidationError)
+    errors = [  # a location begins with "body", and the kind of request or the position of a JSON error
+        InputError(location=[_shortened(part) for part in one["loc"][2:]], message=_shortened(one["msg"]))
+        for one in error.errors()[:_MAX_ERRORS]
+    ]
+    place = ".".join(map(str, errors[0].location)) or "body"
+    return ProblemError(422, f"{place}: {errors[0].message}", errors=errors).response()
+
+
+async def _answer_data_error(_request: Request, error: Exception) -> Response:
+    """Values that the models cannot read."""
+    return ProblemError(422, str(error)).response()
+
+
+def _shortened(part: Any) -> Any:
+    return part if isinstance(part, int) or len(part) <= _MAX_LENGTH else f"{part[:_MAX_LENGTH]}..."

@@ -1,4 +1,4 @@
-"""What a forecaster answers to what the server is asked."""
+"""Computes the model server's answers with a forecaster."""
 
 from __future__ import annotations
 
@@ -6,78 +6,115 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
-from data.candles import check_candles, interval_of, interval_text
+from data.candles import check_candles
 from data.errors import DataError
 from data.features import columns_of
-from models.forecaster import Forecaster
-from models.model_set import Expert
+from models.expert import Expert
+from models.forecaster import Forecaster, require_compatible
+from models.network import one_thread, pass_length
 from models.regimes import regime_name
 from runners.live.server.schemas import (
     EXTRA_CANDLES,
-    Ask,
     BatchForecast,
-    CandlesAsk,
     CandlesForecast,
-    ExpertAnswer,
-    ModelsAnswer,
-    WindowAsk,
+    CandlesRequest,
+    ExpertResponse,
+    ForecastRequest,
+    ForecastResponse,
+    ModelsResponse,
     WindowForecast,
+    WindowRequest,
 )
-from runners.live.services.model_reloader import Loaded
+from runners.live.services.model_reloader import LoadedModels
 
 _UNKNOWN = "A feature or a regime probability at the last candle is not a finite number."
 
 
-def answer(loaded: Loaded, ask: Ask) -> WindowForecast | CandlesForecast | BatchForecast:
-    """The forecast asked for.
+def compute_forecast(loaded: LoadedModels, request: ForecastRequest) -> ForecastResponse:
+    """The requested forecast.
 
     Raises
     ------
     DataError
-        If the models cannot read what was given; it says what they need.
+        If the models cannot read the values; it says what they need.
     """
-    if isinstance(ask, WindowAsk):
-        return answer_windows(loaded, [ask])[0]
-    if isinstance(ask, CandlesAsk):
-        return answer_candles(loaded, ask)
-    return BatchForecast(forecasts=answer_windows(loaded, ask.batch))
+    if isinstance(request, WindowRequest):
+        return forecast_windows(loaded, [request])[0]
+    if isinstance(request, CandlesRequest):
+        return forecast_candles(loaded, request)
+    return BatchForecast(forecasts=forecast_windows(loaded, request.batch))
 
 
-def answer_windows(loaded: Loaded, asked: Sequence[WindowAsk]) -> list[WindowForecast]:
-    """One forecast for each window, in their order; those of one expert and length are computed at once."""
+def forecast_windows(loaded: LoadedModels, requests: Sequence[WindowRequest]) -> list[WindowForecast]:
+    """One forecast per window, in their order; windows of one expert and length are computed in one batch."""
     forecaster = loaded.forecaster
-    place = [f"batch, entry {number}: features" if len(asked) > 1 else "features" for number in range(len(asked))]
-    experts = [forecaster.expert_of(ask.regime) for ask in asked]
-    alike: dict[tuple[str, int], list[int]] = {}
-    for number, (ask, expert) in enumerate(zip(asked, experts, strict=True)):
-        _require_columns(expert, ask, place[number])
-        alike.setdefault((expert.name, len(ask.features)), []).append(number)
-    log_returns = np.empty(len(asked))
-    for numbers in alike.values():
-        windows = np.array([asked[number].features for number in numbers])
+    places = [
+        f"batch, entry {number}: features" if len(requests) > 1 else "features" for number in range(len(requests))
+    ]
+    experts = [forecaster.model_set.expert_for(request.regime) for request in requests]
+    groups: dict[tuple[str, int], list[int]] = {}
+    for number, (request, expert) in enumerate(zip(requests, experts, strict=True)):
+        _require_columns(expert, request, places[number])
+        groups.setdefault((expert.name, len(request.features)), []).append(number)
+    log_returns = np.empty(len(requests))
+    for numbers in groups.values():
+        windows = np.array([requests[number].features for number in numbers])
         try:
-            log_returns[numbers] = forecaster.forecast_windows(asked[numbers[0]].regime, windows)
+            log_returns[numbers] = window_log_returns(experts[numbers[0]], windows)
         except DataError as error:
-            raise DataError(f"{place[numbers[0]]}: {error}") from None
+            raise DataError(f"{places[numbers[0]]}: {error}") from None
     unknown = np.flatnonzero(np.isnan(log_returns))
     if len(unknown):
-        raise DataError(f"{place[unknown[0]]}: values are beyond all that the expert was made for.")
+        raise DataError(f"{places[unknown[0]]}: values are beyond all that the expert was made for.")
     return [
         WindowForecast(
-            regime=ask.regime,
-            regime_name=regime_name(ask.regime),
+            regime=request.regime,
+            regime_name=regime_name(request.regime),
             expert=expert.name,
             log_return=log_return,
             models=loaded.run,
         )
-        for ask, expert, log_return in zip(asked, experts, log_returns.tolist(), strict=True)
+        for request, expert, log_return in zip(requests, experts, log_returns.tolist(), strict=True)
     ]
 
 
-def _require_columns(expert: Expert, ask: WindowAsk, place: str) -> None:
+def window_log_returns(expert: Expert, windows: np.ndarray) -> np.ndarray:
+    """The expert's forecasts for windows of features: log returns from each window's last close to the next.
+
+    Each window is one pass (see `models.network.Passes`), whose block begins ``expert.window - 1`` bars after its
+    first bar.
+
+    Parameters
+    ----------
+    windows
+        ``(n_windows, n_bars, n_columns)`` of contiguous bars, oldest first, not scaled; the expert's columns, and from
+        ``window`` to ``window + stride - 1`` bars.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n_windows,)``, NaN where a value is not finite, or so large that its scaled value is not.
+
+    Raises
+    ------
+    DataError
+        If the expert reads another number of bars.
+    """
+    least, most, n_bars = expert.window, pass_length(expert.window, expert.stride), windows.shape[1]
+    if not least <= n_bars <= most:
+        raise DataError(f"expert {expert.name} reads {least} to {most} bars, but {n_bars} were given.")
+    with np.errstate(over="ignore", invalid="ignore"), one_thread(), torch.inference_mode():
+        inputs = (windows - expert.mean) / expert.scale
+        output, _ = expert.network(torch.from_numpy(inputs))
+    log_returns = output[:, -1].numpy() * expert.target_scale
+    return np.where(np.isfinite(inputs).all(axis=(1, 2)), log_returns, np.nan)
+
+
+def _require_columns(expert: Expert, request: WindowRequest, place: str) -> None:
     columns = columns_of(expert.features)
-    for number, row in enumerate(ask.features):
+    for number, row in enumerate(request.features):
         if len(row) != len(columns):
             raise DataError(
                 f"{place}, row {number}: has {len(row)} values; expert {expert.name} reads {len(columns)}: "
@@ -85,10 +122,10 @@ def _require_columns(expert: Expert, ask: WindowAsk, place: str) -> None:
             )
 
 
-def answer_candles(loaded: Loaded, ask: CandlesAsk) -> CandlesForecast:
-    candles = _checked(loaded.forecaster, ask)
+def forecast_candles(loaded: LoadedModels, request: CandlesRequest) -> CandlesForecast:
+    candles = _checked_candles(loaded.forecaster, request)
     last = {"timestamp": candles.index[-1], **candles.iloc[-1]}
-    with np.errstate(all="ignore"):  # prices beyond all measure make features that are not finite: no forecast
+    with np.errstate(all="ignore"):  # extreme prices give features that are not finite, and so no forecast
         forecast = loaded.forecaster.stream(candles.iloc[:-1]).push(last)
     return CandlesForecast(
         timestamp=candles.index[-1],
@@ -101,63 +138,58 @@ def answer_candles(loaded: Loaded, ask: CandlesAsk) -> CandlesForecast:
     )
 
 
-def _checked(forecaster: Forecaster, ask: CandlesAsk) -> pd.DataFrame:
-    """The candles as `data.candles.read_candles` gives them, with the columns that the models need."""
-    least = forecaster.lookback + 1
-    if not least <= len(ask.candles) <= least + EXTRA_CANDLES:
-        raise DataError(f"candles: {len(ask.candles)} were given; {least} to {least + EXTRA_CANDLES} are needed.")
+def _checked_candles(forecaster: Forecaster, request: CandlesRequest) -> pd.DataFrame:
+    """Candles as from `data.candles.read_candles`, with the columns that the models need."""
+    needed = forecaster.lookback + 1
+    if len(request.candles) > needed + EXTRA_CANDLES:
+        raise DataError(f"candles: {len(request.candles)} were given; send at most {needed + EXTRA_CANDLES}.")
     columns = forecaster.columns()
     rows = []
-    for number, candle in enumerate(ask.candles):
+    for number, candle in enumerate(request.candles):
         values = {**candle.__dict__, **(candle.__pydantic_extra__ or {})}
         missing = [name for name in columns if name not in values]
         if missing:
             raise DataError(f"candles, row {number}: {', '.join(missing)} is missing; the models read it.")
         rows.append([values[name] for name in columns])
-    index = pd.DatetimeIndex([candle.timestamp for candle in ask.candles], name="timestamp").as_unit("us")
+    index = pd.DatetimeIndex([candle.timestamp for candle in request.candles], name="timestamp").as_unit("us")
     candles = pd.DataFrame(rows, columns=columns, index=index.tz_convert("UTC"))
     check_candles(candles)
-    interval = interval_of(index) if len(index) > 1 else forecaster.interval
-    if abs(interval - forecaster.interval) > 0.01 * forecaster.interval:
-        raise DataError(
-            f"candles: are {interval_text(interval)} apart, but the models of {forecaster.dataset} were trained on "
-            f"bars {interval_text(forecaster.interval)} apart."
-        )
+    require_compatible(candles, forecaster, source="candles", least_bars=needed)
     return candles
 
 
-def models_answer(loaded: Loaded, refused: str | None) -> ModelsAnswer:
-    """What the models are and what they read."""
+def describe_models(loaded: LoadedModels, refused: str | None) -> ModelsResponse:
+    """The loaded models and what they read."""
     forecaster, model_set = loaded.forecaster, loaded.forecaster.model_set
     experts: list[tuple[int | None, Expert]] = [*model_set.experts.items(), (None, model_set.all_regimes)]
-    return ModelsAnswer(
+    return ModelsResponse(
         dataset=model_set.dataset,
         run=loaded.run,
         interval_seconds=model_set.interval.total_seconds(),
         lookback=forecaster.lookback,
         columns=forecaster.columns(),
-        experts=[_expert_answer(regime, expert) for regime, expert in experts],
+        experts=[_describe_expert(regime, expert) for regime, expert in experts],
         refused=refused,
     )
 
 
-def _expert_answer(regime: int | None, expert: Expert) -> ExpertAnswer:
-    return ExpertAnswer(
+def _describe_expert(regime: int | None, expert: Expert) -> ExpertResponse:
+    return ExpertResponse(
         name=expert.name,
         regime=regime,
         features=list(expert.features),
         columns=columns_of(expert.features),
         window=expert.window,
         stride=expert.stride,
-        hidden_dim=expert.hyperparameters["hidden_dim"],
-        num_layers=expert.hyperparameters["num_layers"],
+        hidden_dim=expert.network.hidden_dim,
+        num_layers=expert.network.num_layers,
         validation_loss=expert.training.get("relative_loss", {}).get("validation"),
     )
 
 
-def window_example(forecaster: Forecaster) -> WindowAsk:
-    """Something to ask that these models can answer: bars of the mean values in training."""
+def window_example(forecaster: Forecaster) -> WindowRequest:
+    """A request that these models can answer: bars of the training part's mean values."""
     regime = next(iter(forecaster.model_set.experts), 0)
-    expert = forecaster.expert_of(regime)
+    expert = forecaster.model_set.expert_for(regime)
     row = [float(f"{value:.4g}") for value in expert.mean]
-    return WindowAsk(regime=regime, features=[row] * expert.window)
+    return WindowRequest(regime=regime, features=[row] * expert.window)

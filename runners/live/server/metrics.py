@@ -1,4 +1,4 @@
-"""What the server tells Prometheus: of itself, and of all services as Redis knows them."""
+"""Exports the server's and the services' figures to Prometheus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from runners.live.status import Status
 
-_OTHER = "other"  # addresses that there are not: anybody could make up any number of them
+_OTHER = "other"  # unknown paths, of which anybody could make up any number
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
@@ -22,11 +22,11 @@ class ServerMetrics:
     Attributes
     ----------
     registry
-        All of them, for Prometheus.
+        All figures, for Prometheus.
     counted
         Some of them, for the status page.
     routes
-        Addresses that are told apart.
+        Paths that are counted separately.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class ServerMetrics:
         self._reload_failures = Counter(
             "regimes_server_reload_failures", "Newer models that could not be taken.", registry=self.registry
         )
-        self._refused = Gauge(
+        self._rejected = Gauge(
             "regimes_server_newer_models_refused", "1 while the newest models are not taken.", registry=self.registry
         )
 
@@ -67,13 +67,13 @@ class ServerMetrics:
         elif status >= 400:
             self.counted["refused"] += 1
 
-    def newer_models(self, *, taken: bool, refused: bool, told_before: bool) -> None:
-        """After a look for newer models: whether some were taken, or are there but not to be used."""
-        self._refused.set(refused)
-        if taken:
+    def record_reload(self, *, is_new: bool, rejected: bool, is_new_rejection: bool) -> None:
+        """Record a look for newer models: whether a set was loaded, or was rejected now or before."""
+        self._rejected.set(rejected)
+        if is_new:
             self._reloads.inc()
             self.counted["models_taken"] += 1
-        elif refused and not told_before:
+        elif is_new_rejection:
             self._reload_failures.inc()
             self.counted["models_refused"] += 1
 
@@ -84,43 +84,34 @@ class StatusCollector(Collector):
     Parameters
     ----------
     interval
-        Between two candles' open times, to tell since when the last one is closed.
+        Between two candles' open times, to compute the age of the last close.
     """
 
     def __init__(self, status: Status, interval: pd.Timedelta) -> None:
         self._status, self._interval = status, interval
 
     def collect(self) -> Iterator[Metric]:
-        status = self._status
-        yield GaugeMetricFamily(
-            "regimes_stopped",
-            "1 while the kill switch keeps the trader from trading.",
-            float(status.stopped is not None),
-        )
-        yield GaugeMetricFamily(
-            "regimes_stopping",
-            "1 while the kill switch is thrown and the position may be open.",
-            float(status.stopping or (status.kill_switch and status.stopped is None)),
-        )
-        yield GaugeMetricFamily("regimes_dead_letters", "Candles that could not be used.", status.dead_letters)
-        if status.last_candle is not None:
-            age = (status.now - status.last_candle).total_seconds() - self._interval.total_seconds()
-            yield GaugeMetricFamily("regimes_last_candle_age_seconds", "Since the newest candle closed.", age)
-        if status.decision is not None:
-            yield GaugeMetricFamily("regimes_position", "Held, in units; below 0: short.", status.decision.position)
-            yield GaugeMetricFamily(
-                "regimes_equity", "Value of the account at the last decision.", status.decision.equity
-            )
-        if status.forecast is not None and status.forecast.log_return is not None:
-            yield GaugeMetricFamily(
-                "regimes_forecast_log_return", "Expected to the next close.", status.forecast.log_return
-            )
-        if status.forecast is not None and status.forecast.regime is not None:
-            yield GaugeMetricFamily("regimes_regime", "Number of the newest regime.", status.forecast.regime)
+        status, decision, forecast = self._status, self._status.decision, self._status.forecast
+        last = status.last_candle
+        age = (status.now - last).total_seconds() - self._interval.total_seconds() if last else None
+        is_stopped = status.stopped is not None
+        is_stopping = status.stopping or (status.kill_switch and not is_stopped)
+        for name, documentation, value in (
+            ("stopped", "1 while the kill switch keeps the trader from trading.", is_stopped),
+            ("stopping", "1 while the kill switch is thrown and the position may be open.", is_stopping),
+            ("dead_letters", "Candles that could not be used.", status.dead_letters),
+            ("last_candle_age_seconds", "Since the newest candle closed.", age),
+            ("position", "Held, in units; below 0: short.", decision.position if decision else None),
+            ("equity", "Value of the account at the last decision.", decision.equity if decision else None),
+            ("forecast_log_return", "Expected to the next close.", forecast.log_return if forecast else None),
+            ("regime", "Number of the newest regime.", forecast.regime if forecast else None),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"regimes_{name}", documentation, float(value))
         yield from self._services()
 
     def _services(self) -> Iterator[Metric]:
-        beat = GaugeMetricFamily(
+        heartbeat = GaugeMetricFamily(
             "regimes_service_beat_age_seconds", "Since the service last said that it is alive.", labels=["service"]
         )
         behind = GaugeMetricFamily(
@@ -130,9 +121,9 @@ class StatusCollector(Collector):
             "regimes_service_events", "Events since the service's start.", labels=["service", "event"]
         )
         for name, service in sorted(self._status.services.items()):
-            beat.add_metric([name], service.seconds_ago)
+            heartbeat.add_metric([name], service.seconds_ago)
             if service.behind is not None:
                 behind.add_metric([name], service.behind)
             for event, count in sorted(service.counted.items()):
                 events.add_metric([name, event], count)
-        yield from (beat, behind, events)
+        yield from (heartbeat, behind, events)

@@ -1,4 +1,4 @@
-"""What every request passes before it is answered: who asks, how many at once, how much they send."""
+"""Checks every request before its route: key, size, time and concurrency."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import binascii
 import hmac
 import ipaddress
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import structlog
-from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runners.live.server.errors import ProblemError
@@ -28,15 +26,15 @@ log = structlog.get_logger()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address; a name other than localhost might lead anywhere."""
+    """Whether only this machine reaches the address; names other than localhost might lead anywhere."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
 
 
-class Watch:
-    """Outermost: counts and times each request, and turns a fault into an answer that tells nothing of the inside."""
+class RequestMetrics:
+    """Outermost: counts and times each request, and answers 500 to a failure without details."""
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
         self._app, self._metrics = app, metrics
@@ -47,7 +45,7 @@ class Watch:
             return
         status, begin = 0, time.perf_counter()
 
-        async def note_and_send(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -58,27 +56,27 @@ class Watch:
 
         self._metrics.begin()
         try:
-            await self._app(scope, receive, note_and_send)
+            await self._app(scope, receive, send_with_headers)
         except Exception:
             log.exception("request failed", service="server", method=scope["method"], path=scope["path"][:200])
-            if status:  # the answer had begun: all that is left is to break it off
+            if status:  # the response has begun, and can only be broken off
                 raise
             problem = ProblemError(500, "The server failed to answer this; its log says why.")
-            await problem.response()(scope, receive, note_and_send)
+            await problem.response()(scope, receive, send_with_headers)
         finally:
             self._metrics.end(scope["path"], status, time.perf_counter() - begin)
 
 
-class Keyed:
-    """Lets through who knows the key, on every route but those that tell whether the server is well.
+class ApiKey:
+    """Requires the key on every route but the health checks.
 
-    Without a key it lets through who came by a name of this machine: a page that a browser on it has open could
-    otherwise have its own name point here, and read what the server says.
+    Without a key it requires that the request names this machine as its host. Otherwise a web page open in a browser
+    here could let its own domain point to this machine, and read the answers (DNS rebinding).
 
     Parameters
     ----------
     key
-        Expected in the header ``X-API-Key``, or as the password of HTTP Basic; None lets everybody on this machine in.
+        Expected in the header ``X-API-Key``, or as the password of HTTP Basic; None for this machine only.
     """
 
     def __init__(self, app: ASGIApp, key: str | None) -> None:
@@ -86,14 +84,13 @@ class Keyed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in WITHOUT_KEY:
-            refused = self._refusal(scope)
-            if refused:
-                await refused.response()(scope, receive, send)
+            problem = self._problem(dict(scope["headers"]))
+            if problem:
+                await problem.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> ProblemError | None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+    def _problem(self, headers: Mapping[bytes, bytes]) -> ProblemError | None:
         if self._key is None:
             host = headers.get(b"host", b"localhost").decode("latin-1")
             if is_loopback(host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host):
@@ -110,7 +107,7 @@ class Keyed:
 
 
 def _password(headers: Mapping[bytes, bytes]) -> bytes:
-    """The password of HTTP Basic (RFC 7617); empty if there is none."""
+    """The password of HTTP Basic (RFC 7617), or an empty one."""
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"basic":
         return b""
@@ -120,56 +117,64 @@ def _password(headers: Mapping[bytes, bytes]) -> bytes:
         return b""
 
 
-class Places:
-    """How many requests may be in the house: those at work and those that wait."""
+class BodyLimits:
+    """Reads the body of each POST to a route, and limits its size, its time, and how many are in progress.
 
-    def __init__(self, number: int) -> None:
-        self._free = number
+    Parameters
+    ----------
+    path
+        Of the route.
+    requests
+        Read or answered at once; one more is answered 503.
+    size
+        Bytes of a body.
+    seconds
+        In which a body must arrive.
+    """
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """A place for the block.
+    def __init__(self, app: ASGIApp, path: str, requests: int, size: int, seconds: float) -> None:
+        self._app, self._path, self._free, self._size, self._seconds = app, path, requests, size, seconds
 
-        Raises
-        ------
-        ProblemError
-            503 if there is none.
-        """
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", self._path):
+            await self._app(scope, receive, send)
+            return
         if self._free <= 0:
-            raise ProblemError(503, "All places are taken; try again shortly.", headers={"Retry-After": "1"})
+            full = ProblemError(503, "All places are taken; try again shortly.", headers={"Retry-After": "1"})
+            await full.response()(scope, receive, send)
+            return
         self._free -= 1
         try:
-            yield
+            messages = [await self._read(Headers(scope=scope), receive)]
+
+            async def replay() -> Message:
+                return messages.pop() if messages else await receive()
+
+            await self._app(scope, replay, send)
+        except ProblemError as problem:
+            await problem.response()(scope, receive, send)
         finally:
             self._free += 1
 
-
-async def read_body(request: Request, most: int, seconds: float) -> bytes:
-    """The body, of at most so many bytes, sent within so many seconds.
-
-    Raises
-    ------
-    ProblemError
-        415 if it is not declared to be JSON, 413 if it is longer, 408 if it takes longer, 400 if the client leaves.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ProblemError(415, "Send JSON, with the header Content-Type: application/json.")
-    too_long = ProblemError(413, f"The body is longer than {most} bytes.")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared[:20]) > most:
-        raise too_long
-    body = bytearray()
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ProblemError(400, "The connection ended within the body.")
-                body += message.get("body", b"")
-                if len(body) > most:
-                    raise too_long
-                if not message.get("more_body", False):
-                    return bytes(body)
-    except TimeoutError:
-        raise ProblemError(408, f"The body took longer than {seconds:g} s.", headers={"Connection": "close"}) from None
+    async def _read(self, headers: Headers, receive: Receive) -> Message:
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise ProblemError(415, "Send JSON, with the header Content-Type: application/json.")
+        too_long = ProblemError(413, f"The body is longer than {self._size} bytes.")
+        declared = headers.get("content-length", "0")
+        if declared.isdigit() and int(declared[:20]) > self._size:
+            raise too_long
+        body, more = bytearray(), True
+        try:
+            async with asyncio.timeout(self._seconds):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ProblemError(400, "The connection ended within the body.")
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > self._size:
+                        raise too_long
+        except TimeoutError:
+            detail = f"The body took longer than {self._seconds:g} s."
+            raise ProblemError(408, detail, headers={"Connection": "close"}) from None
+        return {"type": "http.request", "body": bytes(body), "more_body": False}

@@ -1,32 +1,39 @@
-"""What the server may be asked and how it answers: checked on the way in, described on the way out."""
+"""Schemas of the model server's requests and responses."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
-
-from runners.live.server.errors import InputError, ProblemError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Tag
+from pydantic_core import PydanticCustomError
 
 BATCH, EXTRA_CANDLES = 64, 2000
 _MOST_BARS, _MOST_COLUMNS = 2000, 500
-_ERRORS, _LONGEST = 20, 200  # of a refusal: how many errors, and characters of each
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Time = Annotated[
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise PydanticCustomError("datetime_type", "Input should be a valid datetime")
+
+
+Time = Annotated[  # not strict, because FastAPI's JSON parser leaves it a text
     AwareDatetime,
-    Field(ge=dt.datetime(1900, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(2200, 1, 1, tzinfo=dt.UTC)),
+    Field(strict=False, ge=dt.datetime(1900, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(2200, 1, 1, tzinfo=dt.UTC)),
+    BeforeValidator(_text),
 ]
 
 
-class _Ask(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class WindowAsk(_Ask):
-    """The values that a regime's expert reads, bar by bar."""
+class WindowRequest(_Request):
+    """The values that a regime's expert reads, one row per bar."""
 
     regime: int = Field(
         ge=0,
@@ -39,8 +46,8 @@ class WindowAsk(_Ask):
     ] = Field(
         min_length=1,
         max_length=_MOST_BARS,
-        description="A row a bar, oldest first, contiguous bars: the values of the expert's `columns` in the order "
-        "that /models gives, as computed from the candles, not scaled. From `window` to `window + stride - 1` rows; "
+        description="One row per bar, oldest first, contiguous bars: the values of the expert's `columns` in the order "
+        "of /models, as computed from the candles, not scaled. From `window` to `window + stride - 1` rows; "
         "the network reads them all and forecasts the log return after the last. A backtest and the live engine cut "
         "time into blocks of `stride` bars at fixed dates and begin to read `window - 1` bars before the block of the "
         "bar that they forecast: rows from there on give the same number as they do.",
@@ -48,7 +55,7 @@ class WindowAsk(_Ask):
 
 
 class Candle(BaseModel):
-    """A closed bar. Further numbers may stand in it; those that the models read must."""
+    """A closed bar. It may have further numbers, and must have those that the models read."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Number]
@@ -63,8 +70,8 @@ class Candle(BaseModel):
     volume: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class CandlesAsk(_Ask):
-    """Candles, from which regime and features are found as in a backtest."""
+class CandlesRequest(_Request):
+    """Candles, from which regime and features are computed as in a backtest."""
 
     candles: Annotated[list[Candle], FailFast()] = Field(
         min_length=1,
@@ -73,22 +80,38 @@ class CandlesAsk(_Ask):
     )
 
 
-class BatchAsk(_Ask):
+class BatchRequest(_Request):
     """Many windows at once."""
 
-    batch: Annotated[list[WindowAsk], FailFast()] = Field(min_length=1, max_length=BATCH)
+    batch: Annotated[list[WindowRequest], FailFast()] = Field(min_length=1, max_length=BATCH)
 
 
-Ask = WindowAsk | CandlesAsk | BatchAsk
-ASK: TypeAdapter[Ask] = TypeAdapter(Ask)
-_FIELDS = {kind.__name__: len(kind.model_fields) for kind in (WindowAsk, CandlesAsk, BatchAsk)}
+def _kind(content: Any) -> str | None:
+    """Tag of the only kind of request that the content has fields of; None if there is not exactly one."""
+    names = content.keys() if isinstance(content, dict) else set()
+    kinds = [tag for tag, fields in _FIELDS.items() if fields & names]
+    return kinds[0] if len(kinds) == 1 else None
 
 
-class _Answer(BaseModel):
+_FIELDS = {"window": {"regime", "features"}, "candles": {"candles"}, "batch": {"batch"}}
+ForecastRequest = Annotated[
+    Annotated[WindowRequest, Tag("window")]
+    | Annotated[CandlesRequest, Tag("candles")]
+    | Annotated[BatchRequest, Tag("batch")],
+    Discriminator(
+        _kind,
+        custom_error_type="request",
+        custom_error_message="give an object with regime and features, with candles, or with a batch; see "
+        "/openapi.json",
+    ),
+]
+
+
+class _Response(BaseModel):
     models: str = Field(description="The training run of the models that answered.")
 
 
-class WindowForecast(_Answer):
+class WindowForecast(_Response):
     """What the expert expects after the last bar."""
 
     regime: int
@@ -97,7 +120,7 @@ class WindowForecast(_Answer):
     log_return: float = Field(description="Log return from the last bar's close to the next one's.")
 
 
-class CandlesForecast(_Answer):
+class CandlesForecast(_Response):
     """Regime and forecast after the last candle; both null where they are not known."""
 
     timestamp: dt.datetime = Field(description="Open time of the last candle.")
@@ -114,7 +137,10 @@ class BatchForecast(BaseModel):
     forecasts: list[WindowForecast]
 
 
-class ExpertAnswer(BaseModel):
+ForecastResponse = WindowForecast | CandlesForecast | BatchForecast
+
+
+class ExpertResponse(BaseModel):
     """One network and what it reads."""
 
     name: str
@@ -130,7 +156,7 @@ class ExpertAnswer(BaseModel):
     )
 
 
-class ModelsAnswer(BaseModel):
+class ModelsResponse(BaseModel):
     """The models that answer at present."""
 
     dataset: str
@@ -138,58 +164,15 @@ class ModelsAnswer(BaseModel):
     interval_seconds: float
     lookback: int = Field(description="Candles before the last that its forecast depends on.")
     columns: list[str] = Field(description="Columns that candles must have, besides `timestamp`.")
-    experts: list[ExpertAnswer]
+    experts: list[ExpertResponse]
     refused: str | None = Field(description="Why a newer set of models was not taken, if there is one.")
 
 
-class HealthAnswer(BaseModel):
+class HealthResponse(BaseModel):
     status: str = Field("ok", pattern="^ok$")
 
 
-class ReadyAnswer(BaseModel):
+class ReadyResponse(BaseModel):
     status: str = Field("ready", pattern="^ready$")
     models: str
     newer_models_refused: bool
-
-
-def ask_of(body: bytes) -> Ask:
-    """What is asked, out of JSON.
-
-    Raises
-    ------
-    ProblemError
-        422, with what is wrong and where; it repeats nothing long of the input.
-    """
-    try:
-        return ASK.validate_json(body)
-    except ValidationError as error:
-        errors = _of_what_was_meant(error.errors(include_url=False, include_context=False, include_input=False))
-    told = [InputError(location=[_short(part) for part in where], message=_short(what)) for where, what in errors]
-    raise ProblemError(422, f"{_path(told[0].location)}: {told[0].message}", errors=told[:_ERRORS])
-
-
-def _of_what_was_meant(errors: list[Any]) -> list[tuple[tuple[str | int, ...], str]]:
-    """Location and message of the errors of that kind of ask which the body looks like."""
-    if errors[0]["loc"] == ():
-        return [((), errors[0]["msg"])]
-    kinds: dict[str, list[Any]] = {}
-    for error in errors:
-        kinds.setdefault(error["loc"][0], []).append(error)
-    meant = [some for kind, some in kinds.items() if _looks_like(kind, some)]
-    if len(meant) != 1:
-        return [((), "give an object with regime and features, with candles, or with a batch; see /openapi.json")]
-    return [(error["loc"][1:], error["msg"]) for error in meant[0]]
-
-
-def _looks_like(kind: str, errors: list[Any]) -> bool:
-    """Whether the body has at least one of the fields that such an ask has."""
-    absent = sum(error["type"] == "missing" and len(error["loc"]) == 2 for error in errors)
-    return absent < _FIELDS[kind] and not any(len(error["loc"]) == 1 for error in errors)
-
-
-def _short(part: Any) -> Any:
-    return part if isinstance(part, int) or len(part) <= _LONGEST else f"{part[:_LONGEST]}..."
-
-
-def _path(location: list[str | int]) -> str:
-    return ".".join(map(str, location)) or "body"

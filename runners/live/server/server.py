@@ -1,4 +1,4 @@
-"""The model server as a service: it listens, answers until it is told to stop, and then ends what it has begun."""
+"""Runs the model server with uvicorn until it is stopped."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from data.errors import LiveError, SettingsError
-from models.lstm import one_thread
+from models.network import one_thread
+from runners.live.bus.bus import Connect
 from runners.live.server.app import DEFAULT_LIMITS, Limits, create_app
 from runners.live.server.middleware import is_loopback
-from runners.live.services.model_reloader import NewestModels
-from runners.live.services.service import Connect
+from runners.live.services.model_reloader import ModelReloader
 
 KEY_VARIABLE = "REGIMES_SERVER_KEY"
 _CONNECTIONS = 512
-_GRACE = 10  # seconds to answer what was asked before the end
-_HEAD_BYTES, _HEAD_SECONDS = 64 * 1024, 10.0  # of a request, up to its body
+_GRACE = 10  # seconds to finish requests at the end
+_HEAD_BYTES, _HEAD_SECONDS = 64 * 1024, 10.0  # of a request's head
 _IDLE = 75  # seconds between two requests on a connection
-_LOOK = 0.05  # seconds between two looks at whether to stop
+_POLL_SECONDS = 0.05
 
 log = structlog.get_logger()
 
 
 class Server:
-    """Answers with forecasts over HTTP.
+    """Serves forecasts over HTTP.
 
     Parameters
     ----------
     models
-        Whose forecasts it gives, for this service alone: it takes newer ones as they come.
+        Whose forecasts it gives; only this service may refresh them.
     connect
-        Gives the bus whose services it tells of; None if there is none.
+        Returns the bus of the services whose status it serves; None without Redis.
     host, port
         Where to listen; port 0 takes a free one.
     key
-        That requests must bear; not needed where only this machine can reach the server.
+        Required in every request; may be None if only this machine can reach the server.
 
     Attributes
     ----------
     started
-        Set once it listens.
+        Set when it listens.
     port
         Where it listens.
 
     Raises
     ------
     SettingsError
-        If others than this machine could reach it without a key.
+        If other machines could reach it without a key.
     """
 
     def __init__(
         self,
-        models: NewestModels,
+        models: ModelReloader,
         connect: Connect | None,
         host: str = "127.0.0.1",
         port: int = 8000,
@@ -78,12 +78,12 @@ class Server:
         self._app = create_app(models, connect, key=key, limits=limits)
 
     def run(self, stop: threading.Event) -> None:
-        """Answer until ``stop`` is set, then end what was begun; in whatever thread.
+        """Serve until ``stop`` is set, then finish the requests in progress; in any thread.
 
         Raises
         ------
         LiveError
-            If the port cannot be listened on.
+            If the port is taken or not allowed.
         """
         config = uvicorn.Config(
             self._app,
@@ -98,30 +98,30 @@ class Server:
             timeout_keep_alive=_IDLE,
             timeout_graceful_shutdown=_GRACE,
         )
-        with self._listening() as listener, one_thread(), _no_look_at_old_objects(), _warnings_into_our_log():
+        with self._listen() as listener, one_thread(), _old_objects_frozen(), _uvicorn_logged():
             self.port = listener.getsockname()[1]
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve(_Uvicorn(config), listener, stop))
         log.info("ended", service="server")
 
     async def _serve(self, server: _Uvicorn, listener: socket.socket, stop: threading.Event) -> None:
-        watch = asyncio.create_task(self._watch(server, stop))
+        watcher = asyncio.create_task(self._wait_for_stop(server, stop))
         try:
             await server.serve(sockets=[listener])
         finally:
-            watch.cancel()
+            watcher.cancel()
 
-    async def _watch(self, server: _Uvicorn, stop: threading.Event) -> None:
+    async def _wait_for_stop(self, server: _Uvicorn, stop: threading.Event) -> None:
         while not server.started:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_SECONDS)
         page = f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
         log.info("started", service="server", host=self.host, port=self.port, page=page)
         self.started.set()
         while not stop.is_set():
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_SECONDS)
         server.should_exit = True
 
-    def _listening(self) -> socket.socket:
+    def _listen(self) -> socket.socket:
         try:
             family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
             return socket.create_server((self.host, self.port), family=family, backlog=_CONNECTIONS)
@@ -134,7 +134,7 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals alone: whoever runs the services says when to stop."""
+    """Leaves signals to whoever runs the services."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -142,7 +142,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Ends connections that bring no request, or one whose head does not end: those that no key holds back."""
+    """Closes connections without a request or with an endless head, which come before the key is checked."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -154,7 +154,7 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data) if self._in_head else 0  # the first piece may hold a body, too
+        self._head_bytes += len(data) if self._in_head else 0  # the first chunk may hold a body, too
         super().data_received(data)
         if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's head is too long.")
@@ -172,11 +172,10 @@ class _Protocol(HttpToolsProtocol):
 
 
 @contextmanager
-def _no_look_at_old_objects() -> Iterator[None]:
-    """Within the block the garbage collector leaves alone what was there before it.
+def _old_objects_frozen() -> Iterator[None]:
+    """Within the block, the garbage collector ignores older objects.
 
-    It would look through all that torch and pandas have made for a quarter of a second now and then, in which nobody is
-    answered.
+    Scanning the objects of torch and pandas would stop the server for a quarter of a second now and then.
     """
     gc.collect()
     gc.freeze()
@@ -187,8 +186,8 @@ def _no_look_at_old_objects() -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_into_our_log() -> Iterator[None]:
-    """Within the block, what uvicorn warns of is an event as all others are, and nothing else of it is said."""
+def _uvicorn_logged() -> Iterator[None]:
+    """Within the block, uvicorn's warnings are events of our log, and its other messages are dropped."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

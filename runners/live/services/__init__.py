@@ -1,1 +1,1 @@
-"""The live services: ingest, engine, trader."""
+"""The services that exchange candles, forecasts and decisions over the bus."""

@@ -1,4 +1,4 @@
-"""The models that a live service asks: the newest of a dataset, and the next newer one as soon as it is there."""
+"""Loads a dataset's newest model set, and reloads when a newer one appears."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import NamedTuple
 
 from data.candles import interval_text
 from data.errors import ModelSetError
-from models.forecaster import Forecaster, RegimeSource
+from models.forecaster import Forecaster
 from models.model_set import ModelSet, find_model_set
+from models.settings import ForecastSettings
 
 
-class Loaded(NamedTuple):
-    """A forecaster and the id of the training that its models are of."""
+class LoadedModels(NamedTuple):
+    """A forecaster and the id of its training."""
 
     forecaster: Forecaster
     run: str
 
 
-class NewestModels:
-    """A dataset's newest model set, taken anew by `refresh`; that of one run, if its own folder is named, stays.
+class ModelReloader:
+    """A dataset's newest model set, updated by `refresh`; with the folder of one training, always that one.
 
     Attributes
     ----------
     loaded
-        The set that was loaded last; to be taken once where its parts must belong together, as another thread may
-        `refresh` in between.
-    trouble
-        Why a newer set was not taken, or None.
+        The set in use. Read it once where its parts must belong together: another thread may `refresh`.
+    rejection
+        Why a newer set was rejected, or None.
 
     Raises
     ------
     ModelSetError
-        If there is no set to begin with, or it cannot be loaded.
+        If there is no set, or it cannot be loaded.
     """
 
-    def __init__(self, path: Path, *, blend: bool = False, regime_source: RegimeSource = "detector") -> None:
-        self._path, self._blend, self._regime_source = path, blend, regime_source
-        self.trouble: str | None = None
-        self._refused: object = None
+    def __init__(self, path: Path, settings: ForecastSettings | None = None) -> None:
+        self._path, self._settings = path, settings
+        self.rejection: str | None = None
+        self._rejected_files: object = None
         folder = find_model_set(path)
-        self.loaded = Loaded(self._load(folder), folder.name)
+        self.loaded = LoadedModels(self._load(folder), folder.name)
 
     @property
     def forecaster(self) -> Forecaster:
@@ -51,17 +51,17 @@ class NewestModels:
         return self.loaded.run
 
     def refresh(self) -> bool:
-        """Take a newer set, if there is one; one that cannot be loaded is left alone until its files change."""
+        """Load a newer set if there is one. A rejected set is not tried again until its files change."""
         try:
             folder = find_model_set(self._path)
-        except ModelSetError:  # the folder is being moved or is gone: what is loaded goes on
+        except ModelSetError:  # the folder is being moved or is gone: keep what is loaded
             return False
         if folder.name == self.run:
-            self.trouble = None  # a newer one that was refused is gone
+            self.rejection = None  # the rejected set was removed
             return False
-        if _files(folder) == self._refused:
+        files = _file_stats(folder)
+        if files == self._rejected_files:
             return False
-        files = _files(folder)
         try:
             forecaster = self._load(folder)
             if forecaster.interval != self.forecaster.interval:
@@ -70,16 +70,16 @@ class NewestModels:
                     f"{interval_text(self.forecaster.interval)}. Stop the services before you change the interval."
                 )
         except ModelSetError as error:
-            self.trouble, self._refused = str(error), files
+            self.rejection, self._rejected_files = str(error), files
             return False
-        self.loaded, self.trouble = Loaded(forecaster, folder.name), None
+        self.loaded, self.rejection = LoadedModels(forecaster, folder.name), None
         return True
 
     def _load(self, folder: Path) -> Forecaster:
-        return Forecaster(ModelSet.load(folder), blend=self._blend, regime_source=self._regime_source)
+        return Forecaster(ModelSet.load(folder), self._settings)
 
 
-def _files(folder: Path) -> list[tuple[str, int, int]]:
-    """What changes when a file of the folder does."""
+def _file_stats(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, time and size of each file, to notice changes."""
     stats = {path.name: path.stat() for path in sorted(folder.iterdir())}
     return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()]

@@ -1,4 +1,4 @@
-"""What every live service has in common: it starts from what Redis knows, and so goes on after any failure."""
+"""Base class of the live services: reads its state from Redis and reconnects after a failure."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import structlog
 
-from runners.live.bus.bus import Bus, redis_refuses
+from runners.live.bus.bus import Bus, Connect, redis_refusal
 
-WAIT = 0.5  # seconds that a service waits for something new before it looks at whether it is to stop
-_BEAT = 1.0
+WAIT = 0.5  # seconds that a service waits for something new before it checks whether to stop
+_HEARTBEAT_SECONDS = 1.0
 _LONGEST_PAUSE = 30.0
-
-Connect = Callable[[], Bus]
-log = structlog.get_logger()
 
 
 class Service(ABC):
-    """A loop that takes in what is new and passes on what follows from it.
+    """A loop that reads what is new on the bus, or outside, and writes what follows from it.
 
-    Whatever it must know it finds in Redis when it starts, so losing Redis is one more start. Subclasses write `work`.
+    A service keeps its state in Redis only, so after a lost connection it simply starts again. Subclasses implement
+    `work`.
 
     Parameters
     ----------
     connect
-        Gives the bus; called anew whenever the connection was lost.
+        Returns the bus; called again whenever the connection was lost.
 
     Attributes
     ----------
@@ -39,8 +37,8 @@ class Service(ABC):
     counted
         Events since its start, by name.
     facts
-        What it trades, which must not change while the bus remembers: see `Bus.require_same`. Subclasses let the bus
-        remember it, once they know that it can be traded.
+        What it trades, which must not change: see `Bus.require_same_facts`. Subclasses store the facts in the bus once
+        they know that this can be traded.
     """
 
     name: str
@@ -50,16 +48,16 @@ class Service(ABC):
         self.connect = connect
         self.state = "starting"
         self.counted: Counter[str] = Counter()
-        self.log = log.bind(service=self.name)
-        self._beat_at = 0.0
+        self.log = structlog.get_logger().bind(service=self.name)
+        self._heartbeat_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set; without Redis, try to reach it again and again.
+        """Work until ``stop`` is set; while Redis is away, try to reconnect.
 
         Raises
         ------
         RegimesError
-            What makes it pointless to go on.
+            If going on is pointless.
         """
         import redis
 
@@ -67,15 +65,16 @@ class Service(ABC):
         while not stop.is_set():
             try:
                 bus = self.connect()
-                bus.require_same(self.facts)
+                bus.require_same_facts(self.facts)
                 self.log.info("started", bus=bus.name)
                 pause = WAIT
                 self.work(bus, stop)
                 if stop.is_set():
-                    self._say_ended(bus)
+                    self.heartbeat(bus, "ended")
+                    self.log.info("ended")
                 return
             except (redis.AuthenticationError, redis.ResponseError) as error:
-                raise redis_refuses(error) from error
+                raise redis_refusal(error) from error
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 self.log.warning("no Redis", why=str(error), tries_again_in=pause)
                 self.counted["redis_lost"] += 1
@@ -84,15 +83,11 @@ class Service(ABC):
 
     @abstractmethod
     def work(self, bus: Bus, stop: threading.Event) -> None:
-        """Set up from what the bus knows, then loop until ``stop`` is set; a lost connection may end it anywhere."""
+        """Read the state from the bus, then loop until ``stop`` is set; a lost connection may end it anywhere."""
 
-    def beat(self, bus: Bus, state: str) -> None:
-        """Say that the service is alive and what it does, once a second at most."""
+    def heartbeat(self, bus: Bus, state: str) -> None:
+        """Store what the service is doing: whenever that changes, else once per second at most."""
         now = time.monotonic()
-        if state != self.state or now - self._beat_at >= _BEAT:
-            self.state, self._beat_at = state, now
-            bus.beat(self.name, {"state": state, "counted": dict(self.counted)})
-
-    def _say_ended(self, bus: Bus) -> None:
-        self.beat(bus, "ended")
-        self.log.info("ended")
+        if state != self.state or now - self._heartbeat_at >= _HEARTBEAT_SECONDS:
+            self.state, self._heartbeat_at = state, now
+            bus.heartbeat(self.name, state, self.counted)

@@ -1,4 +1,4 @@
-"""An exchange's websocket, listened to in a thread of its own."""
+"""Listens to an exchange's websocket in its own thread."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import pandas as pd
 from data.candles import PRICES
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-_LOOKS = 0.2  # seconds between two looks at what came, and at whether to stop
+_POLL_SECONDS = 0.2
 _BARS_KEPT = 10
 
 
-class Watcher:
-    """Says as soon as a bar has closed, and what the exchange last said of each bar before it did.
+class WebsocketListener:
+    """Signals each new bar, and keeps the last prices that the exchange sent for each bar.
 
-    It reconnects after any failure, waiting longer and longer. Its news are a reason to ask and a second witness, not
-    the source of candles: a message may have been lost.
+    It reconnects after any failure, with back-off. Messages may be lost, so they only trigger a REST request and serve
+    to check its answer; they are not the source of candles.
 
     Parameters
     ----------
     exchange, options
         As in `data.exchange.exchange_client`.
-    on_trouble
-        Called with the reason when the connection fails, and the seconds until the next try.
+    on_disconnect
+        Called with the reason and the seconds until the next attempt.
 
     Attributes
     ----------
-    news
+    new_bar
         Set when a new bar has begun.
     """
 
@@ -42,16 +42,16 @@ class Watcher:
         options: Mapping[str, Any],
         symbol: str,
         timeframe: str,
-        on_trouble: Callable[[str, float], None],
+        on_disconnect: Callable[[str, float], None],
     ) -> None:
-        self._exchange, self._options, self._on_trouble = exchange, dict(options), on_trouble
+        self._exchange, self._options, self._on_disconnect = exchange, dict(options), on_disconnect
         self._symbol, self._timeframe = symbol, timeframe
-        self.news = threading.Event()
-        self._seen: dict[pd.Timestamp, tuple[float, ...]] = {}
+        self.new_bar = threading.Event()
+        self._prices: dict[pd.Timestamp, tuple[float, ...]] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._watch()), name="watcher", daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._listen()), name="websocket", daemon=True)
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> WebsocketListener:
         self._thread.start()
         return self
 
@@ -61,61 +61,61 @@ class Watcher:
 
     @property
     def newest(self) -> pd.Timestamp | None:
-        """Open time of the newest bar that the exchange has told of on this connection."""
-        return max(self._seen, default=None)
+        """Open time of the newest bar received on this connection."""
+        return max(self._prices, default=None)
 
     def prices(self, time: pd.Timestamp) -> tuple[float, ...] | None:
-        """Open, high, low and close of the bar, as they were said last on this connection."""
-        return self._seen.get(time)
+        """Open, high, low and close of the bar as received last on this connection."""
+        return self._prices.get(time)
 
-    async def _watch(self) -> None:
+    async def _listen(self) -> None:
         import ccxt.pro
 
-        offers = getattr(ccxt.pro, self._exchange, None)
-        if offers is None or not offers().has.get("watchOHLCV"):
-            return  # the clock alone says when a bar has closed
+        client_type = getattr(ccxt.pro, self._exchange, None)
+        if client_type is None or not client_type().has.get("watchOHLCV"):
+            return  # without a websocket, ingest goes by the clock
         pause = _FIRST_PAUSE
         while not self._stop.is_set():
-            client = offers({"enableRateLimit": True, **self._options})
+            client = client_type({"enableRateLimit": True, **self._options})
             try:
                 while not self._stop.is_set():
-                    if await self._next(client):
+                    if await self._receive(client):
                         pause = _FIRST_PAUSE
-            except Exception as error:  # ccxt lets through what its websocket library raises
-                self._seen = {}
+            except Exception as error:  # ccxt passes on errors of its websocket library
+                self._prices = {}
                 wait = pause * random.uniform(0.75, 1.25)
-                self._on_trouble(f"{type(error).__name__}: {error}", wait)
-                await self._pause(wait)
+                self._on_disconnect(f"{type(error).__name__}: {error}", wait)
+                await self._sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             finally:
                 await client.close()
 
-    async def _next(self, client: Any) -> bool:
-        """Wait for a message, and see what came; False if it is time to stop."""
-        asked = asyncio.ensure_future(client.watch_ohlcv(self._symbol, self._timeframe))
-        while not asked.done():
-            await asyncio.wait({asked}, timeout=_LOOKS)
-            # not what the call returns: of two messages that come at once it may give the first alone
-            self._see(client.ohlcvs.get(self._symbol, {}).get(self._timeframe, []))
-            if self._stop.is_set() and not asked.done():
-                asked.cancel()
-                await asyncio.gather(asked, return_exceptions=True)
+    async def _receive(self, client: Any) -> bool:
+        """Wait for a message and store its prices; False if it is time to stop."""
+        message = asyncio.ensure_future(client.watch_ohlcv(self._symbol, self._timeframe))
+        while not message.done():
+            await asyncio.wait({message}, timeout=_POLL_SECONDS)
+            # not the call's result: of two messages that arrive together it may return only the first
+            self._store(client.ohlcvs.get(self._symbol, {}).get(self._timeframe, []))
+            if self._stop.is_set() and not message.done():
+                message.cancel()
+                await asyncio.gather(message, return_exceptions=True)
                 return False
-        asked.result()
+        message.result()
         return True
 
-    def _see(self, rows: Sequence[Sequence[float]]) -> None:
+    def _store(self, rows: Sequence[Sequence[float]]) -> None:
         before = self.newest
         for milliseconds, *prices, _ in rows[-_BARS_KEPT:]:
             time = pd.Timestamp(milliseconds, unit="ms", tz="UTC").as_unit("us")
-            self._seen[time] = tuple(map(float, prices[: len(PRICES)]))
-        while len(self._seen) > _BARS_KEPT:
-            del self._seen[min(self._seen)]
+            self._prices[time] = tuple(map(float, prices[: len(PRICES)]))
+        while len(self._prices) > _BARS_KEPT:
+            del self._prices[min(self._prices)]
         if self.newest != before:
-            self.news.set()
+            self.new_bar.set()
 
-    async def _pause(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while not self._stop.is_set() and loop.time() < end:
-            await asyncio.sleep(min(_LOOKS, max(0.0, end - loop.time())))
+            await asyncio.sleep(min(_POLL_SECONDS, max(0.0, end - loop.time())))

@@ -1,1 +1,1 @@
-"""Decisions, limits and brokers of the live trader."""
+"""Decisions, risk limits and brokers of the live trader."""

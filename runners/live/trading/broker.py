@@ -1,4 +1,4 @@
-"""Where the trader's orders go: what every broker does, and the one that only keeps accounts."""
+"""Defines the broker interface and the paper broker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from strategies.settings import TradingSettings
 
 @dataclass(frozen=True)
 class Account:
-    """What is owned at a bar's close.
+    """State of the account at a bar's close.
 
     Attributes
     ----------
     equity
-        In the currency that the symbol is priced in.
+        In the symbol's quote currency.
     position
         Units, negative for short.
     """
@@ -35,16 +35,15 @@ class Order:
     Attributes
     ----------
     id
-        The client's, made of the symbol and the bar that decided it: the same order has the same one, however often it
-        is sent.
+        The client's id, made of the symbol and the bar of the decision: the same however often the order is sent.
     units
         Negative to sell.
     until
-        The end of the bar in which it is to be filled, ISO 8601; it is not sent after that. Empty: whenever it can be.
+        End of the bar in which the order is to be filled, ISO 8601; it is not sent later. Empty: no limit.
     closes
-        Whether it must only make a position smaller.
+        Whether it may only reduce a position.
     held
-        Units for which it was made, if it must not be sent once something else is held.
+        Units held when the order was made; it is not sent if the position has changed since. None: not checked.
     """
 
     id: str
@@ -56,7 +55,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Fill:
-    """What became of an order; ``units`` 0 and a ``reason`` where nothing was filled."""
+    """Result of an order; ``units`` 0 and a ``reason`` if nothing was filled."""
 
     order: str
     units: float
@@ -65,65 +64,65 @@ class Fill:
     reason: str = ""
 
 
-class Taken(NamedTuple):
-    """Units of an order that were taken, 0 for none of it, and why they are not all that was asked for."""
+class Acceptance(NamedTuple):
+    """Units of an order that the broker accepts, 0 for none, and the reason if they are not all."""
 
     units: float
-    why: str = ""
+    reason: str = ""
 
 
-class BrokerAwayError(Exception):
-    """The broker cannot be reached now; ask again."""
+class BrokerUnavailableError(Exception):
+    """The broker cannot be reached now; try again."""
 
 
-class NotDoneError(BrokerAwayError):
-    """The broker cannot be reached now, and what it was told last was not done."""
+class NotExecutedError(BrokerUnavailableError):
+    """The broker cannot be reached now, and certainly did not execute the last request."""
 
 
-class BrokerRefusesError(BrokerAwayError):
-    """The broker answers, but with a refusal that does not go away by itself, such as of the credentials."""
+class BrokerRejectedError(BrokerUnavailableError):
+    """The broker rejects requests for a reason that stays, such as invalid credentials."""
 
 
 class Broker(Protocol):
-    """Takes orders and says what is owned. All that it must remember it gives as ``state`` and takes back.
+    """Accepts orders and reports the account.
 
-    An order is taken with `submit` or `flatten`, then the trader commits the state, then calls `work` or `flatten`
-    again: so what was sent is known, whenever the trader is killed. Any call may raise `BrokerAwayError`, and leaves
-    all as it was.
+    ``state`` holds all that it must remember. The trader commits the state between `submit` or `flatten` and the call
+    that sends, `process_order` or `flatten` again: so what was sent is known whenever the trader is killed. Any call
+    may raise `BrokerUnavailableError`, and then changes nothing.
     """
 
     def open_bar(self, open_: float) -> None:
-        """A bar has opened at this price."""
+        """Start a bar that opens at this price."""
 
-    def in_time(self, until: pd.Timestamp) -> bool:
-        """Whether an order that is to be filled by then can be."""
+    def can_fill_by(self, until: pd.Timestamp) -> bool:
+        """Whether an order can still be filled by then."""
 
     def account(self, close: float | None) -> Account:
-        """What is owned at this price, or, without one, at that of the moment; a rest that cannot be traded is none."""
+        """Account valued at this price, or, with None, at the current price; a rest too small to trade counts as 0."""
 
-    def submit(self, order: Order, close: float) -> Taken:
-        """Take an order at a bar's close, or what of it can be traded."""
+    def submit(self, order: Order, close: float) -> Acceptance:
+        """Accept an order at a bar's close, or the part of it that can be traded."""
 
-    def work(self) -> None:
-        """Carry out what was taken and is not done yet, as far as that is possible now."""
+    def process_order(self) -> None:
+        """Send the accepted order, or look for its result, as far as possible now."""
 
     def flatten(self, name: str, close: float | None) -> bool:
-        """Drop what was taken and close the position at once, by orders whose ids begin with ``name``.
+        """Drop the accepted order and close the position at once, by orders whose ids begin with ``name``.
 
-        False to be called again, once the state is committed; True if nothing is ordered and held any more.
+        Returns False to be called again once the state is committed; True when nothing is ordered or held any more.
         """
 
     def take_fills(self) -> list[Fill]:
-        """What was filled since this was asked last."""
+        """Fills since the last call."""
 
     def state(self) -> dict[str, Any]:
-        """In JSON's types."""
+        """JSON types only."""
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on from a state, or from none, and find out what happened since."""
+        """Continue from a state, or from none, and find out what happened since."""
 
-    def require_alone(self) -> None:
-        """Make sure that nobody else has ordered there.
+    def require_exclusive(self) -> None:
+        """Check that nobody else has open orders of this symbol on the account.
 
         Raises
         ------
@@ -133,13 +132,13 @@ class Broker(Protocol):
 
 
 class PaperBroker:
-    """Fills each order at the next bar's open, with the costs and by the rules of the backtest's broker.
+    """Fills each order at the next bar's open, with the costs and rules of the backtest's broker.
 
-    The accounts are those of `strategies.array_simulation`, which are Backtrader's to the last bit.
+    The account is one of `strategies.array_simulation`, which equals Backtrader's to the last bit.
     """
 
     def __init__(self, settings: TradingSettings) -> None:
-        self._grid = _grid_of_one(settings)
+        self._grid = SettingsGrid.of(settings)
         self._accounts = Accounts(self._grid, settings.cash)
         self._order = ""
         self._fills: list[Fill] = []
@@ -148,21 +147,21 @@ class PaperBroker:
         self._accounts.charge(open_)
         self._fill(open_)
 
-    def in_time(self, until: pd.Timestamp) -> bool:
-        return True  # it goes by the bars, whenever they come
+    def can_fill_by(self, until: pd.Timestamp) -> bool:
+        return True  # time is the bars' time, whenever they arrive
 
     def account(self, close: float | None) -> Account:
-        equity = self._accounts.value(close or 0.0)  # without a price there was no bar: all is cash
+        equity = self._accounts.value(close or 0.0)  # without a price there was no bar, and all is cash
         self._accounts.close_bankrupt(equity)
         return Account(float(equity[0]), float(self._accounts.size[0]))
 
-    def submit(self, order: Order, close: float) -> Taken:
+    def submit(self, order: Order, close: float) -> Acceptance:
         self._accounts.submit(np.array([0]), np.array([order.units]), close)
         self._order = order.id
-        return Taken(order.units) if self._accounts.order.size else Taken(0.0, "not enough cash")
+        return Acceptance(order.units) if self._accounts.order.size else Acceptance(0.0, "not enough cash")
 
-    def work(self) -> None:
-        """Nothing: it takes the next bar's open to fill an order."""
+    def process_order(self) -> None:
+        """Do nothing: orders fill at the next bar's open."""
 
     def flatten(self, name: str, close: float | None) -> bool:
         held = self._accounts.size != 0
@@ -196,8 +195,8 @@ class PaperBroker:
         self._order = state["order_id"]
         self._fills = [Fill(**fill) for fill in state["fills"]]
 
-    def require_alone(self) -> None:
-        """Nothing: nobody else has this account."""
+    def require_exclusive(self) -> None:
+        """Do nothing: a paper account has one user."""
 
     def _fill(self, open_: float) -> None:
         if not self._accounts.order.size:
@@ -211,13 +210,7 @@ class PaperBroker:
         self._fills.append(Fill(self._order, units, price, abs(units) * commission * price, reason))
 
 
-def order_id(symbol: str, timeframe: str, time: pd.Timestamp, mark: str = "") -> str:
-    """The client's id of the order that the bar at ``time`` decides: at most 36 letters, digits and dashes."""
+def order_id(symbol: str, timeframe: str, time: pd.Timestamp, suffix: str = "") -> str:
+    """The client's id of the order decided at the bar ``time``: at most 36 letters, digits and dashes."""
     plain = "".join(letter for letter in symbol if letter.isascii() and letter.isalnum())[:12]
-    return f"{plain}-{timeframe}-{int(time.timestamp())}{mark}"
-
-
-def _grid_of_one(settings: TradingSettings) -> SettingsGrid:
-    names = ("long_threshold", "short_threshold", "exposure", "commission", "slippage", "borrow_rate")
-    values = {name: np.array([float(getattr(settings, name))]) for name in names}
-    return SettingsGrid(**values, between_flat=np.array([settings.between == "flat"]))
+    return f"{plain}-{timeframe}-{int(time.timestamp())}{suffix}"

@@ -1,4 +1,4 @@
-"""Real orders on an exchange: each sent once, whatever becomes of answers and of this process."""
+"""Sends each real order once, even if answers are lost or the process dies."""
 
 from __future__ import annotations
 
@@ -10,98 +10,107 @@ import pandas as pd
 import structlog
 
 from data.errors import LiveError
-from runners.live.trading.broker import Account, BrokerAwayError, BrokerRefusesError, Fill, NotDoneError, Order, Taken
-from runners.live.trading.exchange_account import VALID_FOR, ExchangeAccount, Found
+from runners.live.trading.broker import (
+    Acceptance,
+    Account,
+    BrokerRejectedError,
+    BrokerUnavailableError,
+    Fill,
+    NotExecutedError,
+    Order,
+)
+from runners.live.trading.exchange_account import ExchangeAccount, OrderStatus
+from runners.live.trading.exchange_client import VALID_SECONDS
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries to send an order, or to look at it
-_SETTLES = VALID_FOR + 15.0  # seconds for which an exchange may not know of an order that it has got, or gets
-_FLAT_AGAIN = 3.0  # seconds until an account that holds nothing is looked at once more: a fill may not show at once
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to send an order, or two looks at it
+_SETTLE_SECONDS = VALID_SECONDS + 15.0  # in which an exchange may not yet know an order that it has received
+_RECHECK_SECONDS = 3.0  # before a flat account is checked once more, because a fill may show late
 
 
 class ExchangeBroker:
-    """Trades one symbol on an exchange's account; nothing else should trade it there.
+    """Trades one symbol on an exchange account that nobody else should trade.
 
-    On a spot market the position is all that the account has of the base currency, and cannot be short; on a linear
-    swap it is the position there. What is too little to be sold counts as nothing.
+    On a spot market the position is all that the account has of the base currency, and never short; on a linear swap it
+    is the position there. A rest too small to be sold counts as nothing.
 
-    Each order goes out as a market order with an id of ours, and only while the account holds what it did when the
-    order was made. If an answer is lost, the exchange is asked for that id, long enough for it to have heard, before
-    anything is sent again; what could not be sent by the end of the bar in which it was to be filled is dropped.
+    Each order is a market order with our client id, sent only while the account holds what it did when the order was
+    made. If an answer is lost, the exchange is asked for that id, for long enough to have received the order, before it
+    is sent again. An order that cannot be sent by the end of its bar is dropped.
 
     Parameters
     ----------
-    settles
-        Seconds for which the exchange is not believed that it has not got an order whose answer was lost.
+    settle_seconds
+        How long an exchange that does not find an order, whose answer was lost, is not believed.
     """
 
-    def __init__(self, account: ExchangeAccount, settles: float = _SETTLES) -> None:
-        self._account, self._settles = account, settles
+    def __init__(self, account: ExchangeAccount, settle_seconds: float = _SETTLE_SECONDS) -> None:
+        self._account, self._settle_seconds = account, settle_seconds
         self._log = structlog.get_logger().bind(service="trader")
         self._order: Order | None = None
         self._fills: list[Fill] = []
         self._flattened = 0
-        self._held = self._position = 0.0  # in units; the position is 0 for what is too little to be sold
+        self._held = self._position = 0.0  # units; the position is 0 if they are too few to be sold
         self._not_before, self._pause, self._in_doubt_until = 0.0, _FIRST_PAUSE, 0.0
-        self._was_flat, self._look_again = False, 0.0  # of an account that is being flattened
+        self._was_flat, self._recheck_at = False, 0.0  # of an account that is being flattened
 
     def open_bar(self, open_: float) -> None:
-        """Find out what became of an order of the bar before, which is not sent any more."""
+        """Find the result of the previous bar's order, which is not sent any more."""
         if not self._settle("too late: it could not be sent"):
-            raise BrokerAwayError("the exchange may still have got an order whose answer was lost")
+            raise BrokerUnavailableError("the exchange may still have got an order whose answer was lost")
 
-    def in_time(self, until: pd.Timestamp) -> bool:
+    def can_fill_by(self, until: pd.Timestamp) -> bool:
         return self._account.time() < until
 
     def account(self, close: float | None) -> Account:
         price = self._account.price() if close is None else close
-        equity, self._held = self._account.worth(price)
+        equity, self._held = self._account.value(price)
         self._position = self._held if self._account.tradable(self._held, price, closes=True) else 0.0
         return Account(equity, self._position)
 
-    def submit(self, order: Order, close: float) -> Taken:
+    def submit(self, order: Order, close: float) -> Acceptance:
         if self._order is not None:
-            return Taken(0.0, f"the order {self._order.id} is still open")
-        units, why = order.units, ""
+            return Acceptance(0.0, f"the order {self._order.id} is still open")
+        units, reason = order.units, ""
         if self._account.is_spot and units < -self._position:
-            units, why = -self._position, "a spot market cannot be short"
+            units, reason = -self._position, "a spot market cannot be short"
         closes = self._position * units < 0 and abs(units) <= abs(self._position)
         tradable = self._account.tradable(units, close, closes=closes)
         if not tradable:
-            return Taken(0.0, why or "below the exchange's least order")
+            return Acceptance(0.0, reason or "below the exchange's least order")
         self._order = replace(order, units=tradable, closes=closes, held=self._held)
         self._not_before, self._pause = 0.0, _FIRST_PAUSE
-        return Taken(tradable, why)
+        return Acceptance(tradable, reason)
 
-    def work(self) -> None:
+    def process_order(self) -> None:
         if self._order is None or time.monotonic() < self._not_before:
             return
         try:
-            self._send_or_find(self._order)
-        except BrokerAwayError as error:
+            self._find_or_send(self._order)
+        except BrokerUnavailableError as error:
             self._log.warning("order not sent yet", order=self._order.id, why=str(error), tries_again_in=self._pause)
-            self._wait()
+            self._back_off()
 
     def flatten(self, name: str, close: float | None) -> bool:
         if self._order is not None and not self._order.until:  # it closes the position
-            self.work()
+            self.process_order()
             return False
-        if time.monotonic() < self._look_again:
+        if time.monotonic() < self._recheck_at:
             return False
-        nothing_rests = self._cancel_all()
+        no_open_orders = self._cancel_all()
         self._settle("stopped")
         if self._order is not None:
-            self._look_again = time.monotonic() + _FIRST_PAUSE
+            self._recheck_at = time.monotonic() + _FIRST_PAUSE
             return False
-        price = self._price(close) if self._account.is_spot else 0.0  # a swap is closed at whatever it is worth
+        price = self._price(close) if self._account.is_spot else 0.0  # a swap has no minimum cost to close
         units = self._account.tradable(-self._account.units(), price, closes=True)
         if units:
             self._was_flat = False
             self._flattened += 1
             self._order = Order(f"{name}{self._flattened}", units, until="", closes=True)
             return False
-        sure, self._was_flat = self._was_flat and nothing_rests, True
-        self._look_again = time.monotonic() + _FLAT_AGAIN
-        return sure
+        done, self._was_flat = self._was_flat and no_open_orders, True
+        self._recheck_at = time.monotonic() + _RECHECK_SECONDS
+        return done
 
     def take_fills(self) -> list[Fill]:
         fills, self._fills = self._fills, []
@@ -122,15 +131,15 @@ class ExchangeBroker:
             self._flattened, known = state["flattened"], state["position"]
             self._fills = [Fill(**fill) for fill in state["fills"]]
         if self._order is not None:
-            self._doubt(self._order)  # it may have been sent just before the end
-            found = self._account.find(self._order.id)
-            if found is not None:
-                self._take(self._order, found)
+            self._mark_in_doubt(self._order)  # it may have been sent just before the process died
+            status = self._account.find_order(self._order.id)
+            if status is not None:
+                self._apply(self._order, status)
         self._held = self._account.units()
         self._position = self._held if self._account.differ(self._held, 0.0) else 0.0
         self._log.info("reconciled", position=self._held, known=known, order_under_way=bool(self._order))
 
-    def require_alone(self) -> None:
+    def require_exclusive(self) -> None:
         ours = self._order.id if self._order else None
         foreign = [one for one in self._account.open_orders() if one.name != ours]
         if foreign:
@@ -140,30 +149,30 @@ class ExchangeBroker:
             )
 
     def _cancel_all(self) -> bool:
-        """Cancel what rests; False if some of it may be left, which keeps nobody from closing the position."""
+        """Cancel open orders; True once none is left. A failure does not keep the position from being closed."""
         done = True
         try:
             for one in self._account.open_orders():
-                done = False  # until a look that finds none
+                done = False  # until a check finds none
                 self._account.cancel(one)
                 self._log.warning("open order cancelled", number=one.number)
-        except BrokerAwayError as error:
+        except BrokerUnavailableError as error:
             self._log.error("open orders may be left", why=str(error))
             return False
         return done
 
-    def _send_or_find(self, order: Order) -> None:
-        """Send an order that the exchange does not know yet, if it is still right; take what became of one it knows.
+    def _find_or_send(self, order: Order) -> None:
+        """Apply the status of an order that the exchange knows; send one that it does not, if that is still right.
 
-        The look whether it is known comes last, and an order that may open something is valid for five seconds from
-        before that look: whatever stands still meanwhile, it is not sent a second time.
+        The look for the order comes last, and an order that may open a position is valid for five seconds from before
+        that look: so however long the process pauses in between, it is not sent twice.
         """
         changed = order.held is not None and self._account.differ(self._account.units(), order.held)
-        late = bool(order.until) and not self.in_time(pd.Timestamp(order.until))
+        late = bool(order.until) and not self.can_fill_by(pd.Timestamp(order.until))
         valid_from = None if order.closes else self._account.now()
-        found = self._account.find(order.id)
-        if found is not None:
-            self._take(order, found)
+        status = self._account.find_order(order.id)
+        if status is not None:
+            self._apply(order, status)
         elif time.monotonic() < self._in_doubt_until:
             self._not_before = min(self._in_doubt_until, time.monotonic() + _FIRST_PAUSE)
         elif late:
@@ -175,84 +184,84 @@ class ExchangeBroker:
 
     def _send(self, order: Order, valid_from: int | None) -> None:
         try:
-            found = self._account.send(order.id, order.units, closes=order.closes, valid_from=valid_from)
-        except BrokerRefusesError as error:
-            if "duplicate" in str(error).lower():  # it has got it, though it may not know of it yet
-                self._doubt(order)
-                raise BrokerAwayError(str(error)) from error
-            known = self._account.find(order.id)
+            status = self._account.send_order(order.id, order.units, closes=order.closes, valid_from=valid_from)
+        except BrokerRejectedError as error:
+            if "duplicate" in str(error).lower():  # the exchange has it, but may not find it yet
+                self._mark_in_doubt(order)
+                raise BrokerUnavailableError(str(error)) from error
+            known = self._account.find_order(order.id)
             if known is None:
                 self._drop(order, f"refused: {error}")
                 return
-            found = known
-        except NotDoneError:
+            status = known
+        except NotExecutedError:
             raise
-        except BrokerAwayError:
-            self._doubt(order)
+        except BrokerUnavailableError:
+            self._mark_in_doubt(order)
             raise
-        self._take(order, found)
+        self._apply(order, status)
 
-    def _doubt(self, order: Order) -> None:
-        """It may have been taken without a word; one that closes does no harm a second time."""
+    def _mark_in_doubt(self, order: Order) -> None:
+        """The order may have been received; one that only closes can be sent again without harm."""
         if not order.closes:
-            self._in_doubt_until = time.monotonic() + self._settles
+            self._in_doubt_until = time.monotonic() + self._settle_seconds
 
     def _settle(self, reason: str) -> bool:
-        """Find out what became of an order that is not sent any more; False if that is not known yet.
+        """Find the result of an order that is not sent any more; False if that is not known yet.
 
-        ``reason`` is for one that never was sent.
+        ``reason`` is for an order that was never sent.
         """
         if self._order is None:
             return True
-        found = self._account.find(self._order.id)
-        if found is not None:
-            self._take(self._order, found)
+        status = self._account.find_order(self._order.id)
+        if status is not None:
+            self._apply(self._order, status)
         elif time.monotonic() < self._in_doubt_until:
             return False
         else:
             self._drop(self._order, reason)
         return True
 
-    def _take(self, order: Order, found: Found) -> None:
-        """What became of an order; one that may still fill is asked for again."""
-        if not found.is_final:
+    def _apply(self, order: Order, status: OrderStatus) -> None:
+        """Record an order's fill; one that may still fill is looked at again later."""
+        if not status.is_final:
             self._not_before = time.monotonic() + _FIRST_PAUSE
             return
-        units = found.units if order.units > 0 else -found.units
-        self._done(Fill(order.id, units, found.price, self._commission(found), found.reason))
+        units = status.units if order.units > 0 else -status.units
+        self._record(Fill(order.id, units, status.price, self._commission(status), status.reason))
 
-    def _commission(self, found: Found) -> float:
-        """Of an order that is done; what is not told of it holds nothing up."""
-        if not found.units:
+    def _commission(self, status: OrderStatus) -> float:
+        """Commission of a final order; 0 if the exchange does not give it."""
+        if not status.units:
             return 0.0
         try:
-            return self._account.commission(found.number, found.price)
-        except BrokerAwayError as error:
-            self._log.warning("the commission is not known", number=found.number, why=str(error))
+            return self._account.commission(status.number, status.price)
+        except BrokerUnavailableError as error:
+            self._log.warning("the commission is not known", number=status.number, why=str(error))
             return 0.0
 
     def _drop(self, order: Order, reason: str) -> None:
-        self._done(Fill(order.id, 0.0, 0.0, 0.0, reason))
+        self._record(Fill(order.id, 0.0, 0.0, 0.0, reason))
 
-    def _done(self, fill: Fill) -> None:
+    def _record(self, fill: Fill) -> None:
         self._log.info("order done", **asdict(fill))
         closing_failed = self._order is not None and not self._order.until and not fill.units
         self._order, self._in_doubt_until = None, 0.0
         self._fills.append(fill)
         if closing_failed:
-            self._wait()  # before it is tried again
+            self._back_off()
         else:
             self._not_before, self._pause = 0.0, _FIRST_PAUSE
 
     def _price(self, close: float | None) -> float:
-        """Of the moment, or the last one that is known: only for what a spot market takes too little of."""
+        """Current price, or else the last known one: only used to check a spot market's minimum cost."""
         try:
             return self._account.price()
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             if close is None:
                 raise
             return close
 
-    def _wait(self) -> None:
+    def _back_off(self) -> None:
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from runners.backtesting.engine import TRADE_COLUMNS
 from runners.backtesting.metrics import (
     Metrics,
     bars_per_year,
@@ -18,7 +19,6 @@ from runners.backtesting.metrics import (
     metrics_of_part,
     simple_returns,
 )
-from runners.backtesting.recorder import TRADE_COLUMNS
 from training.sharpe import TrackRecord, sharpe_interval
 
 
@@ -73,7 +73,7 @@ def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
     assert metrics.sharpe is None
     assert metrics.sortino is None
     assert metrics.calmar is None
-    assert (metrics.max_drawdown, metrics.cagr, metrics.exposure) == (0, 0, 0)
+    assert (metrics.max_drawdown, metrics.cagr, metrics.time_in_market) == (0, 0, 0)
 
 
 def test_an_account_in_debt_has_lost_all_once_and_rests() -> None:
@@ -143,7 +143,7 @@ def test_trades_are_judged_after_costs() -> None:
     assert (metrics.trades, metrics.open_trades) == (3, 1)
     assert metrics.win_rate == pytest.approx(2 / 3)
     assert metrics.profit_factor == pytest.approx(3)
-    assert metrics.exposure == pytest.approx(2 / 3)
+    assert metrics.time_in_market == pytest.approx(2 / 3)
     even = metrics_of_curve([100.0, 100.0], 100.0, pnl=(0.0, 0.5, -1.0, -3.0))
     assert (even.win_rate, even.profit_factor) == (pytest.approx(1 / 4), pytest.approx(1 / 8))
 

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from models import ModelSet
-from runners.backtesting.engine import Backtest, backtest
-from runners.backtesting.runs import Trials, Try, read_runs, read_tries, tries_of_table
+from models.provenance import Study
+from runners.backtesting.engine import backtest
+from runners.backtesting.result import Backtest
+from runners.backtesting.runs import Trial, Trials, read_runs, read_trials, trials_of_table
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables
 from runners.report.write_run import write_backtest
@@ -39,11 +41,11 @@ def folder(results: list[Backtest], tmp_path_factory: pytest.TempPathFactory) ->
 
 def trials_of(result: Backtest, folder: Path) -> Trials:
     index = result.equity.index
-    return Trials.of(read_tries(folder), result.metrics, {}, index[0], index[-1])
+    return Trials.of(read_trials(folder), result.metrics, None, index[0], index[-1])
 
 
 def test_runs_are_read_as_they_were_written(results: list[Backtest], folder: Path) -> None:
-    runs = read_runs(folder)
+    runs = read_runs(folder).runs
     assert [run.in_sample for run in runs] == [False, False, False, True]
     assert [run.metrics for run in runs[1:3]] == [result.metrics for result in results]
     assert runs[0].holding == results[0].holding
@@ -53,13 +55,13 @@ def test_runs_are_read_as_they_were_written(results: list[Backtest], folder: Pat
 
 def test_folders_that_hold_no_whole_run_are_left_out(folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(folder, tmp_path / "SWITCH")
-    newest = read_runs(folder)[-1].folder
+    newest = read_runs(folder).runs[-1].folder
     figures = json.loads((newest / "metrics.json").read_text())
     del figures["strategy"]["sharpe"]
     (newest / "metrics.json").write_text(json.dumps(figures))
     (folder / "20990101T000000.000Z").mkdir()
-    assert len(read_runs(folder)) == 3
-    assert read_runs(folder / "nowhere") == []
+    assert len(read_runs(folder).runs) == 3
+    assert read_runs(folder / "nowhere").runs == []
 
 
 def test_a_repeated_run_is_one_try_and_an_in_sample_one_is_none(results: list[Backtest], folder: Path) -> None:
@@ -72,7 +74,7 @@ def test_a_repeated_run_is_one_try_and_an_in_sample_one_is_none(results: list[Ba
 
 def test_runs_on_other_bars_are_no_tries(results: list[Backtest], folder: Path) -> None:
     later = results[0].equity.index[-1] + pd.Timedelta("1D")
-    assert Trials.of(read_tries(folder), results[0].metrics, {}, later, later + pd.Timedelta("9D")).count == 1
+    assert Trials.of(read_trials(folder), results[0].metrics, None, later, later + pd.Timedelta("9D")).count == 1
 
 
 def test_more_tries_deflate_the_sharpe_ratio_and_the_table_says_so(results: list[Backtest], folder: Path) -> None:
@@ -82,7 +84,7 @@ def test_more_tries_deflate_the_sharpe_ratio_and_the_table_says_so(results: list
     assert alone.deflated_sharpe(results[0].metrics) == pytest.approx(results[0].metrics.probabilistic_sharpe)
     assert deflated < (results[0].metrics.probabilistic_sharpe or 0)
     named = {name: mine for name, mine, _ in backtest_tables.figures(results[0], trials)}
-    assert named["... as best of 2 tries"] == f"{100 * deflated:.1f} %"
+    assert named["... as best of 2 trials"] == f"{100 * deflated:.1f} %"
 
 
 def test_tries_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(results: list[Backtest]) -> None:
@@ -92,14 +94,15 @@ def test_tries_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(results
     bars, record = metrics.bars, metrics.track_record()
     assert record is not None
 
-    def tries(sharpes: np.ndarray) -> list[Try]:
+    def tries(sharpes: np.ndarray) -> list[Trial]:
         table = {"first_bar": index[0], "last_bar": index[-1], "bars": bars, "tried": True}
-        return tries_of_table(pd.DataFrame({"sharpe_per_bar": sharpes}).assign(**table))
+        return trials_of_table(pd.DataFrame({"sharpe_per_bar": sharpes}).assign(**table))
 
     honest = tries(random.standard_normal(300) / np.sqrt(bars))
     alike = tries(record.sharpe + 1e-5 * random.random(20_000))
     before, after = (
-        Trials.of(some, metrics, {}, index[0], index[-1]).deflated_sharpe(metrics) for some in (honest, honest + alike)
+        Trials.of(some, metrics, None, index[0], index[-1]).deflated_sharpe(metrics)
+        for some in (honest, honest + alike)
     )
     assert before is not None
     assert after is not None
@@ -108,8 +111,8 @@ def test_tries_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(results
 
 def test_a_try_on_few_bars_counts_as_the_luck_that_so_few_show(results: list[Backtest]) -> None:
     metrics, index = results[0].metrics, results[0].equity.index
-    short = Try(index[0], index[19], 20, "short", 0.5)  # 0.5 over 20 bars is as likely as 0.14 over 240
-    trials = Trials.of([short], metrics, {}, index[0], index[-1])
+    short = Trial(index[0], index[19], 20, "short", 0.5)  # 0.5 over 20 bars is as likely as 0.14 over 240
+    trials = Trials.of([short], metrics, None, index[0], index[-1])
     record = metrics.track_record()
     assert record is not None
     expected = np.var([record.sharpe, 0.5 * np.sqrt(20 / metrics.bars)], ddof=1)
@@ -118,5 +121,5 @@ def test_a_try_on_few_bars_counts_as_the_luck_that_so_few_show(results: list[Bac
 
 def test_the_trials_of_the_study_that_found_the_settings_are_tries(results: list[Backtest]) -> None:
     metrics, index = results[0].metrics, results[0].equity.index
-    study = {"id": "20260101T000000.000Z", "bars": 120, "sharpes": {"bearish": [0.01, None, 0.02], "all": [0.0]}}
-    assert Trials.of([], metrics, {"study": study}, index[0], index[-1]).count == 5
+    study = Study("S1", index[0], bars=120, trials={}, sharpes={"bearish": [0.01, None, 0.02], "all": [0.0]})
+    assert Trials.of([], metrics, study, index[0], index[-1]).count == 5

@@ -28,8 +28,8 @@ def in_a_process(work: Callable[[], object]) -> int:
     os._exit(0)
 
 
-def die_at(home: Path, is_the_step: Callable[[str], bool], how: signal.Signals) -> None:
-    """Send this process the signal at the first step for which this holds, of all by which it writes into the home.
+def die_at(workspace: Path, is_the_step: Callable[[str], bool], how: signal.Signals) -> None:
+    """Send this process the signal at the first step for which this holds, of all that write into the workspace.
 
     It is asked with the name of the file that is to be opened, renamed or removed next, or of the folder to be made.
     """
@@ -37,7 +37,7 @@ def die_at(home: Path, is_the_step: Callable[[str], bool], how: signal.Signals) 
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal armed
-        if not armed or event not in _STEPS or not str(arguments[0]).startswith(str(home)):
+        if not armed or event not in _STEPS or not str(arguments[0]).startswith(str(workspace)):
             return
         reads = event == "open" and not int(str(arguments[2])) & _WRITES
         if not reads and is_the_step(Path(str(arguments[0])).name):
@@ -47,7 +47,7 @@ def die_at(home: Path, is_the_step: Callable[[str], bool], how: signal.Signals) 
     sys.addaudithook(watch)
 
 
-def die_at_every_step(home: Path, work: Callable[[], object], how: signal.Signals) -> Iterator[None]:
+def die_at_every_step(workspace: Path, work: Callable[[], object], how: signal.Signals) -> Iterator[None]:
     """Do the work in processes of which the first dies at its first step, the next at its second, and so on.
 
     Stops after each death, for a look at what is there, and ends with the process that came through.
@@ -58,7 +58,7 @@ def die_at_every_step(home: Path, work: Callable[[], object], how: signal.Signal
         left = iter(range(step - 1, -1, -1))
 
         def dying(left: Iterator[int] = left) -> None:
-            die_at(home, lambda name: next(left) == 0, how)
+            die_at(workspace, lambda name: next(left) == 0, how)
             work()
 
         status = in_a_process(dying)

@@ -14,13 +14,13 @@ import pytest
 
 from data.errors import DataError, SettingsError
 from models import ModelSet
-from runners.backtesting.engine import Backtest, backtest
-from runners.backtesting.recorder import EQUITY_COLUMNS
+from runners.backtesting.engine import EQUITY_COLUMNS, backtest
+from runners.backtesting.result import Backtest
 from runners.backtesting.runs import Trials, find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.report.backtest_tables import verdict
 from runners.report.write_run import write_backtest
-from tests.conftest import BTC, ROOT, SMALL, command, invoke, switching_candles, to_csv, workplace
+from tests.conftest import BTC, ROOT, SMALL, command, invoke, make_workspace, switching_candles, to_csv
 from training import TrainSettings, train
 
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, borrow_rate=0.0001)
@@ -155,27 +155,27 @@ def test_a_range_may_end_early_and_must_hold_bars(candles: pd.DataFrame, model_s
 
 
 @pytest.fixture(scope="module")
-def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workplace where `regimes train` and `regimes backtest` ran once."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "data" / "csv").mkdir(parents=True)
-    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
-    trained = command(home, "train", *QUICK)
+def workspace(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace where `regimes train` and `regimes backtest` ran once."""
+    workspace = tmp_path_factory.mktemp("home")
+    (workspace / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, workspace / "data" / "csv" / "SWITCH.csv")
+    trained = command(workspace, "train", *QUICK)
     assert trained.returncode == 0, trained.stderr
     assert "bullish" in trained.stdout
-    tested = command(home, "backtest", "SWITCH", "--long-threshold", "0.0002", "--short-threshold=-0.0002")
+    tested = command(workspace, "backtest", "SWITCH", "--long-threshold", "0.0002", "--short-threshold=-0.0002")
     assert tested.returncode == 0, tested.stderr
     assert "Sharpe" in tested.stdout
     assert "buy and hold" in tested.stdout
-    return home
+    return workspace
 
 
-def run_folders(home: Path) -> list[Path]:
-    return sorted(path for path in (home / "results" / "SWITCH").glob("2*"))
+def run_folders(workspace: Path) -> list[Path]:
+    return sorted(path for path in (workspace / "results" / "SWITCH").glob("2*"))
 
 
-def test_a_backtest_writes_the_files_that_its_readers_expect(home: Path) -> None:
-    (folder,) = run_folders(home)[:1]
+def test_a_backtest_writes_the_files_that_its_readers_expect(workspace: Path) -> None:
+    (folder,) = run_folders(workspace)[:1]
     assert {path.name for path in folder.iterdir()} == {
         "config.toml",
         "metrics.json",
@@ -198,13 +198,13 @@ def test_a_backtest_writes_the_files_that_its_readers_expect(home: Path) -> None
 
 
 def test_in_a_new_process_its_config_repeats_a_run_of_any_kind_bit_for_bit(
-    home: Path, labelled: pd.DataFrame, tmp_path: Path
+    workspace: Path, labelled: pd.DataFrame, tmp_path: Path
 ) -> None:
-    place = Path(shutil.copytree(home, tmp_path / "home"))
+    place = Path(shutil.copytree(workspace, tmp_path / "home"))
     to_csv(labelled, place / "data" / "csv" / "LABELS.csv")
     train(labelled, "LABELS", TrainSettings(**SMALL)).save(place / "models" / "trained")
     kinds = [
-        ["SWITCH", "--blend", "--between", "flat", "--borrow-rate", "0.0001", "--start", "2022-07-10"],
+        ["SWITCH", "--blend", "--neutral", "flat", "--borrow-rate", "0.0001", "--start", "2022-07-10"],
         ["LABELS", "--regime-source", "column", "--start", "2022-07-01", "--end", "2022-07-10"],
     ]
     for kind in kinds:
@@ -213,7 +213,7 @@ def test_in_a_new_process_its_config_repeats_a_run_of_any_kind_bit_for_bit(
     assert len(runs) == 3
     program = (
         "import sys; from runners.cli import app\n"
-        "for run in sys.argv[2:]: app(['backtest', '--home', sys.argv[1], '--config', run], standalone_mode=False)"
+        "for run in sys.argv[2:]: app(['backtest', '--workspace', sys.argv[1], '--config', run], standalone_mode=False)"
     )
     configs = [str(run / "config.toml") for run in runs]
     repeat = [sys.executable, "-W", "error", "-c", program, str(place), *configs]
@@ -225,15 +225,15 @@ def test_in_a_new_process_its_config_repeats_a_run_of_any_kind_bit_for_bit(
             assert (second / name).read_bytes() == (first / name).read_bytes()
 
 
-def test_training_again_with_the_same_seed_gives_the_same_weights(home: Path) -> None:
-    assert invoke(home, "train", "SWITCH", *QUICK).returncode == 0
-    one, other = sorted(path for path in (home / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())[-2:]
+def test_training_again_with_the_same_seed_gives_the_same_weights(workspace: Path) -> None:
+    assert invoke(workspace, "train", "SWITCH", *QUICK).returncode == 0
+    one, other = sorted(path for path in (workspace / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())[-2:]
     for path in one.glob("*.pt"):
         assert path.read_bytes() == (other / path.name).read_bytes()
 
 
-def test_changed_candles_are_noticed_when_a_run_is_repeated(home: Path, tmp_path: Path) -> None:
-    again = Path(shutil.copytree(home, tmp_path / "home"))
+def test_changed_candles_are_noticed_when_a_run_is_repeated(workspace: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(workspace, tmp_path / "home"))
     csv = again / "data" / "csv" / "SWITCH.csv"
     csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
     repeated = invoke(again, "backtest", str(csv), "--config", str(run_folders(again)[0] / "config.toml"))
@@ -249,7 +249,7 @@ def test_changed_candles_are_noticed_when_a_run_is_repeated(home: Path, tmp_path
         ("backtest", ["NOTHING"], "NOTHING.csv: there is no such file"),
         ("backtest", ["SWITCH", "--models", "elsewhere"], "elsewhere: there is no model set"),
         ("backtest", ["SWITCH", "--exposure", "0"], "--exposure: Input should be greater than 0, but 0.0 was given"),
-        ("backtest", ["SWITCH", "--between", "keep"], "--between: Input should be 'hold' or 'flat', but 'keep'"),
+        ("backtest", ["SWITCH", "--neutral", "keep"], "--neutral: Input should be 'hold' or 'flat', but 'keep'"),
         ("backtest", ["SWITCH", "--start", "2022-01-01"], "add --in-sample"),
         ("train", ["SWITCH", "--features", "rsj"], "'rsj' is neither built in"),
         ("train", ["SWITCH", "--detector", "hnm"], "there is no detector 'hnm'"),
@@ -257,9 +257,9 @@ def test_changed_candles_are_noticed_when_a_run_is_repeated(home: Path, tmp_path
     ],
 )
 def test_a_users_mistake_is_one_line_without_a_traceback(
-    home: Path, name: str, arguments: list[str], message: str
+    workspace: Path, name: str, arguments: list[str], message: str
 ) -> None:
-    failed = invoke(home, name, *arguments)
+    failed = invoke(workspace, name, *arguments)
     assert failed.returncode == 2
     last_line = failed.stderr.splitlines()[-1]
     assert last_line.startswith("Error: ")
@@ -267,26 +267,26 @@ def test_a_users_mistake_is_one_line_without_a_traceback(
     assert "Traceback" not in failed.stderr
 
 
-def test_a_setting_that_does_not_exist_is_answered_with_the_nearest(home: Path, tmp_path: Path) -> None:
+def test_a_setting_that_does_not_exist_is_answered_with_the_nearest(workspace: Path, tmp_path: Path) -> None:
     config = tmp_path / "own.toml"
     config.write_text("[train]\nhiden_dim = 8\n")
-    failed = invoke(home, "train", "SWITCH", "--config", str(config))
+    failed = invoke(workspace, "train", "SWITCH", "--config", str(config))
     assert failed.returncode == 2
     assert "there is no setting 'hiden_dim'. Did you mean 'hidden_dim'?" in failed.stderr
 
 
-def test_a_toml_file_sets_what_flags_do_not(home: Path, tmp_path: Path) -> None:
+def test_a_toml_file_sets_what_flags_do_not(workspace: Path, tmp_path: Path) -> None:
     config = tmp_path / "own.toml"
     config.write_text("[train]\nhidden_dim = 4\nepochs = 9\nwindow = 5\nnum_layers = 1\nmin_windows = 30\n")
-    assert invoke(home, "train", "SWITCH", "--config", str(config), "--epochs", "1").returncode == 0
-    newest = ModelSet.load(home / "models" / "trained" / "SWITCH").provenance["settings"]
+    assert invoke(workspace, "train", "SWITCH", "--config", str(config), "--epochs", "1").returncode == 0
+    newest = ModelSet.load(workspace / "models" / "trained" / "SWITCH").provenance.settings
     assert (newest["hidden_dim"], newest["window"], newest["epochs"]) == (4, 5, 1)
 
 
 def test_the_example_with_a_cerebro_of_ones_own_runs(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    csv, models = home / "data" / "csv" / "SWITCH.csv", home / "models" / "trained" / "SWITCH"
+    csv, models = workspace / "data" / "csv" / "SWITCH.csv", workspace / "models" / "trained" / "SWITCH"
     monkeypatch.setattr(sys, "argv", ["own_cerebro.py", str(csv), str(models)])
     runpy.run_path(str(ROOT / "runners" / "examples" / "own_cerebro.py"), run_name="__main__")
     ours, holding = capsys.readouterr().out.splitlines()
@@ -294,12 +294,12 @@ def test_the_example_with_a_cerebro_of_ones_own_runs(
     assert holding.startswith("BuyAndHold: final value ")
 
 
-def test_evaluate_prints_its_tables_and_writes_figures_and_plots(home: Path) -> None:
-    ran = invoke(home, "evaluate")
+def test_evaluate_prints_its_tables_and_writes_figures_and_plots(workspace: Path) -> None:
+    ran = invoke(workspace, "evaluate")
     assert ran.returncode == 0, ran.stderr
     assert "one LSTM" in ran.stdout
     assert "unseen bars the experts' squared error is" in " ".join(ran.stdout.split())
-    (folder,) = (home / "results" / "SWITCH" / "evaluations").iterdir()
+    (folder,) = (workspace / "results" / "SWITCH" / "evaluations").iterdir()
     assert {path.name for path in folder.iterdir()} == {
         "evaluation.json",
         "forecasts.png",
@@ -310,8 +310,8 @@ def test_evaluate_prints_its_tables_and_writes_figures_and_plots(home: Path) -> 
 
 
 def test_evaluate_shows_what_a_classifier_of_labels_takes_for_what(labelled: pd.DataFrame, tmp_path: Path) -> None:
-    home = workplace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
-    ran = invoke(home, "evaluate")
+    workspace = make_workspace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
+    ran = invoke(workspace, "evaluate")
     assert ran.returncode == 0, ran.stderr
     table = ran.stdout.split("classifier: ")[1].splitlines()
     hits = float(table[0].split(" % of the test labels")[0])

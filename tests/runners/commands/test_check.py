@@ -15,7 +15,7 @@ from data.errors import DataError, ModelSetError, RegimesError, SettingsError
 from data.features import FEATURES, compute_features
 from models import Forecaster, ModelSet
 from models.regimes import DETECTORS
-from runners.lookahead import edge
+from runners.lookahead import planted_edge
 from runners.lookahead.orders import orders
 from runners.lookahead.random_walk import null
 from runners.lookahead.refit import refit
@@ -119,7 +119,7 @@ def test_code_that_fails_is_told_by_its_name_and_error(
             "Breaks fails on 1200 bars: AttributeError"
         ),
         "from strategies import LSTMRegimeStrategy\nclass Mine(LSTMRegimeStrategy):\n"
-        "    params = (('between', 'keep'),)\n": "between is 'keep'",
+        "    params = (('neutral', 'keep'),)\n": "neutral: Input should be 'hold' or 'flat', but 'keep' was given",
         "from data.features import feature\n@feature('first_thousand', lookback=0)\ndef first_thousand(candles):\n"
         "    return candles['close'].to_numpy() / candles['close'].iloc[999]\n": (
             r"feature first_thousand fails on \d+ bars ending 2022-\S+ \S+: IndexError"
@@ -221,9 +221,9 @@ def test_a_file_is_checked_for_what_it_holds(candles: pd.DataFrame) -> None:
 
 def test_a_training_that_learns_nothing_misses_the_planted_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     standing_still = {"epochs": 1, "lr": 1e-12}
-    monkeypatch.setattr(edge, "_N_BARS", 1500)
-    monkeypatch.setattr(edge, "_SETTINGS", edge._SETTINGS.model_copy(update=standing_still))
-    by_detector, by_label = edge.planted_edge().findings
+    monkeypatch.setattr(planted_edge, "_N_BARS", 1500)
+    monkeypatch.setattr(planted_edge, "_SETTINGS", planted_edge._SETTINGS.model_copy(update=standing_still))
+    by_detector, by_label = planted_edge.planted_edge().findings
     assert re.match(r"experts reach -?\d+ % of the planted edge's best R2 of 0\.\d+ on unseen bars; 60 %", by_detector)
     assert by_label.startswith("on regimes that only the label tells, experts' Sharpe ratio a bar ")
     assert by_label.endswith("experts that trade on the label must win.")
@@ -253,7 +253,7 @@ def test_other_candles_than_the_trained_ones_are_refused(model_set: ModelSet, ca
 
 
 @pytest.fixture(scope="module")
-def home(model_set: ModelSet, candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(model_set: ModelSet, candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("home")
     (place / "data" / "csv").mkdir(parents=True)
     to_csv(candles, place / "data" / "csv" / "SWITCH.csv")
@@ -261,20 +261,20 @@ def home(model_set: ModelSet, candles: pd.DataFrame, tmp_path_factory: pytest.Te
     return place
 
 
-def test_a_clean_model_set_ends_with_status_0(home: Path) -> None:
-    ran = invoke(home, "check", "--quick")
+def test_a_clean_model_set_ends_with_status_0(workspace: Path) -> None:
+    ran = invoke(workspace, "check", "--quick")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Nothing looks ahead" in ran.stdout
     for name in ("truncation", "start", "refit", "orders", "null", "planted edge"):
         assert name in ran.stdout
 
 
-def test_look_ahead_ends_with_status_1_and_a_mistake_with_2(home: Path) -> None:
-    found = invoke(home, "check", str(OWN / "same_bar.py"), "--quick")
+def test_look_ahead_ends_with_status_1_and_a_mistake_with_2(workspace: Path) -> None:
+    found = invoke(workspace, "check", str(OWN / "same_bar.py"), "--quick")
     assert found.returncode == 1
     assert "orders of SameBar: " in found.stdout
     assert "1 thing found: results of same_bar.py are not to be trusted." in found.stdout
-    missing = invoke(home, "check", "missing.py")
+    missing = invoke(workspace, "check", "missing.py")
     assert missing.returncode == 2
     assert "missing.py: there is no such Python file." in missing.stderr
 
@@ -290,12 +290,12 @@ def test_code_of_the_home_that_cannot_be_run_is_said_by_every_command(tmp_path: 
             assert message in ran.stderr
 
 
-def test_code_of_the_home_is_known_to_every_command(home: Path) -> None:
-    (home / "mine.py").write_text(EXAMPLE.read_text())
-    (home / "regimes.toml").write_text('code = ["mine.py"]\n')
+def test_code_of_the_home_is_known_to_every_command(workspace: Path) -> None:
+    (workspace / "mine.py").write_text(EXAMPLE.read_text())
+    (workspace / "regimes.toml").write_text('code = ["mine.py"]\n')
     small = ["--features", "log_return,close_to_mean", "--epochs", "1", "--hidden-dim", "8", "--num-layers", "1"]
-    trained = command(home, "train", "SWITCH", "--detector", "mean_reversion", *small)
+    trained = command(workspace, "train", "SWITCH", "--detector", "mean_reversion", *small)
     assert trained.returncode == 0, trained.stderr
-    assert command(home, "evaluate", "SWITCH").returncode == 0
-    (home / "regimes.toml").unlink()
-    assert command(home, "evaluate", "SWITCH").returncode == 2
+    assert command(workspace, "evaluate", "SWITCH").returncode == 0
+    (workspace / "regimes.toml").unlink()
+    assert command(workspace, "evaluate", "SWITCH").returncode == 2

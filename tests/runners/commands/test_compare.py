@@ -13,14 +13,15 @@ import pytest
 
 from data.errors import DataError
 from models import ModelSet
+from models.provenance import Study
 from runners.backtesting.comparison import compare
 from runners.backtesting.metrics import metrics_of
-from runners.backtesting.runs import Run, Trials, find_run, read_runs, read_tries
+from runners.backtesting.runs import Run, Trials, find_run, read_runs, read_trials
 from runners.backtesting.settings import BacktestSettings
-from runners.commands.retrain import what_changed
+from runners.commands.retrain import describe_difference
 from runners.report import comparison_tables
 from runners.report.backtest_page import comparison_html
-from tests.conftest import SMALL, invoke, to_csv, workplace
+from tests.conftest import SMALL, invoke, make_workspace, to_csv
 from training.sharpe import sharpe_difference
 
 SPLIT_LATER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
@@ -28,8 +29,8 @@ SPLIT_LATER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
 
 @pytest.fixture(scope="module")
 def made(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workplace with a model set and three runs: two on the same bars, one that begins 140 bars later."""
-    return workplace(
+    """A workspace with a model set and three runs: two on the same bars, one that begins 140 bars later."""
+    return make_workspace(
         tmp_path_factory.mktemp("home"),
         candles,
         model_set,
@@ -41,11 +42,11 @@ def made(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def runs(made: Path) -> list[Run]:
-    return read_runs(made / "results" / "SWITCH")
+    return read_runs(made / "results" / "SWITCH").runs
 
 
 @pytest.fixture
-def home(made: Path, tmp_path: Path) -> Path:
+def workspace(made: Path, tmp_path: Path) -> Path:
     """A copy to change."""
     return shutil.copytree(made, tmp_path / "home")
 
@@ -54,7 +55,7 @@ def test_runs_on_the_same_bars_keep_their_own_figures(runs: list[Run]) -> None:
     found = compare(runs[:2], "two")
     assert [one.metrics for one in found.runs] == [run.metrics for run in runs[:2]]
     assert found.partly == []
-    assert "the same for every run" in comparison_tables.bars_said(found)
+    assert "the same for every run" in comparison_tables.common_bars(found)
     returns = [one.growth / one.growth.shift(1, fill_value=1.0) - 1 for one in found.runs]
     per_year = found.runs[0].metrics.bars_per_year
     expected = sharpe_difference(returns[1].to_numpy(), returns[0].to_numpy(), per_year)
@@ -68,7 +69,7 @@ def test_runs_over_other_bars_are_compared_over_the_common_ones_and_that_is_said
     found = compare([runs[0], runs[2]], "two")
     assert found.partly == ["A"]
     assert (found.bars, found.first_bar) == (100, runs[2].first_bar)
-    assert "further bars of A are left out" in comparison_tables.bars_said(found)
+    assert "further bars of A are left out" in comparison_tables.common_bars(found)
     whole = runs[0].equity()
     first = whole.index.get_loc(found.first_bar)
     later = whole.iloc[first:]
@@ -90,7 +91,7 @@ def test_what_differs_is_listed_and_the_best_is_marked(runs: list[Run]) -> None:
     rows = {name: (cells, best) for name, cells, best in comparison_tables.figures(found)}
     assert rows["total return"][1] == {int(np.argmax([run.metrics.total_return for run in runs[:2]]))}
     assert rows["commission paid"][1] == {int(np.argmin([run.metrics.costs for run in runs[:2]]))}
-    assert rows["exposure"][1] == set()
+    assert rows["time in market"][1] == set()
 
 
 def test_a_repeated_run_is_said_to_be_one(runs: list[Run]) -> None:
@@ -100,8 +101,8 @@ def test_a_repeated_run_is_said_to_be_one(runs: list[Run]) -> None:
     assert "the runs repeat each other" in comparison_html([found])
 
 
-def test_runs_without_common_bars_are_refused_with_their_ranges(runs: list[Run], home: Path) -> None:
-    early = find_run(home / "results", str(home / "results" / "SWITCH" / runs[0].id))
+def test_runs_without_common_bars_are_refused_with_their_ranges(runs: list[Run], workspace: Path) -> None:
+    early = find_run(workspace / "results", str(workspace / "results" / "SWITCH" / runs[0].id))
     table = pd.read_csv(early.folder / "equity.csv")
     table.iloc[:10].to_csv(early.folder / "equity.csv", index=False)
     with pytest.raises(DataError, match=r"0 bars in common, 20 are needed: SWITCH/.* 2022-"):
@@ -119,78 +120,82 @@ def test_a_run_is_found_by_its_dataset_its_id_or_the_beginning_of_it(runs: list[
         find_run(results, "1999")
 
 
-def test_compare_prints_tables_and_writes_the_page_and_a_csv(home: Path) -> None:
-    ran = invoke(home, "compare", "--csv", str(home / "c.csv"))
+def test_compare_prints_tables_and_writes_the_page_and_a_csv(workspace: Path) -> None:
+    ran = invoke(workspace, "compare", "--csv", str(workspace / "c.csv"))
     assert ran.returncode == 0, ran.stderr
     assert "luck" in ran.stdout
     assert "Hansen" in ran.stdout
-    assert (home / "results" / "compare.html").read_text().count("<svg") == 1
-    told = json.loads(invoke(home, "compare", "--json").stdout)
-    assert told["page"] == str(home / "results" / "compare.html")
+    assert (workspace / "results" / "compare.html").read_text().count("<svg") == 1
+    told = json.loads(invoke(workspace, "compare", "--json").stdout)
+    assert told["page"] == str(workspace / "results" / "compare.html")
     (group,) = told["comparisons"]
-    table = pd.read_csv(home / "c.csv")
-    assert list(table["run"]) == [run["run"] for run in group["runs"]] == [run.id for run in read_runs_of(home)[-2:]]
+    table = pd.read_csv(workspace / "c.csv")
+    assert (
+        list(table["run"]) == [run["run"] for run in group["runs"]] == [run.id for run in read_runs_of(workspace)[-2:]]
+    )
     assert list(table["sharpe"]) == [run["sharpe"] for run in group["runs"]]
 
 
-def test_runs_that_are_named_are_compared_in_their_order(home: Path, runs: list[Run]) -> None:
+def test_runs_that_are_named_are_compared_in_their_order(workspace: Path, runs: list[Run]) -> None:
     first, second, _ = runs
-    (group,) = json.loads(invoke(home, "compare", second.id, first.id, "--json").stdout)["comparisons"]
+    (group,) = json.loads(invoke(workspace, "compare", second.id, first.id, "--json").stdout)["comparisons"]
     assert (group["title"], [run["run"] for run in group["runs"]]) == ("SWITCH", [second.id, first.id])
 
 
 def test_where_there_is_no_run_it_is_said_how_to_make_one(tmp_path: Path) -> None:
     for command, message in {
-        ("compare",): "results: holds no run yet. `regimes backtest FILE.csv` makes one.",
+        ("compare",): "results: holds no run yet. `regimes backtest DATASET` makes one.",
         ("runs",): "results: holds no run yet.",
-        ("runs", "--dataset", "BTC"): "results: holds no run of BTC yet.",
+        ("runs", "BTC"): "results: holds no run of BTC yet.",
     }.items():
         ran = invoke(tmp_path, *command)
         assert ran.returncode == 2
         assert message in ran.stderr
 
 
-def test_a_folder_that_is_no_whole_run_cannot_be_compared(home: Path, runs: list[Run]) -> None:
-    folder = home / "results" / "SWITCH" / runs[0].id
+def test_a_folder_that_is_no_whole_run_cannot_be_compared(workspace: Path, runs: list[Run]) -> None:
+    folder = workspace / "results" / "SWITCH" / runs[0].id
     (folder / "config.toml").unlink()
-    failed = invoke(home, "compare", "SWITCH", str(folder))
+    failed = invoke(workspace, "compare", "SWITCH", str(folder))
     assert failed.returncode == 2
-    assert f"{folder}: holds no whole run of this version; backtest again." in failed.stderr
+    assert f"{folder}: " in failed.stderr
+    assert "Backtest again, or remove the folder." in failed.stderr
 
 
-def test_a_folder_where_the_csv_is_to_be_is_said_and_stays_as_it_is(home: Path) -> None:
-    (home / "c.csv").mkdir()
-    failed = invoke(home, "compare", "--csv", str(home / "c.csv"))
+def test_a_folder_where_the_csv_is_to_be_is_said_and_stays_as_it_is(workspace: Path) -> None:
+    (workspace / "c.csv").mkdir()
+    failed = invoke(workspace, "compare", "--csv", str(workspace / "c.csv"))
     assert failed.returncode == 2
     assert "c.csv: cannot be written (Is a directory). What was there before is whole." in failed.stderr
-    assert list(home.glob(".c.csv*")) == list((home / "c.csv").iterdir()) == []
+    assert list(workspace.glob(".c.csv*")) == list((workspace / "c.csv").iterdir()) == []
 
 
 def test_runs_that_only_hold_are_not_said_to_earn_more_than_holding(
     candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
 ) -> None:
     always_long = BacktestSettings(long_threshold=-1.0, short_threshold=-2.0)
-    home = workplace(tmp_path, candles, model_set, always_long)
-    ran = invoke(home, "compare")
+    workspace = make_workspace(tmp_path, candles, model_set, always_long)
+    ran = invoke(workspace, "compare")
     assert ran.returncode == 0, ran.stderr
     assert "Hansen" not in ran.stdout
-    assert json.loads(invoke(home, "compare", "--json").stdout)["comparisons"][0]["superior_to_holding_p"] is None
+    assert json.loads(invoke(workspace, "compare", "--json").stdout)["comparisons"][0]["superior_to_holding_p"] is None
 
 
-def test_a_dataset_with_one_run_is_named_and_left_out_where_others_have_two(home: Path, runs: list[Run]) -> None:
-    lone = home / "results" / "LONE" / runs[0].id
+def test_a_dataset_with_one_run_is_named_and_left_out_where_others_have_two(workspace: Path, runs: list[Run]) -> None:
+    lone = workspace / "results" / "LONE" / runs[0].id
     shutil.copytree(runs[0].folder, lone)
-    ran = invoke(home, "compare")
+    ran = invoke(workspace, "compare")
     assert "not compared: LONE" in ran.stderr
     assert "LONE" not in ran.stdout
-    shutil.rmtree(home / "results" / "SWITCH")
-    assert "LONE" in invoke(home, "compare").stdout  # where no dataset has two it is shown against holding
+    shutil.rmtree(workspace / "results" / "SWITCH")
+    assert "LONE" in invoke(workspace, "compare").stdout  # where no dataset has two it is shown against holding
 
 
 def test_settings_of_single_networks_are_counted_on_the_terminal_and_listed_on_the_page(runs: list[Run]) -> None:
     own = {name: {"window": 9, "features": ["rsi", "macd"]} for name in ("all", "bearish")}
-    training = {**runs[1].training, "settings": {**runs[1].training["settings"], "networks": own}}
-    found = compare([runs[0], replace(runs[1], training={**training, "study": {"id": "S1", "bars": 9, "sharpes": {}}})])
+    before, study = runs[1].training, Study("S1", runs[1].first_bar, bars=9, trials={}, sharpes={})
+    training = replace(before, settings={**before.settings, "networks": own}, study=study)
+    found = compare([runs[0], replace(runs[1], training=training)])
     lines = comparison_tables.differing(found)
     assert "train: networks: 4 settings of all, bearish, listed on the page" in lines
     assert "study: A none, B S1" in lines
@@ -198,70 +203,70 @@ def test_settings_of_single_networks_are_counted_on_the_terminal_and_listed_on_t
     assert "rsi, macd" in comparison_html([found])
 
 
-def read_runs_of(home: Path) -> list[Run]:
-    return read_runs(home / "results" / "SWITCH")
+def read_runs_of(workspace: Path) -> list[Run]:
+    return read_runs(workspace / "results" / "SWITCH").runs
 
 
-def test_the_registry_lists_notes_and_removes_but_never_forgets_a_try(home: Path) -> None:
-    first, second, _ = read_runs_of(home)
-    assert command_of_runs(home, "note", first.id, "the [first] one").returncode == 0
-    listed = command_of_runs(home, "--sort", "drawdown")
+def test_the_registry_lists_notes_and_removes_but_never_forgets_a_try(workspace: Path) -> None:
+    first, second, _ = read_runs_of(workspace)
+    assert command_of_runs(workspace, "note", first.id, "the [first] one").returncode == 0
+    listed = command_of_runs(workspace, "--sort", "drawdown")
     assert "the [first] one" in listed.stdout
-    order = sorted(read_runs_of(home), key=lambda run: run.metrics.max_drawdown)
+    order = sorted(read_runs_of(workspace), key=lambda run: run.metrics.max_drawdown)
     places = [listed.stdout.index(run.id.split(".")[0]) for run in (order[0], order[-1])]
     assert places == sorted(places)
-    tries = read_tries(home / "results" / "SWITCH")
-    assert command_of_runs(home, "rm", second.id).returncode == 0
+    trials = read_trials(workspace / "results" / "SWITCH")
+    assert command_of_runs(workspace, "rm", second.id).returncode == 0
     assert not second.folder.exists()
-    assert len(read_runs_of(home)) == 2
-    after = read_tries(home / "results" / "SWITCH")
-    before = Trials.of(tries, first.metrics, first.training, first.first_bar, first.last_bar)
-    assert Trials.of(after, first.metrics, first.training, first.first_bar, first.last_bar).count == before.count
+    assert len(read_runs_of(workspace)) == 2
+    after = read_trials(workspace / "results" / "SWITCH")
+    before = Trials.of(trials, first.metrics, None, first.first_bar, first.last_bar)
+    assert Trials.of(after, first.metrics, None, first.first_bar, first.last_bar).count == before.count
 
 
-def test_where_the_newest_run_was_removed_its_dataset_means_the_one_before(home: Path) -> None:
-    _, second, third = read_runs_of(home)
-    assert find_run(home / "results", "SWITCH").id == third.id
-    assert command_of_runs(home, "rm", "SWITCH").returncode == 0
-    assert command_of_runs(home, "note", "SWITCH", "now the newest").returncode == 0
-    assert [run.note for run in read_runs_of(home)] == ["", "now the newest"]
-    assert read_runs_of(home)[-1].id == second.id
+def test_where_the_newest_run_was_removed_its_dataset_means_the_one_before(workspace: Path) -> None:
+    _, second, third = read_runs_of(workspace)
+    assert find_run(workspace / "results", "SWITCH").id == third.id
+    assert command_of_runs(workspace, "rm", "SWITCH").returncode == 0
+    assert command_of_runs(workspace, "note", "SWITCH", "now the newest").returncode == 0
+    assert [run.note for run in read_runs_of(workspace)] == ["", "now the newest"]
+    assert read_runs_of(workspace)[-1].id == second.id
 
 
-def test_a_run_that_ends_after_a_younger_one_does_not_become_the_newest(home: Path) -> None:
-    third = read_runs_of(home)[-1]
+def test_a_run_that_ends_after_a_younger_one_does_not_become_the_newest(workspace: Path) -> None:
+    third = read_runs_of(workspace)[-1]
     younger = third.folder.rename(third.folder.with_name("20990101T000000.000000Z"))
     (younger.parent / "latest").write_text(f"{younger.name}\n")
-    assert invoke(home, "backtest", "SWITCH").returncode == 0
-    assert len(read_runs_of(home)) == 4
-    assert find_run(home / "results", "SWITCH").id == younger.name
+    assert invoke(workspace, "backtest", "SWITCH").returncode == 0
+    assert len(read_runs_of(workspace)) == 4
+    assert find_run(workspace / "results", "SWITCH").id == younger.name
 
 
-def command_of_runs(home: Path, *arguments: str):  # type: ignore[no-untyped-def]
-    return invoke(home, "runs", *arguments)
+def command_of_runs(workspace: Path, *arguments: str):  # type: ignore[no-untyped-def]
+    return invoke(workspace, "runs", *arguments)
 
 
-def test_retraining_trades_old_and_new_models_on_the_same_bars(home: Path, candles: pd.DataFrame) -> None:
-    shutil.rmtree(home / "models")
-    to_csv(candles.iloc[:1100], home / "data" / "csv" / "SWITCH.csv")
+def test_retraining_trades_old_and_new_models_on_the_same_bars(workspace: Path, candles: pd.DataFrame) -> None:
+    shutil.rmtree(workspace / "models")
+    to_csv(candles.iloc[:1100], workspace / "data" / "csv" / "SWITCH.csv")
     small = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    assert invoke(home, "train", *small).returncode == 0
-    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
-    ran = invoke(home, "retrain", "SWITCH")
+    assert invoke(workspace, "train", *small).returncode == 0
+    to_csv(candles, workspace / "data" / "csv" / "SWITCH.csv")
+    ran = invoke(workspace, "retrain", "SWITCH")
     assert ran.returncode == 0, ran.stderr
     assert "100 bars were appended" in ran.stderr
-    old, new = read_runs_of(home)[-2:]
+    old, new = read_runs_of(workspace)[-2:]
     assert (old.first_bar, old.last_bar) == (new.first_bar, new.last_bar)
     assert new.first_bar == candles.index[960]  # what neither of them has seen
     assert new.config["backtest"]["long_threshold"] == SPLIT_LATER.long_threshold  # the last run's
     assert old.models < new.models
-    assert new.training["settings"] == old.training["settings"]
-    assert "before (A) and after (B)" in (home / "results" / "compare.html").read_text()
+    assert new.training.settings == old.training.settings
+    assert "before (A) and after (B)" in (workspace / "results" / "compare.html").read_text()
 
 
 def test_retraining_says_how_the_candles_have_changed(candles: pd.DataFrame, model_set: ModelSet) -> None:
     step = candles.index[1] - candles.index[0]
     longer = pd.concat([candles, candles.iloc[-3:].set_axis(candles.index[-3:] + 3 * step)])
-    assert "are those that the models were trained on" in what_changed(model_set, candles)
-    assert "3 bars were appended" in what_changed(model_set, longer)
-    assert "the candles were replaced: now 1,100 bars" in what_changed(model_set, candles.iloc[100:])
+    assert "are those that the models were trained on" in describe_difference(model_set, candles)
+    assert "3 bars were appended" in describe_difference(model_set, longer)
+    assert "the candles were replaced: now 1,100 bars" in describe_difference(model_set, candles.iloc[100:])

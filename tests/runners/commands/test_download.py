@@ -28,7 +28,7 @@ ARGUMENTS = ["BTC/USDT", "--timeframe", "4h", "--since", "2022-01-01"]
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[Exchange]:
-    """The exchange, which the settings file in the home names."""
+    """The exchange, which the settings file in the workspace names."""
     with Exchange(CANDLES, page_limit=400) as served:
         settings = {"exchange": {"binance": served.client_options()}}
         (tmp_path / "exchange.toml").write_text(tomli_w.dumps(settings))
@@ -42,17 +42,17 @@ def closed(exchange: Exchange, n_bars: int) -> None:
 
 
 def get(
-    home: Path, since: dt.datetime | None = SINCE, until: dt.datetime | None = None, name: str | None = None
+    workspace: Path, since: dt.datetime | None = SINCE, until: dt.datetime | None = None, name: str | None = None
 ) -> None:
-    download("BTC/USDT", "4h", since, until, name=name, home=home, config=home / "exchange.toml")
+    download("BTC/USDT", "4h", since, until, name=name, workspace_folder=workspace, config=workspace / "exchange.toml")
 
 
-def at(home: Path) -> list[str]:
-    return ["--home", str(home), "--config", str(home / "exchange.toml")]
+def at(workspace: Path) -> list[str]:
+    return ["--workspace", str(workspace), "--config", str(workspace / "exchange.toml")]
 
 
-def files(home: Path) -> list[str]:
-    return sorted(path.name for path in (home / "data" / "csv").iterdir())
+def files(workspace: Path) -> list[str]:
+    return sorted(path.name for path in (workspace / "data" / "csv").iterdir())
 
 
 def assert_holds(file: Path, n_bars: int) -> None:
@@ -184,7 +184,7 @@ def test_mistakes_are_told_before_anything_is_asked(tmp_path: Path, exchange: Ex
     with pytest.raises(SettingsError, match=r"'csv/BTC\.csv' is no dataset's name"):
         get(tmp_path, name="csv/BTC.csv")
     with pytest.raises(SettingsError, match="--exchange is for crypto"):
-        download("AAPL", "1d", SINCE, source=Source.YFINANCE, exchange="kraken", home=tmp_path)
+        download("AAPL", "1d", SINCE, source=Source.YFINANCE, exchange="kraken", workspace_folder=tmp_path)
     assert exchange.asked == []
 
 
@@ -198,7 +198,11 @@ def test_stocks_come_from_yahoo(tmp_path: Path) -> None:
     with serve_yahoo(tmp_path) as yahoo:
         first, last = yahoo.opens[2], yahoo.opens[-2]
         download(
-            "AAPL", "1d", first.normalize().tz_localize(None).to_pydatetime(), source=Source.YFINANCE, home=tmp_path
+            "AAPL",
+            "1d",
+            first.normalize().tz_localize(None).to_pydatetime(),
+            source=Source.YFINANCE,
+            workspace_folder=tmp_path,
         )
     assert files(tmp_path) == [f"AAPL_1d_{first:%Y%m%d}_{last:%Y%m%d}.csv"]
 

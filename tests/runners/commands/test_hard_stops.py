@@ -23,7 +23,7 @@ from runners.backtesting.engine import backtest
 from runners.backtesting.runs import Trials, find_run, read_runs
 from runners.backtesting.settings import BacktestSettings
 from runners.report.write_run import write_backtest
-from tests.conftest import ROOT, invoke, switching_candles, workplace
+from tests.conftest import ROOT, invoke, make_workspace, switching_candles
 from tests.runners.commands.dying import die_at_every_step, in_a_process
 
 QUICK = [
@@ -46,18 +46,18 @@ STOPS = [signal.SIGKILL, signal.SIGINT]
 
 @pytest.fixture(scope="module")
 def traded(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return workplace(tmp_path_factory.mktemp("home"), candles, model_set, A_WEEK)
+    return make_workspace(tmp_path_factory.mktemp("home"), candles, model_set, A_WEEK)
 
 
 @pytest.fixture
-def home(traded: Path, tmp_path: Path) -> Path:
-    """A copy of a workplace with a model set and a run."""
+def workspace(traded: Path, tmp_path: Path) -> Path:
+    """A copy of a workspace with a model set and a run."""
     return Path(shutil.copytree(traded, tmp_path / "home"))
 
 
-def whole_sets(home: Path) -> list[ModelSet]:
+def whole_sets(workspace: Path) -> list[ModelSet]:
     """Every model set that a command may find; one that was cut short would not load."""
-    folder = home / "models" / "trained" / "SWITCH"
+    folder = workspace / "models" / "trained" / "SWITCH"
     assert find_model_set(folder).parent == folder
     return [ModelSet.load(path) for path in sorted(folder.glob("[0-9]*"))]
 
@@ -66,73 +66,74 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def half_written(home: Path) -> list[Path]:
-    return list(home.rglob(".*"))
+def half_written(workspace: Path) -> list[Path]:
+    return list(workspace.rglob(".*"))
 
 
 @pytest.mark.parametrize("how", STOPS)
 def test_a_model_set_that_was_stopped_at_any_step_of_being_saved_is_not_there(
-    home: Path, model_set: ModelSet, how: signal.Signals
+    workspace: Path, model_set: ModelSet, how: signal.Signals
 ) -> None:
-    trained = home / "models" / "trained"
+    trained = workspace / "models" / "trained"
     before, deaths = files_of(trained), 0
-    for _ in die_at_every_step(home, lambda: model_set.save(trained), how):
+    for _ in die_at_every_step(workspace, lambda: model_set.save(trained), how):
         deaths += 1
-        if len(whole_sets(home)) == 1:
+        if len(whole_sets(workspace)) == 1:
             assert {name: text for name, text in files_of(trained).items() if "/." not in name} == before
     assert deaths > 15
-    assert len(whole_sets(home)) > 1
-    assert bool(half_written(home)) == (how is signal.SIGKILL)
+    assert len(whole_sets(workspace)) > 1
+    assert bool(half_written(workspace)) == (how is signal.SIGKILL)
 
 
 @pytest.mark.parametrize("how", STOPS)
 def test_a_backtest_that_was_stopped_at_any_step_of_being_written_is_not_there(
-    home: Path, candles: pd.DataFrame, model_set: ModelSet, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, candles: pd.DataFrame, model_set: ModelSet, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runners.report.write_run.report_html", lambda *_: "drawn at leisure")
     monkeypatch.setattr("runners.report.write_run.cerebro_png", lambda *_: b"drawn at leisure")
     monkeypatch.setattr("quantstats.reports.html", lambda *_, output, **__: Path(output).write_text("drawn at leisure"))
-    results, (first,) = home / "results", read_runs(home / "results" / "SWITCH")
+    results, (first,) = workspace / "results", read_runs(workspace / "results" / "SWITCH").runs
     before, result = files_of(first.folder), backtest(candles, model_set, A_WEEK)
-    origin = {"models": str(home / "models" / "trained" / "SWITCH")}
+    origin = {"models": str(workspace / "models" / "trained" / "SWITCH")}
 
     def write() -> None:
         write_backtest(result, Trials(1, 0.0), results, candle_file=first.file, origin=origin)
 
     deaths = 0
-    for _ in die_at_every_step(home, write, how):
+    for _ in die_at_every_step(workspace, write, how):
         deaths += 1
-        runs = read_runs(results / "SWITCH")
+        runs = read_runs(results / "SWITCH").runs
         assert [len(list(run.folder.iterdir())) for run in runs] == [7] * len(runs)
         assert find_run(results, "SWITCH").metrics == first.metrics
         assert files_of(first.folder) == before
     assert deaths > 10
-    assert invoke(home, "runs").returncode == 0
-    assert bool(half_written(home)) == (how is signal.SIGKILL)
+    assert invoke(workspace, "runs").returncode == 0
+    assert bool(half_written(workspace)) == (how is signal.SIGKILL)
 
 
-def test_a_training_that_was_killed_leaves_what_was_there_and_can_be_typed_again(home: Path) -> None:
-    before = files_of(home)
+def test_a_training_that_was_killed_leaves_what_was_there_and_can_be_typed_again(workspace: Path) -> None:
+    before = files_of(workspace)
     program = (
-        "import pathlib, signal; from tests.runners.commands.dying import die_at; from runners.cli import main; "
-        f"die_at(pathlib.Path({str(home)!r}), lambda name: name == 'SWITCH_all.pt', signal.SIGKILL); main()"
+        "import pathlib, signal; from tests.runners.commands.dying import die_at; from runners.cli import app; "
+        f"die_at(pathlib.Path({str(workspace)!r}), lambda name: name == 'SWITCH_all.pt', signal.SIGKILL); app()"
     )
-    asked = [sys.executable, "-W", "error", "-c", program, "train", "--home", str(home), *QUICK]
+    asked = [sys.executable, "-W", "error", "-c", program, "train", "--workspace", str(workspace), *QUICK]
     killed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    after = files_of(home)
+    after = files_of(workspace)
     assert {path: after[path] for path in before} == before
     assert after.keys() > before.keys()
     assert all("/." in path for path in after.keys() - before.keys())
-    assert invoke(home, "train", *QUICK).returncode == 0
-    assert len(whole_sets(home)) == 2
+    assert invoke(workspace, "train", *QUICK).returncode == 0
+    assert len(whole_sets(workspace)) == 2
 
 
-def test_two_trainings_of_one_dataset_at_once_do_not_mix(home: Path) -> None:
+def test_two_trainings_of_one_dataset_at_once_do_not_mix(workspace: Path) -> None:
     seeds = ["1", "2"]
+    in_workspace = ["--workspace", str(workspace)]
     started = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "runners.cli", "train", "--home", str(home), *QUICK, "--seed", seed],
+            [sys.executable, "-W", "error", "-m", "runners.cli", "train", *QUICK, "--seed", seed, *in_workspace],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for seed in seeds
@@ -140,25 +141,25 @@ def test_two_trainings_of_one_dataset_at_once_do_not_mix(home: Path) -> None:
     for process in started:
         told, _ = process.communicate()
         assert process.returncode == 0, told
-    _, *new = whole_sets(home)
-    assert sorted(str(one.provenance["settings"]["seed"]) for one in new) == seeds
-    assert half_written(home) == []
+    _, *new = whole_sets(workspace)
+    assert sorted(str(one.provenance.settings["seed"]) for one in new) == seeds
+    assert half_written(workspace) == []
 
 
 def test_a_file_that_may_not_grow_is_said_and_nothing_is_left_of_what_was_begun(
-    home: Path, model_set: ModelSet
+    workspace: Path, model_set: ModelSet
 ) -> None:
-    before = files_of(home)
+    before = files_of(workspace)
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
         with pytest.raises(
             StorageError, match=r"cannot be written \(File too large\)\. What was there before is whole"
         ):
-            model_set.save(home / "models" / "trained")
+            model_set.save(workspace / "models" / "trained")
 
     assert in_a_process(limited) == 0
-    assert files_of(home) == before
+    assert files_of(workspace) == before
 
 
 def may_mount() -> bool:
@@ -167,19 +168,19 @@ def may_mount() -> bool:
 
 
 @pytest.mark.skipif(not may_mount(), reason="NO MOUNT: no disk could be made that is small enough to fill")
-def test_a_full_disk_is_said_and_leaves_the_earlier_runs(home: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_leaves_the_earlier_runs(workspace: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     script = f"""
         set -e
         mount -t tmpfs -o size=8m tmpfs {disk}
-        cp -r {home}/. {disk}
+        cp -r {workspace}/. {disk}
         head -c 100000 /dev/zero > {disk}/room
         cat /dev/zero > {disk}/rest 2>/dev/null || rm {disk}/room
         set +e
-        {sys.executable} -W error -m runners.cli backtest --home {disk}
+        {sys.executable} -W error -m runners.cli backtest --workspace {disk}
         echo status $?
-        diff -r {home}/results {disk}/results && diff -r {home}/models {disk}/models && echo as before
+        diff -r {workspace}/results {disk}/results && diff -r {workspace}/models {disk}/models && echo as before
     """
     asked = ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
     ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -191,7 +192,7 @@ WORK = [
     ("training.trainer", "train"),
     ("training.evaluation", "evaluate"),
     ("runners.backtesting.engine", "backtest"),
-    ("runners.backtesting.walk_forward", "fit_all"),
+    ("runners.backtesting.walk_forward", "fit_missing"),
     ("runners.search.run_search", "prepare_search"),
     ("runners.backtesting.grid", "simulate_grid"),
 ]
@@ -213,17 +214,17 @@ WORK = [
     ],
 )
 def test_a_file_where_a_folder_is_to_be_is_said_before_the_work(
-    home: Path, blocked: str, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+    workspace: Path, blocked: str, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def began(*_: object, **__: object) -> None:
         raise AssertionError("the work began")
 
     for module, function in WORK:
         monkeypatch.setattr(importlib.import_module(module), function, began)
-    place = home / blocked
+    place = workspace / blocked
     shutil.rmtree(place, ignore_errors=True)
     place.write_text("not a folder")
-    failed = invoke(home, name, *arguments)
+    failed = invoke(workspace, name, *arguments)
     assert failed.returncode == 2
     assert f"{place}" in failed.stderr
     assert "cannot be written (Not a directory)" in failed.stderr

@@ -12,9 +12,9 @@ import pytest
 import typer
 
 from models import ModelSet
-from runners.cli import app, main
-from runners.commands.options import run_alone
-from tests.conftest import ROOT, SMALL, invoke, switching_candles, to_csv, workplace
+from runners.cli import app
+from runners.commands.options import reporting_errors
+from tests.conftest import ROOT, SMALL, invoke, make_workspace, switching_candles, to_csv
 from training import TrainSettings, train
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     """Exit status of ``regimes`` with these arguments."""
     monkeypatch.setattr(sys, "argv", ["regimes", *arguments])
     with pytest.raises(SystemExit) as exit_:
-        main()
+        app()
     return int(exit_.value.code or 0)
 
 
@@ -59,8 +59,10 @@ def test_what_ends_a_command_is_told_by_its_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: object, status: int
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["regimes"])
+    alone = typer.Typer(pretty_exceptions_enable=False)
+    alone.command()(reporting_errors(command))  # type: ignore[arg-type]
     with pytest.raises(SystemExit) as exit_:
-        run_alone(command)  # type: ignore[arg-type]
+        alone()
     assert exit_.value.code == status
     said = capsys.readouterr().err
     if command is faulty:
@@ -84,39 +86,41 @@ def test_verbose_shows_where_an_error_comes_from(
 
 def test_every_command_offers_it() -> None:
     group = typer.main.get_command(app)
-    commands = {**group.commands, **group.commands["runs"].commands}  # type: ignore[attr-defined]
+    commands = dict(group.commands)  # type: ignore[attr-defined]
+    for name in ("runs", "live"):
+        commands |= commands.pop(name).commands
     without = [name for name, one in commands.items() if "verbose" not in {parameter.name for parameter in one.params}]
     assert without == []
 
 
 @pytest.fixture(scope="module")
-def home(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = workplace(tmp_path_factory.mktemp("home"), candles, model_set)
-    (home / "binary").write_bytes(bytes(range(256)))
-    (home / "table.toml").write_text("train = 3\n")
-    (home / "entry.toml").write_text("[trian]\nwindow = 3\n")
-    (home / "file.toml").write_text("file = 3\n")
-    return home
+def workspace(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = make_workspace(tmp_path_factory.mktemp("home"), candles, model_set)
+    (workspace / "binary").write_bytes(bytes(range(256)))
+    (workspace / "table.toml").write_text("train = 3\n")
+    (workspace / "entry.toml").write_text("[trian]\nwindow = 3\n")
+    (workspace / "file.toml").write_text("file = 3\n")
+    return workspace
 
 
 FILE_COMMANDS = ["train", "optimize", "backtest", "walk-forward", "retrain"]
 
 
 @pytest.mark.parametrize("name", FILE_COMMANDS)
-def test_what_is_no_file_of_candles_is_refused_by_every_command(home: Path, name: str) -> None:
+def test_what_is_no_file_of_candles_is_refused_by_every_command(workspace: Path, name: str) -> None:
     refused = {
         "SWITHC.csv": r"SWITHC\.csv: there is no such file\. Did you mean 'SWITCH\.csv'\?",
-        str(home): "is a folder. Name a CSV file",
-        str(home / "binary"): "is no text file",
+        str(workspace): "is a folder. Name a CSV file",
+        str(workspace / "binary"): "is no text file",
     }
     for file, message in refused.items():
-        ran = invoke(home, name, file)
+        ran = invoke(workspace, name, file)
         assert ran.returncode == 2
         assert re.search(message, ran.stderr), ran.stderr
 
 
 @pytest.mark.parametrize("name", ["train", "optimize", "backtest", "walk-forward"])
-def test_a_file_of_settings_that_is_none_is_refused_by_every_command(home: Path, name: str) -> None:
+def test_a_file_of_settings_that_is_none_is_refused_by_every_command(workspace: Path, name: str) -> None:
     refused = {
         "binary": "is no TOML",
         "nothing.toml": "there is no such file",
@@ -126,7 +130,7 @@ def test_a_file_of_settings_that_is_none_is_refused_by_every_command(home: Path,
         "file.toml": "file is 3, but must be a text",
     }
     for file, message in refused.items():
-        ran = invoke(home, name, "SWITCH", "--config", str(home / file))
+        ran = invoke(workspace, name, "SWITCH", "--config", str(workspace / file))
         assert ran.returncode == 2
         assert re.search(message, ran.stderr), ran.stderr
 
@@ -148,57 +152,83 @@ def test_a_file_of_settings_that_is_none_is_refused_by_every_command(home: Path,
         (["check", "nothing"], "there is no model set"),
     ],
 )
-def test_unknown_names_are_refused_with_the_nearest_known(home: Path, command: list[str], message: str) -> None:
+def test_unknown_names_are_refused_with_the_nearest_known(workspace: Path, command: list[str], message: str) -> None:
     name, *arguments = command
     before = ["rm"] if arguments[0] == "rm" else []
-    ran = invoke(home, name, *before, *arguments[len(before) :])
+    ran = invoke(workspace, name, *before, *arguments[len(before) :])
     assert ran.returncode == 2
     assert re.search(message, ran.stderr), ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["backtest", "--home", "."], "--home is called --workspace now"),
+        (["backtest", "--between=flat"], "--between is called --neutral now"),
+        (["evaluate", "--candles", "SWITCH"], "--candles is called the argument DATASET now"),
+        (["live", "status", "--dataset", "SWITCH"], "--dataset is called the argument DATASET now"),
+        (["live", "--patience", "3"], "--patience is called --retry-seconds now"),
+    ],
+)
+def test_an_old_flag_is_answered_with_its_new_name(workspace: Path, command: list[str], message: str) -> None:
+    ran = invoke(workspace, *command)
+    assert (ran.returncode, message in " ".join(ran.stderr.split())) == (2, True), ran.stderr
+
+
+def test_an_old_setting_in_a_file_is_answered_with_its_new_name(tmp_path: Path) -> None:
+    for text, message in (
+        ('home = "."\n', "home is called workspace now. Rename it."),
+        ("[backtest]\nbetween = 'flat'\n", "between is called neutral now. Rename it."),
+        ("[live]\npatience = 3\n", "patience is called retry_seconds now. Rename it."),
+    ):
+        (tmp_path / "regimes.toml").write_text(text)
+        ran = invoke(tmp_path, "config")
+        assert (ran.returncode, message in ran.stderr) == (2, True), ran.stderr
+
+
 def test_a_run_that_was_mistyped_is_guessed(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
-    home = workplace(tmp_path, candles, model_set)
-    (home / "results" / "SWITCH").mkdir(parents=True)
-    assert "Did you mean 'SWITCH'?" in invoke(home, "compare", "SWITHC").stderr
+    workspace = make_workspace(tmp_path, candles, model_set)
+    (workspace / "results" / "SWITCH").mkdir(parents=True)
+    assert "Did you mean 'SWITCH'?" in invoke(workspace, "compare", "SWITHC").stderr
 
 
 def test_candles_that_the_models_cannot_forecast_are_refused_by_file(
     tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
-    home = workplace(tmp_path, candles, model_set)
+    workspace = make_workspace(tmp_path, candles, model_set)
     daily = to_csv(candles.iloc[::6], tmp_path / "DAILY.csv")
     for ran in (
-        invoke(home, "backtest", str(daily), "--models", "SWITCH"),
-        invoke(home, "backtest", str(daily), "--models", str(home / "models" / "trained" / "SWITCH")),
-        invoke(home, "evaluate", "SWITCH", "--candles", str(daily)),
+        invoke(workspace, "backtest", str(daily), "--models", "SWITCH"),
+        invoke(workspace, "backtest", str(daily), "--models", str(workspace / "models" / "trained" / "SWITCH")),
+        invoke(workspace, "evaluate", str(daily), "--models", str(workspace / "models" / "trained" / "SWITCH")),
     ):
         assert ran.returncode == 2
-    assert "DAILY.csv: its bars are 1 d apart, but the models of SWITCH were trained on bars 4 h apart" in ran.stderr
+    assert "DAILY.csv: bars are 1 d apart, but the models of SWITCH were trained on bars 4 h apart" in ran.stderr
 
     funding = candles.assign(funding=np.sin(np.arange(len(candles))))
     reads_it = train(funding, "FUNDING", TrainSettings(**SMALL, detector="trend", features=("log_return", "funding")))
-    models = str(reads_it.save(home / "models" / "trained"))
+    models = str(reads_it.save(workspace / "models" / "trained"))
     for ran in (
-        invoke(home, "backtest", "SWITCH", "--models", models),
-        invoke(home, "evaluate", models, "--candles", "SWITCH"),
+        invoke(workspace, "backtest", "SWITCH", "--models", models),
+        invoke(workspace, "evaluate", "SWITCH", "--models", models),
     ):
         assert ran.returncode == 2
         assert re.search(r"SWITCH\.csv: has no column funding, which the models of FUNDING read\.", ran.stderr)
 
 
 def test_a_file_of_one_bar_is_refused_by_name(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
-    home = workplace(tmp_path, candles, model_set)
-    models = str(home / "models" / "trained" / "SWITCH")
+    workspace = make_workspace(tmp_path, candles, model_set)
+    models = str(workspace / "models" / "trained" / "SWITCH")
     one = str(to_csv(candles.iloc[:1], tmp_path / "ONE.csv"))
     told = {
         ("train", one): r"ONE: has 1 bars, but at least \d+ are needed: .* Bring more history",
         ("optimize", one): r"ONE: has 1 bars, but at least \d+ are needed: .* Bring more history",
         ("walk-forward", one): r"ONE: there are 1 bars; 1 to train on .* or bring more history",
-        ("backtest", one, "--models", models): r"ONE\.csv: holds a single bar, .*\. Bring more history",
-        ("evaluate", models, "--candles", one): r"ONE\.csv: holds a single bar, .*\. Bring more history",
+        ("backtest", one, "--models", models): r"ONE\.csv: has 1 bars, but at least 2 are needed\. Bring more history",
+        ("evaluate", one, "--models", models): r"ONE\.csv: has 1 bars, but at least 2 are needed\. Bring more history",
     }
     for command, message in told.items():
-        ran = invoke(home, *command)
+        ran = invoke(workspace, *command)
         assert ran.returncode == 2
         assert re.search(message, ran.stderr), ran.stderr
 
@@ -206,14 +236,14 @@ def test_a_file_of_one_bar_is_refused_by_name(tmp_path: Path, candles: pd.DataFr
 def test_trading_another_symbol_is_said_and_filed_under_its_own_name(
     tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
-    home = workplace(tmp_path, candles, model_set)
+    workspace = make_workspace(tmp_path, candles, model_set)
     other = switching_candles(seed=7).drop(columns="regime")
-    to_csv(other, home / "data" / "csv" / "OTHER.csv")
-    ran = invoke(home, "backtest", "OTHER", "--models", str(home / "models" / "trained" / "SWITCH"))
+    to_csv(other, workspace / "data" / "csv" / "OTHER.csv")
+    ran = invoke(workspace, "backtest", "OTHER", "--models", str(workspace / "models" / "trained" / "SWITCH"))
     assert ran.returncode == 0
     assert "The models were trained on SWITCH, not on OTHER" in ran.stderr
     assert ran.stdout.startswith("OTHER\n") or "OTHER" in ran.stdout.splitlines()[0]
-    assert [path.name for path in (home / "results").iterdir()] == ["OTHER"]
+    assert [path.name for path in (workspace / "results").iterdir()] == ["OTHER"]
 
 
 def test_a_label_that_training_never_saw_is_said(tmp_path: Path, labelled: pd.DataFrame) -> None:

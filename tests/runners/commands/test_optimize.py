@@ -20,10 +20,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from data.errors import RegimesError
 from data.synthetic import with_noise_from
 from models import ModelSet
-from runners.backtesting.runs import Trials, read_runs, read_tries
+from models.provenance import Study
+from runners.backtesting.runs import Trials, read_runs, read_trials
 from runners.backtesting.settings import BacktestSettings
 from runners.cli import app
 from runners.report.study_page import study_html
@@ -42,14 +42,14 @@ QUICK = ["--epochs", "3", "--hidden-dim", "2,6", "--num-layers", "1", "--window"
 NETWORKS = ["all", "bearish", "sideways"]
 
 
-def new_home(path: Path, candles: pd.DataFrame) -> Path:
+def new_workspace(path: Path, candles: pd.DataFrame) -> Path:
     (path / "data" / "csv").mkdir(parents=True)
     to_csv(candles, path / "data" / "csv" / "SWITCH.csv")
     return path
 
 
-def study_folders(home: Path) -> list[Path]:
-    return study_folders_in(home / "results")
+def study_folders(workspace: Path) -> list[Path]:
+    return study_folders_in(workspace / "results")
 
 
 def study_folders_in(results: Path) -> list[Path]:
@@ -66,17 +66,17 @@ def invoke(*arguments: str | Path) -> Result:
 
 
 def refusal(*arguments: str | Path) -> str:
-    error = invoke(*arguments).exception
-    assert isinstance(error, RegimesError)
-    return str(error)
+    refused = invoke(*arguments)
+    assert refused.exit_code == 2
+    return refused.stderr
 
 
 def test_the_settings_file_has_a_table_for_the_search(candles: pd.DataFrame, tmp_path: Path) -> None:
-    home = new_home(tmp_path, candles)
-    (home / "regimes.toml").write_text("[optimize]\ntrails = 3\n")
-    assert "there is no setting 'trails'. Did you mean 'trials'?" in refusal("optimize", "--home", home)
-    (home / "regimes.toml").write_text("[optimize]\nlr = [0.1, 0.01]\n")
-    assert "regimes.toml, lr: the lower bound comes first" in refusal("optimize", "--home", home)
+    workspace = new_workspace(tmp_path, candles)
+    (workspace / "regimes.toml").write_text("[optimize]\ntrails = 3\n")
+    assert "there is no setting 'trails'. Did you mean 'trials'?" in refusal("optimize", "--workspace", workspace)
+    (workspace / "regimes.toml").write_text("[optimize]\nlr = [0.1, 0.01]\n")
+    assert "regimes.toml, lr: the lower bound comes first" in refusal("optimize", "--workspace", workspace)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -89,7 +89,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class SearchedWorkspace:
     """Where a search of all networks was stopped by Ctrl-C, and then one of them went on."""
 
     path: Path
@@ -106,24 +106,26 @@ def rare() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def workplace(rare: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    home = new_home(tmp_path_factory.mktemp("home"), rare)
-    search = ["--home", str(home), "SWITCH", *QUICK, "--trials"]
+def searched(rare: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> SearchedWorkspace:
+    workspace = new_workspace(tmp_path_factory.mktemp("home"), rare)
+    search = ["--workspace", str(workspace), "SWITCH", *QUICK, "--trials"]
     first = [sys.executable, "-W", "error", "-m", "runners.cli", "optimize", *search, "500", "--jobs", "3"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(first, cwd=ROOT, start_new_session=True, **pipes) as started:
-        wait_until(lambda: all(finished >= 4 for finished in finished_trials(home)))
+        wait_until(lambda: all(finished >= 4 for finished in finished_trials(workspace)))
         os.killpg(started.pid, signal.SIGINT)  # as a terminal does
         told = started.communicate()
     stopped = subprocess.CompletedProcess(first, started.returncode, *told)
-    left_behind = content_of(study_folders(home)[0])
+    left_behind = content_of(study_folders(workspace)[0])
     trials = left_behind["studies"]["sideways"]["finished"] + 2
-    return Workplace(home, stopped, left_behind, invoke("optimize", *search, str(trials), "--regime", "sideways"))
+    return SearchedWorkspace(
+        workspace, stopped, left_behind, invoke("optimize", *search, str(trials), "--regime", "sideways")
+    )
 
 
-def finished_trials(home: Path) -> list[int]:
+def finished_trials(workspace: Path) -> list[int]:
     """Of each network, while others write; 0 where its study has not begun."""
-    journals = list(home.rglob("journal.log"))
+    journals = list(workspace.rglob("journal.log"))
     if not journals:
         return [0]
     storage = open_storage(str(journals[0]))
@@ -133,35 +135,35 @@ def finished_trials(home: Path) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def home(workplace: Workplace) -> Path:
-    return workplace.path
+def workspace(searched: SearchedWorkspace) -> Path:
+    return searched.path
 
 
-def test_ctrl_c_keeps_what_is_done_and_says_so(workplace: Workplace) -> None:
-    assert workplace.stopped.returncode == 130
-    assert "bullish: only 8 training windows, min_windows is 30; it will use" in workplace.stopped.stderr
-    assert "the same command goes on from here" in workplace.stopped.stderr
-    assert "Traceback" not in workplace.stopped.stderr
-    assert "looks better there than it is" in " ".join(workplace.stopped.stdout.split())
+def test_ctrl_c_keeps_what_is_done_and_says_so(searched: SearchedWorkspace) -> None:
+    assert searched.stopped.returncode == 130
+    assert "bullish: only 8 training windows, min_windows is 30; it will use" in searched.stopped.stderr
+    assert "the same command goes on from here" in searched.stopped.stderr
+    assert "Traceback" not in searched.stopped.stderr
+    assert "looks better there than it is" in " ".join(searched.stopped.stdout.split())
     for name in NETWORKS:
-        assert f"{name}: window" in workplace.stopped.stdout
-    assert list(workplace.left_behind["studies"]) == NETWORKS
-    assert list(workplace.left_behind["skipped"]) == ["bullish"]
+        assert f"{name}: window" in searched.stopped.stdout
+    assert list(searched.left_behind["studies"]) == NETWORKS
+    assert list(searched.left_behind["skipped"]) == ["bullish"]
 
 
-def test_one_network_can_go_on_and_the_others_stay(workplace: Workplace) -> None:
-    assert workplace.gone_on.exit_code == 0
-    (folder,) = study_folders(workplace.path)
-    before, after = workplace.left_behind["studies"], content_of(folder)["studies"]
+def test_one_network_can_go_on_and_the_others_stay(searched: SearchedWorkspace) -> None:
+    assert searched.gone_on.exit_code == 0
+    (folder,) = study_folders(searched.path)
+    before, after = searched.left_behind["studies"], content_of(folder)["studies"]
     known = sum(study["finished"] for study in before.values())
-    said = " ".join(workplace.gone_on.output.split())
+    said = " ".join(searched.gone_on.output.split())
     assert f"study {folder.name} goes on; {known} trials are there" in said
     assert after["sideways"]["trials"][:-2] == before["sideways"]["trials"]
     assert [after[name] for name in ("all", "bearish")] == [before[name] for name in ("all", "bearish")]
 
 
-def test_a_search_writes_what_it_is_of_and_what_it_found(home: Path, rare: pd.DataFrame) -> None:
-    (folder,) = study_folders(home)
+def test_a_search_writes_what_it_is_of_and_what_it_found(workspace: Path, rare: pd.DataFrame) -> None:
+    (folder,) = study_folders(workspace)
     assert {path.name for path in folder.iterdir()} == {"study.json", "study.html", "journal.log"}
     assert (folder.parent / "latest").read_text().strip() == folder.name
     content = content_of(folder)
@@ -174,48 +176,53 @@ def test_a_search_writes_what_it_is_of_and_what_it_found(home: Path, rare: pd.Da
         assert TrainSettings(**study["best"]["settings"]).features[0] == "log_return"
 
 
-def test_training_takes_the_best_of_the_study_and_says_so(home: Path) -> None:
-    ran = invoke("train", "--home", home, "SWITCH", "--from-study")
+def test_training_takes_the_best_of_the_study_and_says_so(workspace: Path) -> None:
+    ran = invoke("train", "--workspace", workspace, "SWITCH", "--from-study")
     assert ran.exit_code == 0
-    (folder,) = study_folders(home)
+    (folder,) = study_folders(workspace)
     assert f"settings from study {folder.name}" in ran.stderr
     studies = content_of(folder)["studies"]
-    trained = ModelSet.load(home / "models" / "trained" / "SWITCH")
+    trained = ModelSet.load(workspace / "models" / "trained" / "SWITCH")
     assert trained.experts[2].training["fallback"]
     for expert in [trained.experts[0], trained.experts[1], trained.all_regimes]:
         best = studies[expert.name]["best"]
         assert min(expert.training["validation_losses"]) == best["value"]
         assert list(expert.features) == best["settings"]["features"]
-    assert trained.provenance["study"] == {
-        "id": folder.name,
-        "validation_end": content_of(folder)["validation_end"],
-        "bars": 120,
-        "trials": {name: study["finished"] for name, study in studies.items()},
-        "sharpes": {name: [trial["sharpe"] for trial in study["trials"]] for name, study in studies.items()},
-    }
+    assert trained.provenance.study == Study(
+        id=folder.name,
+        validation_end=pd.Timestamp(content_of(folder)["validation_end"]),
+        bars=120,
+        trials={name: study["finished"] for name, study in studies.items()},
+        sharpes={name: [trial["sharpe"] for trial in study["trials"]] for name, study in studies.items()},
+    )
 
 
-def test_retraining_keeps_the_study_so_that_its_trials_stay_tries(home: Path, tmp_path: Path) -> None:
-    home = Path(shutil.copytree(home, tmp_path / "home"))
-    (folder,) = study_folders(home)
+def test_retraining_keeps_the_study_so_that_its_trials_stay_tries(workspace: Path, tmp_path: Path) -> None:
+    workspace = Path(shutil.copytree(workspace, tmp_path / "home"))
+    (folder,) = study_folders(workspace)
     for name in ("train", "retrain"):
-        assert invoke(name, "--home", home, "SWITCH", *(["--from-study"] if name == "train" else [])).exit_code == 0
-        trained = ModelSet.load(home / "models" / "trained" / "SWITCH")
-        assert trained.provenance["study"]["id"] == folder.name
-    newest = read_runs(home / "results" / "SWITCH")[-1]
-    assert newest.training["study"] == trained.provenance["study"]
-    trials = sum(trained.provenance["study"]["trials"].values())
-    tries = read_tries(home / "results" / "SWITCH")
-    told = Trials.of(tries, newest.metrics, newest.training, newest.first_bar, newest.last_bar)
+        assert (
+            invoke(name, "--workspace", workspace, "SWITCH", *(["--from-study"] if name == "train" else [])).exit_code
+            == 0
+        )
+        trained = ModelSet.load(workspace / "models" / "trained" / "SWITCH")
+        study = trained.provenance.study
+        assert study is not None
+        assert study.id == folder.name
+    newest = read_runs(workspace / "results" / "SWITCH").runs[-1]
+    assert newest.training.study == study
+    trials = sum(study.trials.values())
+    tries = read_trials(workspace / "results" / "SWITCH")
+    told = Trials.of(tries, newest.metrics, newest.training.study, newest.first_bar, newest.last_bar)
     assert trials < told.count <= trials + 2
 
 
-def test_training_that_would_trade_bars_the_study_has_seen_is_refused(home: Path, tmp_path: Path) -> None:
-    from_study = ("train", "SWITCH", "--from-study", "--home")
-    seen = refusal(*from_study, home, "--train-fraction", "0.6")
+def test_training_that_would_trade_bars_the_study_has_seen_is_refused(workspace: Path, tmp_path: Path) -> None:
+    from_study = ("train", "SWITCH", "--from-study", "--workspace")
+    seen = refusal(*from_study, workspace, "--train-fraction", "0.6")
     assert re.search(r"study \S+ has seen the bars up to 2022-06-09 20:00.*traded as unseen", seen)
-    assert "--lr was searched" in refusal(*from_study, home, "--lr", "0.1")
-    shutil.copytree(home / "data", tmp_path / "data")
+    assert "--lr was searched" in refusal(*from_study, workspace, "--lr", "0.1")
+    shutil.copytree(workspace / "data", tmp_path / "data")
     assert "Search first: regimes optimize SWITCH" in refusal(*from_study, tmp_path)
 
 
@@ -236,16 +243,16 @@ def test_training_that_would_trade_bars_the_study_has_seen_is_refused(home: Path
 def test_a_users_mistake_is_told_and_leaves_nothing(
     candles: pd.DataFrame, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    home = new_home(tmp_path, candles)
-    assert message in refusal("optimize", "--home", home, "SWITCH", *QUICK, *arguments)
-    assert study_folders(home) == []
+    workspace = new_workspace(tmp_path, candles)
+    assert message in refusal("optimize", "--workspace", workspace, "SWITCH", *QUICK, *arguments)
+    assert study_folders(workspace) == []
 
 
 def test_where_no_trial_comes_through_none_is_the_best_and_nothing_is_proposed(
     rare: pd.DataFrame, tmp_path: Path
 ) -> None:
     diverging = ["--lr", "1e30", "--trials", "1", "--jobs", "1"]
-    ran = invoke("optimize", "--home", new_home(tmp_path, rare), "SWITCH", *QUICK, *diverging)
+    ran = invoke("optimize", "--workspace", new_workspace(tmp_path, rare), "SWITCH", *QUICK, *diverging)
     assert ran.exit_code == 0, ran.output
     assert "bullish: only 8 training windows, min_windows is 30; it will use" in " ".join(ran.stderr.split())
     rows = [line.split() for line in ran.stdout.splitlines() if line.split()[:1] in [[name] for name in NETWORKS]]
@@ -257,12 +264,14 @@ def test_where_no_trial_comes_through_none_is_the_best_and_nothing_is_proposed(
 def test_a_storage_that_takes_no_trial_ends_the_search_with_what_is_wrong(
     candles: pd.DataFrame, tmp_path: Path
 ) -> None:
-    home, database = new_home(tmp_path, candles), tmp_path / "study.db"
+    workspace, database = new_workspace(tmp_path, candles), tmp_path / "study.db"
     open_storage(f"sqlite:///{database}")
     read_only = f"sqlite:///file:{database}?mode=ro&uri=true"
     one = ["--regime", "bearish", "--jobs", "1", "--storage", read_only]
-    assert "attempt to write a readonly database" in refusal("optimize", "--home", home, "SWITCH", *QUICK, *one)
-    assert "No trial is finished yet" in (study_folders(home)[0] / "study.html").read_text()
+    assert "attempt to write a readonly database" in refusal(
+        "optimize", "--workspace", workspace, "SWITCH", *QUICK, *one
+    )
+    assert "No trial is finished yet" in (study_folders(workspace)[0] / "study.html").read_text()
 
 
 def search_of(candles: pd.DataFrame, changes: dict[str, Any] | None = None) -> Search:
@@ -276,7 +285,7 @@ def test_the_same_search_is_found_again_and_another_one_is_not(candles: pd.DataF
         {"options": SearchSettings(trials=99, timeout=1, pruner="hyperband", stale_after=1)},
         {"settings": TrainSettings(window=9, lr=0.1)},  # what is begun with
         {"candles": noisy},  # as far as the search looks
-        {"trading": BacktestSettings(between="flat", in_sample=True)},
+        {"trading": BacktestSettings(neutral="flat", in_sample=True)},
     ]
     other = [
         {"options": SearchSettings(objective="sharpe")},
@@ -321,8 +330,8 @@ def test_validation_is_traded_after_costs_and_flat_between_the_thresholds() -> N
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 4])
-def test_a_page_can_be_made_of_any_number_of_trials(home: Path, candles: pd.DataFrame, kept: int) -> None:
-    found = results_in(home)[0]
+def test_a_page_can_be_made_of_any_number_of_trials(workspace: Path, candles: pd.DataFrame, kept: int) -> None:
+    found = results_in(workspace)[0]
     results = [StudyResult("some", found.search, found.trials[:kept])]
     results += [StudyResult("equal", found.search, found.trials[:1] * kept)]
     page = study_html(search_of(candles), results, {"regime3": "only 3 training windows"})
@@ -360,8 +369,8 @@ def test_trials_that_are_all_alike_show_nothing_of_what_matters(candles: pd.Data
     assert "What matters" not in page
 
 
-def results_in(home: Path) -> list[StudyResult]:
-    (folder,) = study_folders(home)
+def results_in(workspace: Path) -> list[StudyResult]:
+    (folder,) = study_folders(workspace)
     storage = open_storage(str(folder / "journal.log"))
     search = SearchSettings(**content_of(folder)["optimize"])
     names = {study.study_name.split()[-1]: study.study_name for study in storage.get_all_studies()}
@@ -370,13 +379,13 @@ def results_in(home: Path) -> list[StudyResult]:
 
 @needs_browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_is_quiet_self_contained_and_readable(browser: Any, home: Path, theme: str) -> None:
+def test_the_page_is_quiet_self_contained_and_readable(browser: Any, workspace: Path, theme: str) -> None:
     page = browser.new_page(color_scheme=theme)
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
-    address = (study_folders(home)[0] / "study.html").as_uri()
+    address = (study_folders(workspace)[0] / "study.html").as_uri()
     page.goto(address)
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [address]
@@ -394,8 +403,8 @@ def test_the_page_is_quiet_self_contained_and_readable(browser: Any, home: Path,
 
 
 @needs_browser
-def test_the_page_fits_a_phone(browser: Any, home: Path) -> None:
+def test_the_page_fits_a_phone(browser: Any, workspace: Path) -> None:
     page = browser.new_page(viewport={"width": 400, "height": 800})
-    page.goto((study_folders(home)[0] / "study.html").as_uri())
+    page.goto((study_folders(workspace)[0] / "study.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.close()

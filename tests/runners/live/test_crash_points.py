@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from models import Forecaster, ModelSet
+from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
 from runners.live.replay import Replay
 from runners.live.services.trader import Trader
 from runners.live.settings import LimitSettings
-from runners.live.setup import Setup
-from runners.live.trading.decider import Desk
-from runners.live.trading.exchange_account import ExchangeAccount, trading_client
+from runners.live.trading.decider import PositionDecider
+from runners.live.trading.exchange_account import ExchangeAccount
 from runners.live.trading.exchange_broker import ExchangeBroker
+from runners.live.trading.exchange_client import trading_client
 from strategies.settings import TradingSettings
 from tests.exchange import BAR, Exchange
 
@@ -115,14 +118,14 @@ def test_who_brings_candles_may_die_at_any_call(bus: Bus, part: pd.DataFrame, af
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_the_engine_may_die_at_any_call(bus: Bus, setup: Setup, part: pd.DataFrame, after: bool) -> None:
+def test_the_engine_may_die_at_any_call(bus: Bus, factory: ServiceFactory, part: pd.DataFrame, after: bool) -> None:
     replay_into(bus, part)
-    models = setup.newest_models()
+    models = factory.model_reloader()
     done = Until(lambda: bus.forecasts.count_after(None) == _BARS)
 
     def start(fate: Fate) -> None:
         mortal = Bus(Mortal(bus.redis, fate), bus.name)
-        setup.engine(models).work(mortal, done)
+        factory.engine(models).work(mortal, done)
 
     start(Fate())
     undisturbed = [(entry.time, entry.values) for entry in bus.forecasts.after(None, 100)]
@@ -149,15 +152,15 @@ def forecasts() -> list[tuple[pd.Timestamp, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_trader_on_paper_may_die_at_any_call(bus: Bus, setup: Setup, after: bool) -> None:
+def test_a_trader_on_paper_may_die_at_any_call(bus: Bus, factory: ServiceFactory, after: bool) -> None:
     def start(fate: Fate) -> None:
         for time, values in forecasts():
             bus.forecasts.append(time, values)
         mortal = Bus(Mortal(bus.redis, fate), bus.name)
         done = Until(lambda: (last := bus.decisions.last()) is not None and last.time == forecasts()[-1][0])
-        setup.paper_trader(models, "BTC/USDT").work(mortal, done)
+        factory.paper_trader(models, "BTC/USDT").work(mortal, done)
 
-    models = setup.newest_models()
+    models = factory.model_reloader()
     start(Fate())
     undisturbed = bus.decisions.newest(100)
     assert [entry.values["order"] != 0 for entry in undisturbed] == [True, True, False, True]
@@ -167,67 +170,51 @@ def test_a_trader_on_paper_may_die_at_any_call(bus: Bus, setup: Setup, after: bo
         bus.forget()
 
 
-class MortalClient:
-    """Makes each request of a ccxt client meet a fate."""
+def real_decider(exchange: Exchange, symbol: str, fate: Fate, markets: list[Any]) -> PositionDecider:
+    """A decider whose requests to the exchange meet a fate; the markets are loaded once for all."""
+    client = trading_client("binance", symbol, exchange.client_options(), sandbox=False)
+    if not markets:
+        markets.append(client.load_markets())
+    client.set_markets(markets[0])
+    fetch = client.fetch
+    client.fetch = lambda *args, **kwargs: fate.meet(lambda: fetch(*args, **kwargs))
+    broker = ExchangeBroker(ExchangeAccount(client, symbol), settle_seconds=0.0)
+    return PositionDecider(TradingSettings(exposure=0.5), LimitSettings(), broker, symbol, "4h", BAR)
 
-    def __init__(self, fate: Fate) -> None:
-        self._fate = fate
 
-    def on(self, client: Any) -> Any:
-        fetch = client.fetch
-        client.fetch = lambda *args, **kwargs: self._fate.meet(lambda: fetch(*args, **kwargs))
-        return client
+def has_traded(bus: Bus, exchange: Exchange, symbol: str, n_bars: int) -> bool:
+    """Whether all bars are decided on, and the last decision's order was sent."""
+    decisions = bus.decisions.newest(10)
+    if len(decisions) < n_bars:
+        return False
+    name = f"{symbol.replace('/', '').replace(':', '')[:16]}-4h-{int(decisions[-1].time.timestamp())}"
+    return not decisions[-1].values["order"] or [one.client_id for one in exchange.account.orders][-1:] == [name]
 
 
 @pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
 def test_a_trader_with_real_orders_may_die_at_any_call(
-    bus: Bus, setup: Setup, candles: pd.DataFrame, symbol: str, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, symbol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Just after it, which nobody can tell from just before the next one."""
-    bars, markets = 2, None
+    bars, markets = 2, []
 
     def life(fate: Fate) -> tuple[list[tuple[str, float]], list[tuple[float, float]]]:
         """Orders as the exchange took them, and what was ordered and held at each bar."""
-        nonlocal markets
         with Exchange(candles, closed=50) as exchange:
             monkeypatch.setenv("EXCHANGE_API_KEY", exchange.key)
             monkeypatch.setenv("EXCHANGE_API_SECRET", exchange.secret)
             exchange.account.refuses_filled_ids = False  # as Binance does
-            settings = TradingSettings(exposure=0.5)
-
-            def new_desk() -> Desk:
-                nonlocal markets
-                client = trading_client("binance", symbol, exchange.client_options(), sandbox=False)
-                if markets is None:
-                    client.load_markets()
-                    markets = client.markets
-                client.set_markets(markets)
-                broker = ExchangeBroker(ExchangeAccount(MortalClient(fate).on(client), symbol), settles=0.0)
-                return Desk(settings, LimitSettings(), broker, symbol, "4h", BAR)
-
-            for number, forecast in enumerate((0.01, -0.01)):
+            for number, forecast in enumerate((0.01, -0.01), start=1):
                 exchange.advance()
-                time = candles.index[49 + number + 1]
-                close = candles["close"].loc[time]
+                time, close = candles.index[49 + number], candles["close"].iloc[49 + number]
                 known = {"regime": 1, "log_return": forecast, "models": "run"}
                 bus.forecasts.append(time, {"open": close, "close": close, **known})
-
-                def done(number: int = number) -> bool:
-                    decisions = bus.decisions.newest(10)
-                    if len(decisions) <= number:
-                        return False
-                    sent = [order.client_id for order in exchange.account.orders]
-                    wanted = decisions[-1].values["order"]
-                    return not wanted or sent[-1:] == [
-                        f"{symbol.replace('/', '').replace(':', '')[:16]}-4h-{int(decisions[-1].time.timestamp())}"
-                    ]
-
-                while not done():
-                    mortal = Bus(Mortal(bus.redis, fate), bus.name)
-                    try:
-                        Trader(lambda: bus, new_desk, {}, setup.point.kill_file).work(mortal, Until(done))
-                    except DeathError:
-                        continue
+                done = Until(partial(has_traded, bus, exchange, symbol, number))
+                new_decider = partial(real_decider, exchange, symbol, fate, markets)
+                while not done.is_set():
+                    with suppress(DeathError):
+                        trader = Trader(lambda: bus, new_decider, {}, factory.location.kill_file)
+                        trader.work(Bus(Mortal(bus.redis, fate), bus.name), done)
             orders = [(one.client_id, one.signed) for one in exchange.account.orders]
         decided = [(entry.values["order"], entry.values["position"]) for entry in bus.decisions.newest(10)]
         bus.forget()

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.live.bus.bus import Entry
+from runners.live.bus.stream import Entry
 from runners.live.settings import LimitSettings
 from runners.live.trading.broker import Account, PaperBroker, order_id
-from runners.live.trading.decider import Day, Decision, Desk
+from runners.live.trading.decider import Decision, PositionDecider
+from runners.live.trading.risk_limits import RiskLimits, TradingDay
 from strategies.settings import TradingSettings
 
 _FREE: dict[str, Any] = {"commission": 0.0, "slippage": 0.0, "exposure": 1.0, "cash": 1000.0}
@@ -20,9 +21,9 @@ _START = pd.Timestamp("2024-01-01", tz="UTC")
 _UP, _DOWN, _CALM = 0.01, -0.01, 0.0
 
 
-def desk(limits: LimitSettings | None = None, **settings: Any) -> Desk:
+def decider(limits: LimitSettings | None = None, **settings: Any) -> PositionDecider:
     trading = TradingSettings(**{**_FREE, **settings})
-    return Desk(
+    return PositionDecider(
         trading, limits or LimitSettings(), PaperBroker(trading), "BTC/USDT", "4h", interval=pd.Timedelta(hours=4)
     )
 
@@ -33,12 +34,12 @@ def entry(number: int, open_: float, close: float, forecast: float | None) -> En
     return Entry(_START + number * pd.Timedelta(hours=4), values)
 
 
-def decided(one: Desk, *bars: tuple[float, float, float | None]) -> list[Decision]:
+def decided(one: PositionDecider, *bars: tuple[float, float, float | None]) -> list[Decision]:
     return [one.decide(entry(number, *bar)) for number, bar in enumerate(bars)]
 
 
 def test_an_order_fills_at_the_next_open_and_earns_from_there() -> None:
-    first, second = decided(desk(exposure=0.5), (100, 100, _UP), (125, 150, _CALM))
+    first, second = decided(decider(exposure=0.5), (100, 100, _UP), (125, 150, _CALM))
     assert (first.wanted, first.order, first.position, first.equity) == (1, 5.0, 0.0, 1000.0)
     assert (second.wanted, second.order, second.position) == (1, 0.0, 5.0)
     assert second.equity == 1000 - 5 * 125 + 5 * 150
@@ -47,7 +48,7 @@ def test_an_order_fills_at_the_next_open_and_earns_from_there() -> None:
 
 
 def test_costs_are_those_of_the_settings() -> None:
-    _, second = decided(desk(exposure=0.5, commission=0.01, slippage=0.02), (100, 100, _UP), (100, 100, _CALM))
+    _, second = decided(decider(exposure=0.5, commission=0.01, slippage=0.02), (100, 100, _UP), (100, 100, _CALM))
     (fill,) = second.fills
     assert (fill.units, fill.price) == (5.0, 102.0)
     assert fill.commission == pytest.approx(5.10)
@@ -55,30 +56,30 @@ def test_costs_are_those_of_the_settings() -> None:
 
 
 def test_a_turn_sells_what_is_held_and_as_much_again() -> None:
-    _, second, third = decided(desk(), (100, 100, _UP), (100, 100, _DOWN), (100, 100, _CALM))
+    _, second, third = decided(decider(), (100, 100, _UP), (100, 100, _DOWN), (100, 100, _CALM))
     assert (second.wanted, second.order) == (-1, -20.0)
     assert third.position == -10.0
 
 
 def test_nothing_is_done_where_nothing_is_known() -> None:
-    decisions = decided(desk(), (100, 100, None), (100, 100, _UP), (100, 100, None))
+    decisions = decided(decider(), (100, 100, None), (100, 100, _UP), (100, 100, None))
     assert [one.order for one in decisions] == [0.0, 10.0, 0.0]
     assert decisions[0].regime is None
 
 
 def test_an_order_without_the_cash_for_it_is_not_taken() -> None:
-    (only,) = decided(desk(commission=0.01), (100, 100, _UP))
+    (only,) = decided(decider(commission=0.01), (100, 100, _UP))
     assert (only.order, only.reason) == (0.0, "not enough cash")
 
 
 def test_an_order_that_the_next_open_makes_too_dear_is_told_as_not_filled() -> None:
-    _, second = decided(desk(), (100, 100, _UP), (200, 200, _CALM))
+    _, second = decided(decider(), (100, 100, _UP), (200, 200, _CALM))
     assert second.position == 0.0
     assert [(fill.units, fill.reason) for fill in second.fills] == [(0.0, "not enough cash at the open")]
 
 
 def test_a_position_is_opened_no_larger_than_its_limit() -> None:
-    one = desk(LimitSettings(max_position=300.0))
+    one = decider(LimitSettings(max_position=300.0))
     first, second, third = decided(one, (100, 100, _UP), (100, 100, _CALM), (100, 200, _CALM))
     assert (first.order, first.reason) == (3.0, "max_position")
     assert (second.order, second.reason) == (0.0, "")
@@ -86,14 +87,14 @@ def test_a_position_is_opened_no_larger_than_its_limit() -> None:
 
 
 def test_an_order_opens_no_more_than_its_limit_and_closes_all() -> None:
-    one = desk(LimitSettings(max_order=300.0))
+    one = decider(LimitSettings(max_order=300.0))
     first, second = decided(one, (100, 100, _UP), (100, 100, _DOWN))
     assert (first.order, first.reason) == (3.0, "max_order")
     assert second.order == -6.0  # closes 3 and opens 3
 
 
 def test_after_the_orders_of_a_day_positions_are_only_closed_until_the_next() -> None:
-    one = desk(LimitSettings(max_orders_per_day=1))
+    one = decider(LimitSettings(max_orders_per_day=1))
     bars = [(100, 100, _UP), (100, 100, _DOWN), (100, 100, _DOWN), *[(100, 100, _CALM)] * 3, (100, 100, _DOWN)]
     decisions = decided(one, *bars)
     assert [one.order for one in decisions] == [10.0, -10.0, 0.0, 0.0, 0.0, 0.0, -10.0]
@@ -102,7 +103,7 @@ def test_after_the_orders_of_a_day_positions_are_only_closed_until_the_next() ->
 
 
 def test_a_day_that_loses_too_much_ends_flat() -> None:
-    one = desk(LimitSettings(max_daily_loss=0.1))
+    one = decider(LimitSettings(max_daily_loss=0.1))
     bars = [(100, 100, _UP), (100, 91, _CALM), (91, 90, _CALM), (90, 90, _UP), (90, 90, _UP), (90, 90, _UP)]
     decisions = decided(one, *bars, (90, 90, _UP))
     assert [one.order for one in decisions] == [10.0, 0.0, -10.0, 0.0, 0.0, 0.0, 10.0]
@@ -110,16 +111,16 @@ def test_a_day_that_loses_too_much_ends_flat() -> None:
 
 
 def test_a_loss_counts_on_until_the_position_is_closed() -> None:
-    day = Day("2024-01-01", 1000.0, 1, lost=True)
-    day.go_to(_START + pd.Timedelta(days=1), 800.0, held=5.0)
-    assert day.limit(5.0, Account(800.0, 5.0), 100.0, LimitSettings(max_daily_loss=0.1)) == (0.0, ["max_daily_loss"])
-    day.go_to(_START + pd.Timedelta(days=2), 800.0, held=0.0)
-    assert day.limit(5.0, Account(800.0, 0.0), 100.0, LimitSettings(max_daily_loss=0.1)) == (5.0, [])
+    limits = RiskLimits(LimitSettings(max_daily_loss=0.1), TradingDay("2024-01-01", 1000.0, 1, lost=True))
+    limits.start_bar(_START + pd.Timedelta(days=1), 800.0, held=5.0)
+    assert limits.limit(5.0, Account(800.0, 5.0), 100.0) == (0.0, ["max_daily_loss"])
+    limits.start_bar(_START + pd.Timedelta(days=2), 800.0, held=0.0)
+    assert limits.limit(5.0, Account(800.0, 0.0), 100.0) == (5.0, [])
 
 
 def test_the_first_day_s_loss_is_counted_from_what_the_account_has_then() -> None:
     """As at an exchange, where it has nothing to do with the cash that a paper account begins with."""
-    one = desk(LimitSettings(max_daily_loss=0.1))
+    one = decider(LimitSettings(max_daily_loss=0.1))
     one.broker.restore({"cash": 50.0, "size": 0.0, "entry": 0.0, "order": None, "order_id": "", "fills": []})
     first, second, third = decided(one, (10, 10, _UP), (10, 9.5, _CALM), (9.5, 8.9, _CALM))
     assert [each.reason for each in (first, second, third)] == ["", "", "max_daily_loss"]
@@ -139,8 +140,7 @@ def test_whatever_is_wanted_stays_within_the_limits(
     target: float, held: float, close: float, position: float, order: float, n_orders: int, opened: int
 ) -> None:
     limits = LimitSettings(max_position=position, max_order=order, max_orders_per_day=n_orders)
-    day = Day(opened=opened)
-    units, reasons = day.limit(target, Account(1000.0, held), close, limits)
+    units, reasons = RiskLimits(limits, TradingDay(opened=opened)).limit(target, Account(1000.0, held), close)
     same_side = held * target > 0
     kept = abs(held) if same_side else 0.0
     assert units * target >= 0
@@ -156,11 +156,11 @@ def test_a_state_leads_to_the_same_decisions() -> None:
     bars = [(100, 100, _UP), (101, 102, _CALM), (102, 99, _DOWN), (98, 97, None), (97, 99, _UP), (99, 100, _CALM)]
     limits = LimitSettings(max_orders_per_day=3, max_position=800.0)
     settings = {"commission": 0.001, "slippage": 0.0005, "borrow_rate": 0.0001, "exposure": 0.9}
-    through = decided(desk(limits, **settings), *bars)
+    through = decided(decider(limits, **settings), *bars)
     again = []
     state: dict[str, Any] | None = None
     for number, bar in enumerate(bars):
-        one = desk(limits, **settings)
+        one = decider(limits, **settings)
         one.restore(state)
         again.append(one.decide(entry(number, *bar)))
         state = one.state()
@@ -168,7 +168,7 @@ def test_a_state_leads_to_the_same_decisions() -> None:
 
 
 def test_stopping_sells_at_once_at_the_last_close_with_costs() -> None:
-    one = desk(commission=0.01, slippage=0.02, exposure=0.5)
+    one = decider(commission=0.01, slippage=0.02, exposure=0.5)
     decided(one, (100, 100, _UP), (100, 110, _CALM))
     before = one.state()["broker"]["cash"]
     last = one.stop("kill switch", _START)
@@ -180,7 +180,7 @@ def test_stopping_sells_at_once_at_the_last_close_with_costs() -> None:
 
 
 def test_stopping_drops_an_order_that_was_not_filled_yet() -> None:
-    one = desk()
+    one = decider()
     decided(one, (100, 100, _UP))
     last = one.stop("kill switch", _START)
     assert last is not None
@@ -189,13 +189,13 @@ def test_stopping_drops_an_order_that_was_not_filled_yet() -> None:
 
 
 def test_stopping_before_the_first_bar_has_nothing_to_close() -> None:
-    last = desk().stop("kill switch", _START)
+    last = decider().stop("kill switch", _START)
     assert last is not None
     assert (last.order, last.equity) == (0.0, 1000.0)
 
 
 def test_an_account_that_has_lost_all_orders_nothing() -> None:
-    decisions = decided(desk(exposure=2.0), (100, 100, _DOWN), (100, 160, _UP), (160, 160, _UP))
+    decisions = decided(decider(exposure=2.0), (100, 100, _DOWN), (100, 160, _UP), (160, 160, _UP))
     assert decisions[1].equity < 0
     assert [one.order for one in decisions[1:]] == [0.0, 0.0]
 

@@ -10,8 +10,8 @@ import pytest
 
 from data.errors import LiveError, SettingsError
 from runners.live.bus.bus import Bus
-from runners.live.bus.connection import MeetingPoint, reached, tells_loss
-from runners.live.bus.embedded_redis import leave, own_redis
+from runners.live.bus.connection import BusLocation, connected, durability_warning
+from runners.live.bus.embedded_redis import disconnect, embedded_redis
 from tests.conftest import ROOT
 
 _TIME = pd.Timestamp("2024-01-01", tz="UTC")
@@ -23,39 +23,39 @@ def ended(pid: int) -> bool:
 
 
 def test_it_keeps_what_it_was_told_when_it_is_killed(tmp_path: Path) -> None:
-    point = MeetingPoint("X", tmp_path)
-    bus = point.connect()
+    location = BusLocation("X", tmp_path)
+    bus = location.connect()
     bus.candles.append(_TIME, {"close": 1.0})
     psutil.Process(bus.redis.info("server")["process_id"]).kill()
-    bus = point.connect()
+    bus = location.connect()
     assert bus.candles.last() is not None
-    leave(tmp_path)
+    disconnect(tmp_path)
 
 
 def test_it_ends_with_the_last_process_that_uses_it_and_begins_again_with_its_data(tmp_path: Path) -> None:
-    client = own_redis(tmp_path)
+    client = embedded_redis(tmp_path)
     process = psutil.Process(client.info("server")["process_id"])
-    Bus(client, "X").ask_to_stop(True)
+    Bus(client, "X").set_kill_switch(True)
     reads = f"""
 from pathlib import Path
-from runners.live.bus.embedded_redis import own_redis
-print(own_redis(Path({str(tmp_path)!r})).info("server")["process_id"])
+from runners.live.bus.embedded_redis import embedded_redis
+print(embedded_redis(Path({str(tmp_path)!r})).info("server")["process_id"])
 """
     other = subprocess.run([sys.executable, "-c", reads], cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(other.stdout) == process.pid
     assert process.is_running()
-    leave(tmp_path)
+    disconnect(tmp_path)
     assert ended(process.pid)
-    assert Bus(own_redis(tmp_path), "X").asked_to_stop()
-    leave(tmp_path)
+    assert Bus(embedded_redis(tmp_path), "X").kill_switch_is_set()
+    disconnect(tmp_path)
 
 
 def test_processes_that_start_at_once_share_one(tmp_path: Path) -> None:
     reads = f"""
 import sys
 from pathlib import Path
-from runners.live.bus.embedded_redis import own_redis
-print(own_redis(Path({str(tmp_path)!r})).info("server")["process_id"], flush=True)
+from runners.live.bus.embedded_redis import embedded_redis
+print(embedded_redis(Path({str(tmp_path)!r})).info("server")["process_id"], flush=True)
 sys.stdin.read()
 """
     processes = [
@@ -72,46 +72,46 @@ sys.stdin.read()
 
 
 def test_nobody_else_may_talk_to_it(tmp_path: Path) -> None:
-    client = own_redis(tmp_path)
+    client = embedded_redis(tmp_path)
     socket = Path(client.config_get("unixsocket")["unixsocket"])
     assert socket.stat().st_mode & 0o077 == 0
     assert client.config_get("port") == {"port": "0"}
-    leave(tmp_path)
+    disconnect(tmp_path)
 
 
 def test_a_folder_with_a_long_path_has_its_socket_elsewhere(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 30)
-    client = own_redis(folder)
+    client = embedded_redis(folder)
     assert client.ping()
-    assert own_redis(folder) is client
-    leave(folder)
+    assert embedded_redis(folder) is client
+    disconnect(folder)
 
 
 def test_a_database_that_cannot_be_read_is_an_error_with_the_log_named(tmp_path: Path) -> None:
-    own_redis(tmp_path).set("a", "1")
-    leave(tmp_path)
+    embedded_redis(tmp_path).set("a", "1")
+    disconnect(tmp_path)
     (tmp_path / "appendonly.aof").write_bytes(b"no commands of Redis")
     with pytest.raises(LiveError, match=r"its Redis does not start; see .*redis\.log"):
-        own_redis(tmp_path)
+        embedded_redis(tmp_path)
     assert "appendonly" in (tmp_path / "redis.log").read_text().lower() or (tmp_path / "redis.log").stat().st_size
 
 
 def test_a_wrong_url_is_named_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        _ = MeetingPoint("X", tmp_path, "http://:hush@localhost").connect
+        _ = BusLocation("X", tmp_path, "http://:hush@localhost").connect
     assert "--redis http://:***@localhost" in str(caught.value)
 
 
 def test_a_redis_that_is_away_is_said_plainly(tmp_path: Path) -> None:
-    away = reached(MeetingPoint("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect)
+    away = connected(BusLocation("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect)
     with pytest.raises(LiveError, match=r"Redis cannot be reached: .*[^.]\. Start it"), away:
         pass
-    assert tells_loss(MeetingPoint("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect) is None
+    assert durability_warning(BusLocation("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect) is None
 
 
 def test_a_redis_that_forgets_is_pointed_out(tmp_path: Path) -> None:
-    durable, forgetful = MeetingPoint("X", tmp_path / "a"), MeetingPoint("X", tmp_path / "b", durable=False)
-    assert tells_loss(durable.connect) is None
-    assert "Set appendonly yes" in str(tells_loss(forgetful.connect))
-    leave(durable.folder)
-    leave(forgetful.folder)
+    durable, forgetful = BusLocation("X", tmp_path / "a"), BusLocation("X", tmp_path / "b", durable=False)
+    assert durability_warning(durable.connect) is None
+    assert "Set appendonly yes" in str(durability_warning(forgetful.connect))
+    disconnect(durable.folder)
+    disconnect(forgetful.folder)

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from models import Forecaster, ModelSet
+from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
 from runners.live.replay import Replay
 from runners.live.services.engine import Engine
-from runners.live.services.model_reloader import NewestModels
-from runners.live.setup import Setup
+from runners.live.services.model_reloader import ModelReloader
 from tests.runners.live.conftest import run_until
 
 
@@ -22,19 +22,19 @@ def expected(candles: pd.DataFrame, model_set: ModelSet) -> pd.DataFrame:
     return Forecaster(model_set).forecast(candles)
 
 
-def feed(bus: Bus, setup: Setup, candles: pd.DataFrame, n_bars: int) -> None:
+def feed(bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, n_bars: int) -> None:
     """Put the candles up to the ``n_bars``-th unseen one into the stream; those before are only looked back on."""
-    model_set = ModelSet.load(setup.models)
+    model_set = ModelSet.load(factory.models)
     first = candles.index.searchsorted(model_set.validation_end, side="right")
     lookback = Forecaster(model_set).lookback
     part = candles.iloc[first - lookback : first + n_bars]
     Replay(lambda: bus, part, candles.index[first], model_set.interval, None).work(bus, threading.Event())
 
 
-def feed_new_engine(bus: Bus, setup: Setup, candles: pd.DataFrame, n_bars: int) -> None:
+def feed_new_engine(bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, n_bars: int) -> None:
     """Feed up to the ``n_bars``-th unseen candle, and run an engine that starts then until each is forecast."""
-    feed(bus, setup, candles, n_bars)
-    run_until([setup.engine(setup.newest_models())], lambda: bus.forecasts.count_after(None) >= n_bars)
+    feed(bus, factory, candles, n_bars)
+    run_until([factory.engine(factory.model_reloader())], lambda: bus.forecasts.count_after(None) >= n_bars)
 
 
 def require_equal(bus: Bus, expected: pd.DataFrame, n_forecasts: int) -> None:
@@ -46,9 +46,9 @@ def require_equal(bus: Bus, expected: pd.DataFrame, n_forecasts: int) -> None:
 
 
 def test_forecasts_are_those_of_the_batch(
-    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
-    feed_new_engine(bus, setup, candles, 100)
+    feed_new_engine(bus, factory, candles, 100)
     require_equal(bus, expected, 100)
     first = bus.forecasts.after(None, 1)[0]
     bar = candles.loc[first.time]
@@ -57,40 +57,40 @@ def test_forecasts_are_those_of_the_batch(
 
 
 def test_one_that_starts_again_goes_on_where_the_last_one_was(
-    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
     for n_bars in (1, 2, 30, 31, 57):
-        feed_new_engine(bus, setup, candles, n_bars)
+        feed_new_engine(bus, factory, candles, n_bars)
     require_equal(bus, expected, 57)
 
 
 def test_two_of_them_write_each_forecast_once(
-    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
-    feed(bus, setup, candles, 80)
-    engines = [setup.engine(setup.newest_models()) for _ in range(2)]
+    feed(bus, factory, candles, 80)
+    engines = [factory.engine(factory.model_reloader()) for _ in range(2)]
     run_until(list(engines), lambda: bus.forecasts.count_after(None) == 80)
     require_equal(bus, expected, 80)
 
 
 def test_what_it_no_longer_needs_is_dropped_and_it_starts_from_the_rest(
-    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
-    feed_new_engine(bus, setup, candles, 100)
-    bus.candles.keep(Forecaster(ModelSet.load(setup.models)).lookback + 1)
-    feed_new_engine(bus, setup, candles, 120)
+    feed_new_engine(bus, factory, candles, 100)
+    bus.candles.trim(Forecaster(ModelSet.load(factory.models)).lookback + 1)
+    feed_new_engine(bus, factory, candles, 120)
     require_equal(bus, expected, 120)
 
 
 def test_candles_that_were_taken_away_unread_are_told_and_forecasts_begin_again_when_enough_are_known(
-    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
-    feed_new_engine(bus, setup, candles, 10)
-    lookback = Forecaster(ModelSet.load(setup.models)).lookback
-    feed(bus, setup, candles, lookback + 30)
+    feed_new_engine(bus, factory, candles, 10)
+    lookback = Forecaster(ModelSet.load(factory.models)).lookback
+    feed(bus, factory, candles, lookback + 30)
     newest = bus.candles.newest(lookback + 15)
     bus.redis.xtrim(bus.candles.key, minid=newest[0].time.value // 1_000_000, approximate=False)
-    engine = setup.engine(setup.newest_models())
+    engine = factory.engine(factory.model_reloader())
     last = newest[-1].time
     run_until([engine], lambda: (found := bus.forecasts.last()) is not None and found.time == last)
     assert engine.counted["candles_lost"] == 1
@@ -115,14 +115,14 @@ def newer(trained: Path, name: str) -> Path:
 
 
 def test_newer_models_are_taken_between_two_candles(
-    bus: Bus, setup: Setup, candles: pd.DataFrame, expected: pd.DataFrame, trained: Path
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame, trained: Path
 ) -> None:
-    feed(bus, setup, candles, 10)
-    engine = Engine(lambda: bus, NewestModels(trained))
+    feed(bus, factory, candles, 10)
+    engine = Engine(lambda: bus, ModelReloader(trained))
 
     def train_and_go_on() -> bool:
         newer(trained, "20240202T000000.000000Z")
-        feed(bus, setup, candles, 20)
+        feed(bus, factory, candles, 20)
         return True
 
     done = threading.Event()
@@ -142,18 +142,18 @@ def test_newer_models_are_taken_between_two_candles(
 
 
 def test_newer_models_that_are_damaged_are_left_alone_until_they_are_repaired(trained: Path) -> None:
-    models = NewestModels(trained)
+    models = ModelReloader(trained)
     folder = newer(trained, "20240202T000000.000000Z")
     weights = folder / "SWITCH_all.pt"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
     assert not models.refresh()
-    assert "has changed since it was written" in str(models.trouble)
+    assert "has changed since it was written" in str(models.rejection)
     assert models.run == "20240101T000000.000000Z"
     assert not models.refresh()
     weights.write_bytes(whole)
     assert models.refresh()
-    assert (models.run, models.trouble) == ("20240202T000000.000000Z", None)
+    assert (models.run, models.rejection) == ("20240202T000000.000000Z", None)
 
 
 def test_models_of_another_interval_are_not_taken_while_it_runs(
@@ -162,14 +162,14 @@ def test_models_of_another_interval_are_not_taken_while_it_runs(
     from tests.conftest import SMALL
     from training import TrainSettings, train
 
-    models = NewestModels(trained)
+    models = ModelReloader(trained)
     train(sp500.iloc[:1500], "SWITCH", TrainSettings(**SMALL)).save(trained.parent)
     assert not models.refresh()
-    assert "is of bars 1 d apart, those before of 4 h" in str(models.trouble)
+    assert "is of bars 1 d apart, those before of 4 h" in str(models.rejection)
 
 
 def test_a_folder_that_goes_away_changes_nothing(trained: Path) -> None:
-    models = NewestModels(trained)
+    models = ModelReloader(trained)
     shutil.rmtree(trained)
     assert not models.refresh()
-    assert models.trouble is None
+    assert models.rejection is None

@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 
 from data.errors import LiveError, SettingsError
+from runners.live.assembly import ServiceFactory
 from runners.live.log import start_logging
 from runners.live.settings import LiveSettings
-from runners.live.setup import Setup
-from runners.live.trading.broker import BrokerAwayError, BrokerRefusesError, Order
-from runners.live.trading.exchange_account import ExchangeAccount, trading_client
+from runners.live.trading.broker import Acceptance, BrokerRejectedError, BrokerUnavailableError, Order
+from runners.live.trading.exchange_account import ExchangeAccount
 from runners.live.trading.exchange_broker import ExchangeBroker
+from runners.live.trading.exchange_client import trading_client
 from tests.exchange import Exchange, Fault
 from tests.runners.live.conftest import PATIENCE, hold, somebody
 
@@ -28,12 +29,12 @@ _STOP = "BTCUSDT-4h-1-stop"
 
 
 def broker(
-    exchange: Exchange, symbol: str = _SPOT, state: dict[str, Any] | None = None, settles: float = 0.0
+    exchange: Exchange, symbol: str = _SPOT, state: dict[str, Any] | None = None, settle_seconds: float = 0.0
 ) -> ExchangeBroker:
     client = trading_client("binance", symbol, exchange.client_options(), sandbox=False)
-    one = ExchangeBroker(ExchangeAccount(client, symbol), settles)
+    one = ExchangeBroker(ExchangeAccount(client, symbol), settle_seconds)
     one.restore(state)
-    one.require_alone()
+    one.require_exclusive()
     one.account(exchange.price)
     return one
 
@@ -42,13 +43,13 @@ def work(one: ExchangeBroker, times: int = 1) -> None:
     """Let it work as often, each time as if it had waited before."""
     for _ in range(times):
         one._not_before = 0.0
-        one.work()
+        one.process_order()
 
 
 def flatten(one: ExchangeBroker, exchange: Exchange, times: int = 8) -> bool:
     """Let it close the position, as if it had waited before each step."""
     for _ in range(times):
-        one._not_before = one._look_again = 0.0
+        one._not_before = one._recheck_at = 0.0
         if one.flatten(_STOP, exchange.price):
             return True
     return False
@@ -58,14 +59,20 @@ def order(exchange: Exchange, units: float, name: str = "BTCUSDT-4h-1") -> Order
     return Order(name, units, (exchange.now + pd.Timedelta(hours=4)).isoformat())
 
 
+def trade(one: ExchangeBroker, exchange: Exchange, units: float, name: str = "BTCUSDT-4h-1") -> Acceptance:
+    """Submit an order and let it be sent."""
+    accepted = one.submit(order(exchange, units, name), exchange.price)
+    one.process_order()
+    return accepted
+
+
 def sent(exchange: Exchange) -> list[tuple[str, float]]:
     return [(one.client_id, one.filled * (1 if one.side == "BUY" else -1)) for one in exchange.account.orders]
 
 
 def test_a_spot_order_is_sent_and_its_fill_told(exchange: Exchange) -> None:
     one = broker(exchange)
-    assert one.submit(order(exchange, 2.5), exchange.price) == (2.5, "")
-    one.work()
+    assert trade(one, exchange, 2.5) == (2.5, "")
     (fill,) = one.take_fills()
     assert (fill.order, fill.units, fill.reason) == ("BTCUSDT-4h-1", 2.5, "")
     assert fill.price == pytest.approx(exchange.price)
@@ -79,8 +86,7 @@ def test_a_spot_order_is_sent_and_its_fill_told(exchange: Exchange) -> None:
 def test_a_swap_may_be_short_and_turned(exchange: Exchange) -> None:
     one = broker(exchange, _SWAP)
     for name, units, position in (("a", -3.0, -3.0), ("b", 5.0, 2.0)):
-        assert one.submit(order(exchange, units, name), exchange.price) == (units, "")
-        one.work()
+        assert trade(one, exchange, units, name) == (units, "")
         assert one.account(exchange.price).position == pytest.approx(position)
     fees = sum(fill.commission for fill in one.take_fills())
     assert one.account(exchange.price).equity == pytest.approx(10_000 - fees)
@@ -92,8 +98,7 @@ def test_a_swap_may_be_short_and_turned(exchange: Exchange) -> None:
 def test_a_spot_position_is_sold_and_no_more(exchange: Exchange) -> None:
     exchange.account.base = 1.0
     one = broker(exchange)
-    assert one.submit(order(exchange, -2.0), exchange.price) == (-1.0, "a spot market cannot be short")
-    one.work()
+    assert trade(one, exchange, -2.0) == (-1.0, "a spot market cannot be short")
     assert sent(exchange) == [("BTCUSDT-4h-1", -1.0)]
     one.account(exchange.price)
     assert one.submit(order(exchange, -1.0, "b"), exchange.price) == (0.0, "a spot market cannot be short")
@@ -101,8 +106,7 @@ def test_a_spot_position_is_sold_and_no_more(exchange: Exchange) -> None:
 
 def test_units_are_cut_to_what_the_exchange_trades(exchange: Exchange) -> None:
     one = broker(exchange)
-    assert one.submit(order(exchange, 1.2345678), exchange.price) == (1.23456, "")
-    one.work()
+    assert trade(one, exchange, 1.2345678) == (1.23456, "")
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.23456)]
     for units in (0.000001, 0.03):  # less than a step, and less than it costs at least
         one.account(exchange.price)
@@ -117,8 +121,7 @@ def test_an_order_whose_answer_is_lost_is_found_and_not_sent_again(
     exchange.account.refuses_filled_ids = not reuse
     one = broker(exchange, symbol)
     exchange.order_faults.append(Fault(accepts=True))
-    one.submit(order(exchange, 1.0), exchange.price)
-    one.work()
+    trade(one, exchange, 1.0)
     assert one.take_fills() == []
     again = broker(exchange, symbol, one.state())
     assert [fill.units for fill in again.take_fills()] == [1.0]
@@ -149,7 +152,7 @@ def test_an_order_whose_bar_is_over_is_not_sent(exchange: Exchange) -> None:
     state = one.state()
     exchange.advance(2)
     late = broker(exchange, state=state)
-    late.work()
+    late.process_order()
     (fill,) = late.take_fills()
     assert (fill.units, fill.reason) == (0.0, "too late: its bar is over")
     assert sent(exchange) == []
@@ -161,7 +164,7 @@ def test_an_order_that_was_filled_before_its_bar_was_over_counts_though_it_is_as
     one = broker(exchange)
     one.submit(order(exchange, 1.0), exchange.price)
     state = one.state()
-    one.work()
+    one.process_order()
     exchange.advance(2)
     late = broker(exchange, state=state)
     assert [fill.units for fill in late.take_fills()] == [1.0]
@@ -172,12 +175,11 @@ def test_an_order_that_could_not_be_sent_in_its_bar_makes_way_for_the_next(excha
     one = broker(exchange)
     one.submit(order(exchange, 1.0, "first"), exchange.price)
     exchange.order_faults.append(Fault(drops=True))
-    one.work()
+    one.process_order()
     exchange.advance()
     one.open_bar(exchange.price)
     one.account(exchange.price)
-    assert one.submit(order(exchange, 2.0, "second"), exchange.price) == (2.0, "")
-    one.work()
+    assert trade(one, exchange, 2.0, "second") == (2.0, "")
     assert [(fill.order, fill.units) for fill in one.take_fills()] == [("first", 0.0), ("second", 2.0)]
     assert sent(exchange) == [("second", 2.0)]
 
@@ -186,7 +188,7 @@ def test_an_order_whose_answer_was_lost_counts_before_the_next_one_is_made(excha
     one = broker(exchange)
     one.submit(order(exchange, 1.0, "first"), exchange.price)
     exchange.order_faults.append(Fault(accepts=True))
-    one.work()
+    one.process_order()
     exchange.advance()
     one.open_bar(exchange.price)
     assert one.account(exchange.price).position == 1.0
@@ -195,8 +197,7 @@ def test_an_order_whose_answer_was_lost_counts_before_the_next_one_is_made(excha
 
 def test_an_order_that_is_refused_is_told_with_the_reason(exchange: Exchange) -> None:
     one = broker(exchange)
-    one.submit(order(exchange, 1e6), exchange.price)
-    one.work()
+    trade(one, exchange, 1e6)
     (fill,) = one.take_fills()
     assert fill.units == 0.0
     assert "insufficient balance" in fill.reason
@@ -207,8 +208,7 @@ def test_a_key_that_may_not_order_is_refused_and_not_taken_for_a_ban(exchange: E
     """As ccxt takes it, once the key was good for something."""
     one = broker(exchange)
     exchange.account.trades = False
-    one.submit(order(exchange, 1.0), exchange.price)
-    one.work()
+    trade(one, exchange, 1.0)
     (fill,) = one.take_fills()
     assert "refused: DDoSProtection" in fill.reason
     assert "permissions for action" in fill.reason
@@ -217,8 +217,7 @@ def test_a_key_that_may_not_order_is_refused_and_not_taken_for_a_ban(exchange: E
 @pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
 def test_flattening_closes_all_and_says_when_it_is_done(exchange: Exchange, symbol: str) -> None:
     one = broker(exchange, symbol)
-    one.submit(order(exchange, 1.5), exchange.price)
-    one.work()
+    trade(one, exchange, 1.5)
     exchange.order_faults.append(Fault(drops=True))
     assert not one.flatten(_STOP, exchange.price)
     assert [units for _, units in sent(exchange)] == [1.5]  # what is to be sent is committed before
@@ -240,8 +239,7 @@ def test_flattening_cancels_what_rests_whoever_ordered_it(exchange: Exchange) ->
     """Or it would be filled after the position was closed."""
     one = broker(exchange, _SWAP)
     exchange.account.market_orders_rest = True
-    one.submit(order(exchange, 1.0), exchange.price)
-    one.work()
+    trade(one, exchange, 1.0)
     somebody(exchange).create_order(_SWAP, "limit", "buy", 1.0, exchange.price / 2)
     somebody(exchange).create_order(_SWAP, "market", "buy", 1.0, None, {"triggerPrice": 2 * exchange.price})
     exchange.account.market_orders_rest = False
@@ -270,8 +268,7 @@ def test_a_position_that_the_exchange_does_not_let_it_close_is_tried_again_and_a
 def test_contracts_of_another_size_are_told_apart_from_units(exchange: Exchange, contract: float) -> None:
     exchange.account.contract, exchange.account.contract_step, exchange.account.largest = contract, "1", 1e6
     one = broker(exchange, _SWAP)
-    assert one.submit(order(exchange, -30.0), exchange.price) == (-30.0, "")
-    one.work()
+    assert trade(one, exchange, -30.0) == (-30.0, "")
     (fill,) = one.take_fills()
     assert fill.units == pytest.approx(-30.0)
     assert fill.commission == pytest.approx(0.0005 * 30.0 * exchange.price)
@@ -290,8 +287,7 @@ def test_whole_contracts_are_not_lost_to_rounding(exchange: Exchange) -> None:
     one = broker(exchange, _SWAP)
     for number, units in enumerate((0.3, 0.7, 2.3)):
         one.account(exchange.price)
-        assert one.submit(order(exchange, units, str(number)), exchange.price).units == pytest.approx(units)
-        one.work()
+        assert trade(one, exchange, units, str(number)).units == pytest.approx(units)
     assert [ordered.quantity for ordered in exchange.account.orders] == [3.0, 7.0, 23.0]
 
 
@@ -312,7 +308,7 @@ def test_an_order_is_not_sent_when_the_position_is_not_that_for_which_it_was_mad
     one = broker(exchange, _SWAP)
     one.submit(order(exchange, units), exchange.price)
     hold(exchange, 0.0)  # such as by a liquidation
-    one.work()
+    one.process_order()
     assert sent(exchange) == []
     assert [fill.reason for fill in one.take_fills()] == ["the position has changed since it was made"]
 
@@ -321,8 +317,7 @@ def test_a_position_beyond_the_largest_order_is_closed_in_parts(exchange: Exchan
     exchange.account.largest = 50.0
     hold(exchange, 120.0)
     one = broker(exchange, _SWAP)
-    assert one.submit(order(exchange, -120.0), exchange.price).units == -50.0
-    one.work()
+    assert trade(one, exchange, -120.0).units == -50.0
     assert flatten(one, exchange, 12)
     assert [units for _, units in sent(exchange)] == [-50.0, -50.0, -20.0]
 
@@ -331,7 +326,7 @@ def test_a_position_that_shows_late_is_not_taken_for_closed(exchange: Exchange) 
     one = broker(exchange, _SWAP)
     one.submit(order(exchange, 1.0), exchange.price)
     exchange.account.lags_for = 2
-    one.work()
+    one.process_order()
     assert not flatten(one, exchange, 1)
     assert flatten(one, exchange)
     assert exchange.account.swap_position == 0.0
@@ -340,8 +335,7 @@ def test_a_position_that_shows_late_is_not_taken_for_closed(exchange: Exchange) 
 def test_a_fee_that_is_not_told_holds_nothing_up(exchange: Exchange) -> None:
     exchange.account.tells_fees = False
     one = broker(exchange)
-    one.submit(order(exchange, 1.0), exchange.price)
-    one.work()
+    trade(one, exchange, 1.0)
     assert [(fill.units, fill.commission) for fill in one.take_fills()] == [(1.0, 0.0)]
 
 
@@ -363,13 +357,13 @@ def test_what_is_no_answer_never_counts_as_an_account_that_holds_nothing(
     one.flatten(_STOP, exchange.price)
     exchange.account_faults.extend([Fault()] * number + [Fault(body=body, replaces=True)])
     for _ in range(2):
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             assert one.account(exchange.price).position == 1.0
     exchange.account_faults.clear()
     exchange.account_faults.extend([Fault()] * number + [Fault(body=body, replaces=True)] * 2)
     for _ in range(8):
-        one._not_before = one._look_again = 0.0
-        with suppress(BrokerAwayError):
+        one._not_before = one._recheck_at = 0.0
+        with suppress(BrokerUnavailableError):
             assert not one.flatten(_STOP, exchange.price) or exchange.account.swap_position == 0.0
     exchange.account_faults.clear()
     assert flatten(one, exchange)
@@ -379,25 +373,23 @@ def test_what_is_no_answer_never_counts_as_an_account_that_holds_nothing(
 @pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
 def test_an_order_that_the_exchange_does_not_know_yet_is_not_sent_twice(exchange: Exchange, symbol: str) -> None:
     exchange.account.refuses_filled_ids = False
-    one = broker(exchange, symbol, settles=PATIENCE)
+    one = broker(exchange, symbol, settle_seconds=PATIENCE)
     exchange.order_faults.append(Fault(accepts=True))
-    one.submit(order(exchange, 1.0), exchange.price)
-    one.work()
+    trade(one, exchange, 1.0)
     exchange.account.unknown_for = 2
     work(one, 2)
     assert one.take_fills() == []
-    again = broker(exchange, symbol, one.state(), settles=PATIENCE)
+    again = broker(exchange, symbol, one.state(), settle_seconds=PATIENCE)
     assert [fill.units for fill in again.take_fills()] == [1.0]
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
 
 
 def test_an_order_that_may_still_be_on_its_way_is_waited_for_before_the_next_one_is_made(exchange: Exchange) -> None:
-    one = broker(exchange, settles=PATIENCE)
+    one = broker(exchange, settle_seconds=PATIENCE)
     exchange.order_faults.append(Fault(accepts=True))
-    one.submit(order(exchange, 1.0), exchange.price)
-    one.work()
+    trade(one, exchange, 1.0)
     exchange.account.unknown_for = 2
-    with pytest.raises(BrokerAwayError, match="may still have got an order"):
+    with pytest.raises(BrokerUnavailableError, match="may still have got an order"):
         one.open_bar(exchange.price)
     assert not one.flatten(_STOP, exchange.price)
     one.open_bar(exchange.price)
@@ -407,8 +399,7 @@ def test_an_order_that_may_still_be_on_its_way_is_waited_for_before_the_next_one
 def test_an_answer_that_leaves_out_what_became_of_an_order_does_not_count_as_an_end(exchange: Exchange) -> None:
     one = broker(exchange)
     exchange.account.untold_for = 2
-    one.submit(order(exchange, 1.0), exchange.price)
-    one.work()
+    trade(one, exchange, 1.0)
     work(one)
     assert one.take_fills() == []
     work(one)
@@ -435,7 +426,7 @@ def test_an_order_that_opens_is_valid_only_from_before_the_look_whether_it_is_kn
         return fetch(url, method, headers, body)
 
     client.fetch = slow
-    one.work()
+    one.process_order()
     (*_, looked, sent_at) = [at for _, what, at in asked if what == "order"]
     assert (sent_at <= looked) == opens
 
@@ -461,7 +452,7 @@ def test_what_closing_does_not_need_does_not_keep_it_from_closing(exchange: Exch
 
 
 def test_a_request_too_many_is_known_not_to_be_done(exchange: Exchange) -> None:
-    one = broker(exchange, settles=PATIENCE)
+    one = broker(exchange, settle_seconds=PATIENCE)
     exchange.order_faults.append(Fault(status=429, body='{"code": -1015, "msg": "Too many new orders."}'))
     one.submit(order(exchange, 1.0), exchange.price)
     work(one, 2)
@@ -473,7 +464,7 @@ def test_a_crumb_that_is_credited_does_not_change_the_position(exchange: Exchang
     one = broker(exchange)
     one.submit(order(exchange, -2.0), exchange.price)
     exchange.account.base = 2.00000001
-    one.work()
+    one.process_order()
     assert sent(exchange) == [("BTCUSDT-4h-1", -2.0)]
 
 
@@ -481,7 +472,7 @@ def test_a_key_that_is_revoked_is_told_apart_from_an_exchange_that_is_away(excha
     one = broker(exchange)
     one.submit(order(exchange, 1.0), exchange.price)
     exchange.key = "another key than was given"
-    with pytest.raises(BrokerRefusesError, match="AuthenticationError"):
+    with pytest.raises(BrokerRejectedError, match="AuthenticationError"):
         one.account(exchange.price)
     work(one, 2)
     assert (one.take_fills(), sent(exchange)) == ([], [])
@@ -501,7 +492,7 @@ def test_orders_of_somebody_else_are_a_reason_not_to_start(
 def test_an_exchange_that_is_away_leaves_all_as_it_was(exchange: Exchange) -> None:
     one = broker(exchange)
     exchange.account_faults.extend([Fault(drops=True)] * 3)
-    with pytest.raises(BrokerAwayError):
+    with pytest.raises(BrokerUnavailableError):
         one.account(exchange.price)
 
 
@@ -509,7 +500,7 @@ def test_a_clock_that_differs_from_the_exchange_s_is_made_up_for(exchange: Excha
     one = broker(exchange)
     late = '{"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}'
     exchange.account_faults.append(Fault(status=400, body=late))
-    with pytest.raises(BrokerAwayError, match="recvWindow"):
+    with pytest.raises(BrokerUnavailableError, match="recvWindow"):
         one.account(exchange.price)
     signed_at = one._account._client.nonce()
     assert abs(signed_at - exchange.now.timestamp() * 1000) < 60_000  # the exchange lives in 2022
@@ -517,18 +508,18 @@ def test_a_clock_that_differs_from_the_exchange_s_is_made_up_for(exchange: Excha
 
 
 def test_without_credentials_or_limits_nothing_real_is_traded(
-    exchange: Exchange, setup: Setup, monkeypatch: pytest.MonkeyPatch
+    exchange: Exchange, factory: ServiceFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = replace(setup, options=exchange.client_options())
+    real = replace(factory, options=exchange.client_options())
     with pytest.raises(SettingsError, match="--real needs limits: set max_position and max_daily_loss"):
-        real.real_trader(setup.newest_models(), sandbox=False)
+        real.real_trader(factory.model_reloader(), sandbox=False)
     limited = replace(real, live=LiveSettings(symbol=_SPOT, max_position=100.0, max_daily_loss=0.1))
-    assert limited.real_trader(setup.newest_models(), sandbox=False).facts["mode"] == "real"
+    assert limited.real_trader(factory.model_reloader(), sandbox=False).facts["mode"] == "real"
     monkeypatch.delenv("EXCHANGE_API_SECRET")
     with pytest.raises(
         SettingsError, match=r"--real needs binance's credentials in the environment: EXCHANGE_API_SECRET"
     ):
-        limited.real_trader(setup.newest_models(), sandbox=False)
+        limited.real_trader(factory.model_reloader(), sandbox=False)
 
 
 def test_the_sandbox_is_another_place(exchange: Exchange) -> None:
@@ -556,7 +547,7 @@ def test_no_secret_gets_into_the_log(exchange: Exchange, capsys: pytest.CaptureF
     one = broker(exchange)
     one.submit(order(exchange, 1.0), exchange.price)
     exchange.order_faults.append(Fault(status=400, echoes_key=True))
-    one.work()
+    one.process_order()
     (fill,) = one.take_fills()
     logged = capsys.readouterr().err
     events = [json.loads(line) for line in logged.splitlines()]
@@ -566,7 +557,7 @@ def test_no_secret_gets_into_the_log(exchange: Exchange, capsys: pytest.CaptureF
     assert "***" in logged
     assert exchange.key in fill.reason  # that it was there to be hidden
     exchange.account_faults.extend([Fault(drops=True)] * 3)
-    with pytest.raises(BrokerAwayError) as caught:
+    with pytest.raises(BrokerUnavailableError) as caught:
         one.account(1.0)
     start_logging([exchange.key])
     import structlog

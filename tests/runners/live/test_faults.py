@@ -29,10 +29,10 @@ CLOCK = "clock"
 
 def fake_clock(house: House) -> None:
     """Let the services tell the time by a file, which says by how much their clocks are wrong."""
-    write_text(house.home / CLOCK, "+0")
+    write_text(house.workspace / CLOCK, "+0")
     house.environment |= {
         "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(house.home / CLOCK),
+        "FAKETIME_TIMESTAMP_FILE": str(house.workspace / CLOCK),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
@@ -74,10 +74,10 @@ def test_services_that_are_killed_in_the_middle_of_their_work_do_nothing_twice(h
 
 def test_a_redis_that_is_killed_and_started_again_has_lost_nothing(house: House) -> None:
     house.close_bars(2)
-    house.kill_redis()
+    house.redis.kill()
     house.close_bars(2)
     assert wait_until(lambda: '"event": "no Redis"' in house.log("trader"))
-    house.start_redis()
+    house.redis.start()
     house.wait()
     house.decide(2)
     assert house.difference() is None
@@ -104,7 +104,7 @@ def test_connections_that_drop_all_the_time_lose_no_candle(house: House) -> None
 
 
 def test_newer_models_that_are_damaged_are_not_taken(house: House, saved: Path) -> None:
-    trained = house.home / "models" / "trained" / "SWITCH"
+    trained = house.workspace / "models" / "trained" / "SWITCH"
     damaged = trained / "99990101T000000.000000Z"
     shutil.copytree(saved, damaged)
     weights = damaged / "SWITCH_all.pt"
@@ -155,7 +155,7 @@ def test_of_two_traders_the_second_gives_way_and_two_of_the_others_do_no_harm(ho
 @pytest.mark.skipif(not FAKETIME.exists(), reason="needs the package faketime")
 def test_clocks_that_jump_change_nothing(house: House) -> None:
     for days in (40, -400, 0):
-        write_text(house.home / CLOCK, f"{days:+}d")
+        write_text(house.workspace / CLOCK, f"{days:+}d")
         house.decide(2)
         day = pd.Timestamp.now("UTC") + pd.Timedelta(days=days)
         assert f'"timestamp": "{day.year}-' in house.log("trader")

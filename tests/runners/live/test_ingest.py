@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from data.errors import LiveError, SettingsError
+from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
 from runners.live.services.ingest import Ingest, Market, timeframe_of
-from runners.live.setup import Setup
 from tests.conftest import switching_candles
 from tests.exchange import BAR, Exchange, Fault
 from tests.runners.live.conftest import run_until, wait_until
@@ -26,7 +26,7 @@ def exchange() -> Iterator[Exchange]:
 
 
 def ingest(bus: Bus, exchange: Exchange, **market: object) -> Ingest:
-    settings = {"patience": 0.01, "options": exchange.client_options(), **market}
+    settings = {"retry_seconds": 0.01, "options": exchange.client_options(), **market}
     return Ingest(lambda: bus, Market("binance", "BTC/USDT", "4h", **settings), _LOOKBACK)
 
 
@@ -184,7 +184,7 @@ def test_an_exchange_that_fails_is_asked_until_it_answers(bus: Bus, exchange: Ex
 
 def test_history_that_was_cut_short_by_a_stop_is_gone_on_with(bus: Bus, exchange: Exchange) -> None:
     first = exchange.candles.index[_KNOWN - 10]
-    bus.begin(exchange.candles.index[_KNOWN])
+    bus.set_first_live(exchange.candles.index[_KNOWN])
     row = exchange.candles.loc[first].to_dict()
     bus.candles.append(first, {**row, "previous": None, "live": False})
     exchange.advance()
@@ -209,7 +209,7 @@ def test_a_symbol_that_is_unknown_ends_it(bus: Bus, exchange: Exchange) -> None:
 
 
 def test_another_symbol_than_before_is_refused(bus: Bus, exchange: Exchange) -> None:
-    bus.remember({"symbol": "ETH/USDT"})
+    bus.store_facts({"symbol": "ETH/USDT"})
     with pytest.raises(LiveError, match="is live with symbol ETH/USDT, not BTC/USDT"):
         run_until([ingest(bus, exchange)], lambda: False)
 
@@ -221,10 +221,10 @@ def test_the_timeframe_is_the_models_interval() -> None:
         timeframe_of(pd.Timedelta("90s"))
 
 
-def test_a_timeframe_that_the_models_do_not_know_is_refused(setup: Setup) -> None:
-    wrong = setup.live.model_copy(update={"timeframe": "1h"})
-    models = setup.newest_models()
+def test_a_timeframe_that_the_models_do_not_know_is_refused(factory: ServiceFactory) -> None:
+    wrong = factory.live.model_copy(update={"timeframe": "1h"})
+    models = factory.model_reloader()
     with pytest.raises(
         SettingsError, match="--timeframe: 1h was given, but the models of SWITCH were trained on bars of 4h"
     ):
-        Setup(setup.point, setup.models, setup.trading, wrong).market(models)
+        ServiceFactory(factory.location, factory.models, factory.trading, wrong).market(models)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,13 +19,13 @@ import tomli_w
 
 from data.errors import LiveError
 from models import ModelSet
+from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
-from runners.live.bus.connection import MeetingPoint
-from runners.live.bus.embedded_redis import leave
+from runners.live.bus.connection import BusLocation
+from runners.live.bus.embedded_redis import disconnect
 from runners.live.log import start_logging
-from runners.live.setup import Setup
-from runners.live.together import run_together
-from tests.conftest import ROOT, invoke, workplace
+from runners.live.running import run_together
+from tests.conftest import ROOT, invoke, make_workspace
 from tests.exchange import Exchange
 from tests.runners.live.conftest import PATIENCE, run_until, wait_until
 from tests.runners.live.serving import one_redis
@@ -32,33 +33,39 @@ from tests.runners.live.test_crash_points import forecasts
 
 
 @pytest.fixture
-def home(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Iterator[Path]:
-    yield workplace(tmp_path, candles, model_set)
-    leave(tmp_path / "results" / "SWITCH" / "live")
+def workspace(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Iterator[Path]:
+    yield make_workspace(tmp_path, candles, model_set)
+    disconnect(tmp_path / "results" / "SWITCH" / "live")
 
 
-def bus_of(home: Path) -> Bus:
-    return MeetingPoint("SWITCH", home / "results" / "SWITCH" / "live").connect()
+def at_home(factory: ServiceFactory, workspace: Path) -> ServiceFactory:
+    return replace(factory, location=BusLocation("SWITCH", workspace / "results" / "SWITCH" / "live"))
 
 
-def traded(bus: Bus, setup: Setup) -> None:
+def bus_of(workspace: Path) -> Bus:
+    return BusLocation("SWITCH", workspace / "results" / "SWITCH" / "live").connect()
+
+
+def traded(bus: Bus, factory: ServiceFactory) -> None:
     """Let a paper trader decide on a few forecasts, the last of which leaves it with a position."""
     known = forecasts()[:2]
     for time, values in known:
         bus.forecasts.append(time, values)
-    trader = setup.paper_trader(setup.newest_models(), "BTC/USDT")
+    trader = factory.paper_trader(factory.model_reloader(), "BTC/USDT")
     run_until([trader], lambda: trader.decided_up_to == known[-1][0])
 
 
-def test_all_services_run_in_one_process_until_ctrl_c(home: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
+def test_all_services_run_in_one_process_until_ctrl_c(
+    workspace: Path, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
     known = int(candles.index.searchsorted(model_set.validation_end, side="right")) + 5
-    log = home / "log"
+    log = workspace / "log"
     with Exchange(candles, closed=known) as exchange, log.open("wb") as out:
-        client = {"exchange": {"binance": exchange.client_options()}, "live": {"patience": 0.05}}
-        (home / "regimes.toml").write_text(tomli_w.dumps(client))
-        asked = "--dataset SWITCH --exchange binance --symbol BTC/USDT --timeframe 4h --port 0"
+        client = {"exchange": {"binance": exchange.client_options()}, "live": {"retry_seconds": 0.05}}
+        (workspace / "regimes.toml").write_text(tomli_w.dumps(client))
+        asked = "SWITCH --exchange binance --symbol BTC/USDT --timeframe 4h --port 0"
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "runners.cli", "live", "--home", str(home), *asked.split()],
+            [sys.executable, "-W", "error", "-m", "runners.cli", "live", *asked.split(), "--workspace", str(workspace)],
             cwd=ROOT,
             stdout=out,
             stderr=out,
@@ -66,18 +73,18 @@ def test_all_services_run_in_one_process_until_ctrl_c(home: Path, candles: pd.Da
         )
         try:
             exchange.wait_for_subscriber(timeout=PATIENCE)
-            bus = bus_of(home)
+            bus = bus_of(workspace)
             for number in range(3):
                 exchange.advance()
                 time = candles.index[known + number]
                 assert wait_until(lambda time=time: (last := bus.decisions.last()) is not None and last.time == time)
-            assert wait_until(lambda: set(bus.beats()) == {"ingest", "engine", "trader", "server"})
+            assert wait_until(lambda: set(bus.heartbeats()) == {"ingest", "engine", "trader", "server"})
             events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
             port = next(one["port"] for one in events if one["service"] == "server" and one["event"] == "started")
             status = requests.get(f"http://127.0.0.1:{port}/status", timeout=PATIENCE).json()
             assert (status["mode"], status["symbol"], status["timeframe"]) == ("paper", "BTC/USDT", "4h")
             assert status["decision"]["time"] == f"{time:%Y-%m-%dT%H:%M:%SZ}"
-            shown = invoke(home, "live", "status", "--dataset", "SWITCH")
+            shown = invoke(workspace, "live", "status", "SWITCH")
             assert "SWITCH: paper" in shown.stdout
             assert f"{time:%Y-%m-%d %H:%M}" in shown.stdout
         finally:
@@ -93,57 +100,59 @@ def test_all_services_run_in_one_process_until_ctrl_c(home: Path, candles: pd.Da
     }
 
 
-def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(home: Path, setup: Setup) -> None:
-    bus = bus_of(home)
-    here = Setup(MeetingPoint("SWITCH", home / "results" / "SWITCH" / "live"), setup.models, setup.trading, setup.live)
+def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(
+    workspace: Path, factory: ServiceFactory
+) -> None:
+    bus = bus_of(workspace)
+    here = at_home(factory, workspace)
     traded(bus, here)
     last = bus.decisions.newest(1)[0].values
-    told = invoke(home, "live", "kill", "--dataset", "SWITCH")
+    told = invoke(workspace, "live", "kill", "SWITCH")
     assert told.returncode == 1
     assert "NOTHING WAS CLOSED: no trader of SWITCH is at work in this Redis." in told.stdout
     assert (
         f"When it was heard of last, it held {last['position']:g}, and {last['order']:+g} was ordered." in told.stdout
     )
-    assert "THE KILL SWITCH IS THROWN" in invoke(home, "live", "status", "--dataset", "SWITCH").stdout
-    here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
+    assert "THE KILL SWITCH IS THROWN" in invoke(workspace, "live", "status", "SWITCH").stdout
+    here.paper_trader(here.model_reloader(), "BTC/USDT").run(threading.Event())
     before, last = bus.decisions.newest(2)
     assert before.time == last.time
     assert last.values["reason"] == "kill switch: regimes live kill"
     assert before.values["position"] > 0
     assert (last.values["order"], last.values["position"]) == (0.0, 0.0)
     assert [fill["units"] for fill in last.values["fills"]] == [-before.values["position"]]
-    shown = invoke(home, "live", "status", "--dataset", "SWITCH").stdout
+    shown = invoke(workspace, "live", "status", "SWITCH").stdout
     assert "STOPPED: kill switch: regimes live kill." in shown
-    told = invoke(home, "live", "kill", "--dataset", "SWITCH")
+    told = invoke(workspace, "live", "kill", "SWITCH")
     assert (told.returncode, "was stopped before, and held nothing then" in told.stdout) == (0, True)
-    with pytest.raises(LiveError, match=r"the trader of SWITCH was stopped .* regimes live resume --dataset SWITCH"):
-        here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
+    with pytest.raises(LiveError, match=r"the trader of SWITCH was stopped .* regimes live resume SWITCH"):
+        here.paper_trader(here.model_reloader(), "BTC/USDT").run(threading.Event())
 
     time, values = forecasts()[2]
     bus.forecasts.append(time, values)
-    assert "may start again" in invoke(home, "live", "resume", "--dataset", "SWITCH").stdout
+    assert "may start again" in invoke(workspace, "live", "resume", "SWITCH").stdout
     time, values = forecasts()[3]
     bus.forecasts.append(time, values)
-    trader = here.paper_trader(here.newest_models(), "BTC/USDT")
+    trader = here.paper_trader(here.model_reloader(), "BTC/USDT")
     run_until([trader], lambda: trader.decided_up_to == time)
     assert [entry.time for entry in bus.decisions.newest(10)][-2:] == [last.time, time]
-    assert "was not stopped" in invoke(home, "live", "resume", "--dataset", "SWITCH").stdout
+    assert "was not stopped" in invoke(workspace, "live", "resume", "SWITCH").stdout
 
 
-def test_killing_waits_until_the_trader_has_stopped(home: Path) -> None:
-    bus = bus_of(home)
+def test_killing_waits_until_the_trader_has_stopped(workspace: Path) -> None:
+    bus = bus_of(workspace)
     for time, values in forecasts()[:2]:
         bus.forecasts.append(time, values)
-    asked = [sys.executable, "-m", "runners.cli", "live", "trader", "--home", str(home), "--dataset", "SWITCH"]
-    with (home / "log").open("wb") as log:
+    asked = [sys.executable, "-m", "runners.cli", "live", "trader", "--workspace", str(workspace), "SWITCH"]
+    with (workspace / "log").open("wb") as log:
         process = subprocess.Popen(asked, cwd=ROOT, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)})
         try:
             assert wait_until(lambda: bus.decisions.count_after(None) == 2)
-            refused = invoke(home, "live", "forget", "--dataset", "SWITCH")
+            refused = invoke(workspace, "live", "forget", "SWITCH")
             assert (
                 "SWITCH is at work: trader said something a moment ago. End all its services first." in refused.stderr
             )
-            told = invoke(home, "live", "kill", "--dataset", "SWITCH")
+            told = invoke(workspace, "live", "kill", "SWITCH")
             assert (told.returncode, "has stopped, and holds nothing" in told.stdout) == (0, True)
             assert (bus.trader_state() or {})["broker"]["size"] == 0.0
             assert process.wait() == 0
@@ -153,107 +162,107 @@ def test_killing_waits_until_the_trader_has_stopped(home: Path) -> None:
 
 
 @pytest.mark.parametrize("asked", ["status", "kill", "resume", "forget"])
-def test_a_dataset_that_was_never_live_is_not_taken_for_one(home: Path, asked: str) -> None:
-    ran = invoke(home, "live", asked, "--dataset", "SWICHT")
+def test_a_dataset_that_was_never_live_is_not_taken_for_one(workspace: Path, asked: str) -> None:
+    ran = invoke(workspace, "live", asked, "SWICHT")
     assert ran.returncode == 2
     assert "nothing of SWICHT was live here: there is no " in ran.stderr
-    assert not (home / "results" / "SWICHT").exists()
+    assert not (workspace / "results" / "SWICHT").exists()
 
 
 @pytest.mark.parametrize("asked", ["kill", "resume", "forget"])
-def test_a_dataset_that_a_redis_does_not_know_is_told_from_those_it_knows(home: Path, asked: str) -> None:
+def test_a_dataset_that_a_redis_does_not_know_is_told_from_those_it_knows(workspace: Path, asked: str) -> None:
     with one_redis() as store:
-        store.connect().remember({"symbol": "BTC/USDT"})
-        ran = invoke(home, "live", asked, "--dataset", "SWICHT", "--redis", store.url)
+        store.connect().store_facts({"symbol": "BTC/USDT"})
+        ran = invoke(workspace, "live", asked, "SWICHT", "--redis", store.url)
     assert ran.returncode == 2
     assert "this Redis knows no live services of SWICHT; it knows of SWITCH." in ran.stderr
 
 
-def test_a_trader_that_is_closing_its_position_is_not_resumed(home: Path) -> None:
-    bus = bus_of(home)
-    bus.remember({"mode": "real"})
+def test_a_trader_that_is_closing_its_position_is_not_resumed(workspace: Path) -> None:
+    bus = bus_of(workspace)
+    bus.store_facts({"mode": "real"})
     bus.commit({"time": None, "stopped": "kill switch", "stopping": True, "version": 1})
-    assert "STOPPING: kill switch." in invoke(home, "live", "status", "--dataset", "SWITCH").stdout
-    ran = invoke(home, "live", "resume", "--dataset", "SWITCH")
+    assert "STOPPING: kill switch." in invoke(workspace, "live", "status", "SWITCH").stdout
+    ran = invoke(workspace, "live", "resume", "SWITCH")
     assert (ran.returncode, (bus.trader_state() or {})["version"]) == (2, 1)
     assert "the trader of SWITCH has not closed its position yet" in ran.stderr
 
 
-def test_a_kill_switch_that_nobody_heard_is_taken_back(home: Path) -> None:
-    bus = bus_of(home)
-    bus.remember({"mode": "paper"})
-    bus.ask_to_stop(True)
-    assert "The kill switch is taken back" in invoke(home, "live", "resume", "--dataset", "SWITCH").stdout
-    assert not bus.asked_to_stop()
+def test_a_kill_switch_that_nobody_heard_is_taken_back(workspace: Path) -> None:
+    bus = bus_of(workspace)
+    bus.store_facts({"mode": "paper"})
+    bus.set_kill_switch(True)
+    assert "The kill switch is taken back" in invoke(workspace, "live", "resume", "SWITCH").stdout
+    assert not bus.kill_switch_is_set()
 
 
-def test_what_was_live_can_be_forgotten_unless_it_still_holds_something(home: Path) -> None:
-    bus = bus_of(home)
-    bus.remember({"symbol": "BTC/USDT:USDT", "mode": "sandbox"})
+def test_what_was_live_can_be_forgotten_unless_it_still_holds_something(workspace: Path) -> None:
+    bus = bus_of(workspace)
+    bus.store_facts({"symbol": "BTC/USDT:USDT", "mode": "sandbox"})
     broker = {"order": None, "position": -0.5, "flattened": 0, "fills": []}
     state = {"time": None, "stopped": None, "stopping": False}
     bus.commit({**state, "version": 1, "broker": broker})
-    ran = invoke(home, "live", "forget", "--dataset", "SWITCH")
+    ran = invoke(workspace, "live", "forget", "SWITCH")
     assert (ran.returncode, bool(bus.facts())) == (2, True)
     assert "the trader of SWITCH left a position of -0.5. Start it, then: regimes live kill" in ran.stderr
     bus.commit({**state, "version": 2, "broker": {**broker, "position": 0.0}})
-    (home / "results" / "SWITCH" / "live" / "KILL").touch()
-    ran = invoke(home, "live", "forget", "--dataset", "SWITCH")
+    (workspace / "results" / "SWITCH" / "live" / "KILL").touch()
+    ran = invoke(workspace, "live", "forget", "SWITCH")
     assert "All that Redis had of SWITCH's live services is gone" in ran.stdout
     assert (bus.facts(), bus.trader_state()) == ({}, None)
-    assert not (home / "results" / "SWITCH" / "live" / "KILL").exists()
+    assert not (workspace / "results" / "SWITCH" / "live" / "KILL").exists()
 
 
-def test_a_damaged_redis_is_told_and_can_be_begun_anew(home: Path) -> None:
-    bus = bus_of(home)
-    bus.remember({"symbol": "BTC/USDT"})
+def test_a_damaged_redis_is_told_and_can_be_begun_anew(workspace: Path) -> None:
+    bus = bus_of(workspace)
+    bus.store_facts({"symbol": "BTC/USDT"})
     for damaged in ("{", "[]", "{}", "7"):
         bus.redis.set("regimes:SWITCH:trader", damaged)
-        ran = invoke(home, "live", "status", "--dataset", "SWITCH")
+        ran = invoke(workspace, "live", "status", "SWITCH")
         assert "what Redis has under regimes:SWITCH:trader is not the trader's state" in ran.stderr
     bus.redis.set(bus.candles.key, "something else")
     bus.redis.delete("regimes:SWITCH:trader")
-    ran = invoke(home, "live", "status", "--dataset", "SWITCH")
+    ran = invoke(workspace, "live", "status", "SWITCH")
     assert "Redis refuses what is asked of it (WRONGTYPE" in ran.stderr
-    assert invoke(home, "live", "forget", "--dataset", "SWITCH").returncode == 0
-    assert "no trader yet" in invoke(home, "live", "status", "--dataset", "SWITCH").stdout
+    assert invoke(workspace, "live", "forget", "SWITCH").returncode == 0
+    assert "no trader yet" in invoke(workspace, "live", "status", "SWITCH").stdout
 
 
-def test_a_wrong_password_of_redis_is_said_and_ends_a_service(home: Path, setup: Setup) -> None:
+def test_a_wrong_password_of_redis_is_said_and_ends_a_service(workspace: Path, factory: ServiceFactory) -> None:
     with one_redis() as store:
         store.connect().redis.config_set("requirepass", "hush")
         for arguments in (["status"], ["trader"], ["kill"]):
-            ran = invoke(home, "live", *arguments, "--dataset", "SWITCH", "--redis", store.url)
+            ran = invoke(workspace, "live", *arguments, "SWITCH", "--redis", store.url)
             assert ran.returncode == 2
             assert "Redis does not let us in (" in ran.stderr
             assert ("NOTHING WAS CLOSED" in ran.stderr) == (arguments == ["kill"])
 
 
-def test_a_file_is_a_kill_switch_too(home: Path, setup: Setup) -> None:
-    bus = bus_of(home)
-    folder = home / "results" / "SWITCH" / "live"
-    here = Setup(MeetingPoint("SWITCH", folder), setup.models, setup.trading, setup.live)
+def test_a_file_is_a_kill_switch_too(workspace: Path, factory: ServiceFactory) -> None:
+    bus = bus_of(workspace)
+    folder = workspace / "results" / "SWITCH" / "live"
+    here = at_home(factory, workspace)
     traded(bus, here)
     (folder / "KILL").touch()
-    here.paper_trader(here.newest_models(), "BTC/USDT").run(threading.Event())
+    here.paper_trader(here.model_reloader(), "BTC/USDT").run(threading.Event())
     assert bus.decisions.newest(1)[0].values["reason"] == "kill switch: the file KILL"
-    invoke(home, "live", "resume", "--dataset", "SWITCH")
+    invoke(workspace, "live", "resume", "SWITCH")
     assert not (folder / "KILL").exists()
 
 
-def test_the_status_can_be_read_by_programs(home: Path, setup: Setup) -> None:
-    here = Setup(MeetingPoint("SWITCH", home / "results" / "SWITCH" / "live"), setup.models, setup.trading, setup.live)
-    traded(bus_of(home), here)
-    told = json.loads(invoke(home, "live", "status", "--dataset", "SWITCH", "--json").stdout)
+def test_the_status_can_be_read_by_programs(workspace: Path, factory: ServiceFactory) -> None:
+    here = at_home(factory, workspace)
+    traded(bus_of(workspace), here)
+    told = json.loads(invoke(workspace, "live", "status", "SWITCH", "--json").stdout)
     assert (told["name"], told["mode"], told["stopped"]) == ("SWITCH", "paper", None)
     assert told["services"]["trader"]["counted"]["decisions"] == 2
     assert told["services"]["trader"]["behind"] == 0
     assert [time for time, _ in told["recent"]] == ["2024-01-01T00:00:00Z", "2024-01-01T04:00:00Z"]
 
 
-def test_before_anything_ran_the_status_says_so(home: Path) -> None:
-    bus_of(home)
-    shown = invoke(home, "live", "status", "--dataset", "SWITCH")
+def test_before_anything_ran_the_status_says_so(workspace: Path) -> None:
+    bus_of(workspace)
+    shown = invoke(workspace, "live", "status", "SWITCH")
     assert "SWITCH: no trader yet" in shown.stdout
     assert shown.returncode == 0
 
@@ -263,7 +272,7 @@ def test_before_anything_ran_the_status_says_so(home: Path) -> None:
     [
         ([], "--symbol is needed, as ccxt writes it, such as BTC/USDT."),
         (["--symbol", "BTC/USDT", "--sandbox"], "--sandbox is for --real"),
-        (["--replay", "SWITCH", "--real"], "--replay trades on paper: leave out --real and --sandbox."),
+        (["--replay", "--real"], "--replay trades on paper: leave out --real and --sandbox."),
         (["--symbol", "BTC/USDT", "--real"], "--real needs limits: set max_position and max_daily_loss"),
         (["--symbol", "BTC/USDT", "--timeframe", "1h"], "--timeframe: 1h was given, but the models"),
         (["--symbol", "BTC/USDT", "--host", "0.0.0.0"], "which needs a key for that"),
@@ -273,8 +282,8 @@ def test_before_anything_ran_the_status_says_so(home: Path) -> None:
         (["--symbol", "BTC/USDT", "--max-daily-loss", "2"], "--max-daily-loss: Input should be less than 1"),
     ],
 )
-def test_what_cannot_be_meant_is_said_before_anything_runs(home: Path, arguments: list[str], told: str) -> None:
-    ran = invoke(home, "live", "--dataset", "SWITCH", *arguments)
+def test_what_cannot_be_meant_is_said_before_anything_runs(workspace: Path, arguments: list[str], told: str) -> None:
+    ran = invoke(workspace, "live", "SWITCH", *arguments)
     assert ran.returncode == 2
     assert told in ran.stderr
 
@@ -283,10 +292,10 @@ def test_models_that_read_what_no_exchange_has_are_refused(tmp_path: Path, label
     from tests.conftest import SMALL
     from training import TrainSettings, train
 
-    home = workplace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
-    ran = invoke(home, "live", "--dataset", "SWITCH", "--symbol", "BTC/USDT", "--regime-source", "column")
+    workspace = make_workspace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
+    ran = invoke(workspace, "live", "SWITCH", "--symbol", "BTC/USDT", "--regime-source", "column")
     assert "the models of SWITCH read regime, which an exchange's candles do not have" in ran.stderr
-    leave(tmp_path / "results" / "SWITCH" / "live")
+    disconnect(tmp_path / "results" / "SWITCH" / "live")
 
 
 def test_services_that_run_together_end_when_one_fails() -> None:

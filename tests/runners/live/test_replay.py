@@ -10,28 +10,28 @@ import pytest
 
 from models import ModelSet
 from runners.backtesting.engine import backtest
-from runners.live.agreement import first_difference
-from runners.live.bus.bus import Entry
-from tests.conftest import BTC, SMALL, invoke, to_csv, workplace
+from runners.live.bus.stream import Entry
+from runners.live.replay import first_difference
+from tests.conftest import BTC, SMALL, invoke, make_workspace, to_csv
 from training import TrainSettings, train
 
 
 @pytest.fixture
-def home(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Path:
-    return workplace(tmp_path, candles, model_set)
+def workspace(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Path:
+    return make_workspace(tmp_path, candles, model_set)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         [],
-        ["--between", "flat", "--blend", "--borrow-rate", "0.0003"],
+        ["--neutral", "flat", "--blend", "--borrow-rate", "0.0003"],
         ["--exposure", "1", "--commission", "0.05", "--slippage", "0.03"],  # orders that there is no cash for
         ["--long-threshold", "0", "--short-threshold", "0", "--exposure", "3"],  # an account that goes broke
     ],
 )
-def test_a_replay_decides_what_the_backtest_does(home: Path, settings: list[str]) -> None:
-    ran = invoke(home, "live", "--replay", "SWITCH", "--json", *settings)
+def test_a_replay_decides_what_the_backtest_does(workspace: Path, settings: list[str]) -> None:
+    ran = invoke(workspace, "live", "SWITCH", "--replay", "--json", *settings)
     told = json.loads(ran.stdout)
     assert told["compared"]
     assert told["difference"] is None
@@ -40,8 +40,8 @@ def test_a_replay_decides_what_the_backtest_does(home: Path, settings: list[str]
 
 
 def test_a_replay_of_real_candles_decides_what_the_backtest_does(tmp_path: Path, sp500: pd.DataFrame) -> None:
-    home = workplace(tmp_path, sp500, train(sp500, "SWITCH", TrainSettings(**SMALL)))
-    ran = invoke(home, "live", "--replay", "SWITCH")
+    workspace = make_workspace(tmp_path, sp500, train(sp500, "SWITCH", TrainSettings(**SMALL)))
+    ran = invoke(workspace, "live", "SWITCH", "--replay")
     assert "The same as the backtest's on every bar: regime, forecast, position and equity." in ran.stdout
     assert "1,006 decisions from 2015-01-02 00:00 to 2018-12-31 00:00" in ran.stdout
 
@@ -51,55 +51,55 @@ def test_a_replay_of_candles_of_an_exchange_decides_what_the_backtest_does(tmp_p
     from data.candles import read_candles
 
     candles = read_candles(BTC).iloc[-3000:]
-    home = workplace(tmp_path, candles, train(candles, "SWITCH", TrainSettings(**SMALL)))
-    told = json.loads(invoke(home, "live", "--replay", "SWITCH", "--json").stdout)
+    workspace = make_workspace(tmp_path, candles, train(candles, "SWITCH", TrainSettings(**SMALL)))
+    told = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json").stdout)
     assert (told["decisions"], told["compared"], told["difference"]) == (600, True, None)
 
 
 def test_labels_of_the_file_can_say_the_regime(tmp_path: Path, labelled: pd.DataFrame) -> None:
-    home = workplace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
-    told = json.loads(invoke(home, "live", "--replay", "SWITCH", "--json", "--regime-source", "column").stdout)
+    workspace = make_workspace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
+    told = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json", "--regime-source", "column").stdout)
     assert (told["compared"], told["difference"]) == (True, None)
 
 
-def test_the_bars_of_the_backtest_s_table_are_replayed(home: Path, candles: pd.DataFrame) -> None:
+def test_the_bars_of_the_backtest_s_table_are_replayed(workspace: Path, candles: pd.DataFrame) -> None:
     start, end = candles.index[-100], candles.index[-51]
-    (home / "regimes.toml").write_text(f"[backtest]\nstart = {start.isoformat()}\nend = {end.isoformat()}\n")
-    told = json.loads(invoke(home, "live", "--replay", "SWITCH", "--json").stdout)
+    (workspace / "regimes.toml").write_text(f"[backtest]\nstart = {start.isoformat()}\nend = {end.isoformat()}\n")
+    told = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json").stdout)
     assert (told["decisions"], told["difference"]) == (50, None)
 
 
-def test_limits_are_kept_and_not_compared(home: Path) -> None:
-    ran = invoke(home, "live", "--replay", "SWITCH", "--max-order", "1000")
+def test_limits_are_kept_and_not_compared(workspace: Path) -> None:
+    ran = invoke(workspace, "live", "SWITCH", "--replay", "--max-order", "1000")
     assert "Not compared with the backtest, which knows no limits (max_order)." in ran.stdout
     assert ran.returncode == 0
 
 
-def test_a_replay_leaves_nothing_behind(home: Path) -> None:
-    before = sorted(home.rglob("*"))
-    invoke(home, "live", "--replay", "SWITCH")
-    assert sorted(home.rglob("*")) == before
+def test_a_replay_leaves_nothing_behind(workspace: Path) -> None:
+    before = sorted(workspace.rglob("*"))
+    invoke(workspace, "live", "SWITCH", "--replay")
+    assert sorted(workspace.rglob("*")) == before
 
 
-def test_a_speed_that_is_none_is_refused(home: Path) -> None:
-    ran = invoke(home, "live", "--replay", "SWITCH", "--speed", "fast")
+def test_a_speed_that_is_none_is_refused(workspace: Path) -> None:
+    ran = invoke(workspace, "live", "SWITCH", "--replay", "--speed", "fast")
     assert ran.returncode == 2
     assert "--speed: 'fast' is neither max nor a number" in ran.stderr
 
 
-def test_a_speed_paces_the_candles(home: Path, candles: pd.DataFrame) -> None:
+def test_a_speed_paces_the_candles(workspace: Path, candles: pd.DataFrame) -> None:
     start = candles.index[-5]
-    (home / "regimes.toml").write_text(f"[backtest]\nstart = {start.isoformat()}\n")
-    ran = invoke(home, "live", "--replay", "SWITCH", "--speed", "1e6", "--json")
+    (workspace / "regimes.toml").write_text(f"[backtest]\nstart = {start.isoformat()}\n")
+    ran = invoke(workspace, "live", "SWITCH", "--replay", "--speed", "1e6", "--json")
     assert json.loads(ran.stdout)["decisions"] == 5
     assert ran.stderr.count('"event": "decision"') == 5
 
 
-def test_candles_that_the_models_do_not_fit_are_refused(home: Path, sp500: pd.DataFrame) -> None:
-    file = to_csv(sp500.loc["2017":], home / "DAILY.csv")
-    ran = invoke(home, "live", "--dataset", "SWITCH", "--replay", str(file))
+def test_candles_that_the_models_do_not_fit_are_refused(workspace: Path, sp500: pd.DataFrame) -> None:
+    file = to_csv(sp500.loc["2017":], workspace / "DAILY.csv")
+    ran = invoke(workspace, "live", str(file), "--replay", "--models", str(workspace / "models" / "trained" / "SWITCH"))
     assert ran.returncode == 2
-    assert "its bars are 1 d apart, but the models of SWITCH were trained on bars 4 h apart" in ran.stderr
+    assert "bars are 1 d apart, but the models of SWITCH were trained on bars 4 h apart" in ran.stderr
 
 
 def test_a_difference_is_named_with_its_bar(candles: pd.DataFrame, model_set: ModelSet) -> None:
@@ -125,8 +125,8 @@ def test_a_difference_is_named_with_its_bar(candles: pd.DataFrame, model_set: Mo
     assert "the first odd one is" in str(first_difference(entries, equity))
 
 
-def test_a_replay_that_differs_ends_with_status_1(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.live.agreement.FORECAST_TOLERANCE", -1.0)
-    ran = invoke(home, "live", "--replay", "SWITCH")
+def test_a_replay_that_differs_ends_with_status_1(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.live.replay.FORECAST_TOLERANCE", -1.0)
+    ran = invoke(workspace, "live", "SWITCH", "--replay")
     assert ran.returncode == 1
     assert "DIFFERS from the backtest at 2022-" in ran.stdout

@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,27 +21,18 @@ from data.errors import LiveError, SettingsError
 from data.features import compute_features
 from data.files import mark_latest, new_run_id
 from models import Forecaster, ModelSet
-from models.passes import Passes, time_slots
-from runners.live.server import Server, app, gate
+from models.network import Passes, time_slots
+from runners.live.server import Server, app, middleware
 from runners.live.server.app import Limits
-from runners.live.services.model_reloader import NewestModels
+from runners.live.server.forecasts import window_log_returns
+from runners.live.services.model_reloader import ModelReloader
 from tests.conftest import SMALL
-from tests.runners.live.serving import PATIENCE, Client, OneRedis, as_json, one_redis, serving, trade
+from tests.runners.live.conftest import PATIENCE, wait_until
+from tests.runners.live.serving import Client, OneRedis, as_json, one_redis, serving, trade
 from training import TrainSettings, train
 
 KEY = "correct horse battery staple"
 ROUTES = ["/", "/models", "/metrics", "/status", "/openapi.json"]
-
-
-@pytest.fixture(scope="module")
-def server(saved: Path) -> Iterator[Client]:
-    with serving(saved) as client:
-        yield client
-
-
-@pytest.fixture
-def forecaster(model_set: ModelSet) -> Forecaster:
-    return Forecaster(model_set)
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +43,11 @@ def store() -> Iterator[OneRedis]:
 
 def window(forecaster: Forecaster, candles: pd.DataFrame, bar: int, regime: int) -> dict[str, Any]:
     """What an expert reads for the forecast at a bar: from ``window - 1`` bars before its block on."""
-    expert = forecaster.expert_of(regime)
+    expert = forecaster.model_set.expert_for(regime)
     slots = time_slots(pd.DatetimeIndex(candles.index), forecaster.interval)
     first = Passes.over(slots, expert.window, expert.stride).block_start[bar] - expert.window + 1
     values = compute_features(candles, expert.features).to_numpy()
     return {"regime": regime, "features": values[first : bar + 1].tolist()}
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Look again and again until it is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it never was so"
-        threading.Event().wait(0.01)
 
 
 def problem(answer: requests.Response, status: int) -> dict[str, Any]:
@@ -90,7 +72,7 @@ def test_a_window_is_forecast_as_in_a_backtest_by_the_expert_of_its_regime(
         told = server.forecast(window(forecaster, candles, bar, regime)).json()
         assert told["log_return"] == pytest.approx(expected["forecast"].iloc[bar], rel=1e-9, abs=1e-15)
         assert told["regime"] == regime
-        assert told["expert"] == told["regime_name"] == forecaster.expert_of(regime).name
+        assert told["expert"] == told["regime_name"] == forecaster.model_set.expert_for(regime).name
         assert told["models"] == server.get("/ready").json()["models"]
 
 
@@ -113,7 +95,7 @@ def test_a_regime_without_an_expert_is_answered_by_the_network_of_all_regimes(
     asked = window(forecaster, candles, 1100, 57)
     told = server.forecast(asked).json()
     assert (told["expert"], told["regime_name"]) == ("all", "regime57")
-    expected = forecaster.forecast_windows(57, np.array([asked["features"]]))
+    expected = window_log_returns(forecaster.model_set.all_regimes, np.array([asked["features"]]))
     assert told["log_return"] == pytest.approx(expected[0], rel=1e-12)
 
 
@@ -133,7 +115,7 @@ def test_candles_are_forecast_as_in_a_backtest(
 
 
 def test_a_column_that_the_models_read_must_stand_in_each_candle(saved: Path, labelled: pd.DataFrame) -> None:
-    models = NewestModels(saved, regime_source="column")
+    models = ModelReloader(saved, regime_source="column")
     given = labelled.iloc[-(models.forecaster.lookback + 1) :]
     with serving(models) as server:
         assert server.get("/models").json()["columns"] == ["open", "high", "low", "close", "volume", "regime"]
@@ -218,8 +200,8 @@ def changed(name: str, value: Any) -> Callable[[list[dict[str, Any]]], Any]:
 @pytest.mark.parametrize(
     ("change", "detail"),
     [
-        (lambda rows: rows.pop(), "candles: 147 were given; 148 to 2148 are needed."),
-        (lambda rows: rows.extend(rows * 15), "candles: 2368 were given; 148 to 2148 are needed."),
+        (lambda rows: rows.pop(), "candles: has 147 bars, but at least 148 are needed. Bring more history."),
+        (lambda rows: rows.extend(rows * 15), "candles: 2368 were given; send at most 2148."),
         (lambda rows: rows.reverse(), "candles, row 1: timestamp"),
         (changed("high", 0.01), "candles, row 147: high 0.01 is below low"),
         (changed("close", 0), "candles.147.close: Input should be greater than 0"),
@@ -244,7 +226,7 @@ def test_candles_that_no_exchange_could_have_printed_are_refused(
 def test_candles_of_another_interval_are_refused(server: Client, forecaster: Forecaster, candles: pd.DataFrame) -> None:
     every_other = candles.iloc[::2].iloc[-(forecaster.lookback + 1) :]
     told = problem(server.forecast({"candles": as_json(every_other)}), 422)
-    assert told["detail"] == ("candles: are 8 h apart, but the models of SWITCH were trained on bars 4 h apart.")
+    assert told["detail"].startswith("candles: bars are 8 h apart, but the models of SWITCH were trained on bars 4 h")
 
 
 def test_a_refusal_repeats_nothing_long_of_the_input(server: Client) -> None:
@@ -356,14 +338,14 @@ def test_keys_are_compared_in_constant_time(keyed: Client, monkeypatch: pytest.M
         compared.append((given, key))
         return False
 
-    monkeypatch.setattr(gate.hmac, "compare_digest", compare)
+    monkeypatch.setattr(middleware.hmac, "compare_digest", compare)
     assert problem(keyed.get("/models", headers={"X-API-Key": KEY}), 401)
     assert compared == [(KEY.encode(), KEY.encode())]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", "", "127.0.0.1.example.com"])
 def test_other_machines_are_served_with_a_key_only(saved: Path, host: str) -> None:
-    models = NewestModels(saved)
+    models = ModelReloader(saved)
     for none in (None, ""):
         with pytest.raises(SettingsError, match="REGIMES_SERVER_KEY"):
             Server(models, None, host, key=none)
@@ -372,7 +354,7 @@ def test_other_machines_are_served_with_a_key_only(saved: Path, host: str) -> No
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]", "LOCALHOST"])
 def test_this_machine_is_served_without_a_key(saved: Path, host: str) -> None:
-    Server(NewestModels(saved), None, host)
+    Server(ModelReloader(saved), None, host)
 
 
 def test_without_a_key_another_name_for_this_machine_is_refused(server: Client) -> None:
@@ -391,7 +373,7 @@ def test_newer_models_are_taken_while_it_answers_and_no_answer_mixes_two(
     newer = train(candles, "SWITCH", TrainSettings(**SMALL, seed=5))
     forecaster = Forecaster(model_set)
     asked = window(forecaster, candles, 1100, 2)
-    expected = {saved.name: forecaster.forecast_windows(2, np.array([asked["features"]]))[0]}
+    expected = {saved.name: window_log_returns(model_set.experts[2], np.array([asked["features"]]))[0]}
     with serving(tmp_path / "SWITCH") as server:
         asking = threading.Event()
 
@@ -411,10 +393,10 @@ def test_newer_models_are_taken_while_it_answers_and_no_answer_mixes_two(
             assert asking.wait(PATIENCE)
             run = newer.save(tmp_path).name
             told = [answer.result(PATIENCE) for answer in answers]
-        expected[run] = Forecaster(newer).forecast_windows(2, np.array([asked["features"]]))[0]
+        expected[run] = window_log_returns(newer.experts[2], np.array([asked["features"]]))[0]
         for one in told:
             assert one == pytest.approx(expected, rel=1e-12)
-        until(lambda: server.metric("regimes_server_reloads_total") == 1)
+        assert wait_until(lambda: server.metric("regimes_server_reloads_total") == 1)
 
 
 def test_newer_models_that_are_damaged_leave_the_old_ones_in_place_and_are_told_of(
@@ -432,9 +414,9 @@ def test_newer_models_that_are_damaged_leave_the_old_ones_in_place_and_are_told_
             "newer_models_refused": False,
         }
         mark_latest(damaged)
-        until(lambda: server.get("/ready").json()["newer_models_refused"])
+        assert wait_until(lambda: server.get("/ready").json()["newer_models_refused"])
         assert "SWITCH_bullish.pt: has changed" in server.get("/models").json()["refused"]
-        until(lambda: server.metric("regimes_server_newer_models_refused") == 1)
+        assert wait_until(lambda: server.metric("regimes_server_newer_models_refused") == 1)
         assert server.metric("regimes_server_reload_failures_total") == 1
         assert server.forecast(WINDOW).json()["models"] == saved.name
 
@@ -463,7 +445,7 @@ def test_more_requests_than_there_are_places_for_are_told_to_come_back(
     asked = {"candles": as_json(candles.iloc[-(forecaster.lookback + 1) :])}
     with serving(saved, limits=Limits(at_work=1, waiting=1)) as server, ThreadPoolExecutor(2) as clients:
         inside = [clients.submit(requests.post, f"{server.url}/forecast", json=asked) for _ in range(2)]
-        until(lambda: server.metric("regimes_server_requests_in_flight") == 3)  # with that for the metrics
+        assert wait_until(lambda: server.metric("regimes_server_requests_in_flight") == 3)  # with that for the metrics
         answer = server.forecast(WINDOW)
         problem(answer, 503)
         assert answer.headers["Retry-After"] == "1"
@@ -479,7 +461,7 @@ def test_what_was_begun_is_answered_before_the_end(
     asked = {"candles": as_json(candles.iloc[-(forecaster.lookback + 1) :])}
     with serving(saved) as server, ThreadPoolExecutor(1) as clients:
         begun = clients.submit(requests.post, f"{server.url}/forecast", json=asked)
-        until(lambda: server.metric("regimes_server_requests_in_flight") == 2)
+        assert wait_until(lambda: server.metric("regimes_server_requests_in_flight") == 2)
         server.stop.set()
 
         def refuses() -> bool:
@@ -489,7 +471,7 @@ def test_what_was_begun_is_answered_before_the_end(
                 return True
             return False
 
-        until(refuses)
+        assert wait_until(refuses)
         held.set()
         assert begun.result(PATIENCE).status_code == 200
 
@@ -500,7 +482,7 @@ def test_a_fault_inside_is_answered_without_a_word_of_the_inside_and_logged(
     def fail(*_: Any) -> None:
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr(app, "models_answer", fail)
+    monkeypatch.setattr(app, "describe_models", fail)
     with capture_logs() as logged:
         answer = server.get("/models")
     assert problem(answer, 500)["detail"] == "The server failed to answer this; its log says why."
@@ -510,7 +492,7 @@ def test_a_fault_inside_is_answered_without_a_word_of_the_inside_and_logged(
 
 
 def test_a_port_that_is_taken_is_refused_with_what_to_do(server: Client, saved: Path) -> None:
-    second = Server(NewestModels(saved), None, port=server.server.port)
+    second = Server(ModelReloader(saved), None, port=server.server.port)
     with pytest.raises(LiveError, match=r"cannot listen on 127\.0\.0\.1, port \d+ .*--port"):
         second.run(threading.Event())
 
@@ -523,12 +505,12 @@ def test_metrics_tell_of_the_server_and_of_all_services(
 ) -> None:
     bus = store.connect("METRICS")
     trade(bus, candles.iloc[-5:])
-    bus.bury(candles.index[0], {"close": -1}, "close is -1")
+    bus.add_dead_letter(candles.index[0], {"close": -1}, "close is -1")
     with serving(saved, lambda: bus) as server:
         assert server.forecast(WINDOW).ok
         assert server.get("/made/up").status_code == 404
         server.forecast({})
-        until(lambda: "server" in bus.beats())
+        assert wait_until(lambda: "server" in bus.heartbeats())
         assert server.metric('regimes_server_requests_total{route="/forecast",status="200"}') == 1
         assert server.metric('regimes_server_requests_total{route="/forecast",status="422"}') == 1
         assert server.metric('regimes_server_requests_total{route="other",status="404"}') == 1
@@ -542,7 +524,7 @@ def test_metrics_tell_of_the_server_and_of_all_services(
         assert server.metric('regimes_service_behind{service="trader"}') == 0
         assert server.metric('regimes_service_behind{service="server"}') is None
         assert server.metric('regimes_service_events_total{event="orders",service="trader"}') == 7
-        ages = [server.metric(f'regimes_service_beat_age_seconds{{service="{name}"}}') for name in bus.beats()]
+        ages = [server.metric(f'regimes_service_beat_age_seconds{{service="{name}"}}') for name in bus.heartbeats()]
         assert all(0 <= age < PATIENCE for age in ages)
         since = (bus.now() - candles.index[-1]).total_seconds() - 4 * 3600
         assert server.metric("regimes_last_candle_age_seconds") == pytest.approx(since, abs=PATIENCE)
@@ -552,15 +534,15 @@ def test_metrics_tell_of_the_server_and_of_all_services(
 def test_it_tells_that_it_is_alive_and_that_it_has_ended(saved: Path, store: OneRedis) -> None:
     bus = store.connect("BEATS")
     with serving(saved, lambda: bus) as server:
-        until(lambda: bus.beats().get("server", {}).get("state") == "answering")
+        assert wait_until(lambda: bus.heartbeats().get("server", {}).get("state") == "answering")
         server.get("/health")
-        until(lambda: bus.beats()["server"]["counted"].get("requests", 0) > 0)
-    assert bus.beats()["server"]["state"] == "ended"
+        assert wait_until(lambda: bus.heartbeats()["server"]["counted"].get("requests", 0) > 0)
+    assert bus.heartbeats()["server"]["state"] == "ended"
 
 
 def test_without_redis_it_goes_on_answering_and_finds_it_again(saved: Path) -> None:
     with one_redis() as store, serving(saved, store.connect) as server:
-        until(lambda: server.metric("regimes_dead_letters") == 0)
+        assert wait_until(lambda: server.metric("regimes_dead_letters") == 0)
         store.stop()
         assert problem(server.get("/status"), 503)["detail"] == "Redis cannot be reached."
         assert problem(server.get("/ready"), 503)
@@ -570,7 +552,7 @@ def test_without_redis_it_goes_on_answering_and_finds_it_again(saved: Path) -> N
         assert server.metric("regimes_server_requests_in_flight") == 1
         store.start()
         assert server.get("/ready").ok
-        until(lambda: "server" in store.connect().beats())
+        assert wait_until(lambda: "server" in store.connect().heartbeats())
 
 
 def test_a_server_without_redis_says_that_it_knows_no_services(server: Client) -> None:

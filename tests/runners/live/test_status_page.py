@@ -78,7 +78,7 @@ def test_it_shows_what_the_services_have_said_and_updates_itself(
     dot = page.locator("#regime .dot").evaluate("one => getComputedStyle(one).backgroundColor")
     assert dot == "rgb(0, 114, 178)"  # as bullish in the reports
 
-    place.bus.bury(seen.index[-1], {"close": -1}, "close is -1")
+    place.bus.add_dead_letter(seen.index[-1], {"close": -1}, "close is -1")
     shows(page, "dead", "1")
     assert said == []
     assert {url for url in asked if not url.startswith("data:")} == {
@@ -106,13 +106,13 @@ def test_a_kill_switch_that_waits_and_a_trader_that_has_died_cannot_be_overlooke
 ) -> None:
     bus = place.bus
     trade(bus, candles.iloc[-3:])
-    bus.ask_to_stop(True)
+    bus.set_kill_switch(True)
     page.goto(place.server.url)
     shows(page, "stopped", "The kill switch is thrown")
     assert not page.locator("#silent").is_visible()
-    bus.ask_to_stop(False)
-    beats = {"trader": {"state": "waiting for a forecast"}, "engine": {"state": "ended"}}
-    for name, told in beats.items():
+    bus.set_kill_switch(False)
+    heartbeats = {"trader": {"state": "waiting for a forecast"}, "engine": {"state": "ended"}}
+    for name, told in heartbeats.items():
         long_ago = int(1000 * (bus.now().timestamp() - 60))
         bus.redis.hset("regimes:SWITCH:services", name, json.dumps({"counted": {}, "beat": long_ago, **told}))
     shows(page, "silent", "trader. A position is open, and nobody looks after it.")
@@ -121,7 +121,7 @@ def test_a_kill_switch_that_waits_and_a_trader_that_has_died_cannot_be_overlooke
 
 
 def test_real_money_cannot_be_overlooked(place: Place, page: sync_api.Page) -> None:
-    place.bus.remember({"mode": "real"})
+    place.bus.store_facts({"mode": "real"})
     page.goto(place.server.url)
     shows(page, "mode", "REAL MONEY")
 

@@ -11,19 +11,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from data.errors import LiveError
+from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
-from runners.live.bus.connection import MeetingPoint
+from runners.live.bus.connection import BusLocation
 from runners.live.bus.lease import Lease
 from runners.live.control import forget
 from runners.live.log import start_logging
 from runners.live.services.trader import Trader
 from runners.live.settings import LiveSettings
-from runners.live.setup import Setup
 from tests.exchange import BAR, Exchange, Fault
 from tests.runners.live.conftest import hold, run_until, somebody, wait_until
 from tests.runners.live.test_crash_points import forecasts
@@ -34,21 +35,26 @@ _SWAP = "BTC/USDT:USDT"
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = {
-        "trader": ["_FIRST_PAUSE", "WAIT"],
-        "exchange_broker": ["_FIRST_PAUSE", "_FLAT_AGAIN"],
-        "lease": ["_LOOK"],
+        "services.trader": ["_FIRST_PAUSE", "WAIT"],
+        "trading.exchange_broker": ["_FIRST_PAUSE", "_RECHECK_SECONDS"],
+        "bus.lease": ["_POLL_SECONDS"],
     }
     for module, names in pauses.items():
         for name in names:
-            monkeypatch.setattr(f"runners.live.{module}.{name}", 0.4 if name == "_LOOK" else 0.05)
+            monkeypatch.setattr(f"runners.live.{module}.{name}", 0.4 if name == "_POLL_SECONDS" else 0.05)
+
+
+def real_trader(factory: ServiceFactory, exchange: Exchange, **live: Any) -> Callable[[], Trader]:
+    """Makes traders of the swap, with these settings."""
+    settings = {"symbol": _SWAP, "retry_seconds": 0.01, "max_position": 1e6, "max_daily_loss": 0.5, **live}
+    real = replace(factory, live=LiveSettings(**settings), options=exchange.client_options())
+    models = factory.model_reloader()
+    return lambda: real.real_trader(models, sandbox=False)
 
 
 @pytest.fixture
-def new_trader(exchange: Exchange, setup: Setup) -> Callable[[], Trader]:
-    live = LiveSettings(symbol=_SWAP, patience=0.01, max_position=1e6, max_daily_loss=0.5)
-    real = replace(setup, live=live, options=exchange.client_options())
-    models = setup.newest_models()
-    return lambda: real.real_trader(models, sandbox=False)
+def new_trader(exchange: Exchange, factory: ServiceFactory) -> Callable[[], Trader]:
+    return real_trader(factory, exchange)
 
 
 @contextmanager
@@ -78,7 +84,7 @@ def test_it_says_what_it_trades_where(bus: Bus, new_trader: Callable[[], Trader]
 
 
 def test_it_refuses_to_trade_beside_candles_of_another_exchange(bus: Bus, new_trader: Callable[[], Trader]) -> None:
-    bus.remember({"exchange": "kraken", "symbol": _SWAP, "timeframe": "4h"})
+    bus.store_facts({"exchange": "kraken", "symbol": _SWAP, "timeframe": "4h"})
     with pytest.raises(LiveError, match="SWITCH is live with exchange kraken, not binance"):
         new_trader().run(threading.Event())
 
@@ -122,7 +128,7 @@ def test_the_kill_switch_closes_what_the_account_had_before_the_first_bar(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
 ) -> None:
     hold(exchange, 3.0)
-    bus.ask_to_stop(True)
+    bus.set_kill_switch(True)
     new_trader().run(threading.Event())
     assert exchange.account.swap_position == 0.0
     (order,) = exchange.account.orders
@@ -138,7 +144,7 @@ def test_it_is_not_stopped_before_the_position_is_closed(
 ) -> None:
     hold(exchange, 3.0)
     exchange.account.trades = False
-    bus.ask_to_stop(True)
+    bus.set_kill_switch(True)
     trader = new_trader()
     with at_work(trader):
         assert wait_until(lambda: any("refused" in fill["reason"] for fill in fills(bus)))
@@ -162,7 +168,7 @@ def test_the_kill_switch_works_with_orders_of_somebody_else_and_a_key_that_comes
     somebody(exchange).create_order(_SWAP, "limit", "sell", 1.0, 2 * exchange.price)
     with pytest.raises(LiveError, match="1 open orders"):
         new_trader().run(threading.Event())
-    bus.ask_to_stop(True)
+    bus.set_kill_switch(True)
     trader, key = new_trader(), exchange.key
     exchange.key = "another key than was given"
     with at_work(trader) as ended:
@@ -183,7 +189,7 @@ def test_it_heeds_the_kill_switch_while_it_catches_up(
     trader = new_trader()
     with at_work(trader):
         assert wait_until(lambda: bus.decisions.count_after(None) > 0)
-        bus.ask_to_stop(True)
+        bus.set_kill_switch(True)
         assert wait_until(lambda: trader.state == "stopped")
     assert bus.decisions.count_after(None) < 60
     assert exchange.account.swap_position == 0.0
@@ -196,7 +202,7 @@ def test_it_can_be_stopped_and_resumed_again_and_again_within_a_bar(
     bus.forecasts.append(time, values)
     run_until([new_trader()], lambda: bool(exchange.account.orders))
     for _ in range(3):
-        bus.ask_to_stop(True)
+        bus.set_kill_switch(True)
         new_trader().run(threading.Event())
         assert bus.resume()
     assert [entry.time for entry in bus.decisions.newest(9)] == [time] * 4
@@ -210,9 +216,9 @@ def test_a_kill_is_remembered_though_redis_forgets_it(
     trader = new_trader()
     with at_work(trader):
         assert wait_until(lambda: trader.state == "waiting for a forecast")
-        bus.ask_to_stop(True)
+        bus.set_kill_switch(True)
         assert wait_until(lambda: trader.state == "stopping")
-        bus.ask_to_stop(False)
+        bus.set_kill_switch(False)
         bus.redis.delete("regimes:SWITCH:trader", "regimes:SWITCH:trader_version")
         bus.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         exchange.account.trades = True
@@ -221,44 +227,40 @@ def test_a_kill_is_remembered_though_redis_forgets_it(
 
 
 def test_what_it_took_over_is_not_forgotten(
-    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader], point: MeetingPoint
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader], location: BusLocation
 ) -> None:
     hold(exchange, 3.0)
     run_until([trader := new_trader()], lambda: trader.state == "waiting for a forecast")
     with pytest.raises(LiveError, match="the trader of SWITCH left a position of 3"):
-        forget(point)
+        forget(location)
 
 
 def test_bars_that_are_long_over_move_neither_orders_nor_the_day_s_loss(
-    bus: Bus, exchange: Exchange, setup: Setup
+    bus: Bus, exchange: Exchange, factory: ServiceFactory
 ) -> None:
     """What the account has now says nothing of the days that were missed."""
-    live = LiveSettings(symbol=_SWAP, patience=0.01, max_position=1e6, max_daily_loss=0.05)
-    real = replace(setup, live=live, options=exchange.client_options())
-    models = setup.newest_models()
+    new_trader = real_trader(factory, exchange, max_daily_loss=0.05)
     first = exchange.candles.index[59].floor("D") + pd.Timedelta(hours=20)
     exchange.now = first + BAR
     known = {"open": 90.0, "close": 90.0, "regime": 1, "log_return": 0.0, "models": "run"}
     bus.forecasts.append(first, known)
-    run_until([trader := real.real_trader(models, sandbox=False)], lambda: trader.decided_up_to == first)
+    run_until([trader := new_trader()], lambda: trader.decided_up_to == first)
     exchange.account.swap_wallet = 9_000.0  # lost while nobody looked
     later = [first + number * BAR for number in range(1, 6)]
     for time in later:
         bus.forecasts.append(time, {**known, "log_return": 0.01})
     exchange.now = later[-1] + BAR
-    run_until([trader := real.real_trader(models, sandbox=False)], lambda: trader.decided_up_to == later[-1])
+    run_until([trader := new_trader()], lambda: trader.decided_up_to == later[-1])
     reasons = [entry.values["reason"] for entry in bus.decisions.newest(9)]
     assert reasons == ["", *["too late: its bar is over"] * 4, "max_daily_loss"]
     assert exchange.account.orders == []
 
 
 def test_a_short_wanted_on_a_spot_market_only_sells_and_counts_as_no_opening(
-    bus: Bus, exchange: Exchange, setup: Setup
+    bus: Bus, exchange: Exchange, factory: ServiceFactory
 ) -> None:
-    live = LiveSettings(symbol="BTC/USDT", patience=0.01, max_position=1e6, max_daily_loss=0.5, max_orders_per_day=2)
-    real = replace(setup, live=live, options=exchange.client_options())
     known = [(time, {**values, "close": exchange.price}) for time, values in forecasts()]  # long, short, nothing, long
-    trader = real.real_trader(setup.newest_models(), sandbox=False)
+    trader = real_trader(factory, exchange, symbol="BTC/USDT", max_orders_per_day=2)()
     with at_work(trader):
         for number, (time, values) in enumerate(known):
             bus.forecasts.append(time, values)
@@ -280,15 +282,15 @@ def test_a_second_trader_gives_way_at_once_and_the_first_goes_on(bus: Bus, new_t
 
     def renew() -> None:
         while not renewed.wait(0.1):
-            bus.hold_trading(holder)
+            bus.acquire_lease(holder)
 
     thread = threading.Thread(target=renew)
     try:
-        assert bus.hold_trading(holder) is None
+        assert bus.acquire_lease(holder) is None
         thread.start()
         with pytest.raises(LiveError, match=rf"another trader of SWITCH is at work: process {other.pid} on"):
             new_trader().run(threading.Event())
-        assert bus.hold_trading(holder) is None  # it still is the only one
+        assert bus.acquire_lease(holder) is None  # it still is the only one
     finally:
         renewed.set()
         thread.join()
@@ -305,16 +307,16 @@ def test_a_trader_whose_place_was_taken_gives_way(bus: Bus, new_trader: Callable
         bus.redis.set("regimes:SWITCH:only_trader", elsewhere)
         assert wait_until(lambda: bool(ended))
     assert "another trader of SWITCH is at work: process 1 on elsewhere" in str(ended[0])
-    assert bus.who_trades() == elsewhere
+    assert bus.lease_holder() == elsewhere
 
 
 def test_the_place_of_one_that_ended_or_died_here_is_free(bus: Bus) -> None:
     first, second = Lease(), Lease()
-    first.take(bus, threading.Event())
-    assert Lease.is_taken(bus) is False  # as it is of this process, which asks: no other can be
-    first.give_back(bus)
-    second.take(bus, threading.Event())
-    second.keep(bus)
-    first.give_back(bus)  # which is not its own any more
-    second.keep(bus)
-    assert json.loads(bus.who_trades() or "")["pid"] == os.getpid()
+    first.acquire(bus, threading.Event())
+    assert Lease.is_held(bus) is False  # as it is of this process, which asks: no other can be
+    first.release(bus)
+    second.acquire(bus, threading.Event())
+    second.renew(bus)
+    first.release(bus)  # which is not its own any more
+    second.renew(bus)
+    assert json.loads(bus.lease_holder() or "")["pid"] == os.getpid()

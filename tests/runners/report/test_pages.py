@@ -11,16 +11,16 @@ import pytest
 
 from models import ModelSet
 from runners.backtesting.comparison import compare
-from runners.backtesting.engine import TradedFold, backtest
-from runners.backtesting.grid import GridRun
-from runners.backtesting.overfitting import hindsight
+from runners.backtesting.engine import backtest
+from runners.backtesting.grid import GridRun, sweep
+from runners.backtesting.overfitting import analyse_overfitting
+from runners.backtesting.result import TradedFold
 from runners.backtesting.runs import Trials, read_runs
 from runners.backtesting.settings import BacktestSettings
-from runners.backtesting.sweep import sweep
 from runners.report.backtest_page import comparison_html, report_html
-from runners.report.overfitting_page import hindsight_html
+from runners.report.overfitting_page import overfitting_html
 from runners.report.sweep_page import sweep_html
-from tests.conftest import needs_browser, workplace
+from tests.conftest import make_workspace, needs_browser
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = needs_browser
@@ -31,8 +31,8 @@ PAGES = ["report", "compare", "walk-forward", "sweep", "overfitting"]
 def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     edges = (0.0006, 0.0002)
     traded = [BacktestSettings(long_threshold=edge, short_threshold=-edge) for edge in edges]
-    results = workplace(tmp_path_factory.mktemp("home"), candles, model_set, *traded) / "results"
-    runs = read_runs(results / "SWITCH")
+    results = make_workspace(tmp_path_factory.mktemp("home"), candles, model_set, *traded) / "results"
+    runs = read_runs(results / "SWITCH").runs
     index = candles.index
     folds = tuple(TradedFold(index[0], index[799], index[start], index[start + 119]) for start in (960, 1080))
     alone = backtest(candles, model_set, traded[1])
@@ -42,7 +42,7 @@ def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.T
         "compare": comparison_html([compare(runs, "SWITCH")]),
         "walk-forward": report_html(walked, Trials(1, 0.0), {"walk_forward": {"train_bars": 800}}),
         "sweep": sweep_html(sweep(grid)),
-        "overfitting": hindsight_html(hindsight(grid, blocks=8, groups=6, test_groups=2, embargo=1)),
+        "overfitting": overfitting_html(analyse_overfitting(grid, blocks=8, groups=6, test_groups=2, embargo=1)),
     }
     pages = {"report": runs[1].folder / "report.html"}
     for name, text in content.items():

@@ -10,12 +10,13 @@ import pytest
 
 from models import ModelSet
 from runners import terminal
-from runners.backtesting.engine import Backtest, TradedFold, backtest
+from runners.backtesting.engine import backtest
+from runners.backtesting.result import Backtest, TradedFold
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables
 from runners.report.drawing import align
 from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
-from training.scores import p_said
+from training.scores import format_p
 
 EAGER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
 
@@ -38,7 +39,7 @@ def whole(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
     ],
 )
 def test_a_p_value_is_never_rounded_across_the_level_that_decides(p: float, said: str) -> None:
-    assert p_said(p) == said
+    assert format_p(p) == said
 
 
 @pytest.mark.parametrize("width", range(24, 50))
@@ -83,7 +84,7 @@ def test_an_open_trade_is_listed_last_and_called_open(whole: Backtest) -> None:
 def test_folds_whose_regimes_change_their_order_are_named(whole: Backtest) -> None:
     index = whole.equity.index
     fold = TradedFold(index[0], index[99], index[100], index[-1], notes=("bullish: too few windows.",))
-    out_of_order = replace(fold, notes=(), names_fit=False)
+    out_of_order = replace(fold, notes=(), names_in_order=False)
 
     def said(*folds: TradedFold) -> list[str]:
         return backtest_tables.fold_notes(replace(whole, source=replace(whole.source, folds=folds)))

@@ -43,14 +43,14 @@ def hyperparameters(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def home(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workplace where `regimes train --tensorboard` ran once."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "data" / "csv").mkdir(parents=True)
-    to_csv(candles, home / "data" / "csv" / "SWITCH.csv")
-    ran = invoke(home, "train", "--tensorboard", str(home / "logs"), *QUICK)
+def workspace(candles: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace where `regimes train --tensorboard` ran once."""
+    workspace = tmp_path_factory.mktemp("home")
+    (workspace / "data" / "csv").mkdir(parents=True)
+    to_csv(candles, workspace / "data" / "csv" / "SWITCH.csv")
+    ran = invoke(workspace, "train", "--tensorboard", str(workspace / "logs"), *QUICK)
     assert ran.returncode == 0, ran.stderr
-    return home
+    return workspace
 
 
 def the_training(logs: Path) -> Path:
@@ -58,10 +58,10 @@ def the_training(logs: Path) -> Path:
     return folder
 
 
-def test_tensorboard_shows_the_losses_that_the_model_set_holds(home: Path) -> None:
-    (models,) = (path for path in (home / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())
+def test_tensorboard_shows_the_losses_that_the_model_set_holds(workspace: Path) -> None:
+    (models,) = (path for path in (workspace / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())
     networks = {expert.name for expert in ModelSet.load(models).experts.values()} | {"all"}
-    training = the_training(home / "logs")
+    training = the_training(workspace / "logs")
     assert {path.name for path in training.iterdir()} == networks
     for name in networks:
         told = json.loads((models / f"LSTM_SWITCH_{name}.json").read_text())["training"]
@@ -103,25 +103,27 @@ def test_a_network_that_no_test_bar_belongs_to_has_no_test_loss(labelled: pd.Dat
     assert has_test_loss == {"all": True, "sideways": True, "bearish": False, "bullish": False}
 
 
-def test_without_tensorboard_nothing_is_trained(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorboard_nothing_is_trained(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    ran = invoke(home, "train", "NOTHING", "--tensorboard", str(tmp_path / "logs"))
+    ran = invoke(workspace, "train", "NOTHING", "--tensorboard", str(tmp_path / "logs"))
     assert ran.returncode == 2
     assert "pip install -c constraints.txt -e '.[tensorboard]'" in ran.stderr
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(home: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_told(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    ran = invoke(home, "train", "NOTHING", "--tensorboard", str(tmp_path / "file"))
+    ran = invoke(workspace, "train", "NOTHING", "--tensorboard", str(tmp_path / "file"))
     assert ran.returncode == 2
     assert f"--tensorboard {tmp_path / 'file'}: cannot be written to" in ran.stderr
 
 
-def run_folders(home: Path) -> list[Path]:
-    return sorted((home / "results" / "SWITCH").glob("2*"))
+def run_folders(workspace: Path) -> list[Path]:
+    return sorted((workspace / "results" / "SWITCH").glob("2*"))
 
 
 @pytest.fixture(scope="module")
@@ -136,21 +138,21 @@ def newest_run(client: Any) -> Any:
     return client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])[0]
 
 
-def log_backtest(home: Path, client: Any, *arguments: str) -> tuple[Any, Path]:
+def log_backtest(workspace: Path, client: Any, *arguments: str) -> tuple[Any, Path]:
     """`regimes backtest --mlflow`: the run in MLflow, and its folder."""
-    ran = invoke(home, "backtest", "--mlflow", client.tracking_uri, *arguments)
+    ran = invoke(workspace, "backtest", "--mlflow", client.tracking_uri, *arguments)
     assert ran.returncode == 0, ran.stderr
-    return newest_run(client), run_folders(home)[-1]
+    return newest_run(client), run_folders(workspace)[-1]
 
 
 @pytest.fixture(scope="module")
-def logged_run(home: Path, client: Any) -> tuple[Any, Path]:
+def logged_run(workspace: Path, client: Any) -> tuple[Any, Path]:
     """A backtest in MLflow, and its folder."""
-    return log_backtest(home, client, "SWITCH", "--long-threshold", "0.0002", "--note", "a first try")
+    return log_backtest(workspace, client, "SWITCH", "--long-threshold", "0.0002", "--note", "a first try")
 
 
 def test_mlflow_holds_figures_settings_and_files_of_a_run(
-    home: Path, client: Any, logged_run: tuple[Any, Path], tmp_path: Path
+    workspace: Path, client: Any, logged_run: tuple[Any, Path], tmp_path: Path
 ) -> None:
     logged, folder = logged_run
     figures = json.loads((folder / "metrics.json").read_text())
@@ -161,7 +163,7 @@ def test_mlflow_holds_figures_settings_and_files_of_a_run(
         if value is not None
     }
     params = logged.data.params
-    assert (params["backtest.long_threshold"], params["backtest.between"]) == ("0.0002", "hold")
+    assert (params["backtest.long_threshold"], params["backtest.neutral"]) == ("0.0002", "hold")
     assert {name: params[f"train.{name}"] for name in SMALL} == {name: str(value) for name, value in SMALL.items()}
     assert (logged.info.status, logged.info.run_name) == ("FINISHED", folder.name)
     assert (
@@ -169,7 +171,7 @@ def test_mlflow_holds_figures_settings_and_files_of_a_run(
         >= {
             "dataset": "SWITCH",
             "run": folder.name,
-            "models": (home / "models" / "trained" / "SWITCH" / "latest").read_text().strip(),
+            "models": (workspace / "models" / "trained" / "SWITCH" / "latest").read_text().strip(),
             "fingerprint": figures["fingerprint"],
             "in_sample": "false",
             "mlflow.note.content": "a first try",
@@ -187,39 +189,41 @@ def test_mlflow_keeps_files_beside_its_database(client: Any, logged_run: tuple[A
     assert Path(logged_run[0].info.artifact_uri).is_relative_to(kept)  # not in the working directory
 
 
-def test_mlflow_marks_runs_that_are_not_on_unseen_bars(home: Path, client: Any, logged_run: tuple[Any, Path]) -> None:
-    run = find_run(home / "results", str(logged_run[1]))
+def test_mlflow_marks_runs_that_are_not_on_unseen_bars(
+    workspace: Path, client: Any, logged_run: tuple[Any, Path]
+) -> None:
+    run = find_run(workspace / "results", str(logged_run[1]))
     log_run(client, replace(run, in_sample=True))
     logged = newest_run(client)
     assert (logged.data.tags["in_sample"], logged.info.run_name) == ("true", f"{run.id} in-sample")
 
 
-def test_mlflow_takes_runs_on_recorded_forecasts(home: Path, client: Any, logged_run: tuple[Any, Path]) -> None:
+def test_mlflow_takes_runs_on_recorded_forecasts(workspace: Path, client: Any, logged_run: tuple[Any, Path]) -> None:
     source = logged_run[1]
-    logged, folder = log_backtest(home, client, "--forecasts", source.name, "--exposure", "0.5")
+    logged, folder = log_backtest(workspace, client, "--forecasts", source.name, "--exposure", "0.5")
     assert folder != source
     assert (logged.data.tags["run"], logged.data.tags["models"]) == (folder.name, f"of {source.name}")
     assert logged.data.params["backtest.exposure"] == "0.5"
 
 
-def test_mlflow_takes_walk_forwards(home: Path, client: Any) -> None:
+def test_mlflow_takes_walk_forwards(workspace: Path, client: Any) -> None:
     plan = ["--train-bars", "800", "--test-bars", "400", "--jobs", "1"]
-    ran = invoke(home, "walk-forward", *plan, *QUICK, "--mlflow", client.tracking_uri)
+    ran = invoke(workspace, "walk-forward", *plan, *QUICK, "--mlflow", client.tracking_uri)
     assert ran.returncode == 0, ran.stderr
-    logged, folder = newest_run(client), run_folders(home)[-1]
+    logged, folder = newest_run(client), run_folders(workspace)[-1]
     assert logged.info.run_name == f"{folder.name} walk-forward"
     assert (logged.data.tags["kind"], logged.data.tags["models"]) == ("walk-forward", "one a fold")
     assert logged.data.params["walk_forward.test_bars"] == "400"
 
 
 @pytest.mark.parametrize("uri", ["nonsense://here", "a/folder", "sqlite:////dev/null/mlflow.db"])
-def test_a_store_that_cannot_be_used_is_told_before_the_backtest(home: Path, uri: str) -> None:
+def test_a_store_that_cannot_be_used_is_told_before_the_backtest(workspace: Path, uri: str) -> None:
     pytest.importorskip("mlflow")
-    before = run_folders(home)
-    ran = invoke(home, "backtest", "SWITCH", "--mlflow", uri)
+    before = run_folders(workspace)
+    ran = invoke(workspace, "backtest", "SWITCH", "--mlflow", uri)
     assert ran.returncode == 2
     assert "Error: --mlflow: the store cannot be used: " in ran.stderr
-    assert run_folders(home) == before
+    assert run_folders(workspace) == before
 
 
 def test_mlflow_reports_to_nobody() -> None:
@@ -235,13 +239,13 @@ def test_mlflow_reports_to_nobody() -> None:
     assert ran.stdout.strip() == "None"
 
 
-def test_without_mlflow_nothing_is_traded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_mlflow_nothing_is_traded(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    before = run_folders(home)
-    ran = invoke(home, "backtest", "SWITCH", "--mlflow", "sqlite:///mlflow.db")
+    before = run_folders(workspace)
+    ran = invoke(workspace, "backtest", "SWITCH", "--mlflow", "sqlite:///mlflow.db")
     assert ran.returncode == 2
     assert "pip install -c constraints.txt -e '.[mlflow]'" in ran.stderr
-    assert run_folders(home) == before
+    assert run_folders(workspace) == before
 
 
 def test_neither_is_imported_unless_it_is_asked_for() -> None:

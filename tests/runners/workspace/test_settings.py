@@ -7,12 +7,11 @@ import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from data.errors import SettingsError
+from data.settings import Settings
 from runners.backtesting.settings import BacktestSettings
 from runners.commands.config import TABLES
-from runners.workspace.settings import make_settings
 
 _PLAIN = st.one_of(
     st.booleans(),
@@ -37,7 +36,7 @@ _VALUES = st.one_of(
 )
 
 
-def tables(kind: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
+def tables(kind: type[Settings]) -> st.SearchStrategy[dict[str, Any]]:
     """A few settings with values of any kind that TOML knows, most of them one that is allowed."""
     allowed = kind().model_dump(mode="json", exclude_none=True)
     entries = [
@@ -48,21 +47,21 @@ def tables(kind: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     return st.lists(st.one_of(*entries, *entries, unknown), max_size=4).map(dict)
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_table_is_refused_by_the_name_of_a_setting_or_repeated_by_what_is_written_of_it(name: str) -> None:
-    kind = TABLES[name]
-
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_is_refused_by_the_name_of_a_setting_or_repeated_by_what_is_written_of_it(
+    kind: type[Settings],
+) -> None:
     @given(tables(kind))
     @settings(derandomize=True, deadline=None, max_examples=400)
     def holds(table: dict[str, Any]) -> None:
         in_file = tomllib.loads(tomli_w.dumps(table))
         try:
-            made = make_settings(kind, in_file, "regimes.toml")
+            made = kind.from_table(in_file, "regimes.toml")
         except SettingsError as error:
             refused = str(error)
         else:
             written = tomli_w.dumps(made.model_dump(mode="json", exclude_none=True))
-            assert make_settings(kind, tomllib.loads(written), "config.toml") == made
+            assert kind.from_table(tomllib.loads(written), "config.toml") == made
             return
         assert refused.startswith("regimes.toml")
         assert any(setting in refused for setting in in_file)
@@ -72,7 +71,7 @@ def test_a_table_is_refused_by_the_name_of_a_setting_or_repeated_by_what_is_writ
 
 def test_a_table_that_is_none_is_said() -> None:
     with pytest.raises(SettingsError, match=r"regimes\.toml: 3 stands where a table of settings belongs"):
-        make_settings(BacktestSettings, 3, "regimes.toml")
+        BacktestSettings.from_table(3, "regimes.toml")
 
 
 @pytest.mark.parametrize(
@@ -86,5 +85,5 @@ def test_a_table_that_is_none_is_said() -> None:
 )
 def test_trading_settings_that_make_no_sense_are_refused(table: dict[str, float], message: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        make_settings(BacktestSettings, table, "regimes.toml")
+        BacktestSettings.from_table(table, "regimes.toml")
     assert message in str(refused.value)

@@ -1,4 +1,4 @@
-"""Setting a workplace up and looking around in it."""
+"""Setting a workspace up and looking around in it."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from data.errors import DataError, SettingsError
 from runners import terminal
 from runners.commands.config import TABLES, commented_settings
 from runners.commands.data import data as list_candles
-from runners.workspace.settings import make_settings
-from runners.workspace.workspace import Home
+from runners.workspace.workspace import Workspace
 from tests.conftest import ROOT, command, invoke, to_csv
 
 
-def regimes(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; from runners.cli import main; sys.argv = ['regimes', *{arguments!r}]; main()"
+def regimes(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; from runners.cli import app; sys.argv = ['regimes', *{arguments!r}]; app()"
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        cwd=home,
+        cwd=workspace,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(workspace)},
     )
 
 
 def test_every_line_of_a_new_settings_file_can_be_uncommented() -> None:
     text = commented_settings()
-    assert tomllib.loads(text) == {table: {} for table in TABLES}
+    assert tomllib.loads(text) == {kind.table: {} for kind in TABLES}
     lines = [line.removeprefix("# ") for line in text.splitlines() if not line.endswith(" = ")]
     setting = [line for line in lines if " = " in line or line.startswith(("[", "    ", "]"))]
     in_file = tomllib.loads("\n".join(setting))
     assert in_file["train"].pop("networks") == {"bullish": {"window": 40}}
-    for table, kind in TABLES.items():
-        assert make_settings(kind, in_file[table], "text") == kind()
+    for kind in TABLES:
+        table = kind.table
+        assert kind.from_table(in_file[table], "text") == kind()
         named = {name for name, field in kind.model_fields.items() if field.default not in (None, {})}
         assert set(in_file[table]) == named
 
@@ -61,33 +61,33 @@ def test_init_writes_settings_once_and_config_says_where_values_come_from(tmp_pa
     assert shown["train.networks"] == ["-", "default"]
 
 
-def test_the_workplace_is_the_folder_that_the_settings_file_names_unless_one_is_given(
+def test_the_workspace_is_the_folder_that_the_settings_file_names_unless_one_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "regimes.toml").write_text('home = "elsewhere"\n')
+    (tmp_path / "regimes.toml").write_text('workspace = "elsewhere"\n')
     monkeypatch.chdir(tmp_path)
-    assert Home.find(None).path == Path("elsewhere")
-    assert Home.find(tmp_path).path == tmp_path
+    assert Workspace.open(None).path == Path("elsewhere")
+    assert Workspace.open(tmp_path).path == tmp_path
 
 
 def test_the_only_csv_need_not_be_named_but_none_or_several_are_an_error(
     tmp_path: Path, labelled: pd.DataFrame
 ) -> None:
-    home = Home(tmp_path, {})
-    home.csv.mkdir(parents=True)
+    workspace = Workspace(tmp_path, {})
+    workspace.csv.mkdir(parents=True)
     with pytest.raises(DataError, match="holds no CSV"):
-        home.candle_file(None)
-    only = to_csv(labelled[:3], home.csv / "ONE.csv")
-    assert home.candle_file(None) == home.candle_file("ONE") == home.candle_file("ONE.csv") == only
-    to_csv(labelled[:3], home.csv / "TWO.csv")
+        workspace.candle_file(None)
+    only = to_csv(labelled[:3], workspace.csv / "ONE.csv")
+    assert workspace.candle_file(None) == workspace.candle_file("ONE") == workspace.candle_file("ONE.csv") == only
+    to_csv(labelled[:3], workspace.csv / "TWO.csv")
     with pytest.raises(DataError, match=r"holds 2 CSVs\. Name one: ONE, TWO"):
-        home.candle_file(None)
+        workspace.candle_file(None)
 
 
 def test_an_unknown_entry_is_answered_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "regimes.toml").write_text("[trian]\nwindow = 3\n")
     with pytest.raises(SettingsError, match=r"no entry 'trian'. Did you mean 'train'"):
-        Home.find(tmp_path)
+        Workspace.open(tmp_path)
 
 
 def test_data_lists_whole_files_and_says_what_is_wrong_with_others(tmp_path: Path, labelled: pd.DataFrame) -> None:

@@ -7,13 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.lstm import RegimeLSTM
-from models.passes import Passes, time_slots
+from models.network import Passes, RegimeLSTM, time_slots
 
 
 def outputs(passes: Passes, network: RegimeLSTM, values: np.ndarray, bars: np.ndarray) -> np.ndarray:
     found = np.full(len(values), np.nan)
-    for some, output in passes.outputs(network, passes.readable(values), bars):
+    for some, output in passes.outputs(network, passes.pad(values), bars):
         found[some] = output.numpy()
     return found[bars]
 
@@ -59,6 +58,7 @@ def test_only_bars_with_everything_known_that_they_may_read_are_complete() -> No
     values[20, 1] = np.nan
     complete = np.flatnonzero(Passes.over(np.arange(40), 4, 6).complete(values))
     assert complete.tolist() == [*range(8, 20), *range(29, 40)]
+    assert not Passes.over(np.arange(3), 4, 6).complete(np.zeros((3, 2))).any()
 
 
 def test_what_is_not_known_yet_changes_nothing(network: RegimeLSTM, values: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""How a figure is written, wherever it is read; one that is not defined is a dash."""
+"""How figures are written wherever a person reads them; an undefined one is a dash."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def points(log_return: float) -> str:
 
 
 def unbroken(sentence: str) -> str:
-    """The sentence with no-break spaces where a line must not end, such as between a number and its per cent."""
+    """The sentence with no-break spaces where a line must not end, such as between a number and its per cent sign."""
     return _UNBROKEN.sub("\N{NO-BREAK SPACE}", sentence)

@@ -1,0 +1,73 @@
+"""The JSON files of a model set, each described by its fields, their types and their bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from data.candles import BarTime
+from data.files import JsonFile
+from models.provenance import Provenance
+
+FORMAT_VERSION = 2
+
+
+_Count = Annotated[int, Field(ge=1, le=1_000_000)]
+_Number = Annotated[float, Field(gt=-1e100, lt=1e100)]  # so that no product overflows
+_Scale = Annotated[float, Field(gt=1e-100, lt=1e100)]
+
+
+class ManifestFile(JsonFile):
+    """``model_set.json``."""
+
+    format_version: Literal[2]
+    dataset: str = Field(pattern="^[^/]+$")
+    regimes: dict[str, int]
+    interval_seconds: float = Field(ge=1e-6, le=1e9)
+    validation_end: BarTime
+    min_confidence: float = Field(ge=0, le=1)
+    min_dwell: _Count
+    provenance: Provenance
+    sha256: dict[str, str]
+    content_sha256: str
+
+
+class Hyperparameters(JsonFile):
+    window: _Count
+    stride: _Count
+    hidden_dim: int = Field(ge=1, le=10_000)
+    num_layers: int = Field(ge=1, le=100)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class _Scaler(JsonFile):
+    mean: list[_Number]
+    scale: list[_Scale]
+
+
+class ExpertFile(JsonFile):
+    """``LSTM_<dataset>_<regime>.json``."""
+
+    regime: str
+    features: list[str] = Field(min_length=1)
+    hyperparameters: Hyperparameters
+    scaler: _Scaler
+    target_scale: _Scale
+    training: dict[str, Any]
+    sha256: str
+
+
+class DetectorFile(JsonFile):
+    """``detector.json``."""
+
+    detector: str
+    parameters: dict[str, Any]
+
+
+class DetectorAttributes(JsonFile):
+    """The attributes of a `models.regimes.RegimeDetector` that its parameters may have set."""
+
+    features: tuple[str, ...]
+    regimes: tuple[int, ...]
+    memory: _Count

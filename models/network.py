@@ -1,0 +1,179 @@
+"""The LSTM of one regime, and the passes in which it reads a series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+# Bars that one call of the network reads: few enough for their state to stay in the processor's cache.
+_BARS_AT_ONCE = 2048
+
+# Hidden and cell state of each layer.
+State = list[tuple[Tensor, Tensor]]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: faster on networks this small, the same sums every time, and safe in forked processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class RegimeLSTM(nn.Module):
+    """LSTM layers and a linear head: bars of scaled features to the scaled log return after each of them.
+
+    Parameters
+    ----------
+    n_features
+        Columns of a bar.
+    hidden_dim, num_layers
+        Width and number of LSTM layers (Hochreiter and Schmidhuber 1997).
+    dropout
+        Fraction dropped after each layer, while training only.
+    draws
+        Random generator of the first weights, uniform within ``1 / sqrt(hidden_dim)`` of 0; torch's global one by
+        default.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        hidden_dim: int = 64,
+        num_layers: int = 2,
+        dropout: float = 0.0,
+        draws: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        widths = [n_features, *[hidden_dim] * num_layers]
+        self.layers = nn.ModuleList(
+            nn.LSTM(width, hidden_dim, batch_first=True, device="meta") for width in widths[:-1]
+        )
+        self.hidden_dim, self.num_layers, self.dropout = hidden_dim, num_layers, dropout
+        self.head = nn.Linear(hidden_dim, 1, device="meta")
+        self.to_empty(device="cpu")
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(hidden_dim**-0.5), hidden_dim**-0.5, generator=draws)
+
+    def forward(
+        self, bars: Tensor, state: State | None = None, draws: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
+        """Outputs after each bar ``(B, L)`` of ``(B, L, F)``, and the state after the last bar.
+
+        ``state`` is that after the bars before, none by default; ``draws`` is the random generator of the dropout.
+        """
+        after: State = []
+        hidden = bars
+        for number, layer in enumerate(self.layers):
+            hidden, layer_state = layer(hidden, state[number] if state else None)  # (B, L, H)
+            after.append(layer_state)
+            if self.training and self.dropout > 0:
+                kept = torch.rand(hidden.shape, generator=draws) >= self.dropout
+                hidden = hidden * kept.to(hidden.device) / (1 - self.dropout)
+        return self.head(hidden).squeeze(-1), after
+
+
+def time_slots(index: pd.DatetimeIndex, interval: pd.Timedelta) -> np.ndarray:
+    """Whole intervals from 1970 to each bar: ``(n_bars,)``."""
+    return index.as_unit("us").asi8 // (interval // pd.Timedelta(microseconds=1))
+
+
+def pass_length(window: int, stride: int) -> int:
+    """Bars that a pass reads to forecast the last ``stride`` of them."""
+    return window - 1 + stride
+
+
+class Places(NamedTuple):
+    """Where bars are read: each pass's ``first`` bar, and for each bar its pass (``row``) and the ``step`` in it."""
+
+    first: np.ndarray
+    row: np.ndarray
+    step: np.ndarray
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes in which a network reads a series, and the block of bars that each pass forecasts.
+
+    A pass reads ``window - 1`` bars without a forecast and then up to ``stride`` bars with one after each. Time is cut
+    into blocks of ``stride`` intervals at fixed dates, and a pass forecasts the bars of one block. So the forecast at a
+    bar comes from at least ``window`` and at most ``window + stride - 1`` bars; which ones depends on its date alone,
+    and nothing earlier counts: a series that begins later, or a live stream, gives the same. With stride 1 every bar
+    has a pass of its own: a sliding window.
+
+    Attributes
+    ----------
+    block_start
+        ``(n_bars,)`` the first bar of each bar's block.
+    """
+
+    window: int
+    stride: int
+    block_start: np.ndarray
+
+    @classmethod
+    def over(cls, slots: np.ndarray, window: int, stride: int) -> Passes:
+        """The passes over bars with these `time_slots`; add a number to the slots to cut the blocks at other dates."""
+        bar = np.arange(len(slots))
+        begins = np.append(True, np.diff(slots // stride) != 0)[: len(slots)]
+        block_start = np.maximum.accumulate(np.where(begins, bar, 0))
+        # Two bars in one slot, as when clocks go back, would make a block too long.
+        return cls(window, stride, np.maximum(block_start, bar - stride + 1))
+
+    @property
+    def length(self) -> int:
+        """Bars of a pass, and the most bars that a forecast depends on."""
+        return pass_length(self.window, self.stride)
+
+    def complete(self, values: np.ndarray) -> np.ndarray:
+        """At which bars the last `length` rows of ``values`` ``(n_bars, F)`` are finite: boolean ``(n_bars,)``."""
+        gaps = np.cumsum(~np.isfinite(values).all(axis=1))
+        gaps[self.length :] -= gaps[: -self.length].copy()  # of the last `length` rows
+        return (gaps == 0) & (np.arange(len(gaps)) >= self.length - 1)
+
+    def places(self, bars: np.ndarray) -> Places:
+        """Where ``bars`` are read; all of them must be `complete`."""
+        blocks, row = np.unique(self.block_start[bars], return_inverse=True)
+        first = blocks - self.window + 1
+        return Places(first, row, bars - first[row])
+
+    def pad(self, scaled: np.ndarray) -> Tensor:
+        """Scaled features ``(n_bars, F)`` as a tensor, NaN replaced by 0, with ``stride - 1`` rows of 0 at the end."""
+        return torch.from_numpy(np.pad(np.nan_to_num(scaled), ((0, self.stride - 1), (0, 0))))
+
+    def read(self, padded: Tensor, first: Tensor) -> Tensor:
+        """The bars of the passes that begin at ``first`` ``(B,)``: ``(B, length, F)``."""
+        return padded.unfold(0, self.length, 1)[first].transpose(1, 2)
+
+    def outputs(self, network: RegimeLSTM, padded: Tensor, bars: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """The network's outputs at ``bars``, ascending, in batches that fit into memory: some of the bars, and outputs.
+
+        A pass is read no further than its last bar asked for; passes of about one length share a batch.
+        """
+        first, row, step = self.places(bars)
+        n_steps = np.zeros(len(first), dtype=int)
+        np.maximum.at(n_steps, row, step + 1)
+        order = np.argsort(n_steps, kind="stable")
+        place = np.argsort(order)[row]  # of each bar's pass in that order
+        by_place = np.argsort(place, kind="stable")
+        first, n_steps = first[order], n_steps[order]
+        place, step, bars = place[by_place], step[by_place], bars[by_place]
+        at_once = max(1, _BARS_AT_ONCE // self.length)
+        network.eval()
+        for begin in range(0, len(first), at_once):
+            end = min(begin + at_once, len(first))
+            here = slice(*np.searchsorted(place, [begin, end]))
+            with torch.inference_mode():
+                batch = self.read(padded, torch.from_numpy(first[begin:end]))[:, : n_steps[end - 1]]
+                output, _ = network(batch)
+            yield bars[here], output[torch.from_numpy(place[here] - begin), torch.from_numpy(step[here])]

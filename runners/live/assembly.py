@@ -1,0 +1,133 @@
+"""Builds the live services of one dataset from settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data.candles import OHLCV
+from data.errors import SettingsError
+from runners.backtesting.engine import trading_range
+from runners.backtesting.settings import BacktestSettings
+from runners.live.bus.connection import BusLocation
+from runners.live.replay import Replay
+from runners.live.server import KEY_VARIABLE, Server
+from runners.live.services.engine import Engine
+from runners.live.services.ingest import Ingest, Market, timeframe_of
+from runners.live.services.model_reloader import ModelReloader
+from runners.live.services.trader import Trader
+from runners.live.settings import LiveSettings
+from runners.live.trading.broker import Broker, PaperBroker
+from runners.live.trading.decider import PositionDecider
+from runners.live.trading.exchange_account import ExchangeAccount
+from runners.live.trading.exchange_broker import ExchangeBroker
+from runners.live.trading.exchange_client import trading_client
+
+
+@dataclass(frozen=True)
+class ServiceFactory:
+    """Builds each service from the settings.
+
+    Attributes
+    ----------
+    models
+        The dataset's folder of model sets, or the folder of one set.
+    options
+        Of the exchange, as in `data.exchange.exchange_client`.
+    """
+
+    location: BusLocation
+    models: Path
+    trading: BacktestSettings
+    live: LiveSettings
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def model_reloader(self) -> ModelReloader:
+        return ModelReloader(self.models, self.trading)
+
+    def market(self, models: ModelReloader) -> Market:
+        """The market to trade.
+
+        Raises
+        ------
+        SettingsError
+            If no symbol is set, the models need columns that no exchange has, or the timeframe is not theirs.
+        """
+        name, interval = self.location.name, models.forecaster.interval
+        if not self.live.symbol:
+            raise SettingsError("--symbol is needed, as ccxt writes it, such as BTC/USDT.")
+        missing = [column for column in models.forecaster.columns() if column not in OHLCV]
+        if missing:
+            raise SettingsError(
+                f"the models of {name} read {', '.join(missing)}, which an exchange's candles do not have. "
+                "Train without, or give --regime-source detector."
+            )
+        timeframe = self.live.timeframe or timeframe_of(interval)
+        market = Market(self.live.exchange, self.live.symbol, timeframe, self.live.retry_seconds, self.options)
+        if market.interval != interval:
+            raise SettingsError(
+                f"--timeframe: {timeframe} was given, but the models of {name} were trained on bars of "
+                f"{timeframe_of(interval)}."
+            )
+        return market
+
+    def ingest(self, models: ModelReloader) -> Ingest:
+        return Ingest(self.location.connect, self.market(models), models.forecaster.lookback)
+
+    def replay(self, models: ModelReloader, candles: pd.DataFrame, speed: float | None) -> Replay:
+        """Replays the bars that a backtest would trade, preceded by one lookback."""
+        forecaster = models.forecaster
+        traded, _ = trading_range(pd.DatetimeIndex(candles.index), forecaster.model_set, self.trading)
+        replayed = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop]
+        first_live = pd.Timestamp(candles.index[traded.start])
+        return Replay(self.location.connect, replayed[forecaster.columns()], first_live, forecaster.interval, speed)
+
+    def engine(self, models: ModelReloader) -> Engine:
+        return Engine(self.location.connect, models)
+
+    def server(self, models: ModelReloader, host: str, port: int) -> Server:
+        return Server(models, self.location.connect, host, port, key=os.environ.get(KEY_VARIABLE))
+
+    def trader(self, models: ModelReloader, *, real: bool, sandbox: bool) -> Trader:
+        """A trader on paper, or one with real orders."""
+        if real:
+            return self.real_trader(models, sandbox=sandbox)
+        if sandbox:
+            raise SettingsError("--sandbox is for --real: paper trading asks no exchange to fill orders.")
+        return self.paper_trader(models, self.live.symbol or self.location.name)
+
+    def paper_trader(self, models: ModelReloader, symbol: str) -> Trader:
+        facts = {"timeframe": timeframe_of(models.forecaster.interval), "mode": "paper"}
+        return self._trader(models, symbol, facts, lambda: PaperBroker(self.trading))
+
+    def real_trader(self, models: ModelReloader, *, sandbox: bool) -> Trader:
+        """A trader that sends orders to the exchange.
+
+        Raises
+        ------
+        SettingsError
+            If credentials or required limits are missing, or as `market` does.
+        """
+        market = self.market(models)
+        unset = [name for name in ("max_position", "max_daily_loss") if getattr(self.live, name) is None]
+        if unset:
+            raise SettingsError(f"--real needs limits: set {' and '.join(unset)} in [live], or by flags.")
+        client = trading_client(market.exchange, market.symbol, market.options, sandbox=sandbox)
+        facts = {**market.facts(), "mode": "sandbox" if sandbox else "real"}
+        return self._trader(
+            models, market.symbol, facts, lambda: ExchangeBroker(ExchangeAccount(client, market.symbol))
+        )
+
+    def _trader(
+        self, models: ModelReloader, symbol: str, facts: dict[str, str], new_broker: Callable[[], Broker]
+    ) -> Trader:
+        def new_decider() -> PositionDecider:
+            interval = models.forecaster.interval
+            return PositionDecider(self.trading, self.live, new_broker(), symbol, facts["timeframe"], interval)
+
+        return Trader(self.location.connect, new_decider, facts, self.location.kill_file)

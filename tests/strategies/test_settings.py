@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from data.errors import SettingsError
+from strategies.settings import RuleSettings
+
+
+@pytest.mark.parametrize(
+    ("log_return", "position", "hold", "flat"),
+    [
+        (0.0011, 0, 1, 1),
+        (0.0011, -1, 1, 1),
+        (-0.0011, 0, -1, -1),
+        (-0.0011, 1, -1, -1),
+        (0.001, 0, 0, 0),  # a threshold itself is not beyond it
+        (-0.001, 0, 0, 0),
+        (0.0005, 1, 1, 0),
+        (-0.0005, -1, -1, 0),
+        (0.0, 0, 0, 0),
+    ],
+)
+def test_the_forecast_and_the_position_give_the_position_wanted(
+    log_return: float, position: int, hold: int, flat: int
+) -> None:
+    assert RuleSettings().direction(log_return, position) == hold
+    assert RuleSettings(neutral="flat").direction(log_return, position) == flat
+
+
+@given(st.floats(-1, 1), st.sampled_from([-1, 0, 1]), st.sampled_from(["hold", "flat"]))
+def test_the_mirrored_forecast_wants_the_mirrored_position(log_return: float, position: int, neutral: str) -> None:
+    rule = RuleSettings(neutral=neutral)
+    assert rule.direction(-log_return, -position) == -rule.direction(log_return, position)
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"short_threshold 0\.002 lies above long_threshold 0\.001"):
+        RuleSettings(short_threshold=0.002)
+    with pytest.raises(SettingsError, match="source, neutral: Input should be 'hold' or 'flat', but 'keep' was given"):
+        RuleSettings.from_table({"neutral": "keep"}, "source")
+
+
+def test_an_old_name_is_an_error_with_the_new_name() -> None:
+    with pytest.raises(ValidationError, match="between is called neutral now"):
+        RuleSettings(between="flat")
+    with pytest.raises(SettingsError, match=r"regimes\.toml: between is called neutral now"):
+        RuleSettings.from_table({"between": "flat"}, "regimes.toml")
+
+
+def test_equal_thresholds_leave_nothing_between_but_the_threshold_itself() -> None:
+    rule = RuleSettings(long_threshold=0.0, short_threshold=0.0, neutral="flat")
+    assert [rule.direction(log_return, 1) for log_return in (-1e-9, 0.0, 1e-9)] == [-1, 0, 1]
