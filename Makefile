@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo system test lint bench coverage mutation clean
+.PHONY: demo docs system test lint bench coverage mutation clean
 
 $(VENV)/.app: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -26,13 +26,22 @@ system:
 # One thread a process: several would only wait for each other. Three processes for two cores, for some tests wait for
 # programs that they start. The longest file comes first, the short ones last, so that no core is idle at the end.
 test: $(VENV)/.dev system
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/test_readme.py tests
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/test_docs.py tests
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(VENV)/.docs: $(VENV)/.app
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
+# The manual, in build/docs; every warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -n -q -d build/doctrees docs build/docs
+	@echo "manual: build/docs/index.html"
 
 # Times and memory, against what a user would write; takes minutes, on an otherwise idle machine.
 bench: $(VENV)/.dev

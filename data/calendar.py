@@ -1,4 +1,4 @@
-"""Counts the bars that a series lacks, by the calendar that its own bars show."""
+"""Counts missing bars by the trading calendar that a series' own bars imply."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from data.candles import interval_of, steps_in_intervals
 
 
 def missing_bars(index: pd.DatetimeIndex) -> int:
-    """How many bars are missing between the first and the last one.
+    """Number of bars missing between the first and the last one.
 
-    A series with bars on all seven weekdays runs around the clock: every missing step counts. Any other series has
-    sessions: a slot of the week (weekday and time of day) is expected when it holds a bar in at least three weeks
-    of four, so weekends and nights are no gaps, but a market holiday counts as a missing bar.
+    A series with bars on all seven weekdays trades around the clock: every missing step counts. Any other series has
+    sessions: a slot of the week (weekday and time of day) is expected if it has a bar in at least three weeks of four.
+    So weekends and nights do not count, but a market holiday does.
     """
     if len(index) < 2:
         return 0

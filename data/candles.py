@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import PlainValidator
+from pydantic import PlainSerializer, PlainValidator
 
 from data.csv_table import Rows, read_table
 from data.errors import DataError
@@ -20,32 +20,31 @@ from data.errors import DataError
 def _parse_bar_time(text: object) -> pd.Timestamp:
     if isinstance(text, str) and (time := pd.Timestamp(text)).tz is not None:
         return time
-    raise ValueError("a time looks like 2024-01-31T04:00:00+00:00")
+    raise ValueError("expected a time such as 2024-01-31T04:00:00+00:00")
 
 
 # A bar's open time in a JSON file, for pydantic.
-BarTime = Annotated[pd.Timestamp, PlainValidator(_parse_bar_time)]
+BarTime = Annotated[pd.Timestamp, PlainValidator(_parse_bar_time), PlainSerializer(pd.Timestamp.isoformat)]
 
 OHLCV = ["open", "high", "low", "close", "volume"]
 PRICES = OHLCV[:4]
 REGIME = "regime"
 _LAST_REGIME = 99  # each regime gets a network: a column of other numbers named "regime" would train thousands
 _SUSPICIOUS_JUMP = 1.9  # a close that nearly doubles or halves within a bar is more often a split or an error
-_Check = tuple[np.ndarray, str]  # which rows are wrong, and the message for the first of them: see `Rows`
+_Check = tuple[np.ndarray, str]  # mask of invalid rows, and the message for the first of them (see `Rows`)
 
 
 def read_candles(path: str | Path, *, sort: bool = False) -> pd.DataFrame:
-    """Candles of a CSV file, checked row by row.
+    """Read and check the candles of a CSV file.
 
     Parameters
     ----------
     path
         CSV with a header: ``timestamp`` (or ``datetime``, ``date``, ``open_time``, ``time``), ``open``, ``high``,
-        ``low``, ``close``, ``volume``, in any order and capitals. Times are ISO 8601, ``YYYYMMDD`` or epoch numbers;
-        without an offset they are taken as UTC. Optional: ``regime`` (integers from 0) and further numeric columns,
-        which features may name.
+        ``low``, ``close``, ``volume``, in any order and case. Times are ISO 8601, ``YYYYMMDD`` or epoch numbers, in UTC
+        unless they have an offset. Optional: ``regime`` (integers from 0) and further numeric columns for features.
     sort
-        Sort rows by time instead of refusing a file whose rows are not ascending.
+        Sort rows by time instead of rejecting a file whose rows are not ascending.
 
     Returns
     -------
@@ -67,16 +66,16 @@ def read_candles(path: str | Path, *, sort: bool = False) -> pd.DataFrame:
 
 
 def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.ndarray | None = None) -> None:
-    """Refuse candles that no market can have produced.
+    """Reject candles that no market can have produced.
 
     Parameters
     ----------
     candles
         ``(n_bars, >= 5)`` OHLCV frame with a UTC ``DatetimeIndex``.
     source
-        How errors name the candles, such as the file's path.
+        Name of the candles in errors, such as the file's path.
     line
-        ``(n_bars,)`` line numbers for errors; row numbers from 0 where left out.
+        ``(n_bars,)`` line numbers for errors; default: row numbers from 0.
 
     Raises
     ------
@@ -105,7 +104,7 @@ def _order_checks(index: pd.DatetimeIndex) -> Iterator[_Check]:
     step = np.diff(index.asi8, prepend=index.asi8[:1] - 1)
     yield (
         step == 0,
-        "timestamp {timestamp} stands twice. Keep one of the two rows; where a clock was set back, write times in UTC.",
+        "timestamp {timestamp} appears twice. Keep one of the rows; where a clock was set back, write times in UTC.",
     )
     yield step < 0, "timestamp {timestamp} is earlier than the row before. Sort the file, or pass --sort (sort=True)."
 
@@ -144,8 +143,8 @@ def _label_checks(candles: pd.DataFrame) -> Iterator[_Check]:
 def _interval_checks(index: pd.DatetimeIndex) -> Iterator[_Check]:
     """Steps must not show two intervals, or times that are not in UTC.
 
-    Wrong is a step clearly below the interval, five equal longer ones in a row, and, in a series around the clock,
-    one that is no multiple of the interval.
+    A step is wrong if it is clearly below the interval, if five equal longer ones follow each other, and, in a series
+    around the clock, if it is not a multiple of the interval.
     """
     if len(index) < 3:
         return
@@ -168,7 +167,7 @@ def _interval_checks(index: pd.DatetimeIndex) -> Iterator[_Check]:
 
 
 def candle_warnings(candles: pd.DataFrame) -> list[str]:
-    """Warnings about suspicious but valid candles, ``(n_bars, >= 5)``; empty where there is none."""
+    """Warnings about suspicious but valid candles ``(n_bars, >= 5)``."""
     close = candles["close"].to_numpy()
     jump = np.abs(np.diff(np.log(close))) > np.log(_SUSPICIOUS_JUMP)
     warnings = []
@@ -177,10 +176,10 @@ def candle_warnings(candles: pd.DataFrame) -> list[str]:
         more = f" ({jump.sum()} such jumps in all)" if jump.sum() > 1 else ""
         warnings.append(
             f"the close jumps from {close[at]:g} to {close[at + 1]:g} at {time_text(candles.index[at + 1])}{more}. "
-            "If that is a split or another unit, adjust the prices: a jump is learnt and traded as a return."
+            "If that is a split or another unit, adjust the prices: models would learn and trade the jump as a return."
         )
     if len(candles) and not candles["volume"].any():
-        warnings.append("the volume is 0 in every bar; features of it hold nothing to learn from.")
+        warnings.append("the volume is 0 in every bar; features of the volume contain no information.")
     return warnings
 
 

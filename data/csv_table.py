@@ -14,7 +14,7 @@ import pandas as pd
 
 from data.errors import DataError, did_you_mean
 
-# How files begin that are often taken for a CSV, and what to do with them.
+# First bytes of files that are often mistaken for a CSV, and what to do with them.
 _OTHER_FILES = {
     b"\x1f\x8b": "is compressed (gzip). Unpack it first.",
     b"PK\x03\x04": "is a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV.",
@@ -41,16 +41,16 @@ _TIME_REMEDY = "Write times as 2024-01-31T04:00:00Z or as epoch seconds or milli
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a table, as errors name them.
+    """The rows of a table, for error messages.
 
     Attributes
     ----------
     source
-        How errors name the table, such as the file's path.
+        Name of the table, such as the file's path.
     kind, numbers
-        ``line`` with ``(n_rows,)`` line numbers of a file, or ``row`` with row numbers.
+        ``line`` and ``(n_rows,)`` line numbers of a file, or ``row`` and row numbers.
     columns
-        Columns of the table by name, ``(n_rows,)`` each.
+        Columns by name, ``(n_rows,)`` each.
     """
 
     source: str
@@ -76,8 +76,8 @@ def read_table(path: Path, required: Sequence[str], optional: Collection[str]) -
     Parameters
     ----------
     required, optional
-        Lower-case names of the columns that must or may exist (in any capitals) and must hold numbers. Other columns
-        are kept where they are numeric.
+        Lower-case names of the columns that must or may exist (in any case) and must hold numbers. Other columns are
+        kept if they are numeric.
 
     Returns
     -------
@@ -113,12 +113,12 @@ def _read_cells(path: Path, header: str) -> pd.DataFrame:
     """The columns of a comma-separated file; one is numeric if all its cells are."""
     try:
         if path.exists() and not path.is_file():
-            raise DataError(f"{path}: is {'a folder' if path.is_dir() else 'no file'}. Name a CSV file.")
+            raise DataError(f"{path}: is {'a folder' if path.is_dir() else 'not a regular file'}. Name a CSV file.")
         with path.open("rb") as file:
             _refuse_other_kinds(path, file.read(_LONGEST_HEADER), header)
             file.seek(0)
             with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # it would leave fields out
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # it would drop fields
                 raw = pd.read_csv(
                     file,
                     encoding="utf-8-sig",
@@ -133,7 +133,7 @@ def _read_cells(path: Path, header: str) -> pd.DataFrame:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no UTF-8 text. Save it as UTF-8, comma separated.") from error
+        raise DataError(f"{path}: is not UTF-8 text. Save it as UTF-8, comma separated.") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         raise DataError(f"{path}{_parse_problem(path, str(error))}") from error
     filled = raw.notna().any(axis=1).to_numpy().nonzero()[0]
@@ -148,7 +148,7 @@ def _refuse_other_kinds(path: Path, beginning: bytes, expected_header: str) -> N
     if not text:
         raise DataError(f"{path}: is empty. It must begin with the header {expected_header}.")
     if "\0" in text:
-        raise DataError(f"{path}: is no text file. Save the candles as CSV, in UTF-8.")
+        raise DataError(f"{path}: is not a text file. Save the candles as CSV, in UTF-8.")
     header = text.splitlines()[0]
     for delimiter, plural in _OTHER_DELIMITERS.items():
         if header.count(delimiter) > header.count(","):
@@ -161,18 +161,18 @@ def _refuse_other_kinds(path: Path, beginning: bytes, expected_header: str) -> N
     names = [name.strip().lower() for name in next(csv.reader([header]))]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise DataError(f"{path}: column {twice[0]} stands twice in the header. Rename or drop one.")
+        raise DataError(f"{path}: column {twice[0]} appears twice in the header. Rename or drop one.")
 
 
 def _parse_problem(path: Path, pandas_message: str) -> str:
-    """The line of the first row that has more fields than the header and the remedy, or else the message of pandas."""
+    """The first row with more fields than the header, and the remedy; pandas' message if there is no such row."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
         rows = csv.reader(file, skipinitialspace=True)
         header = len(next(rows))
         for row in rows:
             if len(row) > header:
                 return (
-                    f", line {rows.line_num}: has {len(row)} fields, and the header {header}. Write numbers with a "
+                    f", line {rows.line_num}: has {len(row)} fields, but the header has {header}. Write numbers with a "
                     "decimal point and without commas."
                 )
     problem = " ".join(pandas_message.split()).removeprefix("Error tokenizing data. C error: ")
@@ -218,7 +218,7 @@ def _parse_times(rows: Rows) -> pd.DatetimeIndex:
 
 
 def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
-    """Times from ``YYYYMMDD`` or epoch numbers, where they have one meaning only."""
+    """Times from ``YYYYMMDD`` or epoch numbers, unless these are ambiguous."""
     values = column.to_numpy(dtype=float)
     least, most = values.min(), values.max()
     if least >= _FIRST_DATE and most <= _LAST_DATE and (values == np.round(values)).all():
@@ -236,19 +236,19 @@ def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
 
 
 def _parse_numbers(rows: Rows, known: Collection[str]) -> dict[str, np.ndarray]:
-    """The float columns by name; a column of text is left out unless it is a known one, which must hold numbers."""
+    """The float columns by name. A column of text is skipped, unless it is a known one, which must hold numbers."""
     kept = {}
     for name, values in rows.columns.items():
         if name == _TIME:
             continue
         if values.dtype.kind == "b" and name in known:
-            rows.refuse_first(np.ones(len(values), dtype=bool), f"{name} is {{{name}}}, which is no number.")
+            rows.refuse_first(np.ones(len(values), dtype=bool), f"{name} is {{{name}}}, which is not a number.")
         if not pd.api.types.is_numeric_dtype(values):
             numbers = pd.to_numeric(values, errors="coerce")
             text = (numbers.isna() & values.notna()).to_numpy()
             if text.any() and name not in known:
                 continue
-            rows.refuse_first(text, f"{name} is {{{name}!r}}, which is no number. Write it as 1234.5.")
+            rows.refuse_first(text, f"{name} is {{{name}!r}}, which is not a number. Write it as 1234.5.")
             values = numbers
         kept[name] = values.to_numpy(dtype=float)
     return kept

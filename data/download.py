@@ -1,4 +1,4 @@
-"""Downloads historical candles from any source: only closed ones, checked, after those already known."""
+"""Downloads closed candles from any source, checks them, and continues those already known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from data.candles import PRICES, check_candles, time_text
 from data.errors import DataError, SettingsError
 
 OVERLAP = 10  # known bars that are fetched again, to check that new candles continue them
-_CONTEXT = 100  # earlier bars that a page is checked together with, so that the interval is known
+_CONTEXT = 100  # earlier bars that are checked together with a page, so that the interval is known
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks", "M": "months", "y": "years"}
 
@@ -43,16 +43,10 @@ class CandleSource(Protocol):
 
 
 def step_of(timeframe: str) -> pd.DateOffset:
-    """The offset from a bar's open time to the next bar's; months have their own lengths.
-
-    Raises
-    ------
-    SettingsError
-        If the timeframe is unknown.
-    """
+    """The offset from a bar's open time to the next bar's; raises a `SettingsError` for an unknown timeframe."""
     parts = re.fullmatch(rf"([1-9]\d*)([{''.join(_UNITS)}])", timeframe)
     if not parts:
-        raise SettingsError(f"timeframe {timeframe!r} is none; write 15m, 4h, 1d, 1w or 1M.")
+        raise SettingsError(f"unknown timeframe {timeframe!r}. Use for example 15m, 4h, 1d, 1w or 1M.")
     count = int(parts[1])
     return pd.DateOffset(**{_UNITS[parts[2]]: count})  # type: ignore[arg-type]
 
@@ -68,16 +62,14 @@ def new_candles(
 
     Parameters
     ----------
-    source
-        The source of the candles.
     since
-        First open time wanted. It has no effect where candles are known: the new ones follow those.
+        First open time; ignored if ``known`` is given, since new candles follow the known ones.
     end
-        Candles that open before it are wanted; by default all that have closed.
+        Only candles that open before it; default: all that have closed.
     known
-        ``(n_bars, 5)`` the candles to continue; the last of them are fetched again and must have the same prices.
+        ``(n_bars, 5)`` candles to continue. The last of them are fetched again and must have the same prices.
     known_as
-        How errors name the known candles: the CSV's path, whose header is line 1.
+        Name of the known candles in errors: the CSV's path, whose header is line 1.
 
     Yields
     ------
@@ -123,13 +115,7 @@ def closed_pages(
 
 
 def require_nothing_earlier(source: CandleSource, since: pd.Timestamp, known: pd.DataFrame, known_as: str) -> None:
-    """Check that the source has no candles between ``since`` and the known ones: only later ones can be appended.
-
-    Raises
-    ------
-    DataError
-        If it has; the message names the first candle of both.
-    """
+    """Raise a `DataError` if the source has candles from ``since`` on that are older than the known ones."""
     first = known.index[0]
     if since >= first:
         return
@@ -147,7 +133,7 @@ def require_nothing_earlier(source: CandleSource, since: pd.Timestamp, known: pd
 def _after(
     known: pd.DataFrame, known_as: str, pages: Iterable[pd.DataFrame], source: CandleSource
 ) -> Iterator[pd.DataFrame]:
-    """The pages' candles after the known ones, once the overlap has been compared."""
+    """The pages' candles after the known ones, after a check that the overlap agrees."""
     last = known.index[-1]
     again = known.iloc[:0]
     compared = False

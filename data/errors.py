@@ -1,27 +1,27 @@
-"""Errors that the command line prints without a traceback; each message names the remedy."""
+"""Errors that the command line prints without a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class RegimesError(Exception):
-    """Base of all errors that the input or the settings cause, not the program."""
+    """Base of all errors caused by input or settings."""
 
 
 class DataError(RegimesError):
-    """Candles, features or labels that cannot be used."""
+    """Invalid candles, features or labels."""
 
 
 class ModelSetError(RegimesError):
-    """A model set that is missing, is damaged, has another format or does not fit the candles."""
+    """A model set that is missing, damaged, of another format, or incompatible with the candles."""
 
 
 class DamagedFileError(RegimesError):
-    """A file of ours that is missing, or changed since it was written."""
+    """A file of this package that is missing or has changed since it was written."""
 
 
 class SettingsError(RegimesError):
-    """A setting that is unknown, out of range or contradicts another."""
+    """A setting that is unknown, out of range or in conflict with another."""
 
 
 class StorageError(RegimesError):
@@ -33,6 +33,6 @@ class LiveError(RegimesError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: a space and the nearest known name, or nothing."""
+    """A hint for an error message: `` Did you mean 'NAME'?``, or an empty string if no known name is similar."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -12,43 +12,33 @@ import pandas as pd
 
 from data.candles import OHLCV
 from data.download import step_of
-from data.errors import DataError, SettingsError
+from data.errors import DataError, SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     import ccxt
     import requests
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _ATTEMPTS = 6  # a request fails for good after waits of 1 + 2 + 4 + 8 + 16 seconds
 _LONGEST_WAIT = 120.0  # seconds; an exchange that asks for more has banned this address
 _BARS_AHEAD = 100  # bars to skip after an empty page where the exchange's page length is unknown
-_WORTH_ANOTHER_TRY = {408, 418, 429}  # of the 4xx; the others (451: not from this country) will not change
+_RETRIED_STATUS = {408, 418, 429}  # of the 4xx; others, such as 451 (blocked country), are permanent
 
 
 def exchange_client(exchange: str, options: Mapping[str, Any]) -> ccxt.Exchange:
     """A ccxt client that respects the exchange's rate limit.
 
-    Parameters
-    ----------
-    exchange
-        The exchange's id in ccxt.
-    options
-        Further options of ccxt's constructor, such as ``httpsProxy``, ``timeout`` or ``urls``.
-
-    Raises
-    ------
-    SettingsError
-        If ccxt is not installed or does not know the exchange.
+    ``options`` are further ones of ccxt's constructor, such as ``httpsProxy``, ``timeout`` or ``urls``. Raises a
+    `SettingsError` if ccxt is not installed or does not know the exchange.
     """
     try:
         import ccxt
     except ImportError:
         raise SettingsError("downloads need ccxt: pip install -c constraints.txt -e '.[download]'") from None
     if exchange not in ccxt.exchanges:
-        near = difflib.get_close_matches(exchange, ccxt.exchanges, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"ccxt knows {', '.join(ccxt.exchanges)}."
-        raise SettingsError(f"there is no exchange {exchange!r}. {hint}")
+        hint = did_you_mean(exchange, ccxt.exchanges) or f" ccxt knows {', '.join(ccxt.exchanges)}."
+        raise SettingsError(f"there is no exchange {exchange!r}.{hint}")
     kind: type[ccxt.Exchange] = type(exchange, (_SteadyPace, getattr(ccxt, exchange)), {})
     client = kind({"enableRateLimit": True, **options})
     client.session.hooks["response"].append(_require_json)
@@ -56,7 +46,7 @@ def exchange_client(exchange: str, options: Mapping[str, Any]) -> ccxt.Exchange:
 
 
 class _SteadyPace:
-    """Keeps ccxt's rate limiter from waiting until the system clock has caught up after it was set back."""
+    """Prevents ccxt's rate limiter from a long wait after the system clock was set back."""
 
     lastRestRequestTimestamp: int  # noqa: N815
     milliseconds: Callable[[], int]
@@ -67,7 +57,7 @@ class _SteadyPace:
 
 
 def _require_json(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Treat an answer that is not JSON, because it was cut off or comes from a proxy, as a failed connection.
+    """Treat a response that is not JSON (cut off, or from a proxy) as a failed connection.
 
     ccxt would treat it as text and report no candles, no orders and no balance.
     """
@@ -77,11 +67,7 @@ def _require_json(response: requests.Response, *_: Any, **__: Any) -> None:
         try:
             response.json()
         except requests.exceptions.JSONDecodeError:
-            raise requests.exceptions.ConnectionError("the answer is no JSON") from None
-
-
-def _sleep(seconds: float, _why: str) -> None:
-    time.sleep(seconds)
+            raise requests.exceptions.ConnectionError("the response is not JSON") from None
 
 
 class ExchangeSource:
@@ -109,7 +95,12 @@ class ExchangeSource:
     price_tolerance = 1e-12  # rounding of a float that was written to a CSV
 
     def __init__(
-        self, client: ccxt.Exchange, symbol: str, timeframe: str, *, pause: Callable[[float, str], None] = _sleep
+        self,
+        client: ccxt.Exchange,
+        symbol: str,
+        timeframe: str,
+        *,
+        pause: Callable[[float, str], None] = lambda seconds, _reason: time.sleep(seconds),
     ) -> None:
         self.name = f"{client.id} {symbol} {timeframe}"
         self.timeframe = timeframe
@@ -117,11 +108,11 @@ class ExchangeSource:
         self._response: requests.Response | None = None
         client.session.hooks["response"].insert(0, self._keep_response)  # before `_require_json`, which raises
         if client.has.get("fetchOHLCV") is not True:
-            raise SettingsError(f"{client.id} offers no candles. Choose another --exchange.")
+            raise SettingsError(f"{client.id} has no candles. Choose another --exchange.")
         if timeframe not in client.timeframes:
             raise SettingsError(f"{client.id} has no timeframe {timeframe!r}; it has {', '.join(client.timeframes)}.")
         self._step = step_of(timeframe)
-        self._ask(client.load_markets)
+        self._request(client.load_markets)
         if symbol not in client.markets:
             near = _near_symbols(symbol, client.symbols)
             hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {len(client.symbols)} others."
@@ -131,23 +122,23 @@ class ExchangeSource:
     def now(self) -> pd.Timestamp:
         """The exchange's time, or this machine's if the exchange has no such request."""
         fetch = self._client.fetch_time if self._client.has.get("fetchTime") else self._client.milliseconds
-        return pd.Timestamp(self._ask(fetch), unit="ms", tz="UTC").as_unit("us")
+        return pd.Timestamp(self._request(fetch), unit="ms", tz="UTC").as_unit("us")
 
     def pages(self, since: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
-        """Pages in time order; an empty page is followed by one that begins a page length later."""
+        """Pages in time order; after an empty page, the next one begins a page length later."""
         while since < end:
             from_time = int(since.timestamp() * 1000)
 
             def fetch(from_time: int = from_time) -> list[list[float]]:
                 return self._client.fetch_ohlcv(self._symbol, self.timeframe, from_time, self._limit)
 
-            page = _candle_frame(self._ask(fetch))
+            page = _candle_frame(self._request(fetch))
             yield page
             later = page.index[page.index >= since]
             since = later.max() + self._step if len(later) else since + (self._limit or _BARS_AHEAD) * self._step
 
-    def _ask(self, request: Callable[[], Answer]) -> Answer:
-        """Send a request, and repeat it with growing waits while the error may be temporary."""
+    def _request(self, request: Callable[[], Result]) -> Result:
+        """Send a request, and retry temporary errors with exponential back-off."""
         import ccxt
 
         attempt, wait = 1, 1.0
@@ -165,12 +156,12 @@ class ExchangeSource:
                         f"{self.name}: {reason}; it asks to wait {retry_after:.0f} s. Run the command again after that."
                     ) from None
                 if attempt == _ATTEMPTS:
-                    raise DataError(f"{self.name}: {reason}, after {attempt} tries. {self._remedy()}") from None
+                    raise DataError(f"{self.name}: {reason}, after {attempt} attempts. {self._remedy()}") from None
             self._pause(max(wait, retry_after), reason)
             attempt, wait = attempt + 1, 2 * wait
 
     def _keep_response(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        """Keep the answer, for its status and headers."""
+        """Keep the response for its status and headers."""
         self._response = response
 
     def _is_temporary(self, error: Exception) -> bool:
@@ -178,14 +169,14 @@ class ExchangeSource:
 
         status = self._response.status_code if self._response is not None else 0
         if 400 <= status < 500:
-            return status in _WORTH_ANOTHER_TRY
+            return status in _RETRIED_STATUS
         return status >= 500 or isinstance(error, ccxt.OperationFailed)
 
     def _remedy(self) -> str:
         return f"A proxy or another host can be named in the table [exchange.{self._client.id}] of regimes.toml."
 
     def _retry_after(self) -> float:
-        """Seconds that the exchange asks to wait, 0 if it does not."""
+        """Seconds from the header Retry-After, 0 without one."""
         seconds = self._response.headers.get("Retry-After", "") if self._response is not None else ""
         return float(seconds) if seconds.isdigit() else 0.0
 
@@ -208,7 +199,7 @@ def _candle_frame(rows: list[list[float]]) -> pd.DataFrame:
 
 
 def _near_symbols(symbol: str, symbols: list[str]) -> list[str]:
-    """Symbols that were probably meant: equal except for case and punctuation, or else similar ones."""
+    """Symbols that are equal except for case and punctuation, or else similar ones."""
 
     def plain(text: str) -> str:
         return re.sub(r"[^A-Z0-9]", "", text.upper())

@@ -1,8 +1,7 @@
 """Named causal features, each with the number of earlier bars that it depends on.
 
-Every indicator here has finite weights (simple or linearly weighted averages instead of Wilder's and exponential
-ones), so that its value at a bar depends on a known number of bars and on nothing before them. A backtest over years
-and a live engine that keeps a few dozen bars then compute the same number.
+Every indicator has finite memory (simple or linearly weighted averages instead of Wilder's and exponential ones), so a
+backtest over years and a live engine that keeps a few dozen bars compute the same value.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Feature:
     Attributes
     ----------
     lookback
-        Number of earlier bars that a value depends on: 0 if it depends on its own bar only.
+        Number of earlier bars that a value depends on.
     columns
         Names of the columns that `compute` returns.
     compute
@@ -47,10 +46,10 @@ FEATURES: dict[str, Feature] = {}
 def feature(
     name: str, *, lookback: int, columns: Sequence[str] = ()
 ) -> Callable[[Callable[[pd.DataFrame], np.ndarray]], Callable[[pd.DataFrame], np.ndarray]]:
-    """Decorator that registers a function of candles as the feature ``name``, for training, backtest and live alike.
+    """Decorator that registers a function of candles as the feature ``name``, for training, backtest and live.
 
-    The function may look back at most ``lookback`` bars and never ahead. It is called with more than ``lookback`` bars,
-    and its first ``lookback`` rows are ignored.
+    The function may look back at most ``lookback`` bars and never ahead. It is called with more than ``lookback`` bars;
+    its first ``lookback`` rows are ignored.
 
     Examples
     --------
@@ -82,22 +81,22 @@ def find_feature(name: str, candles: pd.DataFrame) -> Feature:
     own = [str(column) for column in candles if column not in OHLCV]
     raise DataError(
         f"feature {name!r} is neither built in ({', '.join(FEATURES)}) nor a column of the candles "
-        f"({', '.join(own) or 'there are no further columns'}).{did_you_mean(name, [*FEATURES, *own])}"
+        f"({', '.join(own) or 'no further columns'}).{did_you_mean(name, [*FEATURES, *own])}"
     )
 
 
 def lookback_of(names: Sequence[str]) -> int:
-    """Bars before a bar that the features together depend on; a column of the candles depends on none."""
+    """The largest lookback of these features, in bars; 0 for a column of the candles."""
     return max((FEATURES[name].lookback for name in names if name in FEATURES), default=0)
 
 
 def columns_of(names: Sequence[str]) -> list[str]:
-    """The columns that `compute_features` gives for these names, in their order."""
+    """The columns that `compute_features` returns for these names, in order."""
     return [column for name in names for column in (FEATURES[name].columns if name in FEATURES else (name,))]
 
 
 def compute_features(candles: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Features of every bar.
+    """Compute features for every bar.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ def compute_features(candles: pd.DataFrame, names: Sequence[str]) -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        ``(n_bars, n_columns)`` float64 over the candles' index; NaN while a feature's own lookback is not filled.
+        ``(n_bars, n_columns)`` float64 over the candles' index; NaN in the first rows, by each feature's lookback.
 
     Raises
     ------
@@ -120,7 +119,7 @@ def compute_features(candles: pd.DataFrame, names: Sequence[str]) -> pd.DataFram
 
 
 def feature_columns(candles: pd.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """`compute_features` without the frame, which is faster: each column ``(n_bars,)`` by name."""
+    """Like `compute_features`, but faster: a dict of columns ``(n_bars,)`` by name."""
     table: dict[str, np.ndarray] = {}
     for name in names:
         one = find_feature(name, candles)
@@ -143,8 +142,8 @@ def _tail_aligned(values: np.ndarray, n_bars: int) -> np.ndarray:
     return aligned
 
 
-# TA-Lib's STDDEV takes any variance below 1e-14 for zero and subtracts running sums of squares, which costs most
-# digits on prices far from 0; NumPy over window views is exact for both.
+# Not TA-Lib's STDDEV: it treats a variance below 1e-14 as zero, and its running sums of squares lose most digits on
+# prices far from 0.
 def _rolling_std(values: np.ndarray, length: int) -> np.ndarray:
     return _tail_aligned(sliding_window_view(values, length).std(axis=1), len(values))
 

@@ -1,4 +1,4 @@
-"""Writes files and folders whole or not at all, reads JSON files of declared content, and names runs by time."""
+"""Writes files and folders atomically, reads and validates JSON files, and names runs by time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def new_run_id() -> str:
 
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
-    """A folder to fill, renamed to ``final`` when the block ends and removed when it fails.
+    """A draft folder, renamed to ``final`` when the block ends and removed when it fails.
 
-    Until then its name begins with a dot, so that no reader takes it for a finished folder after a crash.
+    The draft's name begins with a dot, so that after a crash no reader mistakes it for a finished folder.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's text in one step; raise a `StorageError` and keep the earlier text if that fails."""
+    """Replace a file's text atomically; on failure, keep the earlier text and raise a `StorageError`."""
     draft = _draft(path)
     with _storage_errors(path):
         try:
@@ -62,20 +62,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Check that results can be written into a folder, before the work that produces them.
-
-    Raises
-    ------
-    StorageError
-        If no file can be created in it, or in its nearest existing parent.
-    """
+    """Raise a `StorageError` if no file can be created in a folder, or in its nearest existing parent."""
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     with _storage_errors(folder), tempfile.TemporaryFile(dir=existing, buffering=0) as probe:
         probe.write(b"0")
 
 
 def _draft(final: Path) -> Path:
-    """A random name beside ``final``: no other process uses it, while process ids repeat in containers."""
+    """A random name beside ``final``, because process ids repeat in containers."""
     return final.with_name(f".{final.name}.{secrets.token_hex(4)}")
 
 
@@ -86,19 +80,19 @@ def _storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{path}: cannot be written ({os.strerror(error.errno) if error.errno else error}). What was there before "
-            "is whole. Make room, or name a place that you may write into."
+            f"{path}: cannot be written ({os.strerror(error.errno) if error.errno else error}). Earlier content is "
+            "unchanged. Free some space, or choose a writable folder."
         ) from error
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON that keeps floats to the last bit; raise a ValueError if a number is not finite."""
+    """Write JSON with exact floats; raise a ValueError if a number is not finite."""
     text = json.dumps(content, indent=1, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def mark_latest(folder: Path) -> None:
-    """Write a finished run's name into the file ``latest`` beside it, unless that names a newer run."""
+    """Write a finished run's name to the file ``latest`` beside it, unless that names a newer run."""
     marker = folder.parent / LATEST
     if not marker.exists() or marker.read_text(encoding="utf-8").strip() < folder.name:
         write_text(marker, folder.name + "\n")
@@ -121,13 +115,13 @@ def sha256_of(path: Path) -> str:
 
 
 class JsonFile(BaseModel):
-    """A JSON file's content: values of exactly the declared types, and no other fields."""
+    """Content of a JSON file: exactly the declared types, and no other fields."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, from_attributes=True)
 
     @classmethod
     def checked(cls, content: object, path: Path) -> Self:
-        """The content of the file at ``path``; a `DamagedFileError` names the first wrong value."""
+        """Validate the content of the file at ``path``; a `DamagedFileError` names the first invalid value."""
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -138,19 +132,13 @@ class JsonFile(BaseModel):
 
     @classmethod
     def read(cls, path: Path, sha256: str | None) -> Self:
-        """Read a file that must have this hash."""
+        """Read and validate a file that must have this hash."""
         require_unchanged(path, sha256)
         return cls.checked(read_json(path), path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises
-    ------
-    DamagedFileError
-        If the file is missing, cannot be read, or holds no JSON object.
-    """
+    """The JSON object in a file; raises a `DamagedFileError` if there is none or it cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -158,14 +146,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DamagedFileError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path}: is no JSON ({error}).") from error
+        raise DamagedFileError(f"{path}: is not JSON ({error}).") from error
     if not isinstance(content, dict):
-        raise DamagedFileError(f"{path}: holds no JSON object.")
+        raise DamagedFileError(f"{path}: does not contain a JSON object.")
     return content
 
 
 def require_unchanged(path: Path, sha256: str | None) -> None:
-    """Refuse a file that is missing or has not this hash, by a `DamagedFileError`."""
+    """Raise a `DamagedFileError` if a file is missing or does not have this hash."""
     if not path.is_file():
         raise DamagedFileError(f"{path}: is missing.")
     try:

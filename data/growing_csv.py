@@ -1,4 +1,4 @@
-"""Appends candles to a CSV file so that a crash loses no bar that was written."""
+"""Appends candles to a CSV file; a crash loses no bar that was written."""
 
 from __future__ import annotations
 
@@ -18,16 +18,9 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 class GrowingCsv:
     """A CSV of candles that grows in a part file.
 
-    `append` writes to the file ``part``, which begins as a copy of ``existing``; the next attempt continues it.
-    `finish` gives it its final name. A kill at any moment leaves ``existing`` whole, under its old or its final name,
-    and in ``part`` every row except one that was being written.
-
-    Parameters
-    ----------
-    part
-        The file that grows.
-    existing
-        The CSV to continue, if there is one. Its rows stay as they are.
+    `append` writes to the file ``part``, which starts as a copy of ``existing``, the CSV to continue, if any; the next
+    attempt continues it. `finish` renames it. A kill at any moment leaves ``existing`` intact, under its old or its
+    final name, and in ``part`` every row except one that was being written.
     """
 
     def __init__(self, part: Path, existing: Path | None) -> None:
@@ -41,10 +34,7 @@ class GrowingCsv:
     def known(self) -> pd.DataFrame | None:
         """The candles so far, ``(n_bars, 5)``, or None if there are none.
 
-        Raises
-        ------
-        DataError
-            If the file's columns or times have another format than `append` writes.
+        Raises a `DataError` if the file's columns or times have another format than `append` writes.
         """
         if not self.source:
             return None
@@ -60,15 +50,9 @@ class GrowingCsv:
         return candles
 
     def append(self, candles: pd.DataFrame) -> None:
-        """Append rows to the known ones; they are on the disk when it returns.
-
-        Raises
-        ------
-        DataError
-            If another process has written to the file meanwhile.
-        """
+        """Append rows and flush them to disk; raises a `DataError` if another process has written to the file."""
         if _size(self.part) != self._size:
-            raise DataError(f"{self.part}: another download is writing it. Let one end before the next begins.")
+            raise DataError(f"{self.part}: another download is writing to it. Wait until it ends.")
         if not self.part.exists():
             text = _text(self.existing) if self.existing else HEADER
             write_text(self.part, text if text.endswith("\n") else text + "\n")
@@ -80,15 +64,15 @@ class GrowingCsv:
         self._size = _size(self.part)
 
     def finish(self, final: Path) -> None:
-        """Replace the existing file by the part file, under the name ``final``; do nothing if no row was appended."""
+        """Replace the existing file by the part file, named ``final``; do nothing if no row was appended."""
         if not self.part.exists():
             return
         if self.existing:
-            self.existing.replace(final)  # after a kill here, the next attempt still has the file and its part file
+            self.existing.replace(final)  # a kill between the two renames leaves both files for the next attempt
         self.part.replace(final)
 
     def _drop_unfinished_row(self) -> None:
-        """Cut off the rest of a row that a kill left, and remove a part file without a whole row."""
+        """Remove an incomplete last row, and a part file without a complete row."""
         if self.part.exists():
             content = self.part.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]

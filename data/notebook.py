@@ -9,7 +9,7 @@ import pandas as pd
 
 
 def result_html(title: str, table: pd.DataFrame, sentences: Iterable[str] = ()) -> str:
-    """A titled table and sentences about it, as HTML without scripts or styles; a missing value is a dash."""
+    """A title, a table (a dash for a missing value) and sentences, as HTML without scripts or styles."""
     shown = table.astype(object).where(table.notna(), "-")
     with pd.option_context("display.max_colwidth", None):
         rows = shown.to_html(index=False, border=0, float_format="{:.4f}".format, justify="left")

@@ -1,4 +1,4 @@
-"""Loads a sample series that ships with a dependency, so that a first run needs no download."""
+"""Loads a sample series that ships with a dependency, so a first run needs no download."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ SP500 = "SP500_1d_19990104_20181231"
 
 
 def sp500_candles() -> pd.DataFrame:
-    """Daily S&P 500 candles, 1999-01-04 to 2018-12-31 (5,031 bars), from the package `arch`.
-
-    Prices are not adjusted for dividends: the index pays none.
-    """
+    """Daily S&P 500 candles from the package `arch`, 1999-01-04 to 2018-12-31 (5,031 bars); a price index."""
     from arch.data import sp500
 
     table = sp500.load()

@@ -1,4 +1,4 @@
-"""The base of all settings: checked values, clear errors, and one table of renamed settings."""
+"""The base class of all settings, their error messages, and the table of renamed settings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from data.errors import SettingsError, did_you_mean
 
-# What was renamed, by table: old name to new name. Files under results/ and models/ are read through it
-# (`with_new_names`); in regimes.toml, as a flag and in Python an old name is an error that gives the new one.
+# Renamed settings by table: old name to new name. Files under results/ and models/ may have old names
+# (`with_new_names`); in regimes.toml, in Python and as a flag, an old name is an error that gives the new one.
 RENAMED: dict[str, dict[str, str]] = {
     "regimes.toml": {"home": "workspace"},
     "backtest": {"between": "neutral"},
@@ -20,13 +20,13 @@ RENAMED: dict[str, dict[str, str]] = {
 
 
 def with_new_names(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with each renamed setting under its new name; for files that an earlier version wrote."""
+    """The values with new names for renamed settings; for files written by an earlier version."""
     renamed = RENAMED.get(table, {})
     return {renamed.get(name, name): value for name, value in values.items()}
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, without unknown names and without infinite numbers.
+    """Base of all settings: frozen, without unknown names or infinite numbers.
 
     Attributes
     ----------
@@ -54,20 +54,17 @@ class Settings(BaseModel):
         values
             A table of settings.
         source
-            Where the table comes from, for errors.
+            Origin of the table, for errors.
         flags
-            Values from the command line by name; those that are None were not given, and names that are no setting of
-            this class are ignored.
+            Values from the command line by name. None (not given) and names of other settings are ignored.
 
         Raises
         ------
         SettingsError
-            Naming the setting, the value, what is allowed, and the nearest or new name for an unknown one.
+            For an invalid value or an unknown name.
         """
         if not isinstance(values, dict):
-            raise SettingsError(
-                f"{source}: {values!r} stands where a table of settings belongs, such as [{cls.table}]."
-            )
+            raise SettingsError(f"{source}: expected a table of settings such as [{cls.table}], but found {values!r}.")
         require_known(values, list(cls.model_fields), source, "setting", RENAMED.get(cls.table, {}))
         given = {name: value for name, value in (flags or {}).items() if value is not None and name in cls.model_fields}
         try:
@@ -80,7 +77,7 @@ def _first_error(error: ValidationError, flags: Mapping[str, Any], source: str) 
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
-    if not name:  # two settings contradict each other, wherever they come from
+    if not name:  # two settings contradict each other
         return f"{source}: {message}."
     flag = name.split(".")[0]
     origin = f"--{flag.replace('_', '-')}" if flag in flags else f"{source}, {name}"
@@ -90,13 +87,7 @@ def _first_error(error: ValidationError, flags: Mapping[str, Any], source: str) 
 def require_known(
     names: Iterable[str], known: Sequence[str], source: str, kind: str, renamed: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse the first unknown name, with its new or the nearest name.
-
-    Raises
-    ------
-    SettingsError
-        Naming it, and the ``kind`` of thing it should be.
-    """
+    """Raise a `SettingsError` for the first unknown name of a ``kind``, with its new or the nearest known name."""
     for name in names:
         if name in known:
             continue

@@ -9,7 +9,7 @@ from data.errors import DataError, SettingsError
 
 @dataclass(frozen=True)
 class Split:
-    """Training, validation and test parts of a series: slices of bars in this order, without overlap."""
+    """Training, validation and test part of a series: consecutive slices of bars."""
 
     train: slice
     validation: slice
@@ -17,10 +17,10 @@ class Split:
 
 
 def chronological_split(n_bars: int, train_fraction: float = 0.7, validation_fraction: float = 0.1) -> Split:
-    """Split ``n_bars`` bars by fractions; the test part is what training and validation leave.
+    """Split a series by fractions; the remaining bars are the test part.
 
-    The parts touch. A sample at bar t needs the close at t+1, so `data.windows.samples_of_regime` drops each part's
-    last bar. Windows may reach back into the previous part, since only their last bar has a target.
+    The parts touch. `data.windows.samples_of_regime` drops each part's last bar, whose target needs the next close.
+    Windows may reach back into the previous part, since only their last bar has a target.
     """
     train_end = round(n_bars * train_fraction)
     validation_end = round(n_bars * (train_fraction + validation_fraction))
@@ -38,22 +38,23 @@ class Fold:
 def walk_forward_folds(
     n_bars: int, train_bars: int, test_bars: int, *, expanding: bool = False, embargo: int = 0
 ) -> list[Fold]:
-    """Folds whose test parts follow each other without gap or overlap up to the last bar.
+    """Folds whose test parts follow each other without gap or overlap, up to the last bar.
 
     Parameters
     ----------
     train_bars
-        Bars to fit on, including validation. With ``expanding`` this is the first fold's number, and later folds fit
-        on all earlier bars.
+        Bars to fit on, including validation. With ``expanding``, later folds fit on all earlier bars.
     test_bars
         Bars that each fold forecasts. The last fold may have fewer, but at least two.
     embargo
-        Bars left out between fit and test, for the time that a retraining takes or for dependence across the parts.
+        Bars left out between fit and test, for the duration of a retraining or for dependence across the parts.
 
     Raises
     ------
     DataError
         If the series is too short for one fold.
+    SettingsError
+        If a number of bars is too small.
     """
     for name, value, least in (("train_bars", train_bars, 1), ("test_bars", test_bars, 2), ("embargo", embargo, 0)):
         if value < least:
@@ -70,5 +71,5 @@ def walk_forward_folds(
         end = min(start + test_bars, n_bars)
         folds.append(Fold(slice(0 if expanding else fit_end - train_bars, fit_end), slice(start, end)))
     last = folds[-1]
-    folds[-1] = Fold(last.fit, slice(last.test.start, n_bars))  # a single bar cannot be a fold of its own
+    folds[-1] = Fold(last.fit, slice(last.test.start, n_bars))  # a single last bar joins the last fold
     return folds

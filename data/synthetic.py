@@ -1,4 +1,4 @@
-"""Generates series whose right answer is known: an edge per regime, a martingale, and noise after a bar."""
+"""Generates series with a known answer: an edge per regime, a martingale, and noise after a given bar."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from data.features import log_returns
 
 @dataclass(frozen=True)
 class RegimeSeries:
-    """Log returns that follow a first-order autoregression of their own in each of three regimes.
+    """Log returns that follow a different first-order autoregression in each of three regimes.
 
     In regime s at bar t, ``return[t+1] = drift[s] + slope[s] * return[t] + volatility[s] * noise[t+1]`` with standard
-    normal noise. The regime is a Markov chain that stays with probability ``stay`` and otherwise moves to one of the
-    other two with equal probability.
+    normal noise. The regime is a Markov chain: it stays with probability ``stay``, else moves to either other regime.
 
     Parameters
     ----------
@@ -56,37 +55,35 @@ class RegimeSeries:
         )
 
     def best_r2(self) -> float:
-        """The R2 against the forecast 0 of a forecaster that knows the regime and the parameters.
+        """R2, relative to the forecast 0, of a forecaster that knows the regime and the parameters.
 
-        In the stationary state, with the chain's transitions ``P`` and equal shares of the regimes, the moments
+        In the stationary state, with transitions ``P`` and equal shares of the regimes, the moments
         ``a[j] = E[return 1(regime = j)]`` and ``b[j] = E[return^2 1(regime = j)]`` solve
-        ``a = P' (drift / 3 + slope a)`` and
-        ``b = P' ((drift^2 + volatility^2) / 3 + 2 drift slope a + slope^2 b)``; the best forecast's error is
-        ``sum(volatility^2) / 3``, the forecast 0's is ``sum(b)``.
+        ``a = P' (drift / 3 + slope a)`` and ``b = P' ((drift^2 + volatility^2) / 3 + 2 drift slope a + slope^2 b)``.
+        The best forecast's squared error is ``sum(volatility^2) / 3``, the forecast 0's is ``sum(b)``.
         """
         drift, slope, volatility = (np.array(values) for values in (self.drift, self.slope, self.volatility))
         leave = (1 - self.stay) / 2
         into = np.full((3, 3), leave) + (self.stay - leave) * np.eye(3)  # symmetric: its own transpose
         first = np.linalg.solve(np.eye(3) - into * slope, into @ drift / 3)
-        known = (drift**2 + volatility**2) / 3 + 2 * drift * slope * first
-        second = np.linalg.solve(np.eye(3) - into * slope**2, into @ known)
+        constant = (drift**2 + volatility**2) / 3 + 2 * drift * slope * first
+        second = np.linalg.solve(np.eye(3) - into * slope**2, into @ constant)
         return float(1 - np.sum(volatility**2) / 3 / second.sum())
 
 
-# Regimes that a detector can see, because drift and volatility differ; each has its own edge.
+# Regimes that a detector can recognise by drift and volatility; each has its own edge.
 VISIBLE = RegimeSeries(drift=(-0.004, 0.0, 0.003), slope=(0.6, -0.6, -0.6), volatility=(0.012, 0.003, 0.006), stay=0.99)
 
-# Regimes that only the label shows: they differ in the sign of the edge only and are drawn anew at every bar, so that
-# past returns do not help.
+# Regimes that only the label shows: they differ in the sign of the edge and change at random at every bar.
 HIDDEN = RegimeSeries(drift=(0.0, 0.0, 0.0), slope=(-0.6, 0.0, 0.6), volatility=(0.01, 0.01, 0.01), stay=1 / 3)
 
 
 def martingale_like(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Candles with the length and bar-by-bar volatility of the given ones, on which no strategy can earn before costs.
+    """Candles with the bar-by-bar volatility of the given ones, on which no strategy has an expected profit.
 
     Every gap to the open and every move from open to close keeps the size ``x`` of its log return and gets a random
-    sign, plus with probability ``1 / (1 + exp(x))``, so that the expected price is always the present price. Wicks are
-    mirrored with the move; volume, labels and further columns stay.
+    sign: plus with probability ``1 / (1 + exp(x))``, so that the expected price is the current price. Wicks are
+    mirrored with the move; volume, labels and further columns are unchanged.
     """
     random = np.random.default_rng(seed)
     open_, high, low, close = (candles[name].to_numpy() for name in OHLCV[:4])
@@ -112,10 +109,10 @@ def martingale_like(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def with_noise_from(candles: pd.DataFrame, first: int, seed: int) -> pd.DataFrame:
-    """The same candles before bar ``first`` and noise from it on, so that anything learnt from later bars changes.
+    """Replace the candles from bar ``first`` on by noise, so that anything learnt from them changes.
 
-    The noise is a random walk five times as volatile as the earlier bars. Labels are drawn from the earlier ones;
-    volume and further columns lie ten standard deviations away.
+    The noise is a random walk, five times as volatile as the earlier bars. Labels are drawn from the earlier ones;
+    volume and further columns are about ten standard deviations away from their mean.
     """
     random = np.random.default_rng(seed)
     earlier, n_later = candles.iloc[:first], len(candles) - first
@@ -124,10 +121,10 @@ def with_noise_from(candles: pd.DataFrame, first: int, seed: int) -> pd.DataFram
     opened = np.append(earlier["close"].iloc[-1], close[:-1])
     later = {"open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close}
     for name in candles.columns.difference(list(later)):
-        known = earlier[name].dropna().to_numpy()
+        values = earlier[name].dropna().to_numpy()
         if name == REGIME:
-            later[name] = random.choice(known, n_later)
+            later[name] = random.choice(values, n_later)
         else:
-            later[name] = np.abs(known.mean() + 10 * known.std() * (1 + random.random(n_later)))
+            later[name] = np.abs(values.mean() + 10 * values.std() * (1 + random.random(n_later)))
     noisy = pd.DataFrame(later, index=candles.index[first:])[list(candles.columns)]
     return pd.concat([earlier, noisy])

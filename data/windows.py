@@ -1,4 +1,4 @@
-"""Targets and samples of training, and windows of contiguous bars as views into the series."""
+"""Targets, training samples, and windows of contiguous bars."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from data.features import log_returns
 
 
 def targets(close: np.ndarray) -> np.ndarray:
-    """The log return to forecast at t's close, ``log(close[t+1] / close[t])``: ``(n_bars,)``; NaN at the last bar."""
+    """Next log returns, ``log(close[t+1] / close[t])`` at bar t: ``(n_bars,)``, NaN at the last bar."""
     return np.append(log_returns(close)[1:], np.nan)
 
 
@@ -35,22 +35,13 @@ def windows(values: np.ndarray, length: int) -> np.ndarray:
     return np.moveaxis(view, -1, 1)
 
 
-def complete_windows(values: np.ndarray, length: int) -> np.ndarray:
-    """Whether each bar ends a window of finite values: ``(n_bars,)`` for ``values`` ``(n_bars, n_features)``."""
-    finite = np.isfinite(values).all(axis=1)
-    complete = np.zeros(len(values), dtype=bool)
-    complete[length - 1 :] = windows(finite, length).all(axis=1)
-    return complete
-
-
 def samples_of_regime(
     part: slice, regimes: np.ndarray, regime: float | None, complete: np.ndarray, target: np.ndarray
 ) -> np.ndarray:
-    """The bars of one part of the series that train one expert.
+    """The samples of one part of the series for one expert.
 
-    A sample is a bar t: its window is the ``length`` contiguous bars of the *whole* series that end at t, whatever
-    their regimes, and only t itself must be in the regime. Filtering rows by regime first and windowing what is left
-    would glue bars together that were weeks apart.
+    A sample is a bar t in the regime. Its window is contiguous in the *whole* series, whatever the regimes of the
+    earlier bars. Selecting a regime's rows first and then windowing them would join bars that are weeks apart.
 
     Parameters
     ----------
@@ -59,9 +50,9 @@ def samples_of_regime(
     regimes
         ``(n_bars,)`` regime at each bar, NaN where unknown.
     regime
-        The regime wanted; None takes every bar whose regime is known.
+        The expert's regime; None for every bar whose regime is known.
     complete
-        ``(n_bars,)`` from `complete_windows`.
+        ``(n_bars,)``, true where a bar's window is complete and finite (`models.network.Passes.complete`).
     target
         ``(n_bars,)`` from `targets`.
 

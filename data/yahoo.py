@@ -12,9 +12,9 @@ from data.candles import OHLCV
 from data.download import step_of
 from data.errors import DataError, SettingsError
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-# Timeframes as this package writes them, and as Yahoo does.
+# This package's timeframes, and Yahoo's.
 _INTERVALS = {
     "1m": "1m", "2m": "2m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "60m", "1d": "1d", "1w": "1wk", "1M": "1mo",
 }  # fmt: skip
@@ -23,9 +23,9 @@ _INTERVALS = {
 class YahooSource:
     """The candles of one stock, index, fund or currency.
 
-    Prices are adjusted for splits and dividends, so that a log return is what a holder earned. Yahoo restates all
+    Prices are adjusted for splits and dividends, so a log return is the holder's total return. Yahoo adjusts all
     earlier prices at each dividend, so a file from before a dividend cannot be continued: its last prices differ. A
-    bar of a day or longer opens at midnight UTC of its date, and has closed when that date is over at the exchange.
+    bar of a day or longer opens at midnight UTC of its date and closes at the end of that date at the exchange.
 
     Parameters
     ----------
@@ -48,10 +48,12 @@ class YahooSource:
         try:
             import yfinance
         except ImportError:
-            raise SettingsError("--source yfinance needs it: pip install -c constraints.txt -e '.[download]'") from None
+            raise SettingsError(
+                "--source yfinance needs the package yfinance: pip install -c constraints.txt -e '.[download]'"
+            ) from None
         if timeframe not in _INTERVALS:
             raise SettingsError(f"Yahoo has no timeframe {timeframe!r}; it has {', '.join(_INTERVALS)}.")
-        yfinance.config.debug.hide_exceptions = False  # it would log them and give an empty frame
+        yfinance.config.debug.hide_exceptions = False  # otherwise yfinance logs them and returns an empty frame
         yfinance.config.network.retries = 3
         self.name = f"Yahoo {symbol} {timeframe}"
         self.timeframe = timeframe
@@ -62,7 +64,7 @@ class YahooSource:
         """The time in UTC; for bars of a day or longer, the exchange's local time labelled as UTC."""
         if self._intraday:
             return pd.Timestamp.now("UTC")
-        zone = self._ask(self._ticker.get_history_metadata)["exchangeTimezoneName"]
+        zone = self._request(self._ticker.get_history_metadata)["exchangeTimezoneName"]
         return pd.Timestamp.now(zone).tz_localize(None).tz_localize("UTC")
 
     def pages(self, since: pd.Timestamp, end: pd.Timestamp) -> Iterator[pd.DataFrame]:
@@ -75,14 +77,14 @@ class YahooSource:
                 start=since.to_pydatetime(), end=end.to_pydatetime(), interval=_INTERVALS[self.timeframe], actions=False
             )
 
-        table = self._ask(fetch)
+        table = self._request(fetch)
         table.columns = table.columns.str.lower()
         index = pd.DatetimeIndex(table.index)
         index = index.tz_convert("UTC") if self._intraday else index.tz_localize(None).tz_localize("UTC")
         table.index = index.as_unit("us").rename("timestamp")
         yield table[OHLCV].astype(float)
 
-    def _ask(self, request: Callable[[], Answer]) -> Answer:
+    def _request(self, request: Callable[[], Result]) -> Result:
         from yfinance.exceptions import YFException
 
         try:
@@ -91,5 +93,5 @@ class YahooSource:
                 return request()
         except (YFException, OSError, ValueError) as error:  # curl's errors are OSErrors, cut JSON is a ValueError
             raise DataError(
-                f"{self.name}: {error} Yahoo knows no such symbol, has no candles then, or cannot be reached."
+                f"{self.name}: {error} Yahoo does not know this symbol, has no candles then, or cannot be reached."
             ) from None

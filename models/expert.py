@@ -1,4 +1,4 @@
-"""The expert of one regime: its trained network, and all that a forecast needs beside it."""
+"""The expert of one regime: a trained network with its features and scalers."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def expert_name(regime: int | None) -> str:
 
 @dataclass(frozen=True)
 class Expert:
-    """A trained network with all that its forecast needs.
+    """A trained network with its features and scalers.
 
     Attributes
     ----------
     name
         The regime's name, or ``all`` for the network trained on every regime.
     features
-        Feature names, in the order of the network's inputs (a feature may have several columns).
+        Names in the order of the network's inputs; a feature may have several columns.
     mean, scale
         ``(n_columns,)`` of the training part: inputs are ``(feature - mean) / scale``.
     target_scale
         Log return per unit of the network's output.
     network
-        In evaluation mode, float64, so that one bar alone and a thousand at once give the same forecast.
+        In evaluation mode, float64, so that a forecast does not depend on the batch size.
     window, stride
-        Bars that a pass reads before its first forecast, and bars that it forecasts (see `models.network.Passes`).
+        Context bars of a pass, and the bars that it forecasts (see `models.network.Passes`).
     training
-        Losses per epoch, sample counts, and why the all-regimes network stands in, where it does (``fallback``).
+        Losses per epoch, sample counts, and why the all-regimes network is used instead, if it is (``fallback``).
     """
 
     name: str

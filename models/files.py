@@ -1,4 +1,4 @@
-"""The JSON files of a model set, each described by its fields, their types and their bounds."""
+"""Schemas of a model set's JSON files: fields, types and bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from data.files import JsonFile
 from models.provenance import Provenance
 
 FORMAT_VERSION = 2
-
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 _Number = Annotated[float, Field(gt=-1e100, lt=1e100)]  # so that no product overflows
@@ -66,7 +65,7 @@ class DetectorFile(JsonFile):
 
 
 class DetectorAttributes(JsonFile):
-    """The attributes of a `models.regimes.RegimeDetector` that its parameters may have set."""
+    """Attributes of a `models.regimes.RegimeDetector` that a file's parameters can set."""
 
     features: tuple[str, ...]
     regimes: tuple[int, ...]

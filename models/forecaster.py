@@ -1,4 +1,4 @@
-"""The one path from candles to forecasts, for training, backtest and live: all bars at once, or one after another."""
+"""Computes forecasts from candles, for training, backtest and live: all bars at once, or bar by bar."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from models.settings import ForecastSettings
 
 
 class Forecast(NamedTuple):
-    """The regime at a bar's close, and the log return expected from there to the next bar's close."""
+    """The regime at a bar's close, and the forecast log return to the next close."""
 
     timestamp: pd.Timestamp
     regime: int
@@ -52,38 +52,28 @@ class ForecastSource(Protocol):
 
 
 def require_compatible(candles: pd.DataFrame, models: ForecastSource, *, source: str, least_bars: int = 2) -> None:
-    """Refuse candles that models cannot forecast.
+    """Raise a `DataError` if candles lack a column that models read, are too few, or have another interval.
 
-    Parameters
-    ----------
-    source
-        Name of the candles for errors, such as the file's path.
-    least_bars
-        Bars that are needed.
-
-    Raises
-    ------
-    DataError
-        If they lack a column that the models read, are too few, or are of another interval.
+    ``source`` names the candles in errors, such as the file's path.
     """
     missing = [name for name in models.columns() if name not in candles]
     if missing:
         raise DataError(
-            f"{source}: has no column {', '.join(missing)}, which the models of {models.dataset} read. Bring "
-            "candles that have it, or train without it."
+            f"{source}: has no column {', '.join(missing)}, which the models of {models.dataset} read. Use candles "
+            "with this column, or train without it."
         )
     require_bars(len(candles), least_bars, source)
     require_interval(pd.DatetimeIndex(candles.index), models, source)
 
 
 def require_bars(n_bars: int, least_bars: int, source: str) -> None:
-    """Refuse too few bars; a part of `require_compatible`."""
+    """Raise a `DataError` if there are too few bars."""
     if n_bars < least_bars:
         raise DataError(f"{source}: has {n_bars} bars, but at least {least_bars} are needed. Bring more history.")
 
 
 def require_interval(index: pd.DatetimeIndex, models: ForecastSource, source: str) -> None:
-    """Refuse bars of an interval that is more than 1 % off; a single bar has no interval."""
+    """Raise a `DataError` if the interval differs by more than 1 %; a single bar has no interval."""
     if len(index) < 2:
         return
     interval = interval_of(index)
@@ -106,7 +96,7 @@ class Reader(Protocol):
 
 
 def forecast_lookback(detector: RegimeDetector | ColumnDetector, held: int, networks: Iterable[Reader]) -> int:
-    """Bars before a bar that its regime, held for up to ``held`` bars, and the networks' forecasts depend on."""
+    """Number of earlier bars that a forecast depends on, by its regime (held for up to ``held`` bars) and networks."""
     return max(
         lookback_of(detector.features) + detector.memory - 1 + held,
         *(lookback_of(network.features) + pass_length(network.window, network.stride) - 1 for network in networks),
@@ -114,10 +104,9 @@ def forecast_lookback(detector: RegimeDetector | ColumnDetector, held: int, netw
 
 
 class Observation(NamedTuple):
-    """What all experts' forecasts of some bars begin with.
+    """The common inputs of all experts' forecasts.
 
-    Features by column, `models.network.time_slots`, regime probabilities ``(n_bars, n_regimes)``, and the regime to act
-    on at each bar.
+    Features by column, `models.network.time_slots`, probabilities ``(n_bars, n_regimes)``, and each bar's regime.
     """
 
     columns: dict[str, np.ndarray]
@@ -145,9 +134,9 @@ class Forecaster:
     model_set
         The trained experts and their detector.
     settings
-        ``blend``: forecast the regime-probability-weighted mean of all experts instead of the likeliest regime's.
-        ``regime_source``: ``column`` takes the regime from the candles' own column ``regime``, which is honest only if
-        it was made from the past alone. None for the defaults.
+        ``blend``: the mean of all experts' forecasts, weighted by regime probability, instead of the most likely
+        regime's. ``regime_source``: ``column`` takes the regime from the candles' column ``regime``, which must not
+        depend on later bars. None for the defaults.
     """
 
     def __init__(self, model_set: ModelSet, settings: ForecastSettings | None = None) -> None:
@@ -165,7 +154,7 @@ class Forecaster:
 
     @cached_property
     def detector(self) -> RegimeDetector | ColumnDetector:
-        """The model set's, or the one that reads the candles' column."""
+        """The model set's detector, or the one that reads the candles' column."""
         by_column = self.settings.regime_source == "column"
         return ColumnDetector(tuple(self.model_set.experts)) if by_column else self.model_set.detector
 
@@ -176,22 +165,22 @@ class Forecaster:
 
     @cached_property
     def lookback(self) -> int:
-        """Bars before a bar that its forecast depends on; nothing earlier counts."""
+        """Number of earlier bars that a forecast depends on."""
         held = hold_lookback(self.model_set.min_confidence, self.model_set.min_dwell)
         return forecast_lookback(self.detector, held, self._experts)
 
     def columns(self) -> list[str]:
-        """Columns that candles must have: OHLCV, and columns of the user's own that the models read."""
+        """Columns that candles must have: OHLCV, and the user's own columns among the features."""
         return [*OHLCV, *(name for name in self.features if name not in FEATURES and name not in OHLCV)]
 
     def warnings(self, candles: pd.DataFrame, dataset: str) -> list[str]:
-        """Why forecasts of compatible candles may be poor: labels without an expert, models of another dataset."""
+        """Warnings about labels without an expert, and about models of another dataset."""
         by_column = self.settings.regime_source == "column"
         warnings = regime_warnings(candles, self.model_set) if by_column else []
         if dataset != self.dataset:
             warnings.append(
-                f"The models were trained on {self.dataset}, not on {dataset}: what they know of its prices, "
-                "volatility and regimes may not hold here."
+                f"The models were trained on {self.dataset}, not on {dataset}: prices, volatility and regimes may "
+                "behave differently."
             )
         return warnings
 
@@ -201,18 +190,18 @@ class Forecaster:
         Parameters
         ----------
         candles
-            ``(n_bars, >= 5)`` as `data.candles.read_candles` gives it.
+            ``(n_bars, >= 5)`` as from `data.candles.read_candles`.
 
         Returns
         -------
         pandas.DataFrame
             One row per bar: ``regime``, ``forecast`` (log return to the next close), ``p_<regime>`` per regime; NaN
-            for the first `lookback` bars, and where a feature is NaN.
+            in the first `lookback` rows, and where a feature is NaN.
 
         Raises
         ------
         DataError
-            If a column that the model set needs is missing.
+            If a column is missing.
         """
         observed = self.observe(candles)
         known = np.arange(len(candles)) >= self.lookback
@@ -223,7 +212,7 @@ class Forecaster:
             else observed.regimes[:, None] == np.array(regimes)
         )
         bars_of_each = [np.flatnonzero(known & needed[:, column]) for column in range(len(regimes))]
-        with one_thread(), ThreadPoolExecutor() as pool:  # torch computes without Python's lock
+        with one_thread(), ThreadPoolExecutor() as pool:  # torch releases Python's lock
             log_returns = list(
                 pool.map(partial(_forecast_at, observed), map(self.model_set.expert_for, regimes), bars_of_each)
             )
@@ -239,11 +228,11 @@ class Forecaster:
         return pd.DataFrame(table, index=candles.index)
 
     def stream(self, history: pd.DataFrame | None = None) -> ForecastStream:
-        """A stream that forecasts one bar at a time, from the bar after ``history`` (candles, of any length) on."""
+        """A stream that forecasts bar by bar, starting after ``history`` (candles of any length)."""
         return ForecastStream(self, history)
 
     def observe(self, candles: pd.DataFrame) -> Observation:
-        """The observation of ``(n_bars, >= 5)`` candles, NaN where a feature is not known."""
+        """Observe ``(n_bars, >= 5)`` candles; NaN where a feature is unknown."""
         columns, model_set = feature_columns(candles, self.features), self.model_set
         probabilities = self.detector.filter(_stack(columns, self.detector.features))
         regimes = likeliest_regime(probabilities, self.detector.regimes, model_set.min_confidence, model_set.min_dwell)
@@ -252,7 +241,7 @@ class Forecaster:
 
 
 def _forecast_at(observed: Observation, expert: Expert, bars: np.ndarray) -> np.ndarray:
-    """The expert's log returns ``(n_bars,)`` at ``bars``; NaN elsewhere, and where a feature it needs is NaN."""
+    """The expert's forecast log returns ``(n_bars,)`` at ``bars``; NaN elsewhere, and where a feature is NaN."""
     inputs, passes = observed.inputs(expert), observed.passes(expert)
     bars = bars[passes.complete(inputs)[bars]]
     log_return = np.full(len(inputs), np.nan)
@@ -262,10 +251,10 @@ def _forecast_at(observed: Observation, expert: Expert, bars: np.ndarray) -> np.
 
 
 class ForecastStream:
-    """Forecasts one bar after another.
+    """Forecasts bar by bar.
 
-    It keeps the last ``lookback + 1`` candles, which is all that a forecast depends on, and each expert's state in the
-    present block (see `models.network.Passes`), so that a further bar does not mean reading the whole pass again.
+    It keeps the last ``lookback + 1`` candles, and each expert's state in the current block (see
+    `models.network.Passes`), so that a new bar does not need the whole pass again.
     """
 
     def __init__(self, forecaster: Forecaster, history: pd.DataFrame | None = None) -> None:
@@ -281,12 +270,9 @@ class ForecastStream:
             self._rows = tail.to_numpy(dtype=float)
 
     def push(self, candle: Mapping[str, Any]) -> Forecast | None:
-        """Forecast one more closed candle: ``timestamp`` (UTC) and the candles' columns; None where not known.
+        """Forecast after one more closed candle: ``timestamp`` (UTC) and the candles' columns; None where unknown.
 
-        Raises
-        ------
-        DataError
-            If the candle is malformed or not later than the one before; the stream's state stays as it was.
+        Raises a `DataError`, without a change of state, if the candle is invalid or not later than the one before.
         """
         timestamp = self._append(candle)
         forecaster, model_set = self._forecaster, self._forecaster.model_set
@@ -303,14 +289,14 @@ class ForecastStream:
         return Forecast(timestamp, regime, log_return, probabilities) if np.isfinite(log_return) else None
 
     def _append(self, candle: Mapping[str, Any]) -> pd.Timestamp:
-        """Check the candle and append it to those kept; gives its time."""
+        """Check and keep a candle; returns its time."""
         _require_columns(list(candle), ["timestamp", *self._columns])
         timestamp = pd.Timestamp(candle["timestamp"])
         timestamp = timestamp.tz_localize("UTC") if timestamp.tz is None else timestamp.tz_convert("UTC")
         time = timestamp.as_unit("us").tz_localize(None).to_datetime64()
         if len(self._times) and time <= self._times[-1]:
             before = pd.Timestamp(self._times[-1], tz="UTC")
-            raise DataError(f"candle {timestamp}: comes after {before}; push candles in order, each once.")
+            raise DataError(f"candle {timestamp}: comes after {before}; push each candle once, in time order.")
         row = np.array([candle[name] for name in self._columns], dtype=float)
         if not plausible(*row[: len(OHLCV)]):
             one = pd.DataFrame([row], columns=self._columns, index=pd.DatetimeIndex([timestamp], name="timestamp"))
@@ -321,7 +307,7 @@ class ForecastStream:
         return timestamp
 
     def _log_return(self, expert: Expert, observed: Observation) -> float:
-        """The expert's log return after the last bar; NaN where a feature it needs is NaN."""
+        """The expert's forecast at the last bar; NaN if a feature is NaN."""
         inputs, passes = observed.inputs(expert), observed.passes(expert)
         if not np.isfinite(inputs[-passes.length :]).all():
             return np.nan
@@ -337,7 +323,7 @@ class ForecastStream:
 
 
 class _Read(NamedTuple):
-    """How far an expert has read: the block's first bar, the last bar read, and its state there."""
+    """An expert's progress: the block's first bar, the last bar read, and the state after it."""
 
     block: np.datetime64
     last: np.datetime64
@@ -351,12 +337,12 @@ def _require_columns(given: Sequence[str] | pd.Index, needed: Sequence[str] | pd
 
 
 def regime_warnings(candles: pd.DataFrame, model_set: ModelSet) -> list[str]:
-    """Labels in the candles' column ``regime`` for which the models have no expert."""
+    """A warning about labels in the column ``regime`` without an expert, if there are any."""
     unknown = candles.loc[~candles[REGIME].isin(list(model_set.experts)), REGIME]
     if unknown.empty:
         return []
     numbers = ", ".join(f"{label:g}" for label in sorted(unknown.unique()))
     return [
         f"{len(unknown)} bars, the first at {time_text(unknown.index[0])}, have the regime {numbers}, which is not in "
-        "the training part: no expert was trained for it, and the column gives no forecast there."
+        "the training part: there is no expert for it, and no forecast at these bars with regime_source column."
     ]

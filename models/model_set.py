@@ -1,4 +1,4 @@
-"""Everything that one training produced, in memory and on disk."""
+"""A model set, the result of one training: its experts and detector, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -31,37 +31,31 @@ from data.files import (
 from data.notebook import result_html
 from models import detectors  # noqa: F401  registers the built-in detectors
 from models.expert import ALL_REGIMES, Expert
-from models.files import (
-    FORMAT_VERSION,
-    DetectorAttributes,
-    DetectorFile,
-    ExpertFile,
-    Hyperparameters,
-    ManifestFile,
-)
+from models.files import FORMAT_VERSION, DetectorAttributes, DetectorFile, ExpertFile, Hyperparameters, ManifestFile
 from models.network import RegimeLSTM
 from models.provenance import Provenance
 from models.regimes import RegimeDetector, find_detector, regime_name
 
 _MANIFEST, _DETECTOR = "model_set.json", "detector.json"
+_PICKLE_ERRORS = (pickle.UnpicklingError, zipfile.BadZipFile, EOFError)
 
 
 @dataclass(frozen=True)
 class ModelSet:
-    """The experts, their regime detector and where they come from.
+    """The experts, their regime detector and their provenance.
 
     Attributes
     ----------
     experts
         One per regime, by its number.
     all_regimes
-        The network of the same shape trained on every regime: the baseline, and the answer in a regime without expert.
+        The network trained on every regime: the baseline, and the fallback in a regime without expert.
     interval
-        Time between two bars of the training candles.
+        Bar interval of the training candles.
     validation_end
-        Open time of the last bar that training or validation has seen; every later bar is unseen.
+        Open time of the last bar of training and validation; every later bar is unseen.
     min_confidence, min_dwell
-        How a regime is held, see `models.regimes.likeliest_regime`.
+        See `models.regimes.likeliest_regime`.
     """
 
     dataset: str
@@ -75,12 +69,10 @@ class ModelSet:
     min_dwell: int = 1
 
     def __repr__(self) -> str:
-        """Its experts and their losses, one line each."""
         title, table, note = self._summary()
         return f"{title}\n{table.to_string(index=False, na_rep='-', float_format='{:.4f}'.format)}\n{note}"
 
     def _repr_html_(self) -> str:
-        """Its experts and their losses, for a notebook."""
         title, table, note = self._summary()
         return result_html(title, table, [note])
 
@@ -102,24 +94,26 @@ class ModelSet:
         return self.experts.get(regime, self.all_regimes)
 
     def notes(self) -> list[str]:
-        """Remarks on single experts: those that fell back, and those validated on training windows."""
+        """Notes on experts that use the all-regimes network, or were validated on training windows."""
         notes = []
         for expert in self.experts.values():
             if expert.training["fallback"]:
                 notes.append(f"{expert.name} uses the all-regimes network: {expert.training['fallback']}.")
             elif expert.training["validation_part"] == "train":
-                notes.append(f"{expert.name} is hardly in the validation part; its last training windows validate it.")
+                notes.append(
+                    f"{expert.name} has too few windows in the validation part; its last training windows validate it."
+                )
         return notes
 
     def save(self, trained: str | Path) -> Path:
-        """Write the set to ``<trained>/<dataset>/<run>/`` and name it in ``latest`` there; gives the folder."""
+        """Write the set to a new folder ``<trained>/<dataset>/<run>/``, named in ``latest`` beside it; returns it."""
         folder = Path(trained) / self.dataset / new_run_id()
         self.write(folder)
         mark_latest(folder)
         return folder
 
     def write(self, folder: Path) -> None:
-        """Write the set to a folder that is not there yet, whole or not at all."""
+        """Write the set to a new folder, atomically."""
         with whole_folder(folder) as draft:
             detector = draft / _DETECTOR
             written = [
@@ -141,12 +135,12 @@ class ModelSet:
 
     @classmethod
     def load(cls, path: str | Path) -> ModelSet:
-        """Read a set from its run folder, or the newest one from a dataset's folder.
+        """Read a set from its folder, or the newest one from a dataset's folder.
 
         Raises
         ------
         ModelSetError
-            If anything is missing, changed since it was written, of another format, or is not what a training writes.
+            If a file is missing, invalid, of another format, or has changed since it was written.
         SettingsError
             If its detector is not registered.
         """
@@ -199,7 +193,7 @@ def _read_manifest(folder: Path) -> ManifestFile:
         raise DamagedFileError(f"{path}: has changed since it was written.")
     manifest = ManifestFile.checked(content, path)
     if wrong := [name for name, regime in manifest.regimes.items() if name != regime_name(regime)]:
-        raise DamagedFileError(f"{path}: regimes has the name {wrong[0]!r} for another regime.")
+        raise DamagedFileError(f"{path}: regimes gives the name {wrong[0]!r} to another regime.")
     return manifest
 
 
@@ -213,30 +207,30 @@ def _read_detector(path: Path, sha256: str | None) -> RegimeDetector:
         detector = find_detector(content.detector).from_parameters(content.parameters)
         _require_probabilities(detector, DetectorAttributes.checked(detector, path))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise ModelSetError(f"{path}: these parameters make no detector ({error!r}). Train again.") from error
+        raise ModelSetError(f"{path}: invalid parameters of a detector ({error!r}). Train again.") from error
     return detector
 
 
 def _require_probabilities(detector: RegimeDetector, attributes: DetectorAttributes) -> None:
-    """Ask the detector about made-up features: each bar's probabilities must sum to 1, or be unknown."""
+    """Test the detector on random features: each bar's probabilities must sum to 1, or be NaN."""
     n_bars, n_columns = attributes.memory + 5, len(columns_of(attributes.features))
     with np.errstate(all="raise", under="ignore"):
         probabilities = detector.filter(np.random.default_rng(0).standard_normal((n_bars, n_columns)))
     known = probabilities[np.isfinite(probabilities).all(axis=1)]
     if probabilities.shape != (n_bars, len(attributes.regimes)) or (np.abs(known.sum(axis=1) - 1) >= 1e-6).any():
-        raise ValueError("its answers are not probabilities of its regimes")
+        raise ValueError("its output is not probabilities of its regimes")
 
 
 def _expert_files(folder: Path, dataset: str, name: str) -> tuple[Path, Path]:
-    """An expert's weights, and its JSON file."""
+    """Paths of an expert's weights and its JSON file."""
     return folder / f"{dataset}_{name}.pt", folder / f"LSTM_{dataset}_{name}.json"
 
 
 def _write_expert(folder: Path, dataset: str, expert: Expert) -> Path:
-    """Write the weights and the JSON file that describes them; gives the latter's path."""
+    """Write an expert's weights and its JSON file; returns the latter's path."""
     weights, path = _expert_files(folder, dataset, expert.name)
     network = expert.network
-    with weights.open("wb") as file:  # given a path, torch says of a full disk "unexpected pos"
+    with weights.open("wb") as file:  # given a path, torch reports a full disk as "unexpected pos"
         torch.save({key: value.float() for key, value in network.state_dict().items()}, file)
     content = {
         "regime": expert.name,
@@ -258,13 +252,13 @@ def _write_expert(folder: Path, dataset: str, expert: Expert) -> Path:
 
 
 def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str]) -> Expert:
-    """Read what `_write_expert` wrote; ``hashes`` are those of the JSON files, by name."""
+    """Read an expert; ``hashes`` are those of the JSON files, by name."""
     weights, path = _expert_files(folder, dataset, name)
     content = ExpertFile.read(path, hashes.get(path.name))
     mean, scale = np.array(content.scaler.mean), np.array(content.scaler.scale)
     columns = columns_of(content.features)
     if not len(mean) == len(scale) == len(columns):
-        raise DamagedFileError(f"{path}: scaler does not have {len(columns)} values of each kind.")
+        raise DamagedFileError(f"{path}: scaler needs {len(columns)} values of mean and of scale.")
     require_unchanged(weights, content.sha256)
     return Expert(
         name=name,
@@ -282,29 +276,20 @@ def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str
 def _read_network(path: Path, n_columns: int, shape: Hyperparameters) -> RegimeLSTM:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of a foreign pickle before it refuses it
+            warnings.simplefilter("ignore")  # torch warns about a foreign pickle before it raises
             state = torch.load(path, weights_only=True, map_location="cpu")
-        _require_shape(state, shape)  # before a network is made, which might not fit into memory
+        _require_shape(state, shape)  # before a network is built that might not fit into memory
         network = RegimeLSTM(n_columns, shape.hidden_dim, shape.num_layers, shape.dropout)
         network.load_state_dict(state)
         if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
-            raise ValueError("one of them is not finite")
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        EOFError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:
+            raise ValueError("a weight is not finite")
+    except (*_PICKLE_ERRORS, RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedFileError(f"{path}: holds no weights of this network ({reason}).") from error
+        raise DamagedFileError(f"{path}: does not contain weights of this network ({reason}).") from error
     return network.double().eval()
 
 
 def _require_shape(state: Mapping[str, torch.Tensor], shape: Hyperparameters) -> None:
     per_layer = 4  # weights and biases, of the input and of the state
     if tuple(state["head.weight"].shape) != (1, shape.hidden_dim) or len(state) != per_layer * shape.num_layers + 2:
-        raise ValueError(f"they are not of {shape.num_layers} layers of width {shape.hidden_dim}")
+        raise ValueError(f"expected {shape.num_layers} layers of width {shape.hidden_dim}")

@@ -1,4 +1,4 @@
-"""The LSTM of one regime, and the passes in which it reads a series."""
+"""The LSTM of one regime, and the passes by which it reads a series."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-# Bars that one call of the network reads: few enough for their state to stay in the processor's cache.
+# Bars per call of the network: few enough for the state to stay in the processor's cache.
 _BARS_AT_ONCE = 2048
 
 # Hidden and cell state of each layer.
@@ -31,7 +31,7 @@ def one_thread() -> Iterator[None]:
 
 
 class RegimeLSTM(nn.Module):
-    """LSTM layers and a linear head: bars of scaled features to the scaled log return after each of them.
+    """LSTM layers and a linear head: from bars of scaled features to the scaled next log return of each.
 
     Parameters
     ----------
@@ -42,8 +42,7 @@ class RegimeLSTM(nn.Module):
     dropout
         Fraction dropped after each layer, while training only.
     draws
-        Random generator of the first weights, uniform within ``1 / sqrt(hidden_dim)`` of 0; torch's global one by
-        default.
+        Random generator of the initial weights, uniform within ``1 / sqrt(hidden_dim)`` of 0; default: torch's.
     """
 
     def __init__(
@@ -68,9 +67,9 @@ class RegimeLSTM(nn.Module):
     def forward(
         self, bars: Tensor, state: State | None = None, draws: torch.Generator | None = None
     ) -> tuple[Tensor, State]:
-        """Outputs after each bar ``(B, L)`` of ``(B, L, F)``, and the state after the last bar.
+        """Outputs ``(B, L)`` at bars ``(B, L, F)``, and the state after the last bar.
 
-        ``state`` is that after the bars before, none by default; ``draws`` is the random generator of the dropout.
+        ``state`` is that after the previous bars; ``draws`` is the random generator of the dropout.
         """
         after: State = []
         hidden = bars
@@ -84,17 +83,17 @@ class RegimeLSTM(nn.Module):
 
 
 def time_slots(index: pd.DatetimeIndex, interval: pd.Timedelta) -> np.ndarray:
-    """Whole intervals from 1970 to each bar: ``(n_bars,)``."""
+    """Number of whole intervals since 1970 at each bar: ``(n_bars,)``."""
     return index.as_unit("us").asi8 // (interval // pd.Timedelta(microseconds=1))
 
 
 def pass_length(window: int, stride: int) -> int:
-    """Bars that a pass reads to forecast the last ``stride`` of them."""
+    """Bars of a pass: ``window - 1`` bars of context, and ``stride`` bars with a forecast."""
     return window - 1 + stride
 
 
 class Places(NamedTuple):
-    """Where bars are read: each pass's ``first`` bar, and for each bar its pass (``row``) and the ``step`` in it."""
+    """Positions of bars: the ``first`` bar of each pass, and for each bar its pass (``row``) and ``step`` in it."""
 
     first: np.ndarray
     row: np.ndarray
@@ -103,18 +102,17 @@ class Places(NamedTuple):
 
 @dataclass(frozen=True)
 class Passes:
-    """The passes in which a network reads a series, and the block of bars that each pass forecasts.
+    """The passes by which a network reads a series, and the block of bars that each pass forecasts.
 
-    A pass reads ``window - 1`` bars without a forecast and then up to ``stride`` bars with one after each. Time is cut
-    into blocks of ``stride`` intervals at fixed dates, and a pass forecasts the bars of one block. So the forecast at a
-    bar comes from at least ``window`` and at most ``window + stride - 1`` bars; which ones depends on its date alone,
-    and nothing earlier counts: a series that begins later, or a live stream, gives the same. With stride 1 every bar
-    has a pass of its own: a sliding window.
+    A pass reads ``window - 1`` bars of context and then forecasts at up to ``stride`` bars. Time is divided into blocks
+    of ``stride`` intervals at fixed dates, and a pass forecasts the bars of one block. So a forecast depends on at
+    least ``window`` and at most ``window + stride - 1`` bars, which its date determines: a series that begins later,
+    or a live stream, gives the same forecast. With stride 1, every bar has its own pass: a sliding window.
 
     Attributes
     ----------
     block_start
-        ``(n_bars,)`` the first bar of each bar's block.
+        ``(n_bars,)`` first bar of each bar's block.
     """
 
     window: int
@@ -123,26 +121,26 @@ class Passes:
 
     @classmethod
     def over(cls, slots: np.ndarray, window: int, stride: int) -> Passes:
-        """The passes over bars with these `time_slots`; add a number to the slots to cut the blocks at other dates."""
+        """The passes over bars with these `time_slots`; a constant added to them moves the blocks' borders."""
         bar = np.arange(len(slots))
         begins = np.append(True, np.diff(slots // stride) != 0)[: len(slots)]
         block_start = np.maximum.accumulate(np.where(begins, bar, 0))
-        # Two bars in one slot, as when clocks go back, would make a block too long.
+        # Two bars in one slot, as when clocks are set back, would make a block too long.
         return cls(window, stride, np.maximum(block_start, bar - stride + 1))
 
     @property
     def length(self) -> int:
-        """Bars of a pass, and the most bars that a forecast depends on."""
+        """Bars of a pass: the most that a forecast depends on."""
         return pass_length(self.window, self.stride)
 
     def complete(self, values: np.ndarray) -> np.ndarray:
-        """At which bars the last `length` rows of ``values`` ``(n_bars, F)`` are finite: boolean ``(n_bars,)``."""
+        """Whether the last `length` rows of ``values`` ``(n_bars, F)`` are finite, at each bar: ``(n_bars,)``."""
         gaps = np.cumsum(~np.isfinite(values).all(axis=1))
         gaps[self.length :] -= gaps[: -self.length].copy()  # of the last `length` rows
         return (gaps == 0) & (np.arange(len(gaps)) >= self.length - 1)
 
     def places(self, bars: np.ndarray) -> Places:
-        """Where ``bars`` are read; all of them must be `complete`."""
+        """Positions of ``bars``, all of which must be `complete`."""
         blocks, row = np.unique(self.block_start[bars], return_inverse=True)
         first = blocks - self.window + 1
         return Places(first, row, bars - first[row])
@@ -156,9 +154,9 @@ class Passes:
         return padded.unfold(0, self.length, 1)[first].transpose(1, 2)
 
     def outputs(self, network: RegimeLSTM, padded: Tensor, bars: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """The network's outputs at ``bars``, ascending, in batches that fit into memory: some of the bars, and outputs.
+        """Yield batches of the ascending ``bars`` with the network's outputs at them.
 
-        A pass is read no further than its last bar asked for; passes of about one length share a batch.
+        A pass is read up to the last of its ``bars``; passes of similar length share a batch.
         """
         first, row, step = self.places(bars)
         n_steps = np.zeros(len(first), dtype=int)

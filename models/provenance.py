@@ -1,4 +1,4 @@
-"""Where a model set comes from: the candles, settings and software of its training."""
+"""Provenance of a model set: the candles, settings and software of its training."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pydantic import ConfigDict, TypeAdapter
 
 from data.candles import BarTime
 
-_EXACTLY = ConfigDict(extra="forbid", allow_inf_nan=False)  # how pydantic reads these classes
+_EXACTLY = ConfigDict(extra="forbid", allow_inf_nan=False)  # for pydantic's validation of these classes
 
 
 @dataclass(frozen=True)
 class Study:
-    """A search that found the settings of a training.
+    """The search that chose a training's settings.
 
     Attributes
     ----------
     id
         Name of its folder.
     validation_end
-        Open time of the last bar that the search has seen.
+        Open time of the last bar that the search used.
     bars
-        Length of the validation part, on which the trials' Sharpe ratios were measured.
+        Length of the validation part, the sample of the trials' Sharpe ratios.
     trials
-        Finished trials of each network.
+        Number of finished trials by network.
     sharpes
-        Sharpe ratio per bar of each network's trials; None where it is not known.
+        Sharpe ratios per bar of the trials by network; None where undefined.
     """
 
     __pydantic_config__ = _EXACTLY
@@ -39,9 +39,6 @@ class Study:
     bars: int
     trials: dict[str, int]
     sharpes: dict[str, list[float | None]]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**vars(self), "validation_end": self.validation_end.isoformat()}
 
 
 @dataclass(frozen=True)
@@ -53,13 +50,10 @@ class Part:
     first_bar: BarTime
     last_bar: BarTime
 
-    def to_dict(self) -> dict[str, str]:
-        return {"first_bar": self.first_bar.isoformat(), "last_bar": self.last_bar.isoformat()}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a result keeps of the training that made its models.
+    """The training of a result's models, as far as results record it.
 
     Attributes
     ----------
@@ -68,9 +62,9 @@ class Training:
     last_bar
         Open time of the last of these candles.
     settings
-        `training.settings.TrainSettings`, as JSON keeps them.
+        `training.settings.TrainSettings` as JSON.
     study
-        None where the settings come from no search.
+        None if the settings do not come from a search.
     """
 
     __pydantic_config__ = _EXACTLY
@@ -81,37 +75,26 @@ class Training:
     study: Study | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.fingerprint,
-            "last_bar": self.last_bar.isoformat(),
-            "settings": self.settings,
-            **({"study": self.study.to_dict()} if self.study else {}),
-        }
+        return _to_json(Training, self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
-
-        Raises
-        ------
-        ValueError
-            If a value is missing or of another type.
-        """
+        """The inverse of `to_dict`; raises a ValueError if a value is missing or of another type."""
         return _adapter(cls).validate_python(content)  # type: ignore[arg-type]  # mypy 11470: a class is hashable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance(Training):
-    """What a model set keeps of its training.
+    """The training of a model set.
 
     Attributes
     ----------
     n_bars, first_bar
         Of the training's candles, the test part included.
     split
-        The parts ``train``, ``validation`` and ``test``, as far as they hold bars.
+        The parts ``train``, ``validation`` and ``test``, without empty ones.
     versions
-        Version of each package that a result depends on.
+        Version of each package that affects results.
     commit
         The code's git commit; None outside a checkout.
     """
@@ -124,20 +107,15 @@ class Provenance(Training):
     commit: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.fingerprint,
-            "n_bars": self.n_bars,
-            "first_bar": self.first_bar.isoformat(),
-            "last_bar": self.last_bar.isoformat(),
-            "split": {name: part.to_dict() for name, part in self.split.items()},
-            "settings": self.settings,
-            "seed": self.seed,
-            "versions": self.versions,
-            "commit": self.commit,
-            **({"study": self.study.to_dict()} if self.study else {}),
-        }
+        return _to_json(Provenance, self)
 
 
-@cache  # building one takes milliseconds, and a list of runs reads thousands
+def _to_json(kind: type[Training], value: Training) -> dict[str, Any]:
+    """The fields that ``kind`` declares, as JSON; without ``study`` where there is none."""
+    content: dict[str, Any] = _adapter(kind).dump_python(value, mode="json", exclude=None if value.study else {"study"})  # type: ignore[arg-type]
+    return content
+
+
+@cache  # building one takes milliseconds, and a list of runs may read thousands
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

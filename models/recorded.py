@@ -1,4 +1,4 @@
-"""Forecasts that were made earlier, behind the interface of a forecaster."""
+"""Recorded forecasts with the interface of a forecaster."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from models.forecaster import Forecast
 
 @dataclass(frozen=True)
 class RecordedForecasts:
-    """Recorded forecasts, such as those of a walk-forward, each made by the models of its day.
+    """Recorded forecasts, such as those of a walk-forward.
 
     Parameters
     ----------
     dataset
-        Name of the dataset that was forecast.
+        Name of the candles' dataset.
     interval
         Time between two bars.
     table
@@ -36,7 +36,7 @@ class RecordedForecasts:
         return list(OHLCV)
 
     def forecast(self, candles: pd.DataFrame) -> pd.DataFrame:
-        """The recorded forecasts of these bars, ``(n_bars, >= 2)``; NaN where there is none."""
+        """The recorded forecasts at these bars, ``(n_bars, >= 2)``; NaN where there is none."""
         table = self.table.reindex(candles.index)
         return table.assign(forecast=table["forecast"].where(table["regime"].notna()))  # as `push`
 

@@ -1,4 +1,4 @@
-"""Regimes, the interface of their detectors, and the rule that holds a regime until another is confirmed."""
+"""Regimes, the interface of detectors, and the rule that holds a regime until another is confirmed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Regime(IntEnum):
 
 
 def regime_name(regime: int) -> str:
-    """``bearish``, ``sideways``, ``bullish``; any other number keeps it: ``regime3``."""
+    """``bearish``, ``sideways`` or ``bullish``; ``regime3`` for the number 3, and so on."""
     return Regime(regime).name.lower() if regime in set(Regime) else f"regime{regime}"
 
 
 class RegimeDetector(Protocol):
-    """Regime probabilities at each bar from the bars up to it.
+    """Estimates regime probabilities at each bar from the bars up to it.
 
     Attributes
     ----------
     features
-        Names of the features it reads.
+        Names of its input features.
     regimes
-        The regimes it distinguishes, in the order of the probabilities' columns.
+        Its regimes, in the order of the probabilities' columns.
     memory
-        Rows of features, the bar's own included, that the probabilities at a bar depend on.
+        Number of rows of features, including the bar's own, that the probabilities at a bar depend on.
     """
 
     name: ClassVar[str]
@@ -42,7 +42,7 @@ class RegimeDetector(Protocol):
     memory: int
 
     def fit(self, features: np.ndarray, labels: np.ndarray | None, seed: int) -> Self:
-        """Learn from the training part: ``(n_rows, n_features)`` finite, and ``(n_rows,)`` labels where it has any."""
+        """Fit to the training part: finite features ``(n_rows, n_features)`` and labels ``(n_rows,)``, if any."""
         ...
 
     def filter(self, features: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ class RegimeDetector(Protocol):
         ...
 
     def parameters(self) -> dict[str, Any]:
-        """Everything learnt, as JSON can hold it."""
+        """The fitted parameters as JSON."""
         ...
 
     @classmethod
@@ -61,7 +61,7 @@ class RegimeDetector(Protocol):
 
 @runtime_checkable
 class Reorderable(Protocol):
-    """A detector whose states have no given order, so that their numbers may be exchanged."""
+    """A detector whose states have no natural order, so that their numbers can be exchanged."""
 
     def reordered(self, order: Sequence[int]) -> Self:
         """The same detector with its state ``order[i]`` as regime ``i``."""
@@ -72,15 +72,10 @@ Fitted = TypeVar("Fitted", bound=RegimeDetector)
 
 
 def match_states(detector: Fitted, reference: RegimeDetector, features: np.ndarray) -> Fitted:
-    """The detector with its states matched to the reference's, so that regimes keep their numbers.
+    """Match the detector's states to the reference's on ``(n_bars, n_features)``, so that regimes keep their numbers.
 
-    Takes the order with the largest summed product of the two detectors' probabilities (the assignment problem; Kuhn
-    1955). A detector whose regimes are given, by labels or a rule, is returned as it is.
-
-    Parameters
-    ----------
-    features
-        ``(n_bars, n_features)`` that both read.
+    Chooses the order with the largest summed product of both detectors' probabilities (the assignment problem; Kuhn
+    1955). A detector whose regimes come from labels or a rule is returned unchanged.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -112,12 +107,12 @@ def find_detector(name: str) -> type[RegimeDetector]:
         raise SettingsError(f"there is no detector {name!r}; {known}") from None
 
 
-# A held regime was confirmed at most this many bars ago, so that it has a finite lookback.
+# A regime is held for at most this many bars after its confirmation, so that the lookback is finite.
 HOLD_MEMORY = 64
 
 
 def hold_lookback(min_confidence: float, min_dwell: int) -> int:
-    """Bars before a bar that its held regime depends on."""
+    """Number of earlier bars that a held regime depends on."""
     return HOLD_MEMORY + min_dwell - 2 if min_confidence > 0 or min_dwell > 1 else 0
 
 
@@ -126,19 +121,19 @@ def likeliest_regime(
 ) -> np.ndarray:
     """The regime to act on at each bar, from the bars up to it, held until another is confirmed.
 
-    A regime is confirmed at a bar where it has been the likeliest, with at least ``min_confidence``, for
-    ``min_dwell`` bars in a row. The regime at t is the last one confirmed; where none was within `HOLD_MEMORY` bars,
-    the likeliest at t.
+    A regime is confirmed once it is the most likely one, with a probability of at least ``min_confidence``, for
+    ``min_dwell`` bars in a row. The regime at t is the last confirmed one; without any in the last `HOLD_MEMORY` bars,
+    the most likely one at t.
 
     Parameters
     ----------
     probabilities
-        ``(n_bars, n_regimes)``, columns in the order of ``regimes``; rows of NaN have no regime.
+        ``(n_bars, n_regimes)``, columns in the order of ``regimes``; rows may be NaN.
 
     Returns
     -------
     numpy.ndarray
-        ``(n_bars,)`` float64, NaN where the probabilities are.
+        ``(n_bars,)`` float64, NaN where the probabilities are NaN.
     """
     known = np.isfinite(probabilities).all(axis=1)
     filled = np.where(known[:, None], probabilities, 0.0)

@@ -1,4 +1,4 @@
-"""How a model set is asked: settings that backtest, walk-forward and live share."""
+"""Forecast settings, shared by backtest, walk-forward and live."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from data.settings import Settings
 
 
 class ForecastSettings(Settings):
-    """Which experts answer, and where the regime comes from."""
+    """Which experts forecast, and the source of the regime."""
 
     table: ClassVar[str] = "backtest"
 
-    blend: bool = Field(False, description="Weigh all experts by their regime's probability.")
+    blend: bool = Field(False, description="Average all experts' forecasts, weighted by regime probability.")
     regime_source: Literal["detector", "column"] = Field(
-        "detector", description="Take the regime from the detector, or from the CSV's column."
+        "detector", description="Source of the regime: the detector, or the CSV's column."
     )

@@ -1,4 +1,4 @@
-"""Backtest and compare from Python: ``from runners import backtest, compare, find_run, BacktestSettings``."""
+"""Python API of backtests: ``from runners import backtest, compare, find_run, BacktestSettings``."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ _NAMES = ("BacktestSettings", "backtest", "compare", "find_run")
 
 
 def __getattr__(name: str) -> Any:
-    """Import Backtrader, torch and the reports only when one of the names is used."""
+    """Import Backtrader, torch and the reports only when a name is used."""
     if name in _NAMES:
         from runners.report import notebook
 

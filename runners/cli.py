@@ -1,4 +1,4 @@
-"""The `regimes` command, assembled from `runners.commands`."""
+"""The `regimes` command line."""
 
 import typer
 
@@ -22,23 +22,9 @@ from runners.commands.train import train
 from runners.commands.walk_forward import walk_forward
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, callback=regimes)
-for command in (
-    download,
-    train,
-    optimize,
-    evaluate,
-    backtest,
-    walk_forward,
-    sweep,
-    overfit,
-    compare,
-    retrain,
-    check,
-    demo,
-    init,
-    config,
-    data,
-    doctor,
+for command in (  # in the order of the help
+    *(download, train, optimize, evaluate, backtest, walk_forward, sweep, overfit, compare, retrain, check),
+    *(demo, init, config, data, doctor),
 ):
     app.command(cls=Command)(reporting_errors(command))
 app.add_typer(runs, name="runs")

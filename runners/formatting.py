@@ -1,4 +1,4 @@
-"""How figures are written wherever a person reads them; an undefined one is a dash."""
+"""Formats figures for people; an undefined figure is a dash."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def percent(value: float | None) -> str:
 
 
 def points(log_return: float) -> str:
-    """In basis points."""
+    """A log return in basis points."""
     return f"{1e4 * log_return + 0.0:.2f}"
 
 
 def unbroken(sentence: str) -> str:
-    """The sentence with no-break spaces where a line must not end, such as between a number and its per cent sign."""
+    """Put no-break spaces where a line must not break, such as between a number and its per cent sign."""
     return _UNBROKEN.sub("\N{NO-BREAK SPACE}", sentence)

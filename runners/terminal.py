@@ -1,4 +1,4 @@
-"""How a terminal shows tables, sentences and progress: results on standard output, the rest on standard error."""
+"""Prints tables and sentences to standard output, and notices and progress to standard error."""
 
 from __future__ import annotations
 
@@ -33,49 +33,41 @@ if TYPE_CHECKING:
     from training.trainer import Progress as Epoch
 
 out = Console(highlight=False)
-_wide_out = Console(highlight=False, width=240)  # a narrower terminal wraps its lines and keeps every word
+_wide_out = Console(highlight=False, width=240)  # a narrower terminal wraps its lines
 err = Console(stderr=True, highlight=False)
 
 
 def working(text: str) -> AbstractContextManager[Any]:
-    """Within the block a terminal shows that something goes on."""
+    """Show a spinner while the block runs."""
     return err.status(text)
 
 
 def notice(text: str) -> None:
-    """A sentence on standard error, for who waits or should know."""
+    """Print a sentence to standard error."""
     err.print(text, style="yellow")
 
 
 def warn(warnings: Iterable[str], source: str = "") -> None:
-    """Warnings on standard error, one line each, after the name of what they are about."""
-    for sentence in warnings:
-        notice(f"{source}: {sentence}" if source else sentence)
+    """Print warnings about ``source`` to standard error, one per line."""
+    for warning in warnings:
+        notice(f"{source}: {warning}" if source else warning)
 
 
 def print_error(error: object) -> None:
-    """Why a command ends, in one line on standard error."""
+    """Print the error that ends a command, in one line on standard error."""
     err.print(f"Error: {error}", style="red", soft_wrap=True, markup=False)
 
 
 def say(sentence: str) -> None:
-    """A sentence in lines that end between words, but not before a per cent sign nor within ``p = 0.04``."""
+    """Print a sentence, wrapped between words but not before a per cent sign or within ``p = 0.04``."""
     lines = wrap(unbroken(sentence), out.width, break_long_words=False, break_on_hyphens=False)
     out.print("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), soft_wrap=True, markup=False)
 
 
 def print_table(
-    title: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    wide: bool = False,
-    folded: str | None = None,
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: bool = False, folded: str | None = None
 ) -> None:
-    """A table; a ``wide`` one keeps every cell whole, so that it can be copied from a narrow terminal, too.
-
-    In a table that is not wide, the cells of the column ``folded`` continue in further lines on a narrow terminal.
-    """
+    """Print a table; cells do not wrap if it is ``wide`` or, outside the column ``folded``, if that is given."""
     table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
         whole = wide or folded not in (None, name)
@@ -87,69 +79,65 @@ def print_table(
 
 
 def plain(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Cells whose brackets are not markup."""
+    """Escape brackets in cells, which are markup otherwise."""
     return [[escape(cell) for cell in row] for row in rows]
 
 
 def print_json(content: object) -> None:
-    """JSON for another program: one line, and nothing else on standard output."""
+    """Print JSON for another program, in one line."""
     print(dumps(content, allow_nan=False))
 
 
 def print_path(name: str, path: Path) -> None:
-    """A path on one line, however narrow the terminal, so that it can be copied."""
+    """Print a path on one line, so that it can be copied from a narrow terminal."""
     out.print(f"{name}: {path}", soft_wrap=True)
 
 
 @contextmanager
-def training_progress(dataset: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """A bar for each network; the block gets the function that moves them."""
-    columns = (
-        TextColumn("  {task.description:<10}"),
-        BarColumn(30),
-        MofNCompleteColumn(),
-        TextColumn("validation loss {task.fields[loss]:.4f}"),
-        TimeElapsedColumn(),
-    )
-    err.print(f"training {dataset}")
-    with Progress(*columns, console=err) as progress:
-        bars = {}
-
-        def on_epoch(report: Epoch) -> None:
-            if report.name not in bars:
-                bars[report.name] = progress.add_task(report.name, total=epochs, loss=float("nan"))
-            progress.update(bars[report.name], completed=report.epoch, loss=report.validation_loss)
-
-        yield on_epoch
-
-
-@contextmanager
-def search_progress(dataset: str, trials: int) -> Iterator[Callable[[SearchProgress], None]]:
-    """A bar for each study; the block gets the function that moves them."""
+def _bars(title: str) -> Iterator[Callable[[str, int, int, str], None]]:
+    """Show one bar per name; yield the function that sets name, completed steps, total steps and status."""
     columns = (
         TextColumn("  {task.description:<10}"),
         BarColumn(20),
         MofNCompleteColumn(),
-        TextColumn("best {task.fields[best]:<8} {task.fields[epoch]:<9}"),
+        TextColumn("{task.fields[status]}"),
         TimeElapsedColumn(),
     )
-    err.print(f"searching {dataset}")
+    err.print(title)
     with Progress(*columns, console=err) as progress:
-        bars = {}
+        bars: dict[str, TaskID] = {}
 
-        def on_progress(report: SearchProgress) -> None:
-            if report.name not in bars:
-                bars[report.name] = progress.add_task(report.name, total=trials, best="", epoch="")
-            best = "-" if report.best is None else f"{report.best:.4f}"
-            epoch = "waiting" if report.epoch is None else f"epoch {report.epoch}" if report.epoch else ""
-            progress.update(bars[report.name], completed=report.finished, best=best, epoch=epoch)
+        def update(name: str, completed: int, total: int, status: str) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=total, status="")
+            progress.update(bars[name], completed=completed, status=status)
 
+        yield update
+
+
+@contextmanager
+def training_progress(dataset: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
+    """Show one bar per network; yield the function that updates it."""
+    with _bars(f"training {dataset}") as update:
+        yield lambda epoch: update(epoch.name, epoch.epoch, epochs, f"validation loss {epoch.validation_loss:.4f}")
+
+
+@contextmanager
+def search_progress(dataset: str, trials: int) -> Iterator[Callable[[SearchProgress], None]]:
+    """Show one bar per study; yield the function that updates it."""
+
+    def on_progress(report: SearchProgress) -> None:
+        best = "-" if report.best is None else f"{report.best:.4f}"
+        epoch = "waiting" if report.epoch is None else f"epoch {report.epoch}" if report.epoch else ""
+        update(report.name, report.finished, trials, f"best {best:<8} {epoch:<9}")
+
+    with _bars(f"searching {dataset}") as update:
         yield on_progress
 
 
 @contextmanager
 def folds_progress(folds: Mapping[str, int]) -> Iterator[Callable[[str], None]]:
-    """A bar for each dataset; the block gets the function that counts one more of its folds."""
+    """Show one bar per dataset; yield the function that counts a finished fold."""
     columns = (TextColumn("  {task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
     err.print("training folds")
     with Progress(*columns, console=err) as progress:
@@ -158,7 +146,7 @@ def folds_progress(folds: Mapping[str, int]) -> Iterator[Callable[[str], None]]:
 
 
 class DownloadBar:
-    """The bar of a download, from the first candle's time to the last one's: how many there will be is unknown."""
+    """The progress bar of a download; it measures time, because the number of candles is unknown."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
@@ -175,14 +163,14 @@ class DownloadBar:
         self._progress.update(self._task, total=1, completed=1)
 
     def pause(self, seconds: float, why: str) -> None:
-        """Wait before a request is tried again, and show why."""
-        self._progress.update(self._task, status=f"again in {seconds:.0f} s: {why[:30]}", visible=True)
+        """Wait before a request is repeated, and show why."""
+        self._progress.update(self._task, status=f"retry in {seconds:.0f} s: {why[:30]}", visible=True)
         time.sleep(seconds)
 
 
 @contextmanager
-def download_bar(what: str) -> Iterator[DownloadBar]:
-    """A bar on standard error for a download; the block gets the object that moves it."""
+def download_bar(title: str) -> Iterator[DownloadBar]:
+    """Show the progress bar of a download; yield the object that updates it."""
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(20),
@@ -190,4 +178,4 @@ def download_bar(what: str) -> Iterator[DownloadBar]:
         TextColumn("{task.fields[status]}", markup=False),
     )
     with Progress(*columns, console=err) as progress:
-        yield DownloadBar(progress, progress.add_task(what, total=None, status="", visible=False))
+        yield DownloadBar(progress, progress.add_task(title, total=None, status="", visible=False))

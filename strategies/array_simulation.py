@@ -1,8 +1,7 @@
-"""Backtests of many settings at once, as arrays: what Backtrader would do with each of them.
+"""Simulates many trading settings at once, as arrays, exactly as Backtrader would trade each of them.
 
-`simulate` repeats, operation by operation in floating point, what Backtrader's ``BackBroker`` does with the orders of
-`LSTMRegimeStrategy`. Equity is the same to the last bit, and must be: the broker asks whether cash is below 0 to the
-last bit, and another answer is another run.
+`simulate` repeats every floating-point operation of Backtrader's ``BackBroker`` on the orders of `LSTMRegimeStrategy`.
+Equity must be equal to the last bit, because the broker rejects orders by the sign of the remaining cash.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from strategies.settings import AXES, TradingSettings, bounds_of
 
 @dataclass(frozen=True)
 class SettingsGrid:
-    """Settings to run side by side: those of `TradingSettings` that an account trades by, as arrays ``(n_settings,)``.
+    """Trading settings to compare: the fields of `TradingSettings` in `AXES`, as arrays ``(n_settings,)``.
 
     Attributes
     ----------
@@ -28,7 +27,7 @@ class SettingsGrid:
     Raises
     ------
     SettingsError
-        Naming the first setting that `TradingSettings` would refuse, by its number.
+        For the first setting, by its number, that `TradingSettings` would reject.
     """
 
     long_threshold: np.ndarray
@@ -41,12 +40,11 @@ class SettingsGrid:
 
     @classmethod
     def of(cls, *settings: TradingSettings) -> SettingsGrid:
-        """A grid of these settings."""
         return cls.from_table(pd.DataFrame([one.model_dump(include=set(AXES)) for one in settings]))
 
     @classmethod
     def from_table(cls, table: pd.DataFrame) -> SettingsGrid:
-        """A grid of a table's rows, with a column for each of `AXES`."""
+        """One setting per row of a table that has the columns `AXES`."""
         numbers = {name: table[name].to_numpy(dtype=float) for name in AXES if name != "neutral"}
         return cls(**numbers, neutral_flat=(table["neutral"] == "flat").to_numpy())
 
@@ -71,21 +69,20 @@ class SettingsGrid:
         return len(self.exposure)
 
     def part(self, which: slice) -> SettingsGrid:
-        """A few of the settings."""
         return SettingsGrid(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What each setting's account did.
+    """The account of each setting.
 
     Attributes
     ----------
     equity, position
-        ``(n_bars, n_settings)`` at each bar's close, in currency and in units, negative for short. An account whose
-        equity is 0 or below there is bankrupt: it is closed at that close, and its equity stays as it is.
+        ``(n_bars, n_settings)`` at each bar's close, in currency and in units, negative for short. An account with an
+        equity of 0 or below is bankrupt: its position is closed at that close, and its equity no longer changes.
     fills, round_trips
-        ``(n_settings,)`` orders that were filled, and positions that were closed or turned.
+        ``(n_settings,)`` numbers of filled orders, and of positions closed or reversed.
     """
 
     equity: np.ndarray
@@ -95,26 +92,26 @@ class Simulated:
 
 
 def simulate(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, grid: SettingsGrid, cash: float) -> Simulated:
-    """Trade each setting over the same bars, each with an account of its own.
+    """Trade each setting over the same bars, each with its own account.
 
     Parameters
     ----------
     open_, close, forecast
-        ``(n_bars,)`` prices of the bars that trade, and the next bar's log return forecast at each close; nothing is
-        decided where the forecast is NaN. The first bar decides already; what the last one decides is never filled.
+        ``(n_bars,)`` prices, and at each close the forecast of the next log return; NaN gives no order. The first bar
+        may give an order; an order of the last bar is not filled.
     cash
         Equity at the start.
 
     Raises
     ------
     SettingsError
-        If the arrays are not one-dimensional and of one length, or there is no cash.
+        If the arrays are not one-dimensional and of equal length, or the cash is not above 0.
     """
     shapes = np.shape(open_), np.shape(close), np.shape(forecast)
     if len(set(shapes)) > 1 or len(shapes[0]) != 1:
-        raise SettingsError(f"open, close and forecast have one entry a bar, but their shapes are {shapes}.")
+        raise SettingsError(f"open, close and forecast have one entry per bar, but their shapes are {shapes}.")
     if not cash > 0:
-        raise SettingsError(f"cash is {cash:g}; it is the equity at the start, above 0.")
+        raise SettingsError(f"cash is {cash:g}; the initial equity must be above 0.")
     equity, position = np.empty((len(close), len(grid))), np.empty((len(close), len(grid)))
     accounts = Accounts(grid, cash)
     for bar, (opened_at, closed_at, known) in enumerate(zip(open_, close, forecast, strict=True)):
@@ -128,11 +125,11 @@ def simulate(open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, grid: S
 
 
 class Accounts:
-    """All accounts between two bars: cash, units held and their average price, each ``(n_settings,)``.
+    """State of all accounts between two bars: cash, units held and their average price, each ``(n_settings,)``.
 
-    ``ordering`` are the numbers of the settings with an order in the market, ``order`` its units, negative to sell. No
-    order outlives the next bar. (The broker would keep the remainder of an order to turn if its closing and its opening
-    part did not add up to it in floating point, but they always do.)
+    ``ordering`` are the numbers of the settings with a pending order, ``order`` its units, negative to sell. An order
+    is filled or rejected at the next bar. (The broker would keep a remainder of a reversing order if its two parts did
+    not add up to it in floating point, but they always do.)
     """
 
     def __init__(self, grid: SettingsGrid, cash: float) -> None:
@@ -143,12 +140,12 @@ class Accounts:
         self.ordering, self.order = np.zeros(0, dtype=int), np.zeros(0)
 
     def value(self, close: float) -> np.ndarray:
-        """Equity, added up as the broker does it: a long position's profit apart from what was paid for it."""
+        """Equity, summed in the broker's order: for a long position, cost and profit separately."""
         worth, profit = self.size * close, self.size * (close - self.entry)
         return self.cash + np.where(worth > 0, (worth - profit) + profit, worth)
 
     def close_bankrupt(self, equity: np.ndarray) -> None:
-        """Turn the positions of accounts that have lost all into what they are worth."""
+        """Close the positions of bankrupt accounts at this equity."""
         bankrupt = equity <= 0
         if not bankrupt.any():
             return
@@ -156,10 +153,10 @@ class Accounts:
         self.cash, self.size = np.where(bankrupt, equity, self.cash), np.where(bankrupt, 0.0, self.size)
 
     def decide(self, forecast: float, equity: np.ndarray, close: float) -> None:
-        """Order what `RuleSettings.direction` wants and is not held, in the size of `target_size`, where cash allows.
+        """Submit an order where `RuleSettings.direction` differs from the position, sized by `target_size`.
 
-        The broker's first look drops an order that would leave cash below 0 at this close, without slippage; one to
-        close, too: an account without the cash to buy its short back stays short. The strategy decides afresh then.
+        The broker rejects an order that would leave cash below 0 at this close, without slippage, even one that closes
+        a position: an account without the cash to buy its short back stays short.
         """
         held = np.sign(self.size)
         wanted = held if np.isnan(forecast) else np.where(self.grid.neutral_flat, 0.0, held)
@@ -169,22 +166,21 @@ class Accounts:
         self.submit(at, wanted[at] * self.grid.exposure[at] * equity[at] / close - self.size[at], close)
 
     def submit(self, at: np.ndarray, order: np.ndarray, close: float) -> None:
-        """Order these units for the settings numbered ``at``; see `decide` for what is dropped."""
+        """Submit orders of these units for the settings numbered ``at``; see `decide` for rejected ones."""
         closed, opened = _closed_and_opened(self.size[at], order)
         _, cash = _cash_after(self.cash[at], closed, opened, close, close, self.grid.commission[at])
         self.ordering, self.order = at[cash >= 0], order[cash >= 0]
 
     def charge(self, open_: float) -> None:
-        """Take the fee for short positions held into the bar that opens at this price."""
+        """Charge the borrow fee for short positions at a bar's open."""
         if self.borrowing:
             self.cash = self.cash - self.grid.borrow_rate * np.maximum(-self.size, 0.0) * open_
 
     def fill(self, open_: float) -> None:
         """Fill the orders at a bar's open, with slippage.
 
-        The broker looks at cash a second time, at the price of the fill: what closes a position is filled even if cash
-        falls below 0 by it, but not what opens one, so that an order to turn may end flat. Either way the order is done
-        with, and the strategy decides afresh at this bar's close.
+        The broker checks cash again at the fill price: the part that closes a position is filled even if cash falls
+        below 0, the part that opens one is not, so a reversing order may end flat. No order remains pending.
         """
         if not self.order.size:
             return
@@ -194,7 +190,7 @@ class Accounts:
         closed, opened = _closed_and_opened(size, order)
         price = open_ * np.where(order > 0, 1 + slippage, 1 - slippage)
         cash_closed, cash = _cash_after(self.cash[at], closed, opened, entry, price, commission)
-        refused = cash < 0  # where nothing opens, what closes is the whole order anyway
+        refused = cash < 0  # without an opening part, the closing part is the whole order
         traded = np.where(refused, closed, order)
         new_size = size + traded
 
@@ -223,9 +219,6 @@ def _cash_after(
     price: np.ndarray | float,
     commission: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cash once the closing part is filled, and once the opening part is too; selling short brings cash in.
-
-    The sums are the broker's: closing gives back what the units cost, and their profit.
-    """
+    """Cash after the closing part of an order, and after its opening part too, summed in the broker's order."""
     cash_closed = cash + (-closed * entry + -closed * (price - entry)) - np.abs(closed) * commission * price
     return cash_closed, cash_closed - opened * price - np.abs(opened) * commission * price

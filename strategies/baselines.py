@@ -9,14 +9,14 @@ from strategies.settings import RuleSettings, target_size
 
 
 class BuyAndHold(bt.Strategy):
-    """Buys ``exposure`` of equity at the first bar that may trade, and holds it.
+    """Buys at the first bar that may trade, and holds.
 
     Parameters
     ----------
     exposure
-        Fraction of equity, as in `LSTMRegimeStrategy`, so that the two bear the same market risk when invested.
+        Fraction of equity, as in `LSTMRegimeStrategy`, for equal market risk when invested.
     trade_from
-        Open time (UTC, naive) of the first bar that decides; None for the first bar of the feed.
+        Open time (UTC, naive) of the first bar that may trade; None for the first bar of the feed.
     """
 
     params = (("exposure", RuleSettings.model_fields["exposure"].default), ("trade_from", None))

@@ -1,4 +1,4 @@
-"""What trading costs, as Backtrader asks for it."""
+"""Trading costs as a Backtrader commission scheme."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import backtrader as bt
 
 
 class TradingCosts(bt.CommissionInfo):
-    """Commission on all that is traded, and a fee at each bar's open for a short position that is held into it.
+    """Commission on each trade, and a fee for short positions at each bar's open.
 
     ``cerebro.broker.addcommissioninfo(TradingCosts(commission=0.001, borrow_rate=0.0001))``
 
@@ -23,6 +23,6 @@ class TradingCosts(bt.CommissionInfo):
     params = (("borrow_rate", 0.0),)
 
     def get_credit_interest(self, data: bt.feed.DataBase, pos: bt.Position, now: dt.datetime) -> float:
-        if pos.size > 0 or now <= pos.datetime:  # the broker also asks when the bar is another feed's
+        if pos.size > 0 or now <= pos.datetime:  # the broker also calls this at other feeds' bars
             return 0.0
         return self.p.borrow_rate * -pos.size * data.open[0]

@@ -1,4 +1,4 @@
-"""Candles into a Backtrader feed, and out of one: the whole of a preloaded feed, or its newest bar."""
+"""Converts candles to a Backtrader feed and back: a whole preloaded feed, or its newest bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MILLISECONDS = {bt.TimeFrame.Minutes: 60_000, bt.TimeFrame.Seconds: 1000}
 
 
 class CandleFeed(bt.feeds.PandasData):
-    """Checked candles as a feed; `candle_feed` makes one."""
+    """A feed of checked candles, made by `candle_feed`."""
 
     candles: pd.DataFrame
 
@@ -25,18 +25,13 @@ class CandleFeed(bt.feeds.PandasData):
 def candle_feed(candles: pd.DataFrame, *, checked: bool = False) -> CandleFeed:
     """Candles as a Backtrader feed, with a line for every further column.
 
-    Parameters
-    ----------
-    candles
-        ``(n_bars, >= 5)`` as `data.candles.read_candles` gives it.
-    checked
-        Whether `data.candles.check_candles` has seen them.
+    ``candles`` are ``(n_bars, >= 5)`` as from `data.candles.read_candles`; they are checked unless ``checked``.
     """
     if not checked:
         check_candles(candles)
     further = tuple(name for name in candles if name not in OHLCV)
     kind: type[CandleFeed] = CandleFeed
-    if further:  # a class made here cannot be pickled for optstrategy's processes, so only where lines are added
+    if further:  # only then, because a class created here cannot be pickled for optstrategy's processes
         kind = type("CandleFeed", (kind,), {"lines": further, "params": tuple((name, name) for name in further)})
     index = pd.DatetimeIndex(candles.index)
     minutes = interval_of(index) / pd.Timedelta(minutes=1)
@@ -57,12 +52,9 @@ def is_preloaded(feed: bt.feed.DataBase) -> bool:
 
 
 def preloaded_candles(feed: bt.feed.DataBase, columns: Sequence[str]) -> pd.DataFrame:
-    """``(n_bars, n_columns)`` checked candles of a preloaded feed over their open times in UTC.
+    """Candles ``(n_bars, n_columns)`` of a preloaded feed over open times in UTC.
 
-    Raises
-    ------
-    DataError
-        If the feed lacks a line, or its candles are not valid.
+    Raises a `DataError` if the feed lacks a line, or its candles are invalid.
     """
     _require_lines(feed, columns)
     if isinstance(feed, CandleFeed) and not feed._filters and feed.buflen() == len(feed.candles):
@@ -81,10 +73,10 @@ def newest_candle(feed: bt.feed.DataBase, columns: Sequence[str]) -> dict[str, o
 
 
 def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
-    """Backtrader's float days as open times in UTC, to the millisecond (a float day resolves about ten microseconds).
+    """Convert Backtrader's float days to open times in UTC, rounded to milliseconds.
 
-    Several feeds stamp a daily bar with the end of its session, 23:59:59.99; it is given its day's midnight here, as
-    in the CSV that it comes from. Backtrader's resampling stamps a shorter bar with its close.
+    Several feeds stamp a daily bar with the end of its session, 23:59:59.99; it gets its day's midnight, as in a CSV.
+    Backtrader's resampling stamps a shorter bar with its close.
     """
     if feed._timeframe >= bt.TimeFrame.Days:
         days = np.floor(days)
@@ -94,13 +86,13 @@ def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
 
 
 def first_stamp(feed: bt.feed.DataBase, open_time: dt.datetime | None) -> float:
-    """The float day from which on the feed's bars open at ``open_time`` (UTC, naive) or later."""
+    """The float day from which the feed's bars open at ``open_time`` (UTC, naive) or later."""
     half_a_millisecond = 0.5
     return bt.date2num(open_time) + (_stamped_after_open(feed) - half_a_millisecond) / 86_400_000 if open_time else 0.0
 
 
 def _stamped_after_open(feed: bt.feed.DataBase) -> int:
-    """Milliseconds from a bar's open to its stamp, where that is shorter than a day."""
+    """Milliseconds from the open of a bar shorter than a day to its stamp."""
     resampled = any(isinstance(each, bt.resamplerfilter.Resampler) and each.p.rightedge for each, *_ in feed._filters)
     return _MILLISECONDS.get(feed._timeframe, 0) * feed._compression if resampled else 0
 
@@ -109,6 +101,6 @@ def _require_lines(feed: bt.feed.DataBase, columns: Sequence[str]) -> None:
     missing = [name for name in columns if not hasattr(feed.lines, name)]
     if missing:
         raise DataError(
-            f"the models need {', '.join(missing)}, which the feed has no line for. "
-            "Add lines of these names to the feed's class."
+            f"the feed has no line {', '.join(missing)}, which the models need. Add lines of these names to the feed's "
+            "class."
         )

@@ -1,4 +1,4 @@
-"""The strategy: the current regime, the matching expert's forecast, and the rule."""
+"""The Backtrader strategy that trades on the forecasts of one LSTM per regime."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.recorded import RecordedForecasts
 from strategies.feed import first_stamp, is_preloaded, newest_candle, preloaded_candles
 from strategies.settings import RuleSettings, TradingSettings, target_size
 
-# The trading settings that are parameters of the strategy; costs and cash are the broker's.
+# Trading settings that are parameters of the strategy; costs and cash belong to the broker.
 TRADED_BY = (*RuleSettings.model_fields, "blend", "regime_source")
 _FEED = "the feed"
 
@@ -25,46 +25,44 @@ _FEED = "the feed"
 class LSTMRegimeStrategy(bt.Strategy):
     """Trades one feed on the forecasts of one LSTM per regime.
 
-    At each bar's close it works out the regime, asks the regime's expert for the next log return and goes long above
-    ``long_threshold``, short below ``short_threshold``; the order fills at the next bar's open. It runs in any
-    Cerebro: preloaded or not, ``runonce`` on or off, resampled, under ``optstrategy``,
-    live. Nothing trades before `Forecaster.lookback` bars are known, and, as with every strategy of Backtrader, before
-    each feed of the Cerebro has begun.
+    At each bar's close, the regime's expert forecasts the next log return. The strategy goes long above
+    ``long_threshold`` and short below ``short_threshold``; the order fills at the next bar's open. It runs in any
+    Cerebro: preloaded or not, ``runonce`` on or off, resampled, under ``optstrategy``, live. Trading begins after
+    `Forecaster.lookback` bars, and, as in every Backtrader strategy, after each feed of the Cerebro has begun.
 
-    Several instruments are traded by adding the strategy once for each, with its own ``models`` and ``feed``; all
-    share the broker's cash, so their exposures are to add up to what one would hold. A subclass decides
-    otherwise than the thresholds by its own `wanted_size`.
+    To trade several instruments, add the strategy once for each, with its own ``models`` and ``feed``. They share the
+    broker's cash, so their exposures add up. A subclass can replace the rule by overriding `wanted_size`.
 
-    An account whose equity is 0 or below at a close is bankrupt, and orders nothing ever after.
+    An account whose equity is 0 or below at a close is bankrupt and sends no more orders.
 
     Parameters
     ----------
     models
-        A `ModelSet`, the folder of one, or a dataset's folder, whose newest set is taken. Or a `Forecaster` or
-        `RecordedForecasts`, which ``blend`` and ``regime_source`` do not change.
+        A `ModelSet`, its folder, or a dataset's folder (for the newest set). Or a `Forecaster` or `RecordedForecasts`,
+        which ignore ``blend`` and ``regime_source``.
     long_threshold, short_threshold, neutral, exposure
         As in `strategies.settings.RuleSettings`, with its defaults.
     blend, regime_source
         As in `Forecaster`.
     trade_from
-        Open time (UTC, naive) of the first bar that decides; earlier ones only fill the lookback.
+        Open time (UTC, naive) of the first bar that may trade; earlier ones only fill the lookback.
     feed
-        Which of the Cerebro's feeds to trade: its number, or the name that ``adddata`` gave it.
+        The feed to trade: its number in the Cerebro, or its name from ``adddata``.
 
     Attributes
     ----------
     traded
-        The feed that is traded.
+        The feed to trade.
     regime, forecast
-        At the current bar; NaN while not known.
+        At the current bar; NaN if unknown.
     bankrupt
         Whether equity has been 0 or below at a close.
 
     Raises
     ------
     ModelSetError, DataError, SettingsError
-        When the run starts, or ends too early: models not to be loaded, a feed of another interval than they were
-        trained on, shorter than the lookback or without a line that they need, a replayed feed, bad settings.
+        For models that cannot be loaded, invalid settings, a replayed feed, and a feed of another interval, shorter
+        than the lookback or without a line that the models need.
     """
 
     params: tuple[tuple[str, Any], ...] = (
@@ -83,7 +81,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         )
         self.traded = self._chosen_feed()
         if self.traded.replaying:
-            raise SettingsError("a replayed feed shows unfinished bars; give the strategy a resampled one.")
+            raise SettingsError("a replayed feed shows unfinished bars; use a resampled one.")
         self.forecaster = self._forecaster()
         self.regime = self.forecast = np.nan
         self.bankrupt = False
@@ -96,8 +94,8 @@ class LSTMRegimeStrategy(bt.Strategy):
         try:
             return self.getdatabyname(self.p.feed) if isinstance(self.p.feed, str) else self.datas[self.p.feed]
         except (KeyError, IndexError):
-            there = ", ".join(f"{number} ({feed._name or 'no name'})" for number, feed in enumerate(self.datas))
-            raise SettingsError(f"feed is {self.p.feed!r}, but the Cerebro's feeds are {there}.") from None
+            known = ", ".join(f"{number} ({feed._name or 'no name'})" for number, feed in enumerate(self.datas))
+            raise SettingsError(f"there is no feed {self.p.feed!r}; the Cerebro's feeds are {known}.") from None
 
     def _forecaster(self) -> ForecastSource:
         models = self.p.models
@@ -136,9 +134,9 @@ class LSTMRegimeStrategy(bt.Strategy):
             self._order = self.order_target_size(self.traded, wanted)
 
     def wanted_size(self, forecast: float, held: float) -> float:
-        """The position to hold from the next bar's open on; a subclass may decide otherwise.
+        """The position to hold from the next bar's open on; a subclass may override it.
 
-        It is asked at each bar's close at which the forecast is known, trading has begun and no order is under way.
+        Called at each bar's close if the forecast is known, trading has begun and no order is pending.
 
         Parameters
         ----------
@@ -150,7 +148,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         Returns
         -------
         float
-            Units, negative for short; ``held`` to leave all as it is. `target_size` gives those of an exposure.
+            Units, negative for short; ``held`` for no order. `target_size` converts an exposure to units.
         """
         direction = int(np.sign(held))
         wanted = self.settings.direction(forecast, direction)
@@ -160,7 +158,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         require_bars(self._bars_seen, self.forecaster.lookback + 1, _FEED)
 
     def _observe(self) -> bool:
-        """Take in the traded feed's newest bar; False where it was another feed that moved."""
+        """Update regime and forecast from the newest bar; False if only another feed has a new bar."""
         if len(self.traded) == self._bars_seen:
             return False
         self._bars_seen = len(self.traded)
@@ -174,7 +172,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         return (known.regime, known.log_return) if known else (np.nan, np.nan)
 
     def _watch_interval(self, timestamp: pd.Timestamp) -> None:
-        """Check a streamed feed's interval once, as soon as enough bars are there to tell it from a weekend."""
+        """Check a streamed feed's interval once, after enough bars to distinguish it from a weekend."""
         if len(self._recent) < 8:
             self._recent.append(timestamp)
             if len(self._recent) == 8:

@@ -1,4 +1,4 @@
-"""Trading settings, shared by strategy, array simulator, backtest and live: the rule, its size and its costs."""
+"""Trading settings, shared by strategy, array simulator, backtest and live: rule, size and costs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RuleSettings(Settings):
-    """Which position to hold: long above one threshold, short below the other, and how large."""
+    """The trading rule: long above one threshold, short below the other, and the position's size."""
 
     table: ClassVar[str] = "backtest"
 
@@ -39,7 +39,7 @@ class RuleSettings(Settings):
     def direction(self, log_return: float, held: int) -> int:
         """Direction to hold (1 long, -1 short, 0 none) after a forecast, given the direction held now.
 
-        A forecast must lie strictly beyond a threshold.
+        A forecast equal to a threshold counts as neutral.
         """
         if log_return > self.long_threshold:
             return 1
@@ -49,24 +49,24 @@ class RuleSettings(Settings):
 
 
 class CostSettings(Settings):
-    """What trading costs."""
+    """Trading costs."""
 
     table: ClassVar[str] = "backtest"
 
     commission: float = Field(0.001, ge=0, lt=1, description="Commission, as a fraction of each trade's value.")
     slippage: float = Field(0.0005, ge=0, lt=1, description="Slippage, as a fraction of the fill price.")
     borrow_rate: float = Field(
-        0.0, ge=0, lt=1, description="Fee a bar for holding a short position, as a fraction of its value."
+        0.0, ge=0, lt=1, description="Fee per bar for holding a short position, as a fraction of its value."
     )
 
 
 class TradingSettings(ForecastSettings, CostSettings, RuleSettings):
-    """How forecasts are traded, and what it costs."""
+    """Forecast, rule, costs and initial equity of an account."""
 
-    cash: float = Field(100_000.0, gt=0, description="Equity at the start.")
+    cash: float = Field(100_000.0, gt=0, description="Initial equity.")
 
 
-# What a grid of settings varies: everything that decides on orders and their price.
+# Settings that a grid may vary: those that affect orders and their costs.
 AXES = (*RuleSettings.model_fields, *CostSettings.model_fields)
 
 _COMPARISONS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
@@ -78,7 +78,7 @@ _COMPARISONS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 
 
 def bounds_of(name: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """A check of many values of one setting against the bounds of its field, and these bounds in words."""
+    """A function that checks many values of one setting against its bounds, and the bounds in words."""
     bounds = [
         (holds, getattr(bound, comparison), words)
         for bound in TradingSettings.model_fields[name].metadata
@@ -93,23 +93,16 @@ def bounds_of(name: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
 
 
 def position_units(direction: float, exposure: float, equity: float, close: float) -> float:
-    """Units worth ``direction * exposure`` of the equity at this close; fractions allowed, negative for short."""
+    """Units worth ``direction * exposure * equity`` at this close; may be fractional, negative for short."""
     return direction * exposure * equity / close
 
 
 def target_size(
     strategy: bt.Strategy, direction: float, exposure: float, data: bt.feed.DataBase | None = None
 ) -> float:
-    """Units, fractions allowed and negative for short, worth ``exposure`` of a strategy's equity at the bar's close.
+    """Units of ``data`` (default: the first feed) worth ``direction * exposure`` of equity at the bar's close.
 
-    Parameters
-    ----------
-    direction
-        1 long, -1 short; a number between them is that part of the exposure.
-    exposure
-        Fraction of the account's equity.
-    data
-        The feed whose units are meant; None for the strategy's first feed.
+    ``direction`` is 1 for long, -1 for short, or a fraction; ``exposure`` is a fraction of equity.
     """
     feed = strategy.data if data is None else data
     return position_units(direction, exposure, float(strategy.broker.getvalue()), float(feed.close[0]))

@@ -30,10 +30,10 @@ from training import TrainSettings, train
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# Small enough to train in a second; every mechanism is the default one's.
+# Trains in a second; otherwise the defaults.
 SMALL = {"window": 6, "stride": 4, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30}
 
-# `pytest --hypothesis-profile=fuzz` looks longer; a slow machine is no failure.
+# `pytest --hypothesis-profile=fuzz` tries more examples. Without a deadline, so a slow machine is not a failure.
 hypothesis_settings.register_profile("suite", deadline=None)
 hypothesis_settings.register_profile("fuzz", deadline=None, max_examples=20_000)
 hypothesis_settings.load_profile("suite")
@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 BTC = ROOT.parent / "shared" / "data" / "BTCUSDT_4h_20220101_20250707.csv"
 
 CHROMIUM = shutil.which("chromium")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: no page was looked at in a browser")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: pages are not tested in a browser")
 
 
 def switching_candles(n_bars: int = 1200, seed: int = 0) -> pd.DataFrame:
@@ -69,9 +69,9 @@ def switching_candles(n_bars: int = 1200, seed: int = 0) -> pd.DataFrame:
 
 
 def pytest_configure() -> None:
-    """Let the processes that tests start hear Ctrl-C, also where these tests run in the background of a shell.
+    """Enable Ctrl-C in the processes that tests start, even if the tests run in the background of a shell.
 
-    A shell lets what it starts there ignore the signal, and every process hands that down.
+    A shell makes background processes ignore the signal, and their children inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -104,7 +104,7 @@ def saved(model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path
     return model_set.save(tmp_path_factory.mktemp("trained"))
 
 
-@pytest.fixture(scope="module")  # an open browser keeps an event loop running, which other modules must not meet
+@pytest.fixture(scope="module")  # an open browser keeps an event loop running, which would disturb other modules
 def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
@@ -138,7 +138,7 @@ def make_workspace(workspace: Path, candles: pd.DataFrame, model_set: ModelSet, 
 
 
 def command(workspace: Path, name: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run ``regimes NAME`` in a process of its own, where every warning is an error."""
+    """Run ``regimes NAME`` in a new process, where every warning is an error."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "runners.cli", name, *arguments, "--workspace", str(workspace)],
         cwd=cwd,
@@ -150,9 +150,9 @@ def command(workspace: Path, name: str, *arguments: str, cwd: Path = ROOT) -> su
 
 
 def invoke(workspace: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``regimes NAME`` in this process: the same as `command`, without the seconds that a start takes."""
-    asked = [name, *arguments, "--workspace", str(workspace)]
-    terminal.out.width = terminal.err.width = 200  # no line breaks within what a test looks for
-    ran = CliRunner().invoke(app, asked)
-    assert ran.exit_code != 3, ran.stderr  # a fault of ours
-    return subprocess.CompletedProcess(asked, ran.exit_code, ran.stdout, ran.stderr)
+    """Run ``regimes NAME`` in this process: like `command`, but without the time to start a process."""
+    full = [name, *arguments, "--workspace", str(workspace)]
+    terminal.out.width = terminal.err.width = 200  # no line breaks within the texts that tests search for
+    ran = CliRunner().invoke(app, full)
+    assert ran.exit_code != 3, ran.stderr  # an unexpected exception
+    return subprocess.CompletedProcess(full, ran.exit_code, ran.stdout, ran.stderr)

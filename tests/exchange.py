@@ -1,4 +1,4 @@
-"""Binance on loopback, REST and websocket, as the real clients of ccxt use it, failing as scripted."""
+"""Simulates Binance's REST and websocket on this machine, for ccxt's real clients, with scripted faults."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ BAR = pd.Timedelta(hours=4)
 
 @dataclass(frozen=True)
 class Fault:
-    """What the exchange does with one request instead of answering it."""
+    """A scripted fault for one request."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: str = '{"code": -1000, "msg": "An unknown error occurred."}'
-    drops: bool = False  # closes the connection without a word
-    cuts: bool = False  # answers with the first half of the JSON
+    drops: bool = False  # closes the connection without an answer
+    cuts: bool = False  # sends only the first half of the JSON
     holds: bool = False  # does not answer before the exchange closes
-    accepts: bool = False  # does what was asked for, but its answer is lost, or is the status if there is one
-    echoes_key: bool = False  # the body names the API key that was sent
-    replaces: bool = False  # answers with the body, as if all were well
+    accepts: bool = False  # executes the request, but loses the answer, or sends the status if there is one
+    echoes_key: bool = False  # the answer contains the API key
+    replaces: bool = False  # sends the body with status 200
 
 
 class Exchange(StreamServer):
     """A spot market and a perpetual swap with candles, a clock, an account and scripted faults; a context manager.
 
-    What it does with its websockets is told in `StreamServer`.
+    `StreamServer` describes its websockets.
 
     Parameters
     ----------
     candles
         OHLCV of ``BTC/USDT``, and of ``BTC/USDT:USDT``, in 4 h bars.
     page_limit
-        Candles that it gives at once, whatever is asked for.
+        Largest number of candles in one answer.
     in_windows
-        Give only candles of the ``limit`` bars from ``startTime`` on, as some exchanges do: none within a long hole.
+        Send only candles of the ``limit`` bars from ``startTime`` on, as some exchanges do: none in a long gap.
     closed
         How many of the candles have closed already, at least one; by default all.
     """
@@ -57,14 +57,14 @@ class Exchange(StreamServer):
         self.candles = candles
         self.now = candles.index[:closed][-1] + BAR
         self.page_limit, self.in_windows = page_limit, in_windows
-        self.withheld: set[pd.Timestamp] = set()  # open times of candles that REST does not give
-        self.broken: dict[pd.Timestamp, tuple[float, ...]] = {}  # OHLCV to give instead, by open time
+        self.withheld: set[pd.Timestamp] = set()  # open times of candles that REST leaves out
+        self.broken: dict[pd.Timestamp, tuple[float, ...]] = {}  # OHLCV to send instead, by open time
         self.key, self.secret = "key-of-the-simulated-account", "secret-of-the-simulated-account"
         self.account = Account()
         self.faults: deque[Fault] = deque()  # one for each of the next requests for candles
         self.order_faults: deque[Fault] = deque()  # one for each of the next orders
         self.account_faults: deque[Fault] = deque()  # one for each of the next other signed requests
-        self.asked: list[pd.Timestamp] = []  # since when candles were asked for, each time
+        self.asked: list[pd.Timestamp] = []  # start time of each request for candles
         self.on_hold = threading.Event()
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -84,7 +84,7 @@ class Exchange(StreamServer):
         self._server.server_close()
 
     def client_options(self) -> dict[str, Any]:
-        """What points ccxt's clients at it, the sandbox's too, and makes their rate limit short.
+        """Options that point ccxt's clients to the simulator, and make their rate limit short.
 
         ``key`` and ``secret`` are left out: ``{**options, "apiKey": exchange.key, "secret": exchange.secret}``.
         """
@@ -96,7 +96,7 @@ class Exchange(StreamServer):
         }
 
     def advance(self, n: int = 1) -> None:
-        """Let time go by until ``n`` more candles have closed, each at its moment, and tell the subscribers.
+        """Advance time until ``n`` more candles have closed, and send each to the subscribers.
 
         Raises
         ------
@@ -116,13 +116,13 @@ class Exchange(StreamServer):
         self.send_old(0)
 
     def send_old(self, n: int) -> None:
-        """Send an update of the bar that opened ``n`` bars before the last one that did."""
+        """Send an update of the bar that opened ``n`` bars before the last one."""
         with self._changed:
             self._send([self._event(self.candles.index[self.candles.index <= self.now][-1 - n])])
 
     @property
     def price(self) -> float:
-        """What a bitcoin costs: the open of the bar in progress, or the last close where none is."""
+        """Price of one bitcoin: the open of the bar in progress, or the last close without one."""
         last = self.candles.loc[: self.now].iloc[-1]
         return float(last["open"] if last.name + BAR > self.now else last["close"])
 
@@ -148,7 +148,7 @@ class Exchange(StreamServer):
         return self.account.answer(method, path, given, self.price, _milliseconds(self.now))
 
     def fault_of(self, method: str, path: str) -> Fault:
-        """What is to go wrong with the next request of that kind, this one."""
+        """Fault of this request, if any."""
         if path.endswith("/klines"):
             faults = self.faults
         elif path.endswith(("/exchangeInfo", "/time", "/ticker/24hr")):
@@ -195,16 +195,16 @@ class Exchange(StreamServer):
 
     def _event(self, opened: pd.Timestamp) -> dict[str, Any]:
         names = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B")
-        told = {"s": "BTCUSDT", "i": "4h", "f": 0, "L": 0, "x": opened + BAR <= self.now}
+        fields = {"s": "BTCUSDT", "i": "4h", "f": 0, "L": 0, "x": opened + BAR <= self.now}
         kline = dict(zip(names, self._kline(opened, *self.candles.loc[opened]), strict=True))
-        return {"e": "kline", "E": _milliseconds(self.now), "s": "BTCUSDT", "k": {**told, **kline}}
+        return {"e": "kline", "E": _milliseconds(self.now), "s": "BTCUSDT", "k": {**fields, **kline}}
 
     def _urls(self, prefix: str) -> dict[str, Any]:
         rest, sockets = self.url + prefix, self.websocket_url + prefix
         return {
             "public": f"{rest}/api/v3",
             "private": f"{rest}/api/v3",
-            "sapi": f"{rest}/sapi/v1",  # unknown to it, so that nothing that asks there gets out of this machine
+            "sapi": f"{rest}/sapi/v1",  # not supported, so that no request leaves this machine
             "fapiPublic": f"{rest}/fapi/v1",
             "fapiPrivate": f"{rest}/fapi/v1",
             "fapiPrivateV2": f"{rest}/fapi/v2",
@@ -284,6 +284,6 @@ def _handler(exchange: Exchange) -> type[BaseHTTPRequestHandler]:
         do_POST = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
-            """Nothing on standard error."""
+            """Write nothing to standard error."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""Binance's private REST on loopback: a spot account and one for the perpetual swap, and their orders."""
+"""Simulates Binance's private REST: a spot account, an account for the perpetual swap, and orders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEVERAGE = 20  # of the swap, as Binance begins with
 
 
 class RefusedError(Exception):
-    """A request that is answered with an error of Binance's."""
+    """A request that is answered with one of Binance's errors."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
@@ -37,14 +37,14 @@ class Order:
     is_swap: bool
     is_market: bool
     side: str  # BUY or SELL
-    quantity: float  # as it was ordered: BTC, or contracts
+    quantity: float  # of the order: BTC or contracts
     limit: float  # USDT for one BTC; 0 for a market order
     time: int  # ms
     unit: float = 1.0  # BTC in one of the quantity
     reduces_only: bool = False
     status: str = "NEW"  # then FILLED or CANCELED
-    filled: float = 0.0  # of the quantity
-    price: float = 0.0  # USDT for one BTC, as it was filled
+    filled: float = 0.0  # part of the quantity
+    price: float = 0.0  # average fill price, USDT for one BTC
     fee: float = 0.0  # USDT
 
     @property
@@ -54,7 +54,7 @@ class Order:
 
 @dataclass
 class Account:
-    """What is owned and was ordered.
+    """Balances, position and orders.
 
     A market order is filled at once and wholly at the price of the moment, or rests; its fee is taken in USDT (Binance
     takes that of a spot purchase in BTC). A limit order rests until it is cancelled, and reserves nothing.
@@ -71,13 +71,13 @@ class Account:
     contract: float = 1.0  # BTC in one contract of the swap; Binance's have one, many exchanges' a thousandth
     contract_step: str = STEP
     refuses_filled_ids: bool = True  # Binance itself refuses a client id only while its order is open
-    unknown_for: int = 0  # times that it does not know an order yet when it is asked for it
-    untold_for: int = 0  # times that it leaves out of an answer what became of the order
+    unknown_for: int = 0  # number of requests for which an order is not found yet
+    incomplete_for: int = 0  # number of answers without the order's status
     market_orders_rest: bool = False
-    trades: bool = True  # whether the key may order, too, not only read
+    trades: bool = True  # whether the key may send orders
     tells_fees: bool = True
-    lags_for: int = 0  # times that the swap's position is told as it was when it was asked for last
-    hedged: bool = False  # whether positions have two sides
+    lags_for: int = 0  # number of answers with the swap's previous position
+    hedged: bool = False  # hedge mode
 
     def answer(self, method: str, path: str, query: dict[str, str], price: float, time: int) -> Any:
         """The JSON for a request whose signature was verified, at a price and a time in ms.
@@ -92,13 +92,13 @@ class Account:
         match method, path.rpartition("/")[2]:
             case "POST", "order":
                 order = self._accept(is_swap, query, price, time)
-                return self._told(order) if is_swap else {**self._told(order), "fills": _fills(order)}
+                return self._order_fields(order) if is_swap else {**self._order_fields(order), "fills": _fills(order)}
             case "GET", "order":
                 unknown = RefusedError(400, -2013, "Order does not exist.")
                 if orders and self.unknown_for:
                     self.unknown_for -= 1
                     raise unknown
-                return self._told(_find(orders, query, unknown))
+                return self._order_fields(_find(orders, query, unknown))
             case "DELETE", "order":
                 unknown = RefusedError(400, -2011, "Unknown order sent.")
                 order = _find([order for order in orders if order.status == "NEW"], query, unknown)
@@ -132,12 +132,12 @@ class Account:
         waits = {"algoStatus": "NEW", "algoType": "CONDITIONAL", "orderType": "STOP_MARKET", "positionSide": "BOTH"}
         return {"symbol": "BTCUSDT", "algoId": number, "clientAlgoId": self.conditional[number], "side": "BUY", **waits}
 
-    def _told(self, order: Order) -> dict[str, Any]:
-        told = order_json(order)
-        if self.untold_for:
-            self.untold_for -= 1
-            del told["status"], told["executedQty"]
-        return told
+    def _order_fields(self, order: Order) -> dict[str, Any]:
+        fields = order_json(order)
+        if self.incomplete_for:
+            self.incomplete_for -= 1
+            del fields["status"], fields["executedQty"]
+        return fields
 
     def _accept(self, is_swap: bool, query: dict[str, str], price: float, time: int) -> Order:
         if not self.trades:
@@ -217,7 +217,7 @@ class Account:
         return {"assets": [usdt], "positions": []}
 
     def _shown(self) -> float:
-        """The swap's position, or what it was before."""
+        """The swap's position, or the previous one."""
         if not self.lags_for:
             self._last_shown = self.swap_position
             return self.swap_position
@@ -259,14 +259,14 @@ def require_signature(query: str, sent_key: str | None, key: str, secret: str) -
 
 
 def text(number: float) -> str:
-    """As Binance writes an amount or a price."""
+    """An amount or price in Binance's format."""
     return f"{round(number, 8) + 0.0:.8f}"  # without a minus before zero
 
 
 def order_json(order: Order) -> dict[str, Any]:
-    """As Binance tells of it later: without the fee, which only its trades have."""
+    """The order in Binance's format, without the fee, which only trades have."""
     cost = text(order.filled * order.unit * order.price)
-    told = {
+    fields = {
         "symbol": "BTCUSDT",
         "orderId": order.id,
         "clientOrderId": order.client_id,
@@ -282,8 +282,8 @@ def order_json(order: Order) -> dict[str, Any]:
     }
     if order.is_swap:
         average = {"avgPrice": text(order.price), "cumQuote": cost}
-        return {**told, **average, "positionSide": "BOTH", "reduceOnly": order.reduces_only}
-    return {**told, "orderListId": -1, "cummulativeQuoteQty": cost, "transactTime": order.time}
+        return {**fields, **average, "positionSide": "BOTH", "reduceOnly": order.reduces_only}
+    return {**fields, "orderListId": -1, "cummulativeQuoteQty": cost, "transactTime": order.time}
 
 
 def _fills(order: Order) -> list[dict[str, Any]]:
@@ -308,7 +308,7 @@ def _trade(order: Order) -> dict[str, Any]:
 
 
 def _find(orders: list[Order], query: dict[str, str], unknown: RefusedError) -> Order:
-    """The last one of that client id, or that of the exchange's id."""
+    """The last order with this client id, or the order with this exchange id."""
     for order in reversed(orders):
         if query.get("origClientOrderId") == order.client_id or query.get("orderId") == str(order.id):
             return order

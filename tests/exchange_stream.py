@@ -1,4 +1,4 @@
-"""Binance's kline websocket on loopback, as the real ccxt.pro client uses it, sending when a test says so."""
+"""Simulates Binance's kline websocket for the real ccxt.pro client; tests decide when it sends."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 KLINES = "btcusdt@kline_4h"
-SANDBOX = "/test"  # where a path of the sandbox begins
+SANDBOX = "/test"  # prefix of the sandbox's paths
 
 
 class StreamServer:
-    """Websocket connections, what they subscribed to, and what goes wrong with them.
+    """Websocket connections, their subscriptions and faults.
 
     Every method may be called from any thread but the one that runs the client's event loop: there, those that wait
     would keep the client from what they wait for, so use ``await asyncio.to_thread(exchange.wait_for_subscriber)``.
@@ -27,10 +27,10 @@ class StreamServer:
 
     def __init__(self) -> None:
         self.refuse_websockets = False  # answer new connections with HTTP 503
-        self.refused = 0  # connections, so far
-        self.sandbox_requests = 0  # to REST and websocket, so far
-        self._changed = threading.Condition()  # held wherever the state of the exchange is read or changed
-        self._connections: dict[ServerConnection, set[str]] = {}  # with the streams of each
+        self.refused = 0  # number of refused connections so far
+        self.sandbox_requests = 0  # number of requests to REST and websocket so far
+        self._changed = threading.Condition()  # guards the state of the exchange
+        self._connections: dict[ServerConnection, set[str]] = {}  # and their streams
         self._last_events: list[dict[str, Any]] = []
         self._silent = False
         self._websockets = serve(
@@ -39,7 +39,7 @@ class StreamServer:
             0,
             process_request=self._admit,
             ping_interval=None,
-            logger=logging.Logger("exchange", logging.CRITICAL + 1),  # a dropped connection is no error here
+            logger=logging.Logger("exchange", logging.CRITICAL + 1),  # a dropped connection is not an error here
         )
         self.websocket_url = f"ws://127.0.0.1:{self._websockets.socket.getsockname()[1]}"
 
@@ -52,7 +52,7 @@ class StreamServer:
             self._connections.clear()
 
     def silence(self) -> None:
-        """Lose all events from now on, but keep the connections and answer pings and subscriptions."""
+        """Drop all events from now on, but keep the connections and answer pings and subscriptions."""
         self._silent = True
 
     def speak(self) -> None:
@@ -60,7 +60,7 @@ class StreamServer:
         self._silent = False
 
     def repeat(self) -> None:
-        """Send the last events once more."""
+        """Send the last events again."""
         self._send(self._last_events)
 
     def wait_for_subscriber(self, n: int = 1, timeout: float = 10) -> None:
@@ -74,7 +74,7 @@ class StreamServer:
         self._wait_for(lambda: sum(KLINES in streams for streams in self._connections.values()) >= n, timeout)
 
     def wait_for_refusals(self, n: int = 1, timeout: float = 10) -> None:
-        """Wait until ``n`` connections were refused, all in all.
+        """Wait until ``n`` connections were refused in total.
 
         Raises
         ------
@@ -122,13 +122,13 @@ class StreamServer:
             streams = self._connections.setdefault(connection, set())
         with contextlib.suppress(ConnectionClosed):
             for message in connection:
-                asked = json.loads(message)
+                request = json.loads(message)
                 with self._changed:
-                    if asked["method"] == "SUBSCRIBE":
-                        streams.update(asked["params"])
+                    if request["method"] == "SUBSCRIBE":
+                        streams.update(request["params"])
                     else:
-                        streams.difference_update(asked["params"])
-                    connection.send(json.dumps({"result": None, "id": asked["id"]}))
+                        streams.difference_update(request["params"])
+                    connection.send(json.dumps({"result": None, "id": request["id"]}))
                     self._changed.notify_all()
         with self._changed:
             self._connections.pop(connection, None)

@@ -112,7 +112,7 @@ def test_a_dropped_client_can_connect_again_when_it_is_not_refused(exchange: Exc
     assert exchange.refused == 2
 
 
-def test_what_happens_in_silence_is_lost(exchange: Exchange) -> None:
+def test_events_during_silence_are_lost(exchange: Exchange) -> None:
     async def test(client: ccxt.pro.binance) -> None:
         call = await subscribed(exchange, seen_until(client, OPENS[23]))
         exchange.silence()
@@ -142,14 +142,12 @@ def test_events_can_be_repeated_and_out_of_order(exchange: Exchange) -> None:
     watching(exchange, test)
 
 
-def test_rest_gives_the_bar_in_progress_with_its_price_so_far_and_none_after_it(
-    exchange: Exchange, client: ccxt.binance
-) -> None:
+def test_rest_includes_the_bar_in_progress_and_none_after_it(exchange: Exchange, client: ccxt.binance) -> None:
     assert client.fetch_ohlcv(SPOT, "4h", limit=3) == [*map(row, OPENS[18:20]), just_open(OPENS[20])]
     assert client.fetch_ohlcv(SWAP, "4h", since=row(OPENS[19])[0]) == [row(OPENS[19]), just_open(OPENS[20])]
 
 
-def test_candles_can_be_withheld_and_broken(exchange: Exchange, client: ccxt.binance) -> None:
+def test_candles_can_be_missing_or_invalid(exchange: Exchange, client: ccxt.binance) -> None:
     impossible = (100.0, 90.0, 110.0, 100.0, -1.0)
     exchange.withheld.add(OPENS[18])
     exchange.broken[OPENS[19]] = exchange.broken[OPENS[20]] = impossible
@@ -164,7 +162,7 @@ def test_candles_can_be_withheld_and_broken(exchange: Exchange, client: ccxt.bin
     watching(exchange, test)
 
 
-def test_waiting_for_what_does_not_come_ends(exchange: Exchange) -> None:
+def test_waiting_times_out(exchange: Exchange) -> None:
     with pytest.raises(TimeoutError, match="0 refused"):
         exchange.wait_for_subscriber(timeout=0.001)
     with pytest.raises(TimeoutError):
@@ -179,7 +177,7 @@ def test_time_ends_with_the_candles(exchange: Exchange) -> None:
         exchange.advance()
 
 
-def test_a_market_order_is_filled_at_the_price_of_the_moment(exchange: Exchange, client: ccxt.binance) -> None:
+def test_a_market_order_is_filled_at_the_current_price(exchange: Exchange, client: ccxt.binance) -> None:
     order = buy(client, SPOT, 0.5, "first")
     assert (order["status"], order["filled"], order["average"]) == ("closed", 0.5, PRICE)
     assert order["fee"] == {"currency": "USDT", "cost": pytest.approx(0.001 * 0.5 * PRICE)}
@@ -224,7 +222,9 @@ class TestOrders:
             buy(client, symbol, 0.5, "same")
         assert len(exchange.account.orders) == 1
 
-    def test_or_once_at_a_time_as_at_binance(self, exchange: Exchange, client: ccxt.binance, symbol: str) -> None:
+    def test_a_client_id_may_be_used_again_after_the_order_as_at_binance(
+        self, exchange: Exchange, client: ccxt.binance, symbol: str
+    ) -> None:
         exchange.account.refuses_filled_ids = False
         buy(client, symbol, 0.5, "same")
         buy(client, symbol, 0.5, "same")
@@ -237,7 +237,7 @@ class TestOrders:
         ("fault", "error"),
         [(Fault(accepts=True), ccxt.NetworkError), (Fault(accepts=True, status=503), ccxt.OperationFailed)],
     )
-    def test_an_order_whose_answer_is_lost_can_be_found(
+    def test_an_order_with_a_lost_answer_can_be_found(
         self, exchange: Exchange, client: ccxt.binance, symbol: str, fault: Fault, error: type[Exception]
     ) -> None:
         exchange.order_faults.append(fault)
@@ -278,7 +278,7 @@ class TestOrders:
         with pytest.raises(ccxt.OrderNotFound, match="Unknown order sent"):
             client.cancel_order(None, symbol, {"clientOrderId": "resting"})
 
-    def test_only_trades_tell_the_fee_later(self, exchange: Exchange, client: ccxt.binance, symbol: str) -> None:
+    def test_only_trades_have_the_fee_later(self, exchange: Exchange, client: ccxt.binance, symbol: str) -> None:
         order = buy(client, symbol, 0.5, "paid")
         buy(client, symbol, 0.5, "other")
         assert client.fetch_order(order["id"], symbol)["fee"] is None
@@ -286,7 +286,7 @@ class TestOrders:
         assert trade["side"] == "buy"
         assert trade["fee"] == {"currency": "USDT", "cost": exchange.account.orders[0].fee}
 
-    def test_what_cannot_be_paid_or_is_too_little_is_refused(
+    def test_too_large_or_too_small_orders_are_refused(
         self, exchange: Exchange, client: ccxt.binance, symbol: str
     ) -> None:
         with pytest.raises(ccxt.InsufficientFunds):
@@ -299,7 +299,7 @@ class TestOrders:
         assert exchange.account.orders == []
 
 
-def test_nothing_is_sold_that_is_not_owned(exchange: Exchange, client: ccxt.binance) -> None:
+def test_a_spot_order_cannot_sell_more_than_the_balance(exchange: Exchange, client: ccxt.binance) -> None:
     with pytest.raises(ccxt.InsufficientFunds):
         buy(client, SPOT, 0.5, "short", "sell")
 
@@ -323,7 +323,7 @@ def test_an_answer_can_repeat_the_key(exchange: Exchange, client: ccxt.binance) 
         client.fetch_balance()
 
 
-def test_the_sandbox_is_told_apart(exchange: Exchange, client: ccxt.binance) -> None:
+def test_the_sandbox_is_separate(exchange: Exchange, client: ccxt.binance) -> None:
     client.load_markets()
     assert exchange.sandbox_requests == 0
     client.set_sandbox_mode(True)
@@ -340,7 +340,7 @@ def test_the_sandbox_is_told_apart(exchange: Exchange, client: ccxt.binance) -> 
     assert exchange.sandbox_requests == 1 + 3 + 1  # three lists of markets, one websocket
 
 
-def test_what_binance_has_and_it_has_not_is_refused(exchange: Exchange, client: ccxt.binance) -> None:
+def test_unsupported_routes_are_refused(exchange: Exchange, client: ccxt.binance) -> None:
     with pytest.raises(ccxt.ExchangeError, match="Path /sapi/v1/capital/config/getall"):
         client.sapi_get_capital_config_getall()
     with pytest.raises(ccxt.BadRequest, match="quantity"):

@@ -1,4 +1,4 @@
-"""Evaluates a model set's forecasts of the bars that its training never saw, against baselines."""
+"""Evaluates a model set's forecasts on unseen bars, against baselines."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "one LSTM", "ridge", "mean", "
 
 @dataclass(frozen=True)
 class RegimeQuality:
-    """How often a regime occurs in one part of the series, how long it lasts, and the returns after its bars.
+    """Frequency, duration and next returns of a regime in one part of the series.
 
     Attributes
     ----------
     occupancy
         Share of the part's bars.
     mean_duration
-        Bars that it lasts on average, None where it never occurs.
+        Mean length in bars; None if it never occurs.
     transitions
-        Share of its bars after which each regime follows, by name.
+        Share of its bars that each regime follows, by name.
     mean_return, volatility
         Of the next bar's log return.
     """
@@ -48,7 +48,7 @@ class RegimeQuality:
 
 @dataclass(frozen=True)
 class Classifier:
-    """How well the classifier predicts the CSV's labels on the test part.
+    """The classifier's predictions of the CSV's labels on the test part.
 
     ``confusion`` counts bars by label (rows) and prediction (columns), both in the order of ``regimes``.
     """
@@ -65,7 +65,7 @@ class Evaluation:
     Attributes
     ----------
     scores
-        By group of bars (all, or one regime's) and forecast.
+        By group of bars (all bars, or one regime's) and forecast.
     regimes
         By part (``train``, ``test``) and regime.
     forecasts
@@ -82,7 +82,6 @@ class Evaluation:
     conclusion: str
 
     def _repr_html_(self) -> str:
-        """The scores and what they show, for a notebook."""
         index = self.forecasts.index
         title = f"{self.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, unseen in training"
         rows = [
@@ -117,20 +116,15 @@ class Evaluation:
 
 
 def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
-    """Forecast every bar after the validation part and score it, with baselines on exactly the same bars.
+    """Score the forecasts of all bars after the validation part, and baselines on the same bars.
 
-    The baselines: the forecast 0; the mean return of the training part; ridge regression on the same windows, its
+    The baselines: the forecast 0; the mean return of the training part; ridge regression on the same windows, with its
     penalty chosen by leave-one-out on the training part; and the one LSTM trained on all regimes.
-
-    Parameters
-    ----------
-    candles
-        The series that the set was trained on, with bars after it.
 
     Raises
     ------
     DataError
-        If the candles do not hold the training part, or no ten bars after validation can be forecast and scored.
+        If the candles do not contain the training part, or fewer than ten bars after validation can be scored.
     """
     train_end = _train_end(model_set, pd.DatetimeIndex(candles.index))
     forecasts = _forecasts(model_set, candles, train_end)
@@ -139,7 +133,7 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
     unseen = forecasts[is_test & forecasts.notna().all(axis=1).to_numpy()]
     if len(unseen) < 10:
         raise DataError(
-            f"only {len(unseen)} bars after {model_set.validation_end} can be forecast and scored; bring newer candles."
+            f"only {len(unseen)} bars after {model_set.validation_end} can be forecast and scored; add newer candles."
         )
     names = [EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO]
     groups = {WHOLE: unseen}
@@ -180,13 +174,13 @@ def _forecasts(model_set: ModelSet, candles: pd.DataFrame, train_end: int) -> pd
 
 
 def _train_end(model_set: ModelSet, index: pd.DatetimeIndex) -> int:
-    """How many of the candles' first bars are the training part."""
+    """Number of bars up to the end of the training part."""
     part = model_set.provenance.split["train"]
     first, last = part.first_bar, part.last_bar
     if first not in index or last not in index:
         raise DataError(
-            f"the candles do not hold the training part ({first} to {last}), which the baselines are fitted on. "
-            f"Give the series that {model_set.dataset} was trained on."
+            f"the candles do not contain the training part ({first} to {last}), which the baselines are fitted to. "
+            f"Use the series that {model_set.dataset} was trained on."
         )
     return int(index.searchsorted(last, side="right"))
 
@@ -245,12 +239,10 @@ def _conclusion(unseen: pd.DataFrame) -> str:
         if statistic is None or p_value is None:
             verdicts.append(f"the same as {name}")
         elif p_value >= SIGNIFICANCE:
-            verdicts.append(f"not to be told from {name} ({format_p(p_value)})")
+            verdicts.append(f"not significantly different from {name} ({format_p(p_value)})")
         else:
-            verdicts.append(
-                f"{'better' if statistic > 0 else 'worse'} than {name} by more than chance ({format_p(p_value)})"
-            )
+            verdicts.append(f"significantly {'better' if statistic > 0 else 'worse'} than {name} ({format_p(p_value)})")
     return (
         f"On {len(unseen):,} unseen bars the experts' squared error is {'; '.join(verdicts)}. "
-        "Diebold-Mariano tests at the 5 % level, each on its own."
+        "Diebold-Mariano tests at the 5 % level, without a correction for multiple tests."
     )

@@ -20,7 +20,7 @@ _SMALLEST_SHARE = 0.02  # of the newest weights in their average
 
 @dataclass(frozen=True)
 class FitResult:
-    """A network at its best epoch. Losses are mean squared errors relative to the zero forecast's, one per epoch."""
+    """A network at its best epoch, and its mean squared errors per epoch, relative to the zero forecast's."""
 
     network: RegimeLSTM
     train_losses: list[float]
@@ -37,21 +37,19 @@ def fit_network(
     start: dict[str, Tensor] | None = None,
     device: str = "cpu",
 ) -> FitResult:
-    """Train on the forecasts at the training bars; keep the epoch with the best validation loss.
+    """Train a network on the training bars and return it at the epoch with the best validation loss.
 
-    What is validated and kept is a moving average of the weights (Polyak and Juditsky 1992), which forgets the first
-    steps soon and later spans fifty: it is steadier than the weights of any one step.
+    Validation uses a moving average of the weights (Polyak and Juditsky 1992), over fifty steps except at the start: it
+    is less noisy than the weights of one step.
 
     Parameters
     ----------
-    settings
-        Of them ``epochs`` and ``patience``.
     seed
-        Of the weights, the blocks, the order and the dropout: the same gives the same network bit for bit.
+        Of weights, blocks, order and dropout; the same seed gives the same network bit for bit.
     on_epoch
-        Called with the epoch from 1 and its relative validation loss; an exception in it ends the training.
+        Called with the epoch, from 1, and its relative validation loss; an exception in it ends the training.
     start
-        Weights to begin with, of a network of the same shape; None for random ones.
+        Initial weights, of a network of the same shape; None for random ones.
     """
     learner = _Learner(data, seed, start, device)
     averaged = learner.averaged
@@ -72,13 +70,7 @@ def fit_network(
 
 
 class _Learner:
-    """A network while it is trained.
-
-    Attributes
-    ----------
-    averaged
-        The network with the moving average of its weights.
-    """
+    """A network during training; ``averaged`` is the network with the moving average of its weights."""
 
     def __init__(self, data: NetworkData, seed: int, start: dict[str, Tensor] | None, device: str) -> None:
         settings = data.settings
@@ -99,10 +91,10 @@ class _Learner:
         self.averaged = copy.deepcopy(self._network)
 
     def run_epoch(self) -> float:
-        """One pass over the training bars; gives its loss.
+        """Train on all training bars once; returns the loss.
 
-        Each epoch cuts time into blocks at dates of its own (see `Passes`), so that a bar is forecast from every length
-        of history that it may have later, and takes the passes in an order of its own.
+        Each epoch takes the passes in a random order and moves the borders of their blocks (see `Passes`), so that a
+        bar is forecast from every length of context that it may have later.
         """
         settings, train_bars = self._data.settings, self._data.samples.train
         shift = int(torch.randint(settings.stride, (), generator=self._draws))
@@ -128,7 +120,7 @@ class _Learner:
                 average.lerp_(newest, share)
 
     def validation_loss(self) -> float:
-        """Of the averaged weights."""
+        """Relative loss of the averaged weights."""
         validation_bars = self._data.samples.validation
         return relative_loss(self.averaged, self._padded, self._outcome, validation_bars, self._passes)
 
@@ -136,9 +128,9 @@ class _Learner:
 def _batches(
     places: Places, bars: np.ndarray, batch_size: int, draws: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """The passes in random order, so many at a time that they forecast about ``batch_size`` bars.
+    """Yield the passes in random order, in batches that forecast about ``batch_size`` bars.
 
-    Each batch is the first bar of its passes, and for each bar to forecast its pass in the batch, its step in the pass,
+    A batch has the first bar of each pass, and for each bar to forecast: its pass in the batch, its step in the pass,
     and its number.
     """
     n_passes = len(places.first)
@@ -157,7 +149,7 @@ def _batches(
 
 
 def relative_loss(network: RegimeLSTM, padded: Tensor, outcome: Tensor, bars: np.ndarray, passes: Passes) -> float:
-    """Mean squared error at ``bars`` over that of the forecast 0; NaN without bars."""
+    """Mean squared error at ``bars``, relative to the forecast 0's; NaN without bars."""
     squared_error = 0.0
     for some, output in passes.outputs(network, padded, bars):
         squared_error += float((output - outcome[torch.from_numpy(some)]).square().sum())

@@ -1,7 +1,7 @@
 """Probability of backtest overfitting, and combinatorial purged cross-validation, of many trading settings.
 
-Both questions take the same table: simple returns a bar of every setting that was tried, ``(n_bars, n_settings)``, all
-over the same bars. Leave losers out of it and the answers flatter. Sharpe ratios are *per bar*, risk-free rate 0.
+Both take a table of simple returns per bar of every setting that was tried, ``(n_bars, n_settings)``; leaving out bad
+settings biases the results. Sharpe ratios are *per bar*, with the risk-free rate 0.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from data.errors import DataError, SettingsError
 
 MOST_BLOCKS = 20  # 184,756 combinations
 MOST_SPLITS = 1_000
-FEWEST_BARS = 5  # of a block or group, and of what is left to pick a setting on
-_TIE = 1e-12  # Sharpe ratios per bar closer than this differ by rounding only
-_STILL = 1e-12  # a variance below this share of the squared returns is rounding too
+FEWEST_BARS = 5  # of a block or group, and of the training bars of a split
+_TIE = 1e-12  # smaller differences of Sharpe ratios per bar are rounding errors
+_STILL = 1e-12  # a variance below this share of the squared returns is a rounding error
 _CHUNK = 1 << 18  # Sharpe ratios held at once
 
 
 @dataclass(frozen=True, eq=False)
 class Overfitting:
-    """How the setting that is best on one half of the bars does on the other, for every way of halving the blocks.
+    """Out-of-sample performance of the in-sample best setting, for every split of the blocks into two halves.
 
     Combinations are in the order of `itertools.combinations` over the in-sample blocks; the n-th from the start and the
     n-th from the end swap the same two halves.
@@ -34,8 +34,8 @@ class Overfitting:
     probability
         Share of combinations whose in-sample best ranks at or below the median out of sample (logit <= 0).
     logits
-        ``(n_combinations,)``; ``log(rank / (n_settings + 1 - rank))`` of the in-sample best's rank out of sample, 1 the
-        worst. Settings that tie share the mean of their ranks: if all are equal, every logit is 0.
+        ``(n_combinations,)``; ``log(rank / (n_settings + 1 - rank))`` of the in-sample best's rank out of sample, where
+        1 is the worst. Ties share the mean of their ranks: if all settings are equal, every logit is 0.
     in_sample, out_of_sample
         ``(n_combinations,)`` Sharpe ratio per bar of the in-sample best on either half.
     slope
@@ -54,24 +54,24 @@ class Overfitting:
 
 @dataclass(frozen=True, eq=False)
 class CrossValidated:
-    """Backtests of "trade the setting that was best elsewhere", each over all bars.
+    """Backtests over all bars, in which each group of bars is traded by the setting that was best on other groups.
 
     Attributes
     ----------
     paths
-        ``(n_paths, n_bars)`` simple returns a bar.
+        ``(n_paths, n_bars)`` simple returns per bar.
     sharpe
         ``(n_paths,)`` of each path, per bar.
     chosen
-        ``(n_splits,)`` index of the setting that each split picked.
+        ``(n_splits,)`` index of the setting that each split chose.
     test_groups
-        ``(n_splits, n_test_groups)`` ascending indices of the groups that each split tests on.
+        ``(n_splits, n_test_groups)`` ascending indices of each split's test groups.
     path_splits
-        ``(n_paths, n_groups)`` split that each group of a path is taken from; ``chosen[path_splits]`` is what trades.
+        ``(n_paths, n_groups)`` split of each group of a path; ``chosen[path_splits]`` are the settings that trade.
     bounds
-        ``(n_groups + 1,)`` group ``g`` holds the bars ``bounds[g]`` to ``bounds[g + 1] - 1``.
+        ``(n_groups + 1,)`` group ``g`` has the bars ``bounds[g]`` to ``bounds[g + 1] - 1``.
     times_chosen
-        ``(n_settings,)`` number of splits that picked each setting.
+        ``(n_settings,)`` number of splits that chose each setting.
     """
 
     paths: np.ndarray
@@ -86,29 +86,28 @@ class CrossValidated:
 def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfitting:
     """Probability of backtest overfitting, by combinatorially symmetric cross-validation.
 
-    Bailey, Borwein, López de Prado and Zhu (2017), "The probability of backtest overfitting". Where several settings
-    tie for the best in-sample, the one that does worst out of sample counts.
+    Bailey, Borwein, López de Prado and Zhu (2017), "The probability of backtest overfitting". If several settings tie
+    for the best in-sample, the worst of them out of sample counts.
 
-    All combinations halve the same bars, so they are no independent trials, and a setting above its own average in one
-    half is below it in the other. Settings without skill come out at a half on average over many tables, but a single
-    table far from it (20 independent settings: a standard deviation of 0.2), and with a falling slope; settings that
-    are equally good over all bars come out near 1. A high figure says that the best cannot be distinguished from the
-    rest, not that it loses.
+    All combinations halve the same bars, so they are not independent, and a setting above its average in one half is
+    below it in the other. Without skill, the probability is 0.5 on average over many tables, but varies between tables
+    (standard deviation 0.2 with 20 independent settings), and the slope is negative. With settings that are equally
+    good over all bars it is near 1. A high probability means that the best setting is not distinguishable from the
+    others, not that it loses.
 
     Parameters
     ----------
     returns
-        ``(n_bars, n_settings)`` simple returns a bar.
+        ``(n_bars, n_settings)`` simple returns per bar.
     blocks
-        Even number of consecutive blocks, half of them in-sample. Their lengths differ by one bar at most; every bar is
-        used.
+        Even number of consecutive blocks, half of them in-sample. Their lengths differ by one bar at most.
 
     Raises
     ------
     SettingsError
         ``blocks`` is odd or outside 2 to `MOST_BLOCKS`.
     DataError
-        Fewer than two settings or `FEWEST_BARS` bars a block, or a return that is no number.
+        Fewer than two settings or `FEWEST_BARS` bars per block, or a return that is not finite.
     """
     if blocks % 2 or not 2 <= blocks <= MOST_BLOCKS:
         raise SettingsError(f"blocks = {blocks}: take an even number from 2 to {MOST_BLOCKS}, 16 for instance")
@@ -142,24 +141,24 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfit
 def combinatorial_paths(
     returns: np.ndarray, groups: int = 10, test_groups: int = 2, embargo: int = 1
 ) -> CrossValidated:
-    """Backtest the picking of a setting on many paths, by combinatorial purged cross-validation.
+    """Backtest the choice of a setting on many paths, by combinatorial purged cross-validation.
 
     López de Prado (2018), "Advances in Financial Machine Learning", ch. 12: each of the ``C(groups, test_groups)``
-    splits picks the setting with the best Sharpe ratio on its training bars (of equal ones the first) and trades it on
-    its test groups. Every group is tested in ``C(groups - 1, test_groups - 1)`` splits, which makes as many paths over
-    all bars: the p-th takes each group from the p-th split that tests it.
+    splits chooses the setting with the best Sharpe ratio on its training bars (the first of equal ones) and trades it
+    on its test groups. Every group is tested in ``C(groups - 1, test_groups - 1)`` splits, which gives as many paths
+    over all bars: path p takes each group from the p-th split that tests it.
 
-    A path changes its setting at a group's border without paying for the change. Training bars lie after test bars as
-    well as before, so paths show how much luck there is in the picking, not what could have been earned at the time.
+    A path changes its setting at a group's border without costs. Training bars may be later than test bars, so paths
+    show the luck in choosing a setting, not a return that could have been earned.
 
     Parameters
     ----------
     returns
-        ``(n_bars, n_settings)`` simple returns a bar.
+        ``(n_bars, n_settings)`` simple returns per bar.
     groups, test_groups
-        Consecutive groups of bars, equally long but for one bar, and how many of them a split tests on.
+        Number of consecutive groups of bars, equally long except for one bar, and of those that a split tests on.
     embargo
-        Bars left out after each test group, beyond the one that is always purged.
+        Bars left out after each test group, in addition to the one that is always purged.
 
     Raises
     ------
@@ -167,7 +166,7 @@ def combinatorial_paths(
         ``test_groups`` outside 1 to ``groups - 1``, more than `MOST_SPLITS` splits, a negative embargo or one that
         leaves a split fewer than `FEWEST_BARS` training bars.
     DataError
-        Fewer than two settings or `FEWEST_BARS` bars a group, or a return that is no number.
+        Fewer than two settings or `FEWEST_BARS` bars per group, or a return that is not finite.
     """
     if not 1 <= test_groups < groups:
         raise SettingsError(f"test_groups = {test_groups} of {groups} groups: take at least 1 and leave 1 to train on")
@@ -200,10 +199,10 @@ def combinatorial_paths(
 
 
 def training_bars(bounds: np.ndarray, test_groups: np.ndarray, embargo: int) -> np.ndarray:
-    """``(n_bars,)``, true for the bars to train on where ``test_groups`` of the groups within ``bounds`` are tested on.
+    """Mask ``(n_bars,)`` of the training bars, given the ``test_groups`` of the groups within ``bounds``.
 
-    A bar's target reaches into the next bar, so the bars next to a test group on either side are purged; after it,
-    ``embargo`` further bars are left out (López de Prado 2018, section 7.4).
+    A bar's target needs the next bar, so the bars on either side of a test group are purged; ``embargo`` further bars
+    after it are left out (López de Prado 2018, section 7.4).
     """
     training = np.ones(bounds[-1], dtype=bool)
     for group in test_groups:
@@ -213,10 +212,10 @@ def training_bars(bounds: np.ndarray, test_groups: np.ndarray, embargo: int) -> 
 
 @dataclass(frozen=True)
 class _Parts:
-    """What is needed of consecutive parts of the bars for the Sharpe ratios of any union of them.
+    """Sums over consecutive parts of the bars, for the Sharpe ratios of any union of parts.
 
-    ``mean`` ``(n_settings,)`` is that of all bars. The sums ``(n_parts, n_settings)`` are of the distances from it, so
-    that no variance is the small difference of two large numbers.
+    ``mean`` ``(n_settings,)`` is over all bars. The sums ``(n_parts, n_settings)`` are of deviations from it, to avoid
+    cancellation in the variance.
     """
 
     mean: np.ndarray
@@ -234,7 +233,7 @@ class _Parts:
         return cls(mean, np.diff(bounds).astype(float), sums, squares)
 
     def sharpe(self, inside: np.ndarray) -> np.ndarray:
-        """Per bar, ``(n_unions, n_settings)``, for ``inside`` ``(n_unions, n_parts)``; 0 where returns do not vary."""
+        """Sharpe ratios ``(n_unions, n_settings)`` of the parts ``inside`` ``(n_unions, n_parts)``; 0 if constant."""
         weights = inside.astype(float)
         bars = (weights @ self.bars)[:, None]
         shift, square = weights @ self.sums / bars, weights @ self.squares / bars

@@ -1,9 +1,8 @@
-"""Prepares a training: the split, the detector, the scalers, and the bars that train each expert."""
+"""Prepares the data of a training: split, detector, scalers and the training bars of each expert."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,22 +36,20 @@ class Samples:
 
 @dataclass(frozen=True)
 class NetworkData:
-    """The data that one network learns from: numbers alone, so that any process can train it.
+    """Data of one network, as numbers only, so that any process can train it.
 
     Attributes
     ----------
-    settings
-        Its own.
     mean, scale
-        ``(n_columns,)`` of its features over the training part.
+        ``(n_columns,)`` of the features over the training part.
     target_scale
         Standard deviation of the log returns to forecast.
     inputs, target
-        ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN where not known.
+        ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN if unknown.
     slots
-        ``(n_bars,)`` places in time, from `models.network.time_slots`.
+        ``(n_bars,)`` from `models.network.time_slots`.
     too_few
-        Why it cannot be trained, where its regime has too few windows.
+        Why the regime has too few windows for a network; None if it has enough.
     """
 
     settings: NetworkSettings
@@ -67,26 +64,23 @@ class NetworkData:
 
     @property
     def passes(self) -> Passes:
-        """The passes in which its network reads the inputs."""
         return Passes.over(self.slots, self.settings.window, self.settings.stride)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that training needs besides the networks; all that is learnt in it is learnt from the training part.
+    """The data of all networks of a training. Everything fitted is fitted to the training part only.
 
     Attributes
     ----------
-    detector
-        Fitted.
     regimes
-        ``(n_bars,)`` regime of each bar, by which the experts' training bars are chosen.
+        ``(n_bars,)`` regime of each bar, for the choice of the experts' samples.
     features
-        ``(n_bars, n_columns)`` of each feature, by its name.
+        ``(n_bars, n_columns)`` by feature.
     log_returns
         ``(n_bars,)`` to the next close.
     slots
-        ``(n_bars,)`` places in time, from `models.network.time_slots`.
+        ``(n_bars,)`` from `models.network.time_slots`.
     """
 
     dataset: str
@@ -100,17 +94,14 @@ class Prepared:
 
     @cached_property
     def networks(self) -> dict[int | None, NetworkData]:
-        """The data of the all-regimes network (None) and of each regime's network, by its own settings."""
+        """The data of each regime's network, and of the all-regimes network (None)."""
         regimes = (None, *self.detector.regimes)
         return {regime: self.network(regime, self.settings.of(expert_name(regime))) for regime in regimes}
 
     def network(self, regime: int | None, settings: NetworkSettings) -> NetworkData:
-        """The data of a regime's network (None: the all-regimes network), by any settings of it.
+        """The data of a regime's network (None: the all-regimes network) with these settings.
 
-        Raises
-        ------
-        DataError
-            If too few windows have all features, or the close never moves.
+        Raises a `DataError` if too few windows have all features, or the close never changes.
         """
         values = np.concatenate([self.features[name] for name in settings.features], axis=1)
         complete = Passes.over(self.slots, settings.window, settings.stride).complete(values)
@@ -120,13 +111,13 @@ class Prepared:
             raise DataError(
                 f"{self.dataset}: only {len(everything.train)} training and {len(everything.validation)} validation "
                 f"windows have all features; {least} and {_MIN_VALIDATION_WINDOWS} are needed. "
-                "Look for empty values in the columns that features name."
+                "Look for empty cells in the columns that are used as features."
             )
         mean, scale = _scaler(values[self.split.train])
         target_scale = float(np.std(self.log_returns[everything.train]))
         if target_scale == 0:
             raise DataError(
-                f"{self.dataset}: the close does not change in the training part; there is nothing to forecast."
+                f"{self.dataset}: the close does not change in the training part, so there is nothing to forecast."
             )
         samples = everything
         if regime is not None:
@@ -153,7 +144,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class DetectorTask:
-    """A detector to fit, and the training part that it learns from: numbers alone, as in `NetworkData`."""
+    """A detector to fit, and its training data, as numbers only."""
 
     dataset: str
     detector: RegimeDetector
@@ -163,14 +154,14 @@ class DetectorTask:
 
     def fit(self) -> RegimeDetector:
         try:
-            with threadpool_limits(1):  # several threads would sum in varying order, and change the weights
+            with threadpool_limits(1):  # several threads would sum in varying order
                 return self.detector.fit(self.observed, self.labels, self.seed)
         except DataError as error:
             raise DataError(f"{self.dataset}: {error}") from error
 
 
 def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) -> DetectorTask:
-    """The detector of a training, to be fitted; parameters and errors as in `training.trainer.train`."""
+    """The task to fit a training's detector; parameters and errors as in `training.trainer.train`."""
     check_candles(candles, source=dataset)
     name = settings.detector
     if name == "auto":
@@ -178,7 +169,7 @@ def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) 
     detector = find_detector(name)()
     for network in settings.every_network:
         for feature in network.features:
-            find_feature(feature, candles)  # refuses an unknown one before anything is fitted
+            find_feature(feature, candles)  # raises for an unknown one, before anything is fitted
     _require_enough_bars(dataset, len(candles), settings, detector)
     train = _split(candles, settings).train
     observed = compute_features(candles, detector.features).to_numpy()[train]
@@ -193,19 +184,13 @@ def prepare(
     settings: TrainSettings,
     *,
     detector: RegimeDetector | None = None,
-    more_features: Sequence[str] = (),
 ) -> Prepared:
     """Split the candles in time and detect their regimes; parameters and errors as in `training.trainer.train`.
 
-    Parameters
-    ----------
-    detector
-        Fitted on the training part; None to fit one here.
-    more_features
-        Further features to compute, for networks that a search may try.
+    ``detector`` must be fitted to the training part; None to fit one here.
     """
     detector = detector or detector_task(candles, dataset, settings).fit()
-    names = sorted({*more_features, *(name for network in settings.every_network for name in network.features)})
+    names = sorted({name for network in settings.every_network for name in network.features})
     table = compute_features(candles, names)
     index = pd.DatetimeIndex(candles.index)
     return Prepared(
@@ -239,7 +224,7 @@ def _require_enough_bars(dataset: str, n_bars: int, settings: TrainSettings, det
 
 
 def _training_regimes(candles: pd.DataFrame, detector: RegimeDetector, settings: TrainSettings) -> np.ndarray:
-    """The regime of each bar, by which the experts' training bars are chosen: ``(n_bars,)``."""
+    """The regime of each bar, for the choice of the experts' samples: ``(n_bars,)``."""
     if detector.name == "labels" and REGIME in candles:
         return candles[REGIME].to_numpy()
     observed = compute_features(candles, detector.features).to_numpy()
@@ -247,14 +232,14 @@ def _training_regimes(candles: pd.DataFrame, detector: RegimeDetector, settings:
 
 
 def _scaler(train_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the rows that have every feature; a constant feature keeps scale 1."""
+    """Mean and standard deviation over the rows without NaN; a constant feature has scale 1."""
     rows = train_features[np.isfinite(train_features).all(axis=1)]
     mean, scale = rows.mean(axis=0), rows.std(axis=0)
     return mean, np.where(scale > 0, scale, 1.0)
 
 
 def _too_few(samples: Samples, settings: TrainSettings) -> str | None:
-    """Why a regime cannot have an expert of its own, or None."""
+    """Why a regime has too few windows for its own network, or None."""
     if len(samples.train) < settings.min_windows:
         return f"only {len(samples.train)} training windows, min_windows is {settings.min_windows}"
     if len(samples.validation) < _MIN_VALIDATION_WINDOWS:
@@ -263,7 +248,7 @@ def _too_few(samples: Samples, settings: TrainSettings) -> str | None:
 
 
 def _with_validation(samples: Samples, settings: TrainSettings) -> Samples:
-    """Samples with enough for early stopping: the last training windows, where the validation part has too few."""
+    """Samples with enough for early stopping: the last training windows, if the validation part has too few."""
     if len(samples.validation) >= _MIN_VALIDATION_WINDOWS:
         return samples
     share = settings.validation_fraction / (settings.train_fraction + settings.validation_fraction)

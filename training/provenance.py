@@ -19,7 +19,7 @@ _PACKAGES = ["numpy", "pandas", "torch", "scikit-learn", "hmmlearn", "TA-Lib", "
 
 
 def describe_training(candles: pd.DataFrame, split: Split, settings: TrainSettings) -> Provenance:
-    """The provenance of a model set that is trained now; parts without bars are left out."""
+    """The provenance of a model set trained now; without empty parts."""
     index = candles.index
     parts = {name: bars for name in PARTS if (bars := getattr(split, name)).stop > bars.start}
     return Provenance(
@@ -36,12 +36,12 @@ def describe_training(candles: pd.DataFrame, split: Split, settings: TrainSettin
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a training's result depends on."""
+    """Versions of Python and of the packages that affect a training's result."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def git_commit() -> str | None:
-    """The checkout's git commit, or None outside one."""
+    """The git commit of the code, or None outside a checkout."""
     try:
         folder = Path(__file__).parent
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)

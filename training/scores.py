@@ -1,4 +1,4 @@
-"""Scores of forecasts, and the Diebold-Mariano test of whether one is better than another."""
+"""Scores of forecasts, and the Diebold-Mariano test of their difference."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGNIFICANCE = 0.05  # level of the p values below which a difference is called significant
-_SMALLEST_P = 0.001  # that is written out
+_SMALLEST_P = 0.001  # smaller p values are written as < 0.001
 
 
 @dataclass(frozen=True)
 class Score:
-    """Quality of one forecast over some bars; log-return units; None where a figure is not defined.
+    """Quality of one forecast over some bars, in log returns; None where a figure is undefined.
 
     Attributes
     ----------
     r2_zero, r2_mean
-        Share of squared error saved against the forecast 0, and against the training part's mean return.
+        Reduction of the squared error relative to the forecast 0, and to the training part's mean return.
     hit_rate, hit_low, hit_high
-        Share of bars whose direction was right, of those where forecast and outcome are not 0, and its 95 %
-        interval (Wilson 1927).
+        Share of bars with the right direction, of those where forecast and outcome are not 0, and its 95 % interval
+        (Wilson 1927).
     information_coefficient
         Spearman's rank correlation of forecast and outcome.
     dm_statistic, dm_p
-        `diebold_mariano` against the forecast 0: positive where this one is better.
+        `diebold_mariano` against the forecast 0: positive if this one is better.
     """
 
     bars: int
@@ -71,7 +71,7 @@ def score(forecast: np.ndarray, outcome: np.ndarray, training_mean: float) -> Sc
 
 
 def relative_error(forecast: np.ndarray, outcome: np.ndarray) -> float | None:
-    """Mean squared error over that of the forecast 0, at the bars ``(n_bars,)`` where both are known; None without."""
+    """Mean squared error relative to the forecast 0's, over the bars ``(n_bars,)`` where both are known; or None."""
     known = np.isfinite(forecast) & np.isfinite(outcome)
     zero_error = float(np.sum(outcome[known] ** 2))
     return float(np.sum((forecast[known] - outcome[known]) ** 2)) / zero_error if zero_error > 0 else None
@@ -85,15 +85,15 @@ def diebold_mariano(
     Parameters
     ----------
     forecast, reference, outcome
-        ``(n_bars,)`` in order of time.
+        ``(n_bars,)`` in time order.
 
     Returns
     -------
     tuple
-        Statistic, positive where ``forecast`` is better than ``reference``, and its two-sided p value from Student's t
+        Statistic, positive if ``forecast`` is better than ``reference``, and its two-sided p value from Student's t
         with the small-sample factor of Harvey, Leybourne and Newbold (1997). The variance of the loss difference is
-        the long-run one (Bartlett kernel), since losses cluster as volatility does. None, None where the two do not
-        differ, or with fewer than ten bars.
+        the long-run one (Bartlett kernel), since losses are autocorrelated. None, None if the two do not differ, or
+        with fewer than ten bars.
     """
     from arch.covariance.kernel import Bartlett
     from scipy.stats import t as student
@@ -112,7 +112,7 @@ def _saved(mse: float, reference_mse: float) -> float | None:
 
 
 def format_p_value(p: float) -> str:
-    """A p value with enough digits to show on which side of `SIGNIFICANCE` it is."""
+    """A p value with enough digits to show whether it is below `SIGNIFICANCE`."""
     if p < _SMALLEST_P:
         return f"< {_SMALLEST_P}"
     digits = 2 if p >= 0.1 else 3

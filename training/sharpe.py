@@ -1,7 +1,7 @@
 """Intervals of Sharpe ratios, their deflation for the number of trials, and tests of their differences.
 
-Sharpe ratios here are of simple returns a bar with the risk-free rate 0: *per bar* where no other unit is named,
-*annualised* by ``sqrt(bars_per_year)`` where ``bars_per_year`` is asked for.
+Sharpe ratios are of simple returns per bar with the risk-free rate 0: *per bar*, or *annualised* by
+``sqrt(bars_per_year)`` in functions with this parameter.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import pandas as pd
 
 LEVEL = 0.95
 _RESAMPLES = 1000
-FEWEST_BARS = 20  # fewer do not show their autocorrelation
+FEWEST_BARS = 20  # fewer are not enough to estimate the autocorrelation
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds that hold the true figure with probability `LEVEL`."""
+    """Confidence interval at `LEVEL`."""
 
     low: float
     high: float
@@ -28,7 +28,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class SharpeDifference:
-    """The first Sharpe ratio less the second, annualised, and the two-sided p value of there being none."""
+    """The first Sharpe ratio minus the second, annualised, its interval, and the two-sided p value of no difference."""
 
     difference: float
     low: float
@@ -38,7 +38,7 @@ class SharpeDifference:
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """What the formulas of Bailey and López de Prado need of a series of returns.
+    """Sample statistics of a series of returns, for the formulas of Bailey and López de Prado.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class TrackRecord:
 
     @classmethod
     def of(cls, returns: np.ndarray) -> TrackRecord | None:
-        """The record of ``(n_bars,)`` returns; None where they do not vary."""
+        """The record of ``(n_bars,)`` returns; None if they do not vary."""
         from scipy.stats import kurtosis, skew
 
         if len(returns) < 3 or not returns.std() > 0:
@@ -78,22 +78,22 @@ class TrackRecord:
     def deflated_sharpe(self, trials: int, variance: float) -> float:
         """Probability that the true Sharpe ratio is above zero, given that it is the best of ``trials``.
 
-        Bailey and López de Prado (2014), "The deflated Sharpe ratio", eq. 2: the probabilistic Sharpe ratio against
-        the best one that so many tries without skill would show.
+        Bailey and López de Prado (2014), "The deflated Sharpe ratio", eq. 2: the probabilistic Sharpe ratio with the
+        expected best of so many trials without skill as benchmark.
 
         Parameters
         ----------
         trials
-            Independent settings that were tried; related ones count for less, so the figure errs towards caution.
+            Number of independent trials; if trials are correlated, the result is conservative.
         variance
             Of the trials' Sharpe ratios, per bar.
         """
         return self.probabilistic_sharpe(expected_best_sharpe(trials, variance))
 
     def minimum_length(self, benchmark: float = 0.0) -> float | None:
-        """Bars that a record like this one needs to show, at `LEVEL`, a Sharpe ratio above ``benchmark`` (per bar).
+        """Bars needed for a Sharpe ratio significantly above ``benchmark`` (per bar) at `LEVEL`.
 
-        Bailey and López de Prado (2012), eq. 13; None where the ratio does not exceed the benchmark.
+        Bailey and López de Prado (2012), eq. 13; None if the ratio does not exceed the benchmark.
         """
         from scipy.stats import norm
 
@@ -102,14 +102,14 @@ class TrackRecord:
         return 1 + self._variance() * (float(norm.ppf(LEVEL)) / (self.sharpe - benchmark)) ** 2
 
     def _variance(self) -> float:
-        """Of the estimated ratio, times the number of bars (Mertens 2002); kurtosis >= 1 + skewness^2 keeps it > 0."""
+        """Variance of the estimate times the number of bars (Mertens 2002); > 0 as kurtosis >= 1 + skewness^2."""
         return 1 - self.skewness * self.sharpe + (self.kurtosis - 1) / 4 * self.sharpe**2
 
 
 def expected_best_sharpe(trials: int, variance: float) -> float:
-    """The best Sharpe ratio to expect among ``trials`` without skill (Bailey and López de Prado 2014, eq. 1).
+    """Expected best Sharpe ratio of ``trials`` without skill (Bailey and López de Prado 2014, eq. 1); 0 for one trial.
 
-    ``variance`` is that of the trials' ratios; the result has the unit of its root. One trial is expected at 0.
+    ``variance`` is that of the trials' ratios; the result has the unit of its square root.
     """
     from scipy.stats import norm
 
@@ -121,10 +121,10 @@ def expected_best_sharpe(trials: int, variance: float) -> float:
 
 
 def sharpe_interval(returns: np.ndarray, bars_per_year: float) -> Interval | None:
-    """Annualised interval of the Sharpe ratio of ``(n_bars,)`` returns; None if they do not vary, or are below 20.
+    """Annualised interval of the Sharpe ratio of ``(n_bars,)`` returns; None if they are fewer than 20 or do not vary.
 
     Percentiles of a stationary bootstrap (Politis and Romano 1994) with the block length of Politis and White (2004),
-    so that autocorrelated returns do not narrow it.
+    which takes autocorrelation into account.
     """
     if len(returns) < FEWEST_BARS or not returns.std() > 0:
         return None
@@ -134,21 +134,11 @@ def sharpe_interval(returns: np.ndarray, bars_per_year: float) -> Interval | Non
 
 
 def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year: float) -> SharpeDifference | None:
-    """Whether two series of returns over the same bars differ in their Sharpe ratios.
+    """Paired test of the difference of two Sharpe ratios, of returns ``(n_bars,)`` over the same bars.
 
-    Both are resampled by the same blocks of bars, so that what moves them together does not blur the difference
-    (as Ledoit and Wolf 2008, with the stationary bootstrap's blocks). The p value counts resamples whose difference
-    is as far from the observed one as that is from 0.
-
-    Parameters
-    ----------
-    returns, reference
-        ``(n_bars,)`` each.
-
-    Returns
-    -------
-    SharpeDifference or None
-        None where one of the two does not vary, both are equal, or they are fewer than 20.
+    Both series are resampled by the same blocks of bars, which removes the noise of common moves (Ledoit and Wolf 2008,
+    with the blocks of a stationary bootstrap). The p value counts resamples whose difference is as far from the
+    observed one as that is from 0. None if a series does not vary, both are equal, or there are fewer than 20 bars.
     """
     pair = np.stack([returns, reference], axis=1)
     if len(pair) < FEWEST_BARS or not (pair.std(axis=0) > 0).all() or np.array_equal(returns, reference):
@@ -163,15 +153,10 @@ def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year:
 
 
 def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.ndarray) -> float | None:
-    """p value of "none of the strategies earns more than the reference", the best of many tries allowed for.
+    """p value of "no strategy has a higher mean return than the reference", corrected for multiple tests.
 
-    Hansen (2005), "A test for superior predictive ability", consistent variant, on mean returns a bar; None where no
-    strategy differs from the reference, or with fewer than 20 bars.
-
-    Parameters
-    ----------
-    strategies, reference
-        ``(n_bars,)`` returns each, over the same bars.
+    Hansen (2005), "A test for superior predictive ability", consistent variant, on returns ``(n_bars,)`` over the same
+    bars. None if no strategy differs from the reference, or with fewer than 20 bars.
     """
     from arch.bootstrap import SPA
 
@@ -185,23 +170,23 @@ def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.
 
 
 def sharpe_ratio(returns: np.ndarray) -> np.ndarray:
-    """Per bar, of ``(n_bars,)`` or of each column of ``(n_bars, n_columns)``; 0 where they do not vary."""
+    """Sharpe ratio per bar of ``(n_bars,)`` or of each column of ``(n_bars, n_columns)``; 0 for constant returns."""
     spread = np.asarray(returns.std(axis=0, ddof=1))
     return np.divide(returns.mean(axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
 
 
 def _resampled_sharpes(returns: np.ndarray) -> np.ndarray:
-    """Per bar, ``(n_resamples, n_columns)``; the same returns always give the same."""
+    """Sharpe ratios per bar ``(n_resamples, n_columns)``; the seed is fixed."""
     from arch.bootstrap import StationaryBootstrap
 
     return StationaryBootstrap(_block_length(returns), returns, seed=0).apply(sharpe_ratio, _RESAMPLES)
 
 
 def _block_length(returns: np.ndarray) -> int:
-    """Mean length of the blocks: the longest that one of the columns asks for, and at least one bar."""
+    """Mean block length: the longest optimal one of all columns, and at least one bar."""
     from arch.bootstrap import optimal_block_length
 
     varying = returns[:, returns.std(axis=0) > 0]
-    with np.errstate(all="ignore"):  # a stretch without any move gives a correlation of 0 / 0
+    with np.errstate(all="ignore"):  # constant stretches give a correlation of 0 / 0
         wanted = optimal_block_length(varying)["stationary"].to_numpy()
     return math.ceil(np.clip(np.nan_to_num(wanted, posinf=0).max(), 1, math.sqrt(len(returns))))

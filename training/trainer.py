@@ -26,7 +26,7 @@ from training.settings import TrainSettings
 
 
 class Progress(NamedTuple):
-    """One epoch of one network: its relative validation loss (1 is the zero forecast's)."""
+    """One epoch of one network, with its validation loss relative to the zero forecast's."""
 
     name: str
     epoch: int
@@ -35,12 +35,9 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkTask:
-    """One network to train, in any process: arrays, numbers and nothing that must be registered there.
+    """One network to train, in any process: arrays and numbers only.
 
-    Attributes
-    ----------
-    start
-        Weights to begin with; None for random ones.
+    ``start`` are the initial weights; None for random ones.
     """
 
     regime: int | None
@@ -49,7 +46,7 @@ class NetworkTask:
     start: dict[str, torch.Tensor] | None = None
 
     def fit(self, on_epoch: Callable[[int, float], None] = lambda epoch, loss: None) -> FitResult:
-        """Train on one thread; the same task gives the same weights bit for bit, in any process or thread."""
+        """Train on one thread; the same task gives the same weights bit for bit, anywhere."""
         with one_thread():
             return fit_network(
                 self.data,
@@ -69,19 +66,18 @@ def train(
     jobs: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ModelSet:
-    """Train one expert per regime, and one network on all regimes, on the first part of the candles.
+    """Train one expert per regime, and one network on all regimes.
 
     Parameters
     ----------
     candles
-        ``(n_bars, >= 5)`` as `data.candles.read_candles` gives it.
+        ``(n_bars, >= 5)`` as from `data.candles.read_candles`.
     dataset
-        The name that the set's files carry.
+        Name of the dataset, for the set's files.
     jobs
-        Networks trained side by side, a thread each; the machine's cores by default. It changes the time, not the
-        result.
+        Networks to train in parallel, one thread each; default: the number of cores. It does not change the result.
     progress
-        Called after every epoch of every network, from the thread that trains it.
+        Called after every epoch of every network, from its thread.
 
     Returns
     -------
@@ -91,9 +87,9 @@ def train(
     Raises
     ------
     DataError
-        If there are fewer bars than features, windows and the split need, or the candles cannot carry regimes.
+        If there are too few bars for features, windows and the split, or regimes cannot be estimated.
     SettingsError
-        If training and validation leave no bars to test on, or there is no GPU where one is asked for.
+        If training and validation leave no test part, or the device is cuda and there is no GPU.
     """
     settings = settings or TrainSettings()
     require_test_part(settings)
@@ -103,7 +99,7 @@ def train(
 
 
 def require_test_part(settings: TrainSettings) -> None:
-    """Refuse settings by which training and validation leave no bars to test on."""
+    """Raise a `SettingsError` if training and validation leave no test part."""
     if settings.train_fraction + settings.validation_fraction >= 1:
         raise SettingsError(
             "train_fraction and validation_fraction leave no bars to test on; their sum must be below 1."
@@ -111,10 +107,10 @@ def require_test_part(settings: TrainSettings) -> None:
 
 
 def network_tasks(prepared: Prepared, warm_start: ModelSet | None = None) -> dict[int | None, NetworkTask]:
-    """The networks of a training: of all regimes (None), and of each regime that has enough windows.
+    """The tasks for the all-regimes network (None) and for each regime with enough windows.
 
-    ``warm_start`` is a model set of the same settings, whose weights these begin with; a network that it lacks begins
-    with random ones.
+    ``warm_start`` is a model set of the same settings with the initial weights; a network that it lacks starts at
+    random.
     """
     return {
         regime: NetworkTask(regime, data, prepared.settings, _weights(warm_start, regime) if warm_start else None)
@@ -131,7 +127,7 @@ def _weights(model_set: ModelSet, regime: int | None) -> dict[str, torch.Tensor]
 
 
 def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | None, FitResult]) -> ModelSet:
-    """The model set of a training's fitted networks (None: that of all regimes); not yet saved."""
+    """The model set of fitted networks (None: the all-regimes network); not yet saved."""
     settings, detector = prepared.settings, prepared.detector
     return ModelSet(
         dataset=prepared.dataset,
@@ -183,10 +179,10 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[int | None, 
 def fit_side_by_side(
     tasks: Mapping[int | None, NetworkTask], jobs: int, progress: Callable[[Progress], None] | None
 ) -> dict[int | None, FitResult]:
-    """Each task's network, ``jobs`` of them at a time.
+    """Fit all tasks, ``jobs`` at a time.
 
-    Threads, because torch computes without Python's lock and processes would each spend a second on importing it,
-    longer than most networks take to train.
+    In threads, because torch releases Python's lock, and a process would need a second to import it, longer than most
+    networks take to train.
     """
     ended = threading.Event()
 
@@ -203,7 +199,7 @@ def fit_side_by_side(
         fitted = {regime: pool.submit(fit, task) for regime, task in tasks.items()}
         try:
             return {regime: future.result() for regime, future in fitted.items()}
-        except BaseException:  # Ctrl-C, too: the others end at their next epoch
+        except BaseException:  # including Ctrl-C; the other networks stop at their next epoch
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -212,5 +208,5 @@ def fit_side_by_side(
 def _device(wanted: str) -> str:
     there_is_a_gpu = torch.cuda.is_available()
     if wanted == "cuda" and not there_is_a_gpu:
-        raise SettingsError("device is cuda, but torch finds no GPU here; train with --device auto or cpu.")
+        raise SettingsError("device is cuda, but torch finds no GPU; train with --device auto or cpu.")
     return "cuda" if wanted != "cpu" and there_is_a_gpu else "cpu"

@@ -1,4 +1,4 @@
-"""Retrains on a schedule: each fold's models learn from its past alone, and forecast the bars that follow it."""
+"""Retrains on a schedule: each fold's models are trained on past bars only, and forecast the bars that follow."""
 
 from __future__ import annotations
 
@@ -22,20 +22,14 @@ from training.trainer import NetworkTask, assemble, network_tasks
 
 
 class FoldId(NamedTuple):
-    """Which fold of which dataset, from 0."""
+    """A fold of a dataset, numbered from 0."""
 
     dataset: str
     number: int
 
 
 def folds_of(dataset: str, candles: pd.DataFrame, schedule: WalkForwardSettings) -> list[Fold]:
-    """The folds of one series.
-
-    Raises
-    ------
-    DataError, SettingsError
-        As `data.splits.walk_forward_folds`, with the dataset's name.
-    """
+    """The folds of one series; errors as in `data.splits.walk_forward_folds`, with the dataset's name."""
     plan = schedule.for_bars(len(candles))
     try:
         return walk_forward_folds(
@@ -51,21 +45,19 @@ def fit_folds(
     schedule: WalkForwardSettings,
     known: Mapping[FoldId, ModelSet],
 ) -> Iterator[tuple[FoldId, ModelSet]]:
-    """Train the models of every fold that is not known yet; each comes as soon as its networks are there.
+    """Train the models of every fold that is not ``known``, and yield each as soon as its networks are ready.
 
-    A fold's training sees the bars before its test part and nothing else. Detectors are fitted first, in parallel, and
-    their states matched to the previous fold's, so that a regime's number means the same in every fold. Then the
-    networks of all folds and datasets train in parallel; with a warm start, which needs the networks of the previous
-    fold, one fold after another. They run on the local cores or on a Dask cluster, by the `joblib.parallel_config`
-    around this call, which changes the time and not the result.
+    A fold is trained only on bars before its test part. Detectors are fitted first, in parallel, and their states
+    matched to the previous fold's, so that a regime's number means the same in every fold. Then the networks of all
+    folds and datasets train in parallel; with a warm start, one fold after another. They run on the local cores or on a
+    Dask cluster, according to `joblib.parallel_config`, which does not change the result.
 
     Parameters
     ----------
     series
-        Candles by dataset, as `data.candles.read_candles` gives them.
+        Candles by dataset, as from `data.candles.read_candles`.
     settings
-        Of every training; a fold has no test part of its own, so that the training and validation fractions share its
-        bars as they are to each other.
+        Of every training; a fold has no test part, so training and validation share its bars in their ratio.
     known
         Folds that an interrupted run has finished.
 
@@ -95,12 +87,9 @@ def fit_folds(
 
 
 def stitched_forecasts(
-    candles: pd.DataFrame,
-    folds: list[Fold],
-    model_sets: list[ModelSet],
-    settings: ForecastSettings,
+    candles: pd.DataFrame, folds: list[Fold], model_sets: list[ModelSet], settings: ForecastSettings
 ) -> pd.DataFrame:
-    """Each fold's forecasts of its test part, one after another, with the columns of `Forecaster.forecast`."""
+    """The concatenated forecasts of all folds' test parts, with the columns of `Forecaster.forecast`."""
     parts = []
     for fold, model_set in zip(folds, model_sets, strict=True):
         forecaster = Forecaster(model_set, settings)
@@ -115,7 +104,7 @@ def _detectors(
     settings: TrainSettings,
     known: Mapping[FoldId, RegimeDetector],
 ) -> dict[FoldId, RegimeDetector]:
-    """Each fold's fitted detector, its regimes named as those of the fold before."""
+    """Each fold's fitted detector, with the regimes' numbers of the previous fold."""
     waiting = [fold for fold in learnt if fold not in known]
     tasks = (detector_task(learnt[fold], _fold_name(fold), settings) for fold in waiting)
     fitted = dict(zip(waiting, Parallel()(delayed(DetectorTask.fit)(task) for task in tasks), strict=True))
@@ -125,7 +114,7 @@ def _detectors(
         if fold in known:
             detectors[fold] = known[fold]
         elif before in detectors:
-            past = series[fold.dataset].loc[learnt[before].index[0] : candles.index[-1]]  # what either has seen
+            past = series[fold.dataset].loc[learnt[before].index[0] : candles.index[-1]]  # both folds' bars
             observed = compute_features(past, fitted[fold].features).to_numpy()
             detectors[fold] = match_states(fitted[fold], detectors[before], observed)
         else:
@@ -140,7 +129,7 @@ def _fit(
     detectors: Mapping[FoldId, RegimeDetector],
     before: Mapping[FoldId, ModelSet | None],
 ) -> Iterator[tuple[FoldId, ModelSet]]:
-    """The folds' model sets, in the order in which they are done."""
+    """Yield the folds' model sets in the order of completion."""
     prepared: dict[FoldId, Prepared] = {}
     missing: dict[FoldId, int] = {}
 

@@ -1,4 +1,4 @@
-"""Regimes from a Gaussian hidden Markov model of returns and volatility, filtered and never smoothed."""
+"""Regimes from a Gaussian hidden Markov model of returns and volatility, filtered, never smoothed."""
 
 from __future__ import annotations
 
@@ -14,46 +14,39 @@ import numpy as np
 from data.errors import DataError
 from models.regimes import Regime, register_detector
 
-# Keep each state reachable and each likelihood above zero, so that one odd bar cannot exclude a regime for ever.
+# Lower bounds that keep each state reachable after an outlier.
 _SMALLEST_TRANSITION = 1e-6
-_SMALLEST_LOG_LIKELIHOOD = -50.0  # relative to the likeliest state's
+_SMALLEST_LOG_LIKELIHOOD = -50.0  # relative to the most likely state's
+_STARTS = 5  # random starts of the EM fit; the one with the highest likelihood is kept
 
 
 @register_detector
 class HMMDetector:
-    """Three Gaussian states over log return and volatility, named by their mean return.
+    """Three Gaussian states over log return and volatility, ordered by mean return.
 
-    The probabilities at t are those of the forward recursion (Rabiner 1989, eq. 19-20) over the last ``memory`` bars,
-    begun at the stationary distribution: filtered, never smoothed, and exactly independent of anything earlier. The
-    recursion is computed as an associative scan (Särkkä and García-Fernández 2021): the product of ``memory``
-    transition-times-likelihood matrices, doubled in length ``log2(memory)`` times, for all bars at once.
-
-    Parameters
-    ----------
-    memory
-        Bars that an answer depends on, a power of two.
-    n_starts
-        Random starts of the EM fit, of which the likeliest is kept.
+    The probabilities at t are those of the forward recursion (Rabiner 1989, eq. 19-20) over the last ``memory`` bars
+    (a power of two), from the stationary distribution; they do not depend on earlier bars. The recursion is computed as
+    an associative scan (Särkkä and García-Fernández 2021): products of ``memory`` transition-times-likelihood matrices,
+    doubled in length ``log2(memory)`` times, for all bars at once.
     """
 
     name: ClassVar[str] = "hmm"
 
-    def __init__(self, memory: int = 128, n_starts: int = 5) -> None:
+    def __init__(self, memory: int = 128) -> None:
         self.features: tuple[str, ...] = ("log_return", "volatility")
         self.regimes: tuple[int, ...] = tuple(Regime)
         self.memory = memory
-        self.n_starts = n_starts
 
     def fit(self, features: np.ndarray, labels: np.ndarray | None, seed: int) -> Self:
         from hmmlearn.hmm import GaussianHMM
 
         mean, scale = features.mean(axis=0), features.std(axis=0)
         if not (scale > 0).all():
-            raise DataError("the training part's price hardly moves; no regimes can be found in it.")
+            raise DataError("the training part's price hardly moves, so regimes cannot be estimated.")
         observed = (features - mean) / scale
         best, best_score = None, -np.inf
         with _hmmlearn_quiet():
-            for start in range(self.n_starts):
+            for start in range(_STARTS):
                 candidate = GaussianHMM(len(self.regimes), "full", n_iter=200, tol=1e-2, random_state=seed + start)
                 try:
                     score = candidate.fit(observed).score(observed)
@@ -64,7 +57,7 @@ class HMMDetector:
                     best, best_score = candidate, score
         if best is None:
             raise DataError(
-                "no hidden Markov model fits the training part. Look for a jump in its prices, or train with "
+                "no hidden Markov model fits the training part. Check its prices for a jump, or train with "
                 "--detector trend instead."
             )
         by_mean_return = np.argsort(best.means_[:, 0])
@@ -134,7 +127,7 @@ class HMMDetector:
 
 
 def _stationary(transitions: np.ndarray) -> np.ndarray:
-    """The distribution that the transitions leave as it is: ``pi A = pi``, ``sum(pi) = 1``."""
+    """The stationary distribution: ``pi A = pi``, ``sum(pi) = 1``."""
     n_states = len(transitions)
     equations = np.vstack([transitions.T - np.eye(n_states), np.ones(n_states)])
     return np.linalg.lstsq(equations, np.append(np.zeros(n_states), 1.0))[0]
@@ -142,11 +135,7 @@ def _stationary(transitions: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _hmmlearn_quiet() -> Iterator[None]:
-    """Suppress two warnings that do not matter here, since the best start is kept anyway.
-
-    hmmlearn warns when EM's last steps lose a rounding error of likelihood; scikit-learn, with which it begins, when
-    there are fewer different rows than states.
-    """
+    """Suppress two irrelevant warnings: EM lost a rounding error of likelihood, and fewer distinct rows than states."""
     from sklearn.exceptions import ConvergenceWarning
 
     logger = logging.getLogger("hmmlearn.base")

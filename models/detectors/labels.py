@@ -1,4 +1,4 @@
-"""Regimes from the candles' own column ``regime``: predicted by a classifier, or taken as they are."""
+"""Regimes from the candles' column ``regime``: predicted by a classifier, or used directly."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from models.regimes import register_detector
 
 @register_detector
 class LabelsDetector:
-    """Multinomial logistic regression fitted to the column on the training part.
+    """Multinomial logistic regression, fitted to the column on the training part.
 
-    The column of a bar may not be known at its close, so trading uses this classifier and not the column.
+    A bar's label may not be known at its close, so trading uses the classifier instead of the column.
     """
 
     name: ClassVar[str] = "labels"
@@ -31,7 +31,7 @@ class LabelsDetector:
         from sklearn.linear_model import LogisticRegression
 
         if labels is None:
-            raise DataError(f"detector 'labels' learns from a column {REGIME!r}, which the candles do not have.")
+            raise DataError(f"detector 'labels' needs a column {REGIME!r}, which the candles do not have.")
         self.regimes = tuple(int(regime) for regime in np.unique(labels))
         if len(self.regimes) < 2:
             raise DataError(
@@ -42,7 +42,7 @@ class LabelsDetector:
         self.scale_ = np.where(features.std(axis=0) > 0, features.std(axis=0), 1.0)
         classifier = LogisticRegression(max_iter=1000).fit((features - self.mean_) / self.scale_, labels)
         self.coefficients_, self.intercepts_ = classifier.coef_, classifier.intercept_
-        if len(self.regimes) == 2:  # scikit-learn keeps one row then; the other class's score is 0
+        if len(self.regimes) == 2:  # scikit-learn keeps one row then; the other class has score 0
             self.coefficients_ = np.vstack([np.zeros_like(self.coefficients_), self.coefficients_])
             self.intercepts_ = np.append(0.0, self.intercepts_)
         return self
@@ -75,7 +75,7 @@ class LabelsDetector:
 
 
 class ColumnDetector:
-    """The column itself as the regime, for a column that was made from the past alone."""
+    """The column itself as the regime, for a column that does not depend on later bars."""
 
     name: ClassVar[str] = "column"
 

@@ -1,4 +1,4 @@
-"""Regimes from the sign and the significance of the last 50 bars' trend."""
+"""Regimes from the sign and significance of the trend over the last 50 bars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.regimes import Regime, register_detector
 class TrendDetector:
     """Bullish where the t statistic of the last 50 log returns is above ``threshold``, bearish below its negative.
 
-    It learns nothing: half a standard error splits a random walk's bars about evenly (31, 38 and 31 %).
+    It has no fitted parameters. The default threshold splits a random walk's bars about evenly (31, 38 and 31 %).
     """
 
     name: ClassVar[str] = "trend"

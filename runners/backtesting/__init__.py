@@ -1,1 +1,1 @@
-"""Backtests, their registry, and what is computed from several of them."""
+"""Backtests, the registry of runs, and comparisons, sweeps and walk-forwards."""

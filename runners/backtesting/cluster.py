@@ -1,4 +1,4 @@
-"""Where training tasks run: side by side on this machine's cores, or on a Dask cluster."""
+"""Runs joblib tasks in local processes or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _SECONDS_TO_CONNECT = 5
 
 @contextmanager
 def workers(cluster: str | None, jobs: int | None) -> Iterator[None]:
-    """Within the block joblib runs its tasks there.
+    """Run the joblib tasks of a ``with`` block on a cluster or in local processes.
 
     Parameters
     ----------
     cluster
-        Address of a Dask scheduler such as ``tcp://host:8786``. A task whose worker dies is run again by another; its
-        workers need this package and its dependencies, and no files.
+        Address of a Dask scheduler such as ``tcp://host:8786``; None for local processes. If a worker dies, another one
+        repeats its task. Workers need this package and its dependencies, but no files.
     jobs
-        Processes on this machine, by default one a core; each computes on one thread.
+        Number of local processes with one thread each; default: one per core.
 
     Raises
     ------
     SettingsError
-        If there is no cluster at the address, or the packages for it are not installed.
+        If no scheduler answers at the address, or Dask is not installed.
     """
     if cluster is None:
         with parallel_config(backend="loky", n_jobs=jobs or os.cpu_count() or 1):
@@ -41,6 +41,6 @@ def workers(cluster: str | None, jobs: int | None) -> Iterator[None]:
     try:
         client = Client(cluster, timeout=_SECONDS_TO_CONNECT, set_as_default=True)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise SettingsError(f"--cluster {cluster}: there is no Dask scheduler to be reached ({error}).") from None
+        raise SettingsError(f"--cluster {cluster}: no Dask scheduler answers ({error}).") from None
     with client, parallel_config(backend="dask", n_jobs=-1):
         yield

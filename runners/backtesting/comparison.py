@@ -1,4 +1,4 @@
-"""Compares runs over their common bars, with tests of which differences are significant."""
+"""Compares runs over their common bars and tests the differences."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Compared:
     Attributes
     ----------
     deflated_sharpe
-        Of the run on all its own bars, among all trials on them.
+        Over all bars of the run, with all trials on them.
     difference
-        Its Sharpe ratio less that of the comparison's first run; None for that run itself, and where they are equal.
+        Sharpe ratio minus that of the first run; None for the first run, and if it cannot be tested.
     growth
-        ``(n_bars,)`` equity relative to that before the first common bar.
+        ``(n_bars,)`` equity divided by the equity before the first common bar.
     """
 
     label: str
@@ -48,11 +48,11 @@ class Comparison:
     Attributes
     ----------
     partly
-        Labels of the runs that have bars beyond the common ones.
+        Labels of the runs that have other bars, too.
     superior
-        p value of Hansen's test of "none earns more than buying and holding"; None where it cannot be told.
+        p value of Hansen's test of "no run earns more than buy and hold"; None if it cannot be computed.
     differing
-        What differs in data, models and settings: a name, and each run's value.
+        Differences in data, models and settings: a name, and the value of each run.
     """
 
     title: str
@@ -65,7 +65,7 @@ class Comparison:
     differing: list[tuple[str, list[str]]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the curves, for JSON."""
+        """All but the curves, for JSON."""
         return {
             "title": self.title,
             "first_bar": self.first_bar.isoformat(),
@@ -89,19 +89,19 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run], title: str | None = None) -> Comparison:
-    """Compare runs, each with the first of them.
+    """Compare each run with the first one, over the bars that all have in common.
 
     Parameters
     ----------
     runs
-        As `runners.backtesting.runs.find_run` reads them from ``results``.
+        From `runners.backtesting.runs.find_run`.
     title
-        None for the names of their datasets.
+        Default: the names of the datasets.
 
     Returns
     -------
     Comparison
-        The figures over the bars that all have in common; a notebook shows it as a table.
+        A notebook shows it as a table.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 
 def _identity(run: Run) -> dict[str, str]:
-    """Data, models and settings of a run, by name."""
+    """Data, models and settings of a run by name."""
     data = {
         "dataset": run.dataset,
         "candles": f"{Path(run.config['file']).name} (sha256 {run.config['fingerprint'][:8]})",

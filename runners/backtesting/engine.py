@@ -1,4 +1,4 @@
-"""Runs a strategy in Backtrader over the bars to trade, and records its equity and trades."""
+"""Runs a strategy in Backtrader and records its equity and trades."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from training.sharpe import sharpe_difference
 
 
 def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSettings | None = None) -> Backtest:
-    """Run `LSTMRegimeStrategy` over a range of the candles, by default those after training and validation.
+    """Run `LSTMRegimeStrategy` over a range of the candles; default: the bars after training and validation.
 
-    Bars before the range fill the lookback without trading; a decision at a bar's close fills at the next open. Nothing
-    is written; the command `regimes backtest` leaves a run in ``results``.
+    Bars before the range fill the lookback without trading. A decision at a bar's close fills at the next open. Writes
+    no files; the command `regimes backtest` does.
 
     Parameters
     ----------
     candles
-        ``(n_bars, >= 5)`` as `data.candles.read_candles` gives it, with the bars before the range.
+        ``(n_bars, >= 5)`` from `data.candles.read_candles`, including the bars before the range.
     model_set
-        As `training.train` gives it, or `ModelSet.load`.
+        From `training.train` or `ModelSet.load`.
     settings
-        Range, rule, exposure, cash and costs; None for the defaults.
+        Range, rule, exposure, cash and costs.
 
     Returns
     -------
     Backtest
-        Curves, trades and figures, and those of buying and holding; a notebook shows it as a table.
+        Curves, trades and figures of the strategy and of buy and hold; a notebook shows it as a table.
 
     Raises
     ------
     SettingsError
-        If the range begins among bars that training has seen without ``in_sample``.
+        If the range includes bars that training has seen, without ``in_sample``.
     DataError
-        If the range holds no two bars, or the candles do not fit the models.
+        If the range has fewer than two bars, or the candles do not fit the models.
     """
     settings = settings or BacktestSettings()
     check_candles(candles)
@@ -61,7 +61,7 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
 def backtest_forecaster(
     candles: pd.DataFrame, forecaster: Forecaster, settings: BacktestSettings, dataset: str
 ) -> Backtest:
-    """`backtest` of candles that were checked and fit the forecaster's models, under the name of their dataset."""
+    """`backtest` for candles that are already checked against the models."""
     model_set = forecaster.model_set
     traded, in_sample = trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
     source = Source(dataset, model_set.interval, model_set.provenance, model_set)
@@ -76,12 +76,12 @@ def backtest_recorded(
     *,
     in_sample: bool = False,
 ) -> Backtest:
-    """Run `LSTMRegimeStrategy` on forecasts that were made before, over their bars.
+    """Run `LSTMRegimeStrategy` on recorded forecasts.
 
     Raises
     ------
     DataError
-        If the candles do not hold these bars, or fewer than two of them lie between ``start`` and ``end``.
+        If the candles lack these bars, or fewer than two of the bars are between ``start`` and ``end``.
     """
     first, last = recorded.table.index[0], recorded.table.index[-1]
     start, end = settings.start or first, settings.end or last
@@ -92,13 +92,13 @@ def backtest_recorded(
     if not index[traded].isin(recorded.table.index).all() or traded.stop - traded.start < 2:
         raise DataError(
             f"the candles of {recorded.dataset} and the forecasts of {first} to {last} share no two bars in the range "
-            "to trade, or the candles have bars in it that were never forecast. Bring the candles that were forecast."
+            "to trade, or the range has candles without a forecast. Use the candles that the forecasts were made from."
         )
     return _trade(candles, traded, recorded, settings, source, in_sample=in_sample)
 
 
 def replay_run(run: Run, candles: pd.DataFrame, settings: BacktestSettings, *, chosen_from: int = 0) -> Backtest:
-    """Trade the forecasts that a run has recorded, with other settings; ``chosen_from`` as in `Source`."""
+    """Trade the recorded forecasts of a run with other settings; ``chosen_from`` as in `Source`."""
     interval = interval_of(pd.DatetimeIndex(candles.index))
     recorded = RecordedForecasts(run.dataset, interval, run.equity()[["regime", "forecast"]])
     source = Source(run.dataset, interval, run.training, chosen_from=chosen_from)
@@ -114,14 +114,14 @@ def _trade(
     *,
     in_sample: bool,
 ) -> Backtest:
-    fed, bars = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop], candles.iloc[traded]
+    feed, bars = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop], candles.iloc[traded]
     trade_from = bars.index[0].tz_convert(None).to_pydatetime()
     rule = settings.model_dump(include=set(RuleSettings.model_fields))
-    ours = {"models": forecaster, "trade_from": trade_from, **rule}
-    cerebro, run = run_strategy(fed, settings, LSTMRegimeStrategy, ours)
-    _, holding_run = run_strategy(fed, settings, BuyAndHold, {"exposure": settings.exposure, "trade_from": trade_from})
-    equity, trades, held_equity = run.equity(), run.trades(), holding_run.equity()
-    metrics, holding_equity = metrics_of(equity, trades, settings.cash), held_equity["equity"]
+    options = {"models": forecaster, "trade_from": trade_from, **rule}
+    cerebro, strategy = run_strategy(feed, settings, LSTMRegimeStrategy, options)
+    _, holding = run_strategy(feed, settings, BuyAndHold, {"exposure": settings.exposure, "trade_from": trade_from})
+    equity, trades, holding_table = strategy.equity(), strategy.trades(), holding.equity()
+    metrics, holding_equity = metrics_of(equity, trades, settings.cash), holding_table["equity"]
     returns, holding_returns = (
         equity_returns(curve, settings.cash).to_numpy() for curve in (equity["equity"], holding_equity)
     )
@@ -133,7 +133,7 @@ def _trade(
         trades=trades,
         metrics=metrics,
         holding_equity=holding_equity,
-        holding=metrics_of(held_equity, holding_run.trades(), settings.cash),
+        holding=metrics_of(holding_table, holding.trades(), settings.cash),
         difference=sharpe_difference(returns, holding_returns, metrics.bars_per_year),
         in_sample=in_sample,
         fingerprint=fingerprint(candles),
@@ -142,14 +142,14 @@ def _trade(
 
 
 def trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: BacktestSettings) -> tuple[slice, bool]:
-    """The bars to trade, and whether the first was seen in training.
+    """The bars to trade, and whether training has seen the first of them.
 
     Raises
     ------
     SettingsError
-        If they begin among bars that training has seen without ``in_sample``.
+        If training has seen the first bar, without ``in_sample``.
     DataError
-        If they are fewer than two.
+        If there are fewer than two bars.
     """
     unseen = int(index.searchsorted(model_set.validation_end, side="right"))
     start = unseen if settings.start is None else int(index.searchsorted(_utc(settings.start)))
@@ -158,12 +158,12 @@ def trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: Backte
     if in_sample and not settings.in_sample:
         raise SettingsError(
             f"the range begins at {index[start]}, but training and validation have seen the bars up to "
-            f"{model_set.validation_end}. Begin later, or add --in-sample to have the result marked so."
+            f"{model_set.validation_end}. Begin later, or add --in-sample; the result is then marked."
         )
     if end - start < 2:
         raise DataError(
             f"only {max(0, end - start)} bars lie in the range to trade: the candles end at {index[-1]}, and training "
-            f"has seen those up to {model_set.validation_end}. Bring newer candles, or choose another range."
+            f"has seen the bars up to {model_set.validation_end}. Use newer candles, or choose another range."
         )
     return slice(start, end), in_sample
 
@@ -180,56 +180,43 @@ def run_strategy(
     strategy_settings: dict[str, Any],
     cerebro: bt.Cerebro | None = None,
 ) -> tuple[bt.Cerebro, Recorder]:
-    """Run any strategy over the candles with the cash and costs of ``settings``; records from its ``trade_from`` on.
+    """Run any strategy with the cash and costs of ``settings`` and record it, from its ``trade_from`` on.
 
-    Pass a fresh ``cerebro`` to be able to look into it where the run fails.
+    Pass a new ``cerebro`` to inspect it after a failed run.
     """
     cerebro = cerebro or bt.Cerebro()
     cerebro.adddata(candle_feed(candles, checked=True))
     cerebro.broker.setcash(settings.cash)
     costs = TradingCosts(commission=settings.commission, borrow_rate=settings.borrow_rate)
     cerebro.broker.addcommissioninfo(costs)
-    cerebro.broker.set_int2pnl(False)  # the recorder tells the fee for borrowing apart from the commission
+    cerebro.broker.set_int2pnl(False)  # the recorder separates borrowing fees from commission
     cerebro.broker.set_slippage_perc(settings.slippage, slip_open=True, slip_match=True, slip_out=True)
     cerebro.addstrategy(strategy, **strategy_settings)
     cerebro.addanalyzer(Recorder, _name="recorder", trade_from=strategy_settings.get("trade_from"))
-    ran = cerebro.run()[0]
-    return cerebro, ran.analyzers.recorder
+    return cerebro, cerebro.run()[0].analyzers.recorder
 
 
 EQUITY_COLUMNS = ["equity", "position", "regime", "forecast", "traded", "commission", "borrowing"]
 TRADE_COLUMNS = [
-    "opened",
-    "closed",
-    "direction",
-    "size",
-    "entry_price",
-    "exit_price",
-    "pnl",
-    "commission",
-    "borrowing",
-    "net_pnl",
-    "bars",
-    "regime",
-    "forecast",
-]
+    "opened", "closed", "direction", "size", "entry_price", "exit_price", "pnl", "commission", "borrowing", "net_pnl",
+    "bars", "regime", "forecast",
+]  # fmt: skip
 
 
 class _Opened(NamedTuple):
-    """A trade as it was opened, the regime and forecast that decided it, and what short positions had cost by then."""
+    """An open trade, its regime and forecast, and the borrowing fees paid before it."""
 
     trade: bt.Trade
-    decided: tuple[float, float]
+    decision: tuple[float, float]
     borrowed: float
 
 
 class Recorder(bt.Analyzer):
-    """Records, from ``trade_from`` on, each bar's equity, position, regime, forecast and trading, and the trades.
+    """Records each bar and each trade from ``trade_from`` on.
 
-    A trade's regime and forecast are those of the bar that decided it, the one before it filled. An account whose
-    equity is 0 or below at a close is bankrupt: its position counts as closed at that close, its equity stays as it is,
-    and what happens in the broker after it is not recorded. The broker must not count the costs of borrowing as
-    commission (``set_int2pnl(False)``).
+    The regime and forecast of a trade are those of the bar before its fill. An account with an equity of 0 or below at
+    a close is bankrupt: its position is closed at that close, its equity stays constant, and later orders are ignored.
+    The broker must not count borrowing fees as commission (``set_int2pnl(False)``).
     """
 
     params = (("trade_from", None),)
@@ -238,22 +225,22 @@ class Recorder(bt.Analyzer):
         self._bars: list[tuple[float, ...]] = []
         self._trades: list[dict[str, object]] = []
         self._open: dict[int, _Opened] = {}
-        self._decided = (float("nan"), float("nan"))
+        self._decision = (float("nan"), float("nan"))
         self._booked: dict[int, tuple[float, float]] = {}
         self._traded = self._commission = self._borrowed_before = 0.0
         self._from = first_stamp(self.strategy.data, self.p.trade_from)
-        self._left: float | None = None  # of a bankrupt account
+        self._final_equity: float | None = None  # of a bankrupt account
 
     def notify_order(self, order: bt.Order) -> None:
-        if order.status in (order.Completed, order.Partial):  # an order's figures are sums over its parts
+        if order.status in (order.Completed, order.Partial):  # figures are sums over partial fills
             traded, commission = self._booked.get(order.ref, (0.0, 0.0))
             self._booked[order.ref] = abs(order.executed.size * order.executed.price), order.executed.comm
             self._traded += self._booked[order.ref][0] - traded
             self._commission += self._booked[order.ref][1] - commission
 
     def notify_trade(self, trade: bt.Trade) -> None:
-        if trade.justopened and self._left is None:
-            self._open[trade.ref] = _Opened(trade, self._decided, self._borrowed())
+        if trade.justopened and self._final_equity is None:
+            self._open[trade.ref] = _Opened(trade, self._decision, self._borrowed())
         if trade.isclosed and trade.ref in self._open:
             self._close(self._open.pop(trade.ref), trade.close_datetime(), trade.pnl, trade.commission, trade.barlen)
 
@@ -272,46 +259,46 @@ class Recorder(bt.Analyzer):
                 "borrowing": borrowing,
                 "net_pnl": pnl - commission - borrowing,
                 "bars": bars,
-                "regime": opened.decided[0],
-                "forecast": opened.decided[1],
+                "regime": opened.decision[0],
+                "forecast": opened.decision[1],
             }
         )
 
     def _borrowed(self) -> float:
-        """What short positions have cost so far, since the run began."""
+        """Borrowing fees since the start of the run."""
         return float(self.strategy.broker.d_credit[self.strategy.data])
 
     def next(self) -> None:
         strategy, feed = self.strategy, self.strategy.data
-        self._decided = (getattr(strategy, "regime", float("nan")), getattr(strategy, "forecast", float("nan")))
+        self._decision = (getattr(strategy, "regime", float("nan")), getattr(strategy, "forecast", float("nan")))
         now = feed.datetime[0]
         if now < self._from:
             return
-        if self._left is not None:
-            self._bars.append((now, self._left, 0.0, *self._decided, 0.0, 0.0, 0.0))
+        if self._final_equity is not None:
+            self._bars.append((now, self._final_equity, 0.0, *self._decision, 0.0, 0.0, 0.0))
             return
         equity, position, borrowed = strategy.broker.getvalue(), strategy.position.size, self._borrowed()
         if equity <= 0:
-            self._left, position = equity, 0.0
+            self._final_equity, position = equity, 0.0
             for opened in self._open.values():
                 trade = opened.trade
                 pnl, bars = trade.size * (feed.close[0] - trade.price), len(feed) - trade.baropen
                 self._close(opened, feed.datetime.datetime(0), pnl, trade.commission, bars)
             self._open.clear()
         costs = self._traded, self._commission, borrowed - self._borrowed_before
-        self._bars.append((now, equity, position, *self._decided, *costs))
+        self._bars.append((now, equity, position, *self._decision, *costs))
         self._traded, self._commission, self._borrowed_before = 0.0, 0.0, borrowed
 
     def equity(self) -> pd.DataFrame:
-        """``(n_bars, 7)`` over the bars' times in UTC.
+        """``(n_bars, 7)`` by time in UTC, columns `EQUITY_COLUMNS`.
 
-        At each close equity, position in units, regime and forecast; of the bar the value traded, the commission, and
-        what holding a short position cost.
+        Equity, position in units, regime and forecast are at the close; value traded, commission and borrowing fees are
+        those of the bar.
         """
         times, *values = zip(*self._bars, strict=True) if self._bars else [()] * (1 + len(EQUITY_COLUMNS))
         index = bar_times(self.strategy.data, np.array(times))
         return pd.DataFrame(dict(zip(EQUITY_COLUMNS, values, strict=True)), index=index)
 
     def trades(self) -> pd.DataFrame:
-        """A row per closed round trip, columns `TRADE_COLUMNS`; prices include slippage, money is in the currency."""
+        """One row per closed round trip, columns `TRADE_COLUMNS`; prices include slippage, amounts are in currency."""
         return pd.DataFrame(self._trades, columns=TRADE_COLUMNS)

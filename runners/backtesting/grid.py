@@ -1,4 +1,4 @@
-"""Grids of trading settings, traded on a run's forecasts by the array simulator, and the sweep that picks the best."""
+"""Trades grids of settings on the forecasts of a run, and sweeps them for the best."""
 
 from __future__ import annotations
 
@@ -22,28 +22,22 @@ from strategies.settings import AXES, CostSettings, TradingSettings
 from training.sharpe import sharpe_ratio
 
 COSTS = tuple(CostSettings.model_fields)
-_THRESHOLDS = 20  # on either side, where none are named
-_LARGEST_THRESHOLD = 0.99  # quantile of the forecasts' sizes
+_THRESHOLDS = 20  # default number on each side
+_LARGEST_THRESHOLD = 0.99  # quantile of the absolute forecasts
 _MOST_SETTINGS = 100_000
-_SAME = 1e-9  # of an equity that two ways of computing it agree on
-_CELLS_AT_ONCE = 16_000_000  # bars times settings, 128 MB an array; few passes, for each costs a loop over the bars
+_TOLERANCE = 1e-9  # relative difference between equities of the array simulator and of Backtrader
+_CELLS_AT_ONCE = 16_000_000  # bars times settings, 128 MB per array; each pass costs a loop over the bars
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of some values of the trading settings; combinations with short > long are skipped.
-
-    Attributes
-    ----------
-    table
-        ``(n_settings, n_axes)``, a column for each of `AXES`.
-    """
+    """Combinations of trading settings: ``table`` is ``(n_settings, n_axes)``, one column for each of `AXES`."""
 
     table: pd.DataFrame
 
     @classmethod
     def of(cls, values: Mapping[str, Sequence[float] | Sequence[str]]) -> Grid:
-        """Of the values of each of `AXES`."""
+        """All combinations of the values of each axis; those with short > long are skipped."""
         table = pd.DataFrame(list(itertools.product(*(values[name] for name in AXES))), columns=list(AXES))
         return cls(table[table["short_threshold"] <= table["long_threshold"]].reset_index(drop=True))
 
@@ -55,55 +49,42 @@ class Grid:
         return len(self.table)
 
     def settings(self, number: int, others: BacktestSettings) -> BacktestSettings:
-        """One of the settings, with what a grid does not vary taken from others."""
+        """Settings by number; ``others`` has the values that a grid does not vary."""
         return others.model_copy(update={name: self.table.loc[number, name] for name in AXES})
 
     def number_of(self, settings: TradingSettings) -> int:
-        """The number of these settings in the grid, which must hold them."""
+        """The number of these settings, which must be in the grid."""
         same = np.all([self.table[name] == getattr(settings, name) for name in AXES], axis=0)
         return int(np.flatnonzero(same)[0])
 
 
 def _axes(given: Mapping[str, str | None], settings: BacktestSettings, forecast: np.ndarray) -> dict[str, list]:
-    """The values of each axis: those given, or the run's own; thresholds evenly over the forecasts' sizes.
-
-    The run's own value is always among them.
-
-    Parameters
-    ----------
-    given
-        By axis ``first:last:count``, or values separated by commas; None where nothing was given.
-    forecast
-        ``(n_bars,)`` the run's, NaN allowed.
-
-    Raises
-    ------
-    SettingsError
-        If a text cannot be read, or they make too many settings.
-    """
+    """The values of each axis, as in `GridRun.of`; ``forecast`` is ``(n_bars,)``, NaN allowed."""
     values: dict[str, list] = {}
     for name in AXES:
         own, text = getattr(settings, name), given.get(name)
         if text is not None:
-            chosen = _parsed(name, text)
+            added = _parse(name, text)
         elif name in ("long_threshold", "short_threshold"):
             largest = float(np.nanquantile(np.abs(forecast), _LARGEST_THRESHOLD))
             side = 1 if name == "long_threshold" else -1
-            chosen = [float(f"{side * size:.3g}") for size in np.linspace(0, largest, _THRESHOLDS)]
+            added = [float(f"{side * size:.3g}") for size in np.linspace(0, largest, _THRESHOLDS)]
         else:
-            chosen = ["hold", "flat"] if name == "neutral" else []
-        values[name] = sorted({*chosen, own})
-    count = math.prod(len(of_axis) for of_axis in values.values())
+            added = ["hold", "flat"] if name == "neutral" else []
+        values[name] = sorted({*added, own})
+    count = math.prod(map(len, values.values()))
     if count > _MOST_SETTINGS:
-        raise SettingsError(f"the grid has {count:,} settings; {_MOST_SETTINGS:,} are the most. Name fewer values.")
+        raise SettingsError(
+            f"the grid has {count:,} settings; at most {_MOST_SETTINGS:,} are allowed. Give fewer values."
+        )
     return values
 
 
-def _parsed(name: str, text: str) -> list:
+def _parse(name: str, text: str) -> list:
     if name == "neutral":
         words = [word.strip() for word in text.split(",")]
         if not set(words) <= {"hold", "flat"}:
-            raise SettingsError(f"--neutral {text}: it can be hold, flat, or hold,flat.")
+            raise SettingsError(f"--neutral {text}: write hold, flat or hold,flat.")
         return words
     try:
         if ":" in text:
@@ -124,7 +105,7 @@ def _parsed(name: str, text: str) -> list:
 def simulate_grid(
     bars: pd.DataFrame, forecast: np.ndarray, grid: Grid, cash: float
 ) -> Iterator[tuple[slice, Simulated]]:
-    """Trade all settings of the grid, as many at once as memory carries well."""
+    """Trade all settings of the grid in parts that fit into memory."""
     arrays = SettingsGrid.from_table(grid.table)
     prices = bars["open"].to_numpy(), bars["close"].to_numpy()
     at_once = max(1, _CELLS_AT_ONCE // len(bars))
@@ -134,26 +115,26 @@ def simulate_grid(
 
 
 def traded_candles(run: Run) -> pd.DataFrame:
-    """The candles that a run traded: all of their file, with whatever came after its bars.
+    """All candles in the file that a run traded.
 
     Raises
     ------
     DataError
-        If they have changed since: the run's own settings give another equity on them.
+        If they have changed: the settings of the run no longer give its equity.
     """
     candles, equity = read_candles(run.file, sort=True), run.equity()
     bars = candles.loc[equity.index[0] : equity.index[-1]]
     if bars.index.equals(equity.index):
         own = Grid.of_one(run.settings)
         (_, simulated), *_ = simulate_grid(bars, equity["forecast"].to_numpy(), own, run.cash)
-        if np.allclose(simulated.equity[:, 0], equity["equity"], rtol=_SAME, atol=0):
+        if np.allclose(simulated.equity[:, 0], equity["equity"], rtol=_TOLERANCE, atol=0):
             return candles
-    raise DataError(f"{run.file}: its bars are not those that {run.id} traded any more; backtest again.")
+    raise DataError(f"{run.file}: its bars have changed since {run.id}. Backtest again.")
 
 
 @dataclass(frozen=True)
 class GridRun:
-    """A grid of settings on the forecasts of a run, and on the bars that it traded."""
+    """A grid of settings on the bars and forecasts of a run."""
 
     run: Run
     candles: pd.DataFrame
@@ -163,16 +144,17 @@ class GridRun:
 
     @classmethod
     def of(cls, run: Run, given: Mapping[str, str | None]) -> GridRun:
-        """With the values given for each of `AXES`.
+        """A grid of the values given by axis, as ``first:last:count`` or separated by commas.
 
-        A text is ``first:last:count``, or values separated by commas. Without one the axis has the run's own value,
-        thresholds span the size of the run's forecasts, and both rules are tried. The run's own values are always
-        in the grid.
+        Defaults: thresholds evenly over the size of the run's forecasts, both neutral rules, and the run's own value of
+        each other axis. The run's own values are always in the grid.
 
         Raises
         ------
-        DataError, SettingsError
-            If the candles have changed since the run, or values cannot be read.
+        DataError
+            If the candles have changed since the run.
+        SettingsError
+            If a text cannot be read, or the grid is too large.
         """
         candles, equity = traded_candles(run), run.equity()
         bars, forecast = candles.loc[equity.index[0] : equity.index[-1]], equity["forecast"].to_numpy()
@@ -180,7 +162,7 @@ class GridRun:
 
     @property
     def own(self) -> int:
-        """Number of the run's own setting."""
+        """Number of the run's own settings."""
         return self.grid.number_of(self.run.settings)
 
     @property
@@ -189,22 +171,21 @@ class GridRun:
         return bars_per_year(pd.DatetimeIndex(self.bars.index))
 
     def simulate(self) -> Iterator[tuple[slice, Simulated]]:
-        """Each part of the settings, and what their accounts did."""
+        """Each part of the settings and its results."""
         return simulate_grid(self.bars, self.forecast, self.grid, self.run.cash)
 
     def equity_of(self, number: int) -> np.ndarray:
         """Equity ``(n_bars,)`` of one setting."""
-        alone = Grid(self.grid.table.iloc[[number]])
-        (_, simulated), *_ = simulate_grid(self.bars, self.forecast, alone, self.run.cash)
+        single = Grid(self.grid.table.iloc[[number]])
+        (_, simulated), *_ = simulate_grid(self.bars, self.forecast, single, self.run.cash)
         return simulated.equity[:, 0]
 
     def figures(self, which: slice, simulated: Simulated) -> pd.DataFrame:
-        """One row per setting.
+        """One row per setting: its values, and its results over the bars ``first_bar`` to ``last_bar``.
 
-        Its settings; over the bars ``first_bar`` to ``last_bar`` its ``final_value``, ``total_return``,
-        ``sharpe_per_bar``, ``sharpe`` (annualised), ``max_drawdown``, ``orders`` filled and ``trades`` (closed round
-        trips). Only settings ``at_own_costs``, the run's, can be chosen: the others show what costs would change. Of
-        those ``tried`` are the ones on unseen bars.
+        ``orders`` counts filled orders, ``trades`` closed round trips; ``sharpe`` is annualised. Only settings
+        ``at_own_costs`` (the costs of the run) can be chosen; the others show the effect of costs. ``tried`` are the
+        ones of them on unseen bars: they count as trials.
         """
         settings, equity, cash = self.run.settings, simulated.equity, self.run.cash
         table = self.grid.table.iloc[which]
@@ -227,17 +208,19 @@ class GridRun:
 
 
 def candidates(table: pd.DataFrame) -> pd.Series:
-    """Which settings of `GridRun.figures` can be the best: those at the run's own costs that trade.
+    """Which settings of `GridRun.figures` can be chosen: those at the run's own costs that trade.
 
     Raises
     ------
     DataError
         If there is none.
     """
-    chosen_from = table["at_own_costs"] & (table["orders"] > 0)
-    if not chosen_from.any():
-        raise DataError("none of these settings trades: all forecasts lie between the thresholds. Lower them.")
-    return chosen_from
+    eligible = table["at_own_costs"] & (table["orders"] > 0)
+    if not eligible.any():
+        raise DataError(
+            "none of these settings trades: all forecasts lie between the thresholds. Use lower thresholds."
+        )
+    return eligible
 
 
 @dataclass(frozen=True)
@@ -249,11 +232,11 @@ class Sweep:
     table
         One row per setting, see `GridRun.figures`.
     own, best
-        Numbers of the run's own setting, and of the one with the highest Sharpe ratio, at the run's costs, that trades.
+        Numbers of the run's own setting, and of the candidate with the highest Sharpe ratio.
     confirmed
-        The best, traded by Backtrader.
+        The best setting, traded by Backtrader.
     disagreement
-        Largest difference at any bar of its equity to the simulated one, relative to the larger of equity and cash.
+        Largest difference between its equity and the simulated one, relative to the larger of equity and cash.
     trials
         The settings of this sweep and all earlier trials on these bars.
     """
@@ -268,12 +251,12 @@ class Sweep:
 
 
 def sweep(grid_run: GridRun) -> Sweep:
-    """Trade the settings of a grid, and the best of them by Backtrader.
+    """Trade the settings of a grid, then the best one again with Backtrader.
 
     Raises
     ------
     DataError
-        If none of them trades.
+        If none of the settings trades.
     """
     run, cash = grid_run.run, grid_run.run.cash
     table = pd.concat([grid_run.figures(which, simulated) for which, simulated in grid_run.simulate()])

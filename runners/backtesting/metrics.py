@@ -1,4 +1,4 @@
-"""The figures of a run; every table, page and file takes them from here."""
+"""Computes the figures of a run."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ _YEAR = pd.Timedelta(days=365.25)
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures of an equity curve; fractions, not per cent; None where a figure is not defined.
+    """Figures of an equity curve, as fractions; None if a figure is not defined.
 
     Attributes
     ----------
     sharpe, sortino, volatility, cagr, calmar
         Annualised with ``bars_per_year``; risk-free rate 0.
     sharpe_low, sharpe_high
-        Its 95 % interval (`training.sharpe.sharpe_interval`).
+        95 % interval of ``sharpe`` (`training.sharpe.sharpe_interval`).
     probabilistic_sharpe
-        Probability that the true Sharpe ratio is above 0, as if nothing else had been tried.
+        Probability that the true Sharpe ratio is above 0, without correction for other trials.
     minimum_years
-        Length that such a track record needs to show a Sharpe ratio above 0 at the 95 % level.
+        Minimum track record length for a Sharpe ratio above 0 at the 95 % level.
     skewness, kurtosis
-        Of the bars' returns; 0 and 3 for normal ones.
+        Of the returns per bar; 0 and 3 for a normal distribution.
     max_drawdown
-        Deepest fall from a peak, negative.
+        Largest fall from a peak, negative.
     drawdown_days
-        The longest time that equity stayed below a peak.
+        Longest time below a peak.
     time_in_market
-        Share of bars at whose close a position was open.
+        Share of bars with a position at the close.
     trades, win_rate, profit_factor
-        Of closed round trips, after costs; a position still open at the end counts as an open trade only.
+        Of closed round trips, after costs; a position open at the end counts in ``open_trades`` only.
     costs
         Commission paid, in currency; slippage is in the prices.
     borrowing
-        Paid for holding short positions, in currency; 0 for runs written before there was such a fee.
+        Borrowing fees for short positions, in currency; 0 in runs of earlier versions.
     turnover
         Value traded per year, in multiples of mean equity.
     """
@@ -76,37 +76,31 @@ class Metrics:
         return asdict(self)
 
     def track_record(self) -> TrackRecord | None:
-        """Sharpe ratio per bar, length and moments; None for an account that never moved, or of fewer than 20 bars."""
+        """Sharpe ratio per bar, length and moments; None for a constant equity or fewer than 20 bars."""
         if self.bars < FEWEST_BARS or self.sharpe is None or self.skewness is None or self.kurtosis is None:
             return None
         return TrackRecord(self.sharpe / math.sqrt(self.bars_per_year), self.bars, self.skewness, self.kurtosis)
 
 
 def bars_per_year(index: pd.DatetimeIndex) -> float:
-    """The series' own bars per year, counted from its times: a market's holidays and nights are in it."""
+    """Bars per year, counted from the times of the series, so that holidays and closed hours are included."""
     return float((len(index) - 1) / ((index[-1] - index[0]) / _YEAR))
 
 
 def without_debt(equity: np.ndarray, cash: float) -> np.ndarray:
-    """Equity ``(n_bars, ...)`` of accounts that rest at 0 from where they have lost all, whatever they owe then.
-
-    One without ``cash`` before the first bar has lost all before it.
-    """
+    """Equity ``(n_bars, ...)`` that stays 0 after the first bar at 0 or below; all 0 if ``cash`` is not positive."""
     return np.where(np.logical_and.accumulate(equity > 0, axis=0) & (cash > 0), equity, 0.0)
 
 
 def simple_returns(equity: np.ndarray, cash: float) -> np.ndarray:
-    """Simple return of each bar ``(n_bars, ...)``, the first against the starting ``cash``.
-
-    An account in debt has no returns: it has lost all at the bar where it fell into it, -1, and rests after it.
-    """
+    """Simple return of each bar ``(n_bars, ...)``, the first relative to ``cash``; -1 at a bankruptcy, then 0."""
     solvent = without_debt(equity, cash)
     before = np.concatenate([np.full_like(solvent[:1], cash), solvent[:-1]])
     return np.divide(solvent, before, out=np.ones_like(solvent), where=before > 0) - 1
 
 
 def equity_returns(equity: pd.Series, cash: float) -> pd.Series:
-    """`simple_returns` of a series, over its times without their zone."""
+    """`simple_returns` of a series, by time without time zone."""
     index = pd.DatetimeIndex(equity.index).tz_localize(None)
     return pd.Series(simple_returns(equity.to_numpy(), cash), index=index)
 
@@ -117,10 +111,9 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     Parameters
     ----------
     recorded, trades
-        As `runners.backtesting.engine.Recorder` gives them, or a part in time of them.
+        From `runners.backtesting.engine.Recorder`, or a part of them in time.
     cash
-        Equity before the first bar. An account that fell into debt counts as lost from there on, but for its final
-        value and total return.
+        Equity before the first bar. Equity counts as 0 after a bankruptcy, except in final value and total return.
     """
     from quantstats import stats
 
@@ -128,7 +121,7 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     solvent = without_debt(equity.to_numpy(), cash)
     periods = bars_per_year(pd.DatetimeIndex(equity.index))
     returns = equity_returns(equity, cash)
-    deepest = float(drawdown(equity.to_numpy(), cash).min())  # quantstats takes a curve below 1 for returns
+    max_drawdown = float(drawdown(equity.to_numpy(), cash).min())  # quantstats treats a curve below 1 as returns
     record = TrackRecord.of(returns.to_numpy()) if len(returns) >= FEWEST_BARS else None
     interval = sharpe_interval(returns.to_numpy(), periods)
     needed = record.minimum_length() if record else None
@@ -150,9 +143,9 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         kurtosis=record.kurtosis if record else None,
         sortino=_finite(stats.sortino(returns, periods=periods)),
         volatility=_finite(stats.volatility(returns, periods=periods)),
-        max_drawdown=deepest,
+        max_drawdown=max_drawdown,
         drawdown_days=_longest_below_peak(equity, cash),
-        calmar=cagr / -deepest if cagr is not None and deepest < 0 else None,
+        calmar=cagr / -max_drawdown if cagr is not None and max_drawdown < 0 else None,
         time_in_market=float((recorded["position"] != 0).mean()),
         trades=len(trades),
         open_trades=int(recorded["position"].iloc[-1] != 0),
@@ -167,20 +160,20 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
 
 
 def metrics_of_part(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float, bars: pd.DatetimeIndex) -> Metrics:
-    """Figures of some of a run's bars, with the trades that closed in them; parameters as in `metrics_of`."""
+    """Figures of a part of a run, with the trades that closed in it; parameters as in `metrics_of`."""
     first, last = bars[0].tz_localize(None), bars[-1].tz_localize(None)
     closed = trades[(trades["closed"] >= first) & (trades["closed"] <= last)]
     return metrics_of(recorded.loc[bars], closed, equity_before(recorded["equity"], bars[0], cash))
 
 
 def equity_before(equity: pd.Series, bar: pd.Timestamp, cash: float) -> float:
-    """Equity at the close before a bar; ``cash`` where it is the first."""
+    """Equity at the close before a bar; ``cash`` for the first bar."""
     before = int(equity.index.searchsorted(bar)) - 1
     return float(equity.to_numpy()[before]) if before >= 0 else cash
 
 
 def drawdown(equity: np.ndarray, cash: float) -> np.ndarray:
-    """Fraction below the highest equity so far, ``cash`` included: ``(n_bars, ...)``, from 0 down to -1."""
+    """Fraction below the highest equity so far, including ``cash``: ``(n_bars, ...)``, from 0 to -1."""
     solvent = without_debt(equity, cash)
     peak = np.maximum(np.maximum.accumulate(solvent, axis=0), cash)
     return np.divide(solvent, peak, out=np.ones_like(solvent), where=peak > 0) - 1

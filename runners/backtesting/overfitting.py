@@ -1,4 +1,4 @@
-"""How far the best of many trading settings is overfitted: PBO and cross-validation on a run's forecasts."""
+"""Estimates overfitting of the best trading settings: PBO and cross-validation on the forecasts of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OverfittingAnalysis:
     table
         One row per setting, see `GridRun.figures`.
     own
-        Number of the run's own setting.
+        Number of the run's own settings.
     blocks, embargo
         As in `training.overfitting`.
     growth
@@ -50,7 +50,7 @@ class OverfittingAnalysis:
         return self.crossed.sharpe * self.annual
 
     def most_chosen(self, count: int) -> list[tuple[int, int]]:
-        """Numbers of the settings that most splits picked, and how many picked each."""
+        """The settings that most splits chose: number of the setting, and count of splits."""
         times = self.crossed.times_chosen
         return [(int(at), int(times[at])) for at in np.argsort(-times, kind="stable")[:count] if times[at]]
 
@@ -86,15 +86,12 @@ def analyse_overfitting(
 ) -> OverfittingAnalysis:
     """Probability of overfitting, and combinatorial purged cross-validation, of a grid of settings.
 
-    Parameters
-    ----------
-    blocks, groups, test_groups, embargo
-        As in `training.overfitting`.
+    The options are those of `training.overfitting`.
 
     Raises
     ------
     DataError, SettingsError
-        If none of the settings trades, there are too few bars, or they cannot be cut so.
+        If no setting trades, or there are too few bars for these blocks and groups.
     """
     bars, cash = grid_run.bars, grid_run.run.cash
     returns, parts = np.empty((len(bars), len(grid_run.grid))), []
@@ -102,7 +99,7 @@ def analyse_overfitting(
         returns[:, which] = simple_returns(simulated.equity, cash)
         parts.append(grid_run.figures(which, simulated))
     table = pd.concat(parts)
-    candidates(table)  # refuses a grid in which nothing trades
+    candidates(table)  # raises if no setting trades
     crossed = combinatorial_paths(returns, groups, test_groups, embargo)
     return OverfittingAnalysis(
         run=grid_run.run,

@@ -1,4 +1,4 @@
-"""What a backtest gives: where its forecasts come from, curves, trades and figures."""
+"""The result of a backtest, and the source of its forecasts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from training.sharpe import SharpeDifference
 
 @dataclass(frozen=True)
 class TradedFold:
-    """One refit of a walk-forward: the bars that it learnt from, and those that it forecast.
+    """One fold of a walk-forward: the bars it was fitted on, and the bars it traded.
 
     Attributes
     ----------
     notes
-        Remarks on its experts.
+        Notes on its experts.
     names_in_order
-        Whether its regimes' mean returns are in the order of their names, which they keep from the folds before.
+        Whether the mean returns of the regimes are in the order of their names.
     """
 
     fit_first: pd.Timestamp
@@ -43,11 +43,11 @@ class Source:
     training
         The training of their models.
     model_set
-        None where there is not exactly one: recorded forecasts, a walk-forward.
+        None for recorded forecasts and walk-forwards.
     folds
         Of a walk-forward.
     chosen_from
-        How many settings these were chosen from in hindsight, on the very bars of the backtest; 0 where they were not.
+        Number of settings from which these were chosen in hindsight, on the same bars; 0 if they were not.
     """
 
     dataset: str
@@ -69,17 +69,17 @@ class Backtest:
     trades
         One row per closed round trip.
     metrics, holding
-        Figures of the strategy, and of buying and holding over the same bars with the same exposure and costs.
+        Figures of the strategy, and of buy and hold over the same bars with the same exposure and costs.
     holding_equity
-        ``(n_bars,)`` of buying and holding.
+        ``(n_bars,)`` of buy and hold.
     difference
-        The strategy's Sharpe ratio less that of buying and holding; None where one of them never moves.
+        The strategy's Sharpe ratio minus that of buy and hold; None if one of them has a constant equity.
     candles
-        Of the bars traded.
+        Of the traded bars.
     in_sample
-        Whether bars that training or validation has seen were traded.
+        Whether training or validation has seen traded bars.
     fingerprint
-        Of all candles given, see `data.candles.fingerprint`.
+        Of all candles, see `data.candles.fingerprint`.
     """
 
     source: Source
@@ -97,5 +97,5 @@ class Backtest:
 
     @property
     def mark(self) -> str:
-        """What must stand wherever its figures appear: ``in-sample``, ``chosen in hindsight``, or nothing."""
+        """A warning to show with all figures: ``in-sample``, ``chosen in hindsight``, or an empty text."""
         return "in-sample" if self.in_sample else "chosen in hindsight" if self.source.chosen_from else ""

@@ -1,4 +1,4 @@
-"""The backtests of a workspace, read from their folders, and the trials that a figure may be the best of."""
+"""Reads the runs of a workspace, and counts the trials for the deflated Sharpe ratio."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from models.provenance import Study, Training
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
 
-# Of a run's folder; older formats are read, see CONTRIBUTING.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 2  # of a run's folder; older formats can be read, see CONTRIBUTING
 _REMOVED = ".removed"
 SWEEPS, OVERFITTING, GRID_TABLE = "sweeps", "overfitting", "settings.csv"
 NOTE = "note.txt"
@@ -41,7 +40,7 @@ class Run:
     training
         The training of its models.
     metrics, holding
-        Of the strategy and of buying and holding.
+        Of the strategy and of buy and hold.
     """
 
     folder: Path
@@ -78,7 +77,7 @@ class Run:
 
     @property
     def settings(self) -> BacktestSettings:
-        """How it traded."""
+        """Its trading settings."""
         return BacktestSettings.from_table(self.config["backtest"], str(self.folder / _CONFIG))
 
     @property
@@ -95,9 +94,9 @@ class Run:
         write_text(self.folder / NOTE, text + "\n")
 
     def equity(self) -> pd.DataFrame:
-        """Its ``equity.csv``: `Recorder.equity`, and ``holding``, the equity of buying and holding."""
+        """Its ``equity.csv``: `Recorder.equity`, and ``holding``, the equity of buy and hold."""
         table = pd.read_csv(self.folder / "equity.csv", index_col="timestamp")
-        if "borrowing" not in table:  # an earlier version had no such fee
+        if "borrowing" not in table:  # runs of an earlier version
             table.insert(6, "borrowing", 0.0)
         return table.set_index(pd.to_datetime(table.index, utc=True))
 
@@ -106,11 +105,11 @@ class Run:
         return pd.read_csv(self.folder / "trades.csv", parse_dates=["opened", "closed"])
 
     def remove(self) -> None:
-        """Delete all but the figures, which stay in a hidden folder, so that the run still counts as a trial."""
-        grave = self.folder.parent / _REMOVED / self.id
-        grave.mkdir(parents=True, exist_ok=True)
+        """Delete all but settings and figures, which move to a hidden folder: the run still counts as a trial."""
+        kept = self.folder.parent / _REMOVED / self.id
+        kept.mkdir(parents=True, exist_ok=True)
         for name in (_CONFIG, _METRICS):
-            shutil.copy(self.folder / name, grave)
+            shutil.copy(self.folder / name, kept)
         shutil.rmtree(self.folder)
 
 
@@ -120,12 +119,11 @@ class Trial(NamedTuple):
     Attributes
     ----------
     bars
-        That its Sharpe ratio was measured on.
+        Number of bars of its Sharpe ratio.
     outcome
-        Equal for the same trial. Runs whose Sharpe ratios agree are one trial: repeated ones, and those that trade
-        alike, such as with a little more exposure.
+        Equal for the same trial. Runs with equal Sharpe ratios are one trial, such as repeated runs.
     sharpe
-        Per bar; None where it has none, being too short or given up.
+        Per bar; None if it has too few bars or was pruned.
     """
 
     first_bar: pd.Timestamp
@@ -137,11 +135,11 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Trials:
-    """The trials on the same bars: how many different ones, and the variance of their Sharpe ratios per bar.
+    """Number of different trials on the same bars, and the variance of their Sharpe ratios per bar.
 
-    A ratio measured on more or fewer bars than the result is scaled to the result's: without skill it varies with one
-    over the root of its bars. The variance is at least what luck alone gives, one over the bars, so that many
-    trials that hardly differ do not look like few.
+    A Sharpe ratio over another number of bars is scaled to that of the result: without skill its standard deviation is
+    one over the root of the bars. The variance is at least that of pure luck, one over the bars, so that many similar
+    trials do not count as few.
     """
 
     count: int
@@ -156,7 +154,7 @@ class Trials:
         first_bar: pd.Timestamp,
         last_bar: pd.Timestamp,
     ) -> Trials:
-        """A result, the trials of the ``study`` of its training, and all earlier trials that share its bars."""
+        """A result, the trials of its training's ``study``, and all earlier trials on overlapping bars."""
         own = _trials_of(metrics, study, first_bar, last_bar)
         sharpes = {
             trial.outcome: None if trial.sharpe is None else trial.sharpe * math.sqrt(trial.bars / metrics.bars)
@@ -165,44 +163,44 @@ class Trials:
         }
         if len(sharpes) == 1:
             return cls(1, 0.0)
-        known = [sharpe for sharpe in sharpes.values() if sharpe is not None]
-        variance = float(np.var(known, ddof=1)) if len(known) > 1 else 0.0
+        defined = [sharpe for sharpe in sharpes.values() if sharpe is not None]
+        variance = float(np.var(defined, ddof=1)) if len(defined) > 1 else 0.0
         return cls(len(sharpes), max(variance, 1 / (metrics.bars - 1)))
 
     def deflated_sharpe(self, metrics: Metrics) -> float | None:
-        """Probability that the true Sharpe ratio is above zero, given that it is the best of these trials."""
+        """Probability that the true Sharpe ratio is above 0, given that it is the best of these trials."""
         record = metrics.track_record()
         return record.deflated_sharpe(self.count, self.variance) if record else None
 
 
 def _trials_of(metrics: Metrics, study: Study | None, first_bar: pd.Timestamp, last_bar: pd.Timestamp) -> list[Trial]:
-    """A result, and the trials of the study that its settings come from."""
+    """A result and the trials of the study of its settings."""
     record = metrics.track_record()
     sharpe = record.sharpe if record else 0.0 if metrics.sharpe is None else None
     trials = [_trial(first_bar, last_bar, metrics.bars, sharpe)]
     if study is not None:
         for network, sharpes in study.sharpes.items():
             trials += [
-                Trial(first_bar, last_bar, study.bars, f"{study.id} {network} {number}", of_trial)
-                for number, of_trial in enumerate(sharpes)
+                Trial(first_bar, last_bar, study.bars, f"{study.id} {network} {number}", value)
+                for number, value in enumerate(sharpes)
             ]
     return trials
 
 
 def _trial(first_bar: pd.Timestamp, last_bar: pd.Timestamp, bars: int, sharpe: float | None) -> Trial:
-    shown = "too short" if sharpe is None else f"{sharpe + 0.0:.4f}"
-    return Trial(first_bar, last_bar, bars, f"{bars} bars, {shown}", sharpe)
+    text = "too short" if sharpe is None else f"{sharpe + 0.0:.4f}"
+    return Trial(first_bar, last_bar, bars, f"{bars} bars, {text}", sharpe)
 
 
 class RunsRead(NamedTuple):
-    """The runs of a folder, oldest first, and a warning for each run's folder that could not be read."""
+    """The runs of a folder, oldest first, and a warning for each unreadable one."""
 
     runs: list[Run]
     warnings: list[str]
 
 
 def read_runs(folder: Path) -> RunsRead:
-    """The finished backtests in one dataset's folder of results."""
+    """The runs in one dataset's folder of results."""
     runs, warnings = [], []
     for path in sorted(folder.glob("[0-9]*")):
         try:
@@ -213,7 +211,7 @@ def read_runs(folder: Path) -> RunsRead:
 
 
 def read_trials(folder: Path) -> list[Trial]:
-    """The trials on unseen bars in one dataset's folder of results: runs, removed runs, and grids of settings."""
+    """The trials on unseen bars in one dataset's folder of results: runs, removed runs and grids."""
     runs = [run for run in read_runs(folder).runs + read_runs(folder / _REMOVED).runs if not run.in_sample]
     trials = [
         trial for run in runs for trial in _trials_of(run.metrics, run.training.study, run.first_bar, run.last_bar)
@@ -224,14 +222,14 @@ def read_trials(folder: Path) -> list[Trial]:
 
 
 def trials_of_table(table: pd.DataFrame) -> list[Trial]:
-    """The settings in a grid's table (`GridRun.figures`) that could be chosen on unseen bars."""
+    """The ``tried`` settings of a grid (`GridRun.figures`)."""
     tried = table[table["tried"]]
     columns = (tried[name] for name in ("first_bar", "last_bar", "bars", "sharpe_per_bar"))
     return [_trial(*values) for values in zip(*columns, strict=True)]
 
 
 def deflated_sharpe(run: Run, trials: Sequence[Trial]) -> float | None:
-    """Of one run among its dataset's trials."""
+    """Deflated Sharpe ratio of a run, given the trials of its dataset."""
     return Trials.of(trials, run.metrics, run.training.study, run.first_bar, run.last_bar).deflated_sharpe(run.metrics)
 
 
@@ -240,12 +238,12 @@ def datasets_in(results: Path) -> list[str]:
 
 
 def find_run(results: str | Path, name: str) -> Run:
-    """A run by its folder, its id or a beginning of it, with its dataset before a slash or without; or by its dataset.
+    """A run by its folder, ``id`` or ``dataset/id`` (or their beginnings), or the newest run of a dataset.
 
     Raises
     ------
     DataError
-        If there is none, more than one, or its folder holds no whole run.
+        If there is no such run, more than one, or the run is incomplete.
     """
     results = Path(results)
     newest = latest_run(results / name) if (results / name).is_dir() else None
@@ -256,25 +254,19 @@ def find_run(results: str | Path, name: str) -> Run:
     elif Path(name).is_absolute():
         folders = []
     else:
-        begins = f"{escape(name)}*/{_METRICS}"
-        folders = [path.parent for path in sorted(results.glob(begins if "/" in name else f"*/{begins}"))]
+        pattern = f"{escape(name)}*/{_METRICS}"
+        folders = [path.parent for path in sorted(results.glob(pattern if "/" in name else f"*/{pattern}"))]
     if not folders:
         ids = [path.parent.name for path in results.glob(f"*/[0-9]*/{_METRICS}")]
-        near = did_you_mean(name, [*ids, *datasets_in(results)])
-        raise DataError(f"{name}: there is no such run in {results}. `regimes runs` lists them.{near}")
+        suggestion = did_you_mean(name, [*ids, *datasets_in(results)])
+        raise DataError(f"{name}: there is no such run in {results}. `regimes runs` lists all runs.{suggestion}")
     if len(folders) > 1:
-        raise DataError(f"{name}: {len(folders)} runs begin so: {', '.join(path.name for path in folders[:4])}.")
+        raise DataError(f"{name}: {len(folders)} runs begin with this: {', '.join(path.name for path in folders[:4])}.")
     return _read_run(folders[0])
 
 
 def _read_run(folder: Path) -> Run:
-    """A run from its folder; older names of settings and figures are read as the new ones.
-
-    Raises
-    ------
-    DataError
-        If the folder holds no whole run, or one of a newer version.
-    """
+    """Read a run, also with older names of settings; raises DataError if it is incomplete or of a newer version."""
     try:
         figures = json.loads((folder / _METRICS).read_text(encoding="utf-8"))
         config = tomllib.loads((folder / _CONFIG).read_text(encoding="utf-8"))
@@ -292,15 +284,15 @@ def _read_run(folder: Path) -> Run:
         version = figures.get("format_version", 1)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{folder}: holds no whole run ({type(error).__name__}: {error}). Backtest again, or remove the folder."
+            f"{folder}: the run is incomplete ({type(error).__name__}: {error}). Backtest again, or remove the folder."
         ) from error
     if version > FORMAT_VERSION:
-        raise DataError(f"{folder}: has format {version}, this version reads up to {FORMAT_VERSION}.")
+        raise DataError(f"{folder}: has format {version}; this version reads formats up to {FORMAT_VERSION}.")
     return run
 
 
 def origin_of_forecasts(config: Mapping[str, Any]) -> str:
-    """What made a run's forecasts: a model set, another run's, or the folds of a walk-forward."""
+    """The source of a run's forecasts: a model set, another run, or the folds of a walk-forward."""
     if "models" in config:
         return Path(config["models"]).name
-    return f"of {Path(config['forecasts']).name}" if "forecasts" in config else "one a fold"
+    return f"of {Path(config['forecasts']).name}" if "forecasts" in config else "one per fold"

@@ -10,8 +10,10 @@ from strategies.settings import TradingSettings
 
 
 class BacktestSettings(TradingSettings):
-    """Settings of one backtest; the flags and the TOML file's ``[backtest]`` table are made of it."""
+    """Settings of one backtest, for the flags and the table ``[backtest]`` in TOML."""
 
-    start: dt.datetime | None = Field(None, description="First bar that trades (UTC); default: the test part's first.")
-    end: dt.datetime | None = Field(None, description="Last bar (UTC); default: the last one.")
-    in_sample: bool = Field(False, description="Allow a start among the bars that training has seen.")
+    start: dt.datetime | None = Field(
+        None, description="First bar to trade (UTC); default: the first of the test part."
+    )
+    end: dt.datetime | None = Field(None, description="Last bar to trade (UTC); default: the last one.")
+    in_sample: bool = Field(False, description="Allow bars that training has seen.")

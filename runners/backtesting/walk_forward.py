@@ -1,4 +1,4 @@
-"""Walk-forwards: folds are trained, kept until all are, and traded as one backtest."""
+"""Trains the folds of walk-forwards with checkpoints, and trades them as one backtest."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from training.walk_forward import FoldId, fit_folds, folds_of, stitched_forecast
 
 
 class Checkpoint:
-    """A folder with one model set per finished fold, found again by equal candles, settings, versions and user code."""
+    """A folder with one model set per finished fold, named by candles, settings, versions and user code."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Checkpoint:
         self.folder = results / dataset / ".walk-forward" / key
 
     def load(self) -> dict[int, ModelSet]:
-        """The finished folds by number; one that cannot be read counts as unfinished and is removed."""
+        """The finished folds by number; unreadable ones are removed and count as unfinished."""
         finished = {}
         for path in sorted(self.folder.glob("[0-9]*")):
             try:
@@ -66,23 +66,23 @@ class Checkpoint:
         try:
             model_set.write(folder)
         except StorageError:
-            if not folder.exists():  # if it does, the same walk-forward runs twice, and the other was faster
+            if not folder.exists():  # else the same walk-forward runs twice, and the other process was faster
                 raise
 
     def remove(self) -> None:
-        """Remove the folder, once the walk-forward's run is written."""
+        """Remove the folder after the run is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):  # others remain
+        with suppress(OSError):  # there are others
             self.folder.parent.rmdir()
 
 
 def fold_folder(parent: Path, number: int) -> Path:
-    """The folder of a fold's models; its name counts from 1."""
+    """The folder of a fold's models, counted from 1."""
     return parent / f"{number + 1:04d}"
 
 
 def finished_folds(checkpoints: Mapping[str, Checkpoint]) -> dict[FoldId, ModelSet]:
-    """The folds that an interrupted run of the same walk-forwards has finished."""
+    """The folds that are finished from an interrupted run of the same walk-forwards."""
     return {
         FoldId(dataset, number): model_set
         for dataset, checkpoint in checkpoints.items()
@@ -98,7 +98,7 @@ def fit_missing(
     model_sets: dict[FoldId, ModelSet],
     on_fold: Callable[[str], None],
 ) -> None:
-    """Train the folds that ``model_sets`` lacks, and add each to it and to its checkpoint as soon as it is trained."""
+    """Train the folds that ``model_sets`` lacks; add each to it and to its checkpoint at once."""
     for fold, model_set in fit_folds(series, settings, schedule, dict(model_sets)):
         checkpoints[fold.dataset].save(fold.number, model_set)
         model_sets[fold] = model_set
@@ -106,16 +106,10 @@ def fit_missing(
 
 
 def require_regime_source(series: Mapping[str, pd.DataFrame], trading: BacktestSettings) -> None:
-    """Refuse, before anything is trained, to trade on a missing column of regimes.
-
-    Raises
-    ------
-    DataError
-        Naming the dataset.
-    """
+    """Raise DataError before training if the candles lack the column of regimes to trade on."""
     for dataset, candles in series.items():
         if trading.regime_source == "column" and REGIME not in candles:
-            raise DataError(f"{dataset}: has no column {REGIME!r}, on which --regime-source column would trade.")
+            raise DataError(f"{dataset}: has no column {REGIME!r}, but --regime-source column needs it.")
 
 
 def trade_folds(
@@ -126,7 +120,7 @@ def trade_folds(
     schedule: WalkForwardSettings,
     trading: BacktestSettings,
 ) -> Backtest:
-    """One backtest over the forecasts of all folds, each of its own test part."""
+    """One backtest over the test parts of all folds."""
     folds, index = folds_of(dataset, candles, schedule), candles.index
     forecasts = stitched_forecasts(candles, folds, model_sets, trading)
     newest = model_sets[-1]
@@ -149,12 +143,12 @@ def trade_folds(
     return backtest_recorded(candles, RecordedForecasts(dataset, newest.interval, forecasts), trading, source)
 
 
-def _names_in_order(model_set: ModelSet, learnt: pd.DataFrame) -> bool:
-    """Whether the regimes' mean returns are in the order of their names; always for regimes with given names."""
+def _names_in_order(model_set: ModelSet, fit_candles: pd.DataFrame) -> bool:
+    """Whether the mean returns of the regimes are in the order of their names; always true for labelled regimes."""
     detector = model_set.detector
     if not isinstance(detector, Reorderable):
         return True
-    probabilities = detector.filter(compute_features(learnt, detector.features).to_numpy())
+    probabilities = detector.filter(compute_features(fit_candles, detector.features).to_numpy())
     regimes = likeliest_regime(probabilities, detector.regimes)
-    by_regime = np.log(learnt["close"]).diff().groupby(regimes).mean()
+    by_regime = np.log(fit_candles["close"]).diff().groupby(regimes).mean()
     return bool(by_regime.is_monotonic_increasing)

@@ -1,14 +1,14 @@
-"""`regimes compare`: runs side by side, with tests of which differences are significant."""
+"""`regimes compare`: compare runs, with tests of which differences are significant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runners.commands.options import JsonOption, WorkspaceOption
+from runners.commands import options
 from runners.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,57 +23,53 @@ def compare(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
-            help="Folders or ids of runs, or datasets for their newest run; default: the two newest runs of every "
-            "dataset.",
+            metavar="RUN",
+            help="Folders or ids of runs, or datasets for their newest run; default: each dataset's two newest.",
             show_default=False,
         ),
     ] = None,
-    workspace_folder: WorkspaceOption = None,
+    workspace_folder: options.WorkspaceOption = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Write the figures there, one row per run.", show_default=False)
+        Path | None, typer.Option(help="Also write the figures to this CSV, one row per run.", show_default=False)
     ] = None,
-    json: JsonOption = False,
+    json: options.JsonOption = False,
 ) -> None:
-    """Compare runs over their common bars, on the terminal and in results/compare.html."""
+    """Compare runs over their common bars, in the terminal and in results/compare.html."""
     from data.errors import DataError
     from runners.backtesting.runs import find_run
-    from runners.terminal import notice
 
     workspace = Workspace.open(workspace_folder)
     if runs:
         chosen = [find_run(workspace.results, name) for name in runs]
-        datasets = list(dict.fromkeys(run.dataset for run in chosen))
-        groups = {", ".join(datasets): chosen}
+        groups = {", ".join(dict.fromkeys(run.dataset for run in chosen)): chosen}
     else:
-        newest = _newest_runs(workspace.results)
-        pairs = {dataset: group for dataset, group in newest.items() if len(group) == 2}
-        groups = pairs or {dataset: group for dataset, group in newest.items() if group}
-        alone = [dataset for dataset, group in newest.items() if len(group) == 1]
-        if pairs and alone:
-            notice(f"one run alone, and so not compared: {', '.join(alone)}")
+        groups = _newest_runs(workspace.results)
     if not groups:
         raise DataError(f"{workspace.results}: holds no run yet. `regimes backtest DATASET` makes one.")
     compare_runs(workspace, groups, csv=csv, json=json)
 
 
 def _newest_runs(results: Path) -> dict[str, list[Run]]:
-    """The two newest runs of each dataset."""
+    """The two newest runs of each dataset that has two; if none has, the only run of each dataset."""
     from runners.backtesting.runs import datasets_in, read_runs
-    from runners.terminal import warn
+    from runners.terminal import notice, warn
 
     newest = {}
     for dataset in datasets_in(results):
         runs, warnings = read_runs(results / dataset)
         warn(warnings)
         newest[dataset] = runs[-2:]
-    return newest
+    pairs = {dataset: group for dataset, group in newest.items() if len(group) == 2}
+    single = {dataset: group for dataset, group in newest.items() if len(group) == 1}
+    if pairs and single:
+        notice(f"only one run each, so not compared: {', '.join(single)}")
+    return pairs or single
 
 
 def compare_runs(
     workspace: Workspace, groups: Mapping[str, Sequence[Run]], *, csv: Path | None = None, json: bool = False
 ) -> None:
-    """Compare each group of runs, print the tables or JSON, and write the page."""
+    """Compare each group of runs by title, print the tables or JSON, and write the page."""
     import pandas as pd
 
     from data.files import require_writable, write_text
@@ -87,9 +83,8 @@ def compare_runs(
     write_text(page, comparison_html(comparisons))
     content = [comparison.to_dict() for comparison in comparisons]
     if csv:
-        rows = [{**row, **_difference_columns(row)} for comparison in content for row in comparison["runs"]]
-        table = pd.DataFrame(rows).drop(columns="sharpe_difference")
-        write_text(csv, table.to_csv(index=False))
+        rows = [_csv_row(row) for comparison in content for row in comparison["runs"]]
+        write_text(csv, pd.DataFrame(rows).to_csv(index=False))
     if json:
         print_json({"page": str(page), "comparisons": content})
         return
@@ -98,17 +93,15 @@ def compare_runs(
     print_path("page", page)
 
 
-def _difference_columns(row: dict[str, object]) -> dict[str, object]:
-    """The difference to the first run as columns of its own."""
-    difference = row["sharpe_difference"]
-    return {
-        f"sharpe_difference_{name}": difference[name] if isinstance(difference, dict) else None
-        for name in ("difference", "low", "high", "p_value")
-    }
+def _csv_row(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's figures, with one column for each figure of its Sharpe difference to the first run."""
+    difference = run["sharpe_difference"] or {}
+    columns = {f"sharpe_difference_{key}": difference.get(key) for key in ("difference", "low", "high", "p_value")}
+    return {**{name: value for name, value in run.items() if name != "sharpe_difference"}, **columns}
 
 
 def _print(comparison: Comparison) -> None:
-    """Figures of the runs side by side, the best in bold, and which differences are significant."""
+    """Print the runs' figures side by side, the best in bold, and which differences are significant."""
     from runners.report import comparison_tables
     from runners.terminal import out, plain, print_table, say
 

@@ -1,45 +1,36 @@
-"""`regimes init` and `regimes config`: every setting, what it means, and where its value comes from."""
+"""`regimes init` and `regimes config`: write and show all settings."""
 
 from pathlib import Path
 
 from data.settings import Settings
 from runners.backtesting.settings import BacktestSettings
-from runners.commands.options import ConfigOption, JsonOption, WorkspaceOption
+from runners.commands import options
 from runners.live.settings import LiveSettings
 from runners.workspace.workspace import CONFIG_NAME, Workspace
 from training.search.settings import SearchSettings
 from training.settings import TrainSettings, WalkForwardSettings
 
-TABLES: tuple[type[Settings], ...] = (
-    TrainSettings,
-    SearchSettings,
-    BacktestSettings,
-    WalkForwardSettings,
-    LiveSettings,
-)
+TABLES: list[type[Settings]] = [TrainSettings, SearchSettings, BacktestSettings, WalkForwardSettings, LiveSettings]
 
-_HEAD = """# Settings of this workspace. A line without its # overrides the default; a flag overrides the line.
+_HEAD = """# Settings of this workspace. Uncomment a line to override a default. A flag overrides the file.
 
-# The folder with data/csv, models/trained and results.
+# Folder with data/csv, models/trained and results.
 # workspace = "."
 
-# Python files with features, detectors or strategies of your own, known to every command.
+# Your own Python files with features, detectors or strategies; every command loads them.
 # code = ["my_features.py"]
 """
 
-_NETWORK_EXAMPLE = """[train.networks.bullish]
-window = 40"""
 
-
-def init(workspace_folder: WorkspaceOption = None) -> None:
-    """Write a commented regimes.toml with every setting and its default, and the folders of a workspace."""
+def init(workspace_folder: options.WorkspaceOption = None) -> None:
+    """Create a workspace: its folders, and a commented regimes.toml with every setting and its default."""
     from data.errors import SettingsError
     from runners.terminal import print_path
 
     folder = Path(workspace_folder or ".")
     file = folder / CONFIG_NAME
     if file.exists():
-        raise SettingsError(f"{file}: is there already; move it away to have a new one written.")
+        raise SettingsError(f"{file}: already exists. Move it away to write a new one.")
     for part in Workspace(folder, {}).folders:
         part.mkdir(parents=True, exist_ok=True)
     file.write_text(commented_settings(), encoding="utf-8")
@@ -47,7 +38,7 @@ def init(workspace_folder: WorkspaceOption = None) -> None:
 
 
 def commented_settings() -> str:
-    """TOML in which every setting stands commented out, with its meaning and default."""
+    """TOML with every setting commented out, with its meaning and default."""
     import tomli_w
 
     parts = [_HEAD]
@@ -56,7 +47,7 @@ def commented_settings() -> str:
         for name, field in kind.model_fields.items():
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             if isinstance(default, dict):
-                shown = _NETWORK_EXAMPLE
+                shown = "[train.networks.bullish]\nwindow = 40"
             else:
                 shown = f"{name} = " if default is None else tomli_w.dumps({name: default}, multiline_strings=False)
             lines += [f"# {field.description}", *(f"# {line}" for line in shown.strip().splitlines()), ""]
@@ -65,11 +56,11 @@ def commented_settings() -> str:
 
 
 def config(
-    workspace_folder: WorkspaceOption = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
+    workspace_folder: options.WorkspaceOption = None,
+    config: options.ConfigOption = None,
+    json: options.JsonOption = False,
 ) -> None:
-    """Show every setting's value, and whether it is the default or comes from a file."""
+    """Show the value of every setting, and whether it is the default or comes from a file."""
     from runners.terminal import print_json, print_table
 
     given = Workspace.open(workspace_folder).settings(config)

@@ -1,38 +1,35 @@
-"""`regimes data`: lists the candle files of a workspace."""
+"""`regimes data`: list the candle files of a workspace."""
 
 from pathlib import Path
 
-from runners.commands.options import JsonOption, WorkspaceOption
+from runners.commands import options
 from runners.workspace.workspace import Workspace
 
 
-def data(
-    workspace_folder: WorkspaceOption = None,
-    json: JsonOption = False,
-) -> None:
+def data(workspace_folder: options.WorkspaceOption = None, json: options.JsonOption = False) -> None:
     """List the CSVs in data/csv: rows, range, interval, missing bars and regime labels."""
     from data.errors import DataError
     from runners.formatting import NOT_DEFINED
     from runners.terminal import notice, print_json, print_table
 
     files = Workspace.open(workspace_folder).candle_files()
-    known, broken = [], []
+    rows, errors = [], []
     for file in files:
         try:
-            known.append(_summary(file))
+            rows.append(_summary(file))
         except DataError as error:
-            broken.append(str(error))
+            errors.append(str(error))
     if json:
-        print_json({"datasets": known, "errors": broken})
-    elif known:
-        columns = [name for name in known[0] if name != "regimes" or any(one[name] != NOT_DEFINED for one in known)]
-        print_table("", columns, [[_cell(name, one[name]) for name in columns] for one in known], folded="dataset")
-    for message in broken:
+        print_json({"datasets": rows, "errors": errors})
+    elif rows:
+        columns = [name for name in rows[0] if name != "regimes" or any(row[name] != NOT_DEFINED for row in rows)]
+        print_table("", columns, [[_cell(name, row[name]) for name in columns] for row in rows], folded="dataset")
+    for message in errors:
         notice(message)
 
 
 def _cell(name: str, value: object) -> str:
-    """The cell's text for a narrow terminal: times to the day, numbers with commas, brackets escaped."""
+    """A cell's text for a narrow terminal: dates without the time, numbers with commas."""
     from rich.markup import escape
 
     if name in ("first", "last"):

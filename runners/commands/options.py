@@ -1,4 +1,4 @@
-"""What all commands share: arguments, options made of settings, groups, and errors printed in one line."""
+"""Arguments and options that the commands share, and how commands report errors."""
 
 import functools
 import inspect
@@ -18,61 +18,57 @@ from data.settings import RENAMED, Settings
 _DATASET_HELP = "A dataset in data/csv, or a CSV file"
 DatasetArgument = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[DATASET]", help=f"{_DATASET_HELP}; default: the only one in data/csv.", show_default=False
-    ),
+    typer.Argument(metavar="DATASET", help=f"{_DATASET_HELP}; default: the only one in data/csv.", show_default=False),
 ]
 DatasetsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[DATASET]...", help=f"{_DATASET_HELP}; default: all in data/csv.", show_default=False),
+    typer.Argument(metavar="DATASET", help=f"{_DATASET_HELP}; default: all in data/csv.", show_default=False),
 ]
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's folder or id, or a dataset for its newest run.")
+    str, typer.Argument(metavar="RUN", help="A run's folder or id, or a dataset, which means its newest run.")
 ]
 WorkspaceOption = Annotated[
     Path | None,
-    typer.Option("--workspace", help="Folder with data/csv, models/trained and results; default: here."),
+    typer.Option("--workspace", help="Folder with data/csv, models/trained and results; default: the current folder."),
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(help="TOML file with the settings; default: regimes.toml of the workspace.", show_default=False),
+    typer.Option(help="TOML file with settings; default: the workspace's regimes.toml.", show_default=False),
 ]
 ModelsOption = Annotated[
     Path | None, typer.Option(help="Model set; default: the dataset's newest.", show_default=False)
 ]
-SortOption = Annotated[bool, typer.Option("--sort", help="Sort the CSV's rows by time instead of refusing.")]
-JobsOption = Annotated[
-    int | None, typer.Option(min=1, help="Networks trained side by side; default: one a core.", show_default=False)
+SortOption = Annotated[
+    bool, typer.Option("--sort", help="Sort the CSV by time; by default an unsorted CSV is an error.")
 ]
-NoteOption = Annotated[str, typer.Option(help="A note to keep with the run.", show_default=False)]
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, help="Networks to train in parallel; default: one per core.", show_default=False)
+]
+NoteOption = Annotated[str, typer.Option(help="A note to store with the run.", show_default=False)]
 MlflowOption = Annotated[
-    str | None, typer.Option(metavar="URI", help="Log the run in this MLflow store, too.", show_default=False)
+    str | None, typer.Option(metavar="URI", help="Also log the run to this MLflow store.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-_VerboseOption = Annotated[bool, typer.Option("--verbose", help="Show where an error comes from.")]
+_VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print the traceback of an error.")]
 
 
-def _grid_option(description: str) -> Any:
-    return typer.Option(metavar="VALUES", help=f"{description} or first:last:count.", show_default=False)
+def _grid_option(name: str, example: str, default: str = "the run's own") -> Any:
+    help_text = f"{name}: a list such as {example}, or first:last:count; default: {default}."
+    return typer.Option(metavar="VALUES", help=help_text, show_default=False)
 
 
-_OWN = "default: the run's own; or"
-LongThresholds = Annotated[
-    str | None, _grid_option("Long thresholds; default: 20 over the forecasts' size; or 0.001,0.002")
+_SPAN = "20 values over the forecasts' range"
+LongThresholds = Annotated[str | None, _grid_option("Long thresholds", "0.001,0.002", _SPAN)]
+ShortThresholds = Annotated[str | None, _grid_option("Short thresholds", "-0.002,-0.001", _SPAN)]
+NeutralRules = Annotated[
+    str | None, typer.Option(metavar="hold,flat", help="Rules between thresholds; default: both.", show_default=False)
 ]
-ShortThresholds = Annotated[
-    str | None, _grid_option("Short thresholds; default: 20 over the forecasts' size; or -0.002,-0.001")
-]
-NeutralRules = Annotated[str | None, typer.Option(metavar="hold,flat", help="Default: both.", show_default=False)]
-Exposures = Annotated[str | None, _grid_option(f"Exposures; {_OWN} 0.5,0.95")]
-Commissions = Annotated[str | None, _grid_option(f"Commissions; {_OWN} 0,0.001")]
-Slippages = Annotated[str | None, _grid_option(f"Slippages; {_OWN} 0,0.0005")]
-BorrowRates = Annotated[str | None, _grid_option(f"Fees a bar for short positions; {_OWN} 0,0.0001")]
+Exposures = Annotated[str | None, _grid_option("Exposures", "0.5,0.95")]
+Commissions = Annotated[str | None, _grid_option("Commissions", "0,0.001")]
+Slippages = Annotated[str | None, _grid_option("Slippages", "0,0.0005")]
+BorrowRates = Annotated[str | None, _grid_option("Borrowing fees per bar for short positions", "0,0.0001")]
 
-# Printed in one line: a user's mistakes, and what the system refuses, such as a file that cannot be read.
-_USER_ERRORS = (RegimesError, OSError)
-
-# Flags that are called otherwise now, beside those of renamed settings.
+# Renamed flags; those of renamed settings are in data.settings.
 _RENAMED_FLAGS = {
     "--home": "--workspace",
     "--dataset": "the argument DATASET",
@@ -86,10 +82,7 @@ _RENAMED_FLAGS = {
 
 
 def with_settings(*kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option per field of these settings; it receives those that were used in the dict ``flags``.
-
-    A field that is a table has no option: it belongs into a file.
-    """
+    """Add one option per settings field (except tables) to a command, which gets the values in the dict ``flags``."""
     fields = {name: field for kind in kinds for name, field in kind.model_fields.items()}
     flagged = {name: field for name, field in fields.items() if get_origin(field.annotation) is not dict}
 
@@ -98,13 +91,13 @@ def with_settings(*kinds: type[Settings]) -> Callable[[Callable[..., None]], Cal
             flags = {name: given.pop(name) for name in flagged}
             command(**given, flags=flags)
 
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "flags"]
-        own += [
+        parameters = [p for p in inspect.signature(command).parameters.values() if p.name != "flags"]
+        parameters += [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
             for name, field in flagged.items()
         ]
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        _set_signature(run, own)
+        _set_signature(run, parameters)
         return run
 
     return decorate
@@ -127,15 +120,15 @@ def _option(name: str, field: FieldInfo) -> Any:
 
 
 def _set_signature(function: Callable[..., None], parameters: list[inspect.Parameter]) -> None:
-    """Let typer see these parameters."""
+    """Show these parameters to typer."""
     setattr(function, "__signature__", inspect.Signature(parameters))  # noqa: B010  types do not know the attribute
     function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
 
 
 def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Print a command's errors: a user's mistake in one line (status 2), a fault of ours as a traceback (status 3).
+    """Print a command's errors: a user error in one line (exit status 2), a bug as a traceback (exit status 3).
 
-    Also gives the command the option ``--verbose``, which shows where a mistake was noticed.
+    Adds the option ``--verbose``, which prints the traceback of a user error as well.
     """
 
     @functools.wraps(command)
@@ -144,7 +137,7 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
             command(**given)
         except typer.Exit:
             raise
-        except _USER_ERRORS as error:
+        except (RegimesError, OSError) as error:
             from runners.terminal import print_error
 
             if verbose:
@@ -156,28 +149,28 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from None
         except Exception:
             traceback.print_exc()
-            print("This is a fault of regimes. Please report it with what `regimes doctor` prints.", file=sys.stderr)
+            print("This is a bug in regimes. Please report it with the output of `regimes doctor`.", file=sys.stderr)
             raise typer.Exit(3) from None
 
-    own = inspect.signature(command, eval_str=True).parameters.values()
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
     verbose = inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_VerboseOption)
-    _set_signature(run, [*own, verbose])
+    _set_signature(run, [*parameters, verbose])
     return run
 
 
 class Command(TyperCommand):
-    """A command that answers renamed flags with their new names."""
+    """A command whose error for a renamed flag gives the new name."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        known = {flag for parameter in self.params for flag in parameter.opts}
+        current = {flag for parameter in self.params for flag in parameter.opts}
         for flag in (argument.split("=")[0] for argument in args):
-            if flag in _RENAMED_FLAGS and flag not in known:
+            if flag in _RENAMED_FLAGS and flag not in current:
                 raise typer.BadParameter(f"{flag} is called {_RENAMED_FLAGS[flag]} now.", ctx)
         return super().parse_args(ctx, args)
 
 
 def group(default: str, help_text: str) -> typer.Typer:
-    """A group of commands that runs its command ``default`` where the first word names none of the others."""
+    """A group of commands that runs ``default`` unless the first argument names another command."""
 
     class Group(TyperGroup):
         def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
@@ -200,4 +193,4 @@ def regimes(
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """One LSTM per market regime, trained, backtested and compared on candles that it never saw."""
+    """Train one LSTM per market regime, backtest on unseen candles, and compare the results."""

@@ -1,27 +1,25 @@
-"""`regimes retrain`: train again on the candles as they are now, and compare old and new models on unseen bars."""
+"""`regimes retrain`: train again on the current candles, and compare old and new models on unseen bars."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runners.commands.options import DatasetArgument, JobsOption, SortOption, WorkspaceOption
+from runners.commands import options
 from runners.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
     from models.model_set import ModelSet
 
 
 def retrain(
-    dataset: DatasetArgument = None,
-    workspace_folder: WorkspaceOption = None,
-    jobs: JobsOption = None,
-    sort: SortOption = False,
+    dataset: options.DatasetArgument = None,
+    workspace_folder: options.WorkspaceOption = None,
+    jobs: options.JobsOption = None,
+    sort: options.SortOption = False,
 ) -> None:
-    """Train with the last training's settings on the candles as they are now; trade old and new models on them."""
+    """Retrain with the last settings on the current candles, and compare old and new models on unseen bars."""
     from data.candles import read_candles
     from data.files import require_writable
     from models.model_set import ModelSet, find_model_set
@@ -30,21 +28,24 @@ def retrain(
     from runners.commands.backtest import backtest_candles
     from runners.commands.compare import compare_runs
     from runners.commands.train import train_file
-    from runners.search.found_settings import FoundSettings
+    from runners.search.best_settings import BestSettings
     from runners.terminal import notice, warn
     from training.settings import TrainSettings
 
     workspace = Workspace.open(workspace_folder)
-    file = _candle_file(workspace, dataset)
+    file = workspace.candle_file(dataset)
     require_writable(workspace.results / file.stem)
+    earlier, warnings = read_runs(workspace.results / file.stem)
+    if earlier and not file.exists():  # not in data/csv: the last run names the CSV
+        file = earlier[-1].file
     candles = read_candles(file, sort=sort)
     old_folder = find_model_set(workspace.trained / file.stem)
     old = ModelSet.load(old_folder)
-    earlier, warnings = read_runs(workspace.results / file.stem)
     warn(warnings)
     notice(describe_difference(old, candles))
     settings = TrainSettings(**old.provenance.settings)
-    new_folder = train_file(workspace, file, settings, searched=FoundSettings.of(old), jobs=jobs, sort=sort)
+    searched = BestSettings.from_model_set(old)
+    new_folder = train_file(workspace, file, settings, searched=searched, jobs=jobs, sort=sort)
     new = ModelSet.load(new_folder)
     unseen = candles.index[candles.index > max(old.validation_end, new.validation_end)]
     trading = (earlier[-1].settings if earlier else BacktestSettings()).model_copy(
@@ -60,28 +61,19 @@ def retrain(
     compare_runs(workspace, {f"{file.stem}: models before (A) and after (B) retraining": runs})
 
 
-def _candle_file(workspace: Workspace, dataset: str | None) -> Path:
-    """The dataset's CSV in data/csv, or else the one that its last run was made from."""
-    from runners.backtesting.runs import read_runs
-
-    file = workspace.candle_file(dataset)
-    earlier, _ = read_runs(workspace.results / file.stem)
-    return earlier[-1].file if earlier and not file.exists() else file
-
-
 def describe_difference(old: ModelSet, candles: pd.DataFrame) -> str:
-    """How the candles differ from those that the models were trained on."""
+    """Describe how the candles differ from those that the models were trained on."""
     from data.candles import fingerprint
 
-    known = old.provenance
-    same = candles.loc[: known.last_bar]
-    if len(same) and fingerprint(same) == known.fingerprint:
+    trained_on = old.provenance
+    same = candles.loc[: trained_on.last_bar]
+    if len(same) and fingerprint(same) == trained_on.fingerprint:
         added = len(candles) - len(same)
         if not added:
-            return "the candles are those that the models were trained on; the same settings give the same models."
-        return f"{added:,} bars were appended since the models were trained, from {candles.index[len(same)]} on."
+            return "the candles have not changed since training; the same settings give the same models."
+        return f"{added:,} bars were appended since training, from {candles.index[len(same)]}."
     return (
-        f"the candles were replaced: now {len(candles):,} bars, {candles.index[0]} to {candles.index[-1]}; the models "
-        f"were trained on {known.n_bars:,}, {known.first_bar} to {known.last_bar}. What the old models have "
-        "seen may lie among the bars traded now."
+        f"the candles were replaced: now {len(candles):,} bars from {candles.index[0]} to {candles.index[-1]}; the "
+        f"models were trained on {trained_on.n_bars:,} from {trained_on.first_bar} to {trained_on.last_bar}. They may "
+        "have seen bars that are traded now."
     )

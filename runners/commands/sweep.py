@@ -1,18 +1,8 @@
-"""`regimes sweep`: many trading settings on a run's forecasts, in the time of a few backtests."""
+"""`regimes sweep`: trade many settings on a run's forecasts, in the time of a few backtests."""
 
 from typing import TYPE_CHECKING
 
-from runners.commands.options import (
-    BorrowRates,
-    Commissions,
-    Exposures,
-    LongThresholds,
-    NeutralRules,
-    RunArgument,
-    ShortThresholds,
-    Slippages,
-    WorkspaceOption,
-)
+from runners.commands import options
 from runners.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -20,17 +10,17 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    run: RunArgument,
-    long_threshold: LongThresholds = None,
-    short_threshold: ShortThresholds = None,
-    neutral: NeutralRules = None,
-    exposure: Exposures = None,
-    commission: Commissions = None,
-    slippage: Slippages = None,
-    borrow_rate: BorrowRates = None,
-    workspace_folder: WorkspaceOption = None,
+    run: options.RunArgument,
+    long_threshold: options.LongThresholds = None,
+    short_threshold: options.ShortThresholds = None,
+    neutral: options.NeutralRules = None,
+    exposure: options.Exposures = None,
+    commission: options.Commissions = None,
+    slippage: options.Slippages = None,
+    borrow_rate: options.BorrowRates = None,
+    workspace_folder: options.WorkspaceOption = None,
 ) -> None:
-    """Trade a grid of settings on a run's forecasts; the best is traded again by Backtrader."""
+    """Trade a grid of settings on a run's forecasts, and confirm the best one with Backtrader."""
     from data.files import new_run_id, require_writable, whole_folder
     from runners.backtesting.grid import GridRun
     from runners.backtesting.grid import sweep as sweep_grid
@@ -41,11 +31,11 @@ def sweep(
     from strategies.settings import AXES
 
     chosen = find_run(Workspace.open(workspace_folder).results, run)
-    given = (long_threshold, short_threshold, neutral, exposure, commission, slippage, borrow_rate)
+    values = (long_threshold, short_threshold, neutral, exposure, commission, slippage, borrow_rate)
     folder = chosen.folder.parent / SWEEPS / new_run_id()
     require_writable(folder.parent)
     with working("sweeping"):
-        result = sweep_grid(GridRun.of(chosen, dict(zip(AXES, given, strict=True))))
+        result = sweep_grid(GridRun.of(chosen, dict(zip(AXES, values, strict=True))))
         with whole_folder(folder) as draft:
             result.table.to_csv(draft / GRID_TABLE, index=False)
             (draft / "sweep.html").write_text(sweep_html(result), encoding="utf-8")
@@ -53,24 +43,20 @@ def sweep(
         _, written = write_replay(chosen.folder.parent.parent, chosen, result.confirmed, note=note)
     _print(result)
     print_path("page", folder / "sweep.html")
-    print_path("best, as a run", written / "report.html")
+    print_path("run of the best setting", written / "report.html")
 
 
 def _print(result: "Sweep") -> None:
-    """The best settings of a sweep, and what picking one of them is worth."""
+    """Print the run's own and the best settings of a sweep, and the verdict on choosing the best."""
     from runners.report import sweep_page
     from runners.terminal import out, print_table, say
 
     out.print(f"{result.run.dataset}: the forecasts of {result.run.id}", markup=False)
     settings = [result.table.loc[[result.own]], sweep_page.best_settings(result)]
-    rows = [row for some in settings for row in sweep_page.setting_rows(some)]
-    names = ["own", *map(str, range(1, len(rows)))]
+    rows = [row for table in settings for row in sweep_page.setting_rows(table)]
+    cells = [["own" if rank == 0 else str(rank), *row] for rank, row in enumerate(rows)]
     columns = ["", "long", "short", "rule", *sweep_page.SETTING_COLUMNS[3:]]  # the page's are too wide for a terminal
-    print_table(
-        "long above, short below: basis points; rule: between them",
-        columns,
-        [[name, *row] for name, row in zip(names, rows, strict=True)],
-    )
+    print_table("long above, short below: basis points; rule: between the thresholds", columns, cells)
     costs = sweep_page.cost_rows(result)
     if costs:
         print_table("the best setting at other costs", sweep_page.COST_COLUMNS, costs)

@@ -1,63 +1,56 @@
-"""`regimes train`: a model set for each dataset."""
+"""`regimes train`: train a model set for each dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runners.commands.options import (
-    ConfigOption,
-    DatasetsArgument,
-    JobsOption,
-    SortOption,
-    WorkspaceOption,
-    with_settings,
-)
+from runners.commands import options
 from runners.workspace.workspace import Workspace
 from training.settings import NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
-    from runners.search.found_settings import FoundSettings
+    from runners.search.best_settings import BestSettings
 
 
-@with_settings(TrainSettings)
+@options.with_settings(TrainSettings)
 def train(
-    datasets: DatasetsArgument = None,
-    workspace_folder: WorkspaceOption = None,
-    config: ConfigOption = None,
-    jobs: JobsOption = None,
+    datasets: options.DatasetsArgument = None,
+    workspace_folder: options.WorkspaceOption = None,
+    config: options.ConfigOption = None,
+    jobs: options.JobsOption = None,
     from_study: Annotated[
-        bool, typer.Option("--from-study", help="Train with the best that `regimes optimize` has found.")
+        bool, typer.Option("--from-study", help="Train with the best settings of `regimes optimize`.")
     ] = False,
-    sort: SortOption = False,
+    sort: options.SortOption = False,
     tensorboard: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Log losses for TensorBoard here.", show_default=False)
+        Path | None, typer.Option(metavar="DIR", help="Log losses for TensorBoard to this folder.", show_default=False)
     ] = None,
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Train one LSTM per regime from a CSV of candles."""
+    """Train one LSTM per regime on each CSV of candles."""
     workspace = Workspace.open(workspace_folder)
     given = workspace.settings(config)
     for file in [workspace.candle_file(name) for name in datasets or []] or workspace.candle_files():
         if from_study:
-            searched = _newest_search(workspace, file, flags)
+            searched = _newest_study(workspace, file, flags)
             settings = TrainSettings.from_table(searched.table, f"study {searched.study.id}", flags)
         else:
             searched, settings = None, given.make(TrainSettings, flags)
         train_file(workspace, file, settings, searched=searched, jobs=jobs, sort=sort, tensorboard=tensorboard)
 
 
-def _newest_search(workspace: Workspace, file: Path, flags: dict[str, Any]) -> "FoundSettings":
-    """The settings that the dataset's last search found; refuses flags of what was searched."""
+def _newest_study(workspace: Workspace, file: Path, flags: dict[str, Any]) -> "BestSettings":
+    """The best settings of the dataset's last search; raise a `SettingsError` if a flag would override them."""
     from data.errors import SettingsError
-    from runners.search.found_settings import FoundSettings
+    from runners.search.best_settings import BestSettings
 
     for name in NetworkSettings.model_fields:
         if flags[name] is not None:
-            raise SettingsError(f"--{name.replace('_', '-')} was searched, and --from-study takes the search's result.")
-    return FoundSettings.newest(workspace.results, file.stem)
+            raise SettingsError(f"--{name.replace('_', '-')} cannot be used with --from-study: the study sets it.")
+    return BestSettings.newest(workspace.results, file.stem)
 
 
 def train_file(
@@ -65,14 +58,14 @@ def train_file(
     file: Path,
     settings: TrainSettings,
     *,
-    searched: "FoundSettings | None" = None,
+    searched: "BestSettings | None" = None,
     jobs: int | None = None,
     sort: bool = False,
     tensorboard: Path | None = None,
 ) -> Path:
-    """Train on one CSV, save the model set in the workspace and print its table; gives the set's folder.
+    """Train on one CSV, save the model set, print its table, and return its folder.
 
-    ``searched`` is the search that the settings come from, if any; ``tensorboard`` is a folder for TensorBoard's logs.
+    ``searched`` is the study that the settings come from; ``tensorboard`` is a folder for TensorBoard's logs.
     """
     from contextlib import nullcontext
     from dataclasses import replace
@@ -95,16 +88,16 @@ def train_file(
     missing = missing_bars(index)
     if missing:
         interval = interval_text(interval_of(index))
-        notice(f"{file.name}: {missing} bars of {interval} are missing (closed days, or gaps); none is invented.")
+        notice(f"{file.name}: {missing} bars of {interval} are missing (market closed, or gaps); they are not filled.")
     warn(candle_warnings(candles), file.name)
     if searched:
-        searched.require_seen(candles, settings, file.name)
+        searched.require_unseen_test_part(candles, settings, file.name)
         notice(f"settings from study {searched.study.id}")
     with log or nullcontext():
-        with training_progress(file.stem, settings.epochs) as move_bar:
+        with training_progress(file.stem, settings.epochs) as update_bar:
 
             def on_epoch(report: Progress) -> None:
-                move_bar(report)
+                update_bar(report)
                 if log:
                     log.on_epoch(report)
 
@@ -114,21 +107,18 @@ def train_file(
         folder = model_set.save(workspace.trained)
         if log:
             log.end(model_set, folder)
-    print_experts(model_set, folder)
+    _print(model_set, folder)
     if model_set.detector.name == "labels":
         warn(regime_warnings(candles, model_set), file.name)
     return folder
 
 
-def print_experts(model_set: "ModelSet", folder: Path) -> None:
+def _print(model_set: "ModelSet", folder: Path) -> None:
     from runners.report import backtest_tables
     from runners.terminal import print_path, print_table, say
 
-    print_table(
-        f"{model_set.dataset}\nloss relative to the zero forecast's, below 1 is better",
-        backtest_tables.EXPERT_COLUMNS,
-        backtest_tables.experts(model_set),
-    )
+    title = f"{model_set.dataset}\nloss relative to the zero forecast's; below 1 is better"
+    print_table(title, backtest_tables.EXPERT_COLUMNS, backtest_tables.experts(model_set))
     for note in model_set.notes():
         say(note)
     print_path("models", folder)

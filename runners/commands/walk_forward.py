@@ -1,4 +1,4 @@
-"""`regimes walk-forward`: retrain on a schedule, and trade each training's forecasts of the bars after it."""
+"""`regimes walk-forward`: retrain on a schedule, and trade each training's forecasts of the next bars."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runners.backtesting.settings import BacktestSettings
-from runners.commands.options import (
-    ConfigOption,
-    DatasetsArgument,
-    JobsOption,
-    MlflowOption,
-    NoteOption,
-    SortOption,
-    WorkspaceOption,
-    with_settings,
-)
+from runners.commands import options
 from runners.workspace.workspace import GivenSettings, Workspace
 from strategies.settings import TradingSettings
 from training.settings import TrainSettings, WalkForwardSettings
@@ -25,37 +16,35 @@ if TYPE_CHECKING:
 
     from models.model_set import ModelSet
     from runners.backtesting.result import Backtest
+    from runners.backtesting.runs import Run
     from runners.backtesting.walk_forward import Checkpoint
 
-_RANGE = {"start", "end", "in_sample"}  # of a backtest; a walk-forward trades the bars of its folds
+_RANGE = {"start", "end", "in_sample"}  # settings of a backtest that a walk-forward ignores
 
 
-@with_settings(WalkForwardSettings, TrainSettings, TradingSettings)
+@options.with_settings(WalkForwardSettings, TrainSettings, TradingSettings)
 def walk_forward(
-    datasets: DatasetsArgument = None,
-    workspace_folder: WorkspaceOption = None,
-    config: ConfigOption = None,
-    jobs: JobsOption = None,
+    datasets: options.DatasetsArgument = None,
+    workspace_folder: options.WorkspaceOption = None,
+    config: options.ConfigOption = None,
+    jobs: options.JobsOption = None,
     cluster: Annotated[
         str | None, typer.Option(help="Train on the Dask cluster at this address, tcp://host:port.", show_default=False)
     ] = None,
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Keep each fold's models in models/trained.")
     ] = False,
-    sort: SortOption = False,
-    note: NoteOption = "",
-    mlflow: MlflowOption = None,
+    sort: options.SortOption = False,
+    note: options.NoteOption = "",
+    mlflow: options.MlflowOption = None,
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Retrain on a schedule, and trade the bars after each training by its models alone."""
+    """Retrain on a schedule, and trade the bars after each training with its models."""
     from data.candles import read_candles
     from data.errors import DataError
-    from runners.backtesting.runs import find_run
-    from runners.backtesting.walk_forward import Checkpoint, fold_folder, require_regime_source, trade_folds
-    from runners.commands.backtest import print_run
+    from runners.backtesting.walk_forward import Checkpoint, require_regime_source, trade_folds
     from runners.commands.compare import compare_runs
-    from runners.report.write_run import write_run
     from runners.terminal import notice, working
     from runners.tracking.mlflow import log_run, open_store
 
@@ -82,15 +71,9 @@ def walk_forward(
     for dataset, result in results.items():
         lengths = schedule.for_bars(len(series[dataset]))._asdict()
         origin = {"walk_forward": {**schedule.model_dump(), **lengths}, "train": settings.model_dump(mode="json")}
-        trials, folder = write_run(workspace.results, files[dataset], result, origin, note=note)
-        kept = workspace.trained / dataset / "walk_forward" / folder.name if keep_models else None
-        if kept:
-            for number, model_set in enumerate(model_sets[dataset]):
-                model_set.write(fold_folder(kept, number))
+        kept = model_sets[dataset] if keep_models else None
+        runs.append(_write(workspace, files[dataset], result, origin, kept, note=note))
         checkpoints[dataset].remove()
-        print_run(result, trials, folder)
-        _print_folds(result, kept)
-        runs.append(find_run(workspace.results, str(folder)))
         if store:
             log_run(store, runs[-1])
     if len(runs) > 1:
@@ -108,14 +91,20 @@ def _trading_settings(given: GivenSettings, flags: dict[str, Any]) -> BacktestSe
 def _files(
     workspace: Workspace, datasets: list[str] | None, given: GivenSettings, *, keep_models: bool
 ) -> dict[str, Path]:
-    """The CSV of each dataset; refuses two of one name, and folders that cannot be written to."""
+    """The CSV of each dataset.
+
+    Raises
+    ------
+    DataError, StorageError
+        If two CSVs have the same name, or a folder cannot be written.
+    """
     from data.errors import DataError
     from data.files import require_writable
 
     names = datasets or ([given.content["file"]] if "file" in given.content else [])
     files = {file.stem: file for file in [workspace.candle_file(name) for name in names] or workspace.candle_files()}
     if len(files) < len(names):
-        raise DataError(f"two of {', '.join(names)} have the same name; a file's name is that of its dataset.")
+        raise DataError(f"two of {', '.join(names)} have the same name, which names the dataset. Rename a file.")
     for dataset in files:
         require_writable(workspace.results / dataset)
         if keep_models:
@@ -142,7 +131,7 @@ def _fit(
     cluster: str | None,
     jobs: int | None,
 ) -> "dict[str, list[ModelSet]]":
-    """Each dataset's models, fold by fold: those that an interrupted run left, and the others."""
+    """Each dataset's model sets in fold order; loads the folds of an interrupted run and trains the others."""
     from runners.backtesting.cluster import workers
     from runners.backtesting.walk_forward import finished_folds, fit_missing
     from runners.terminal import folds_progress, notice
@@ -151,7 +140,7 @@ def _fit(
     totals = {dataset: len(folds_of(dataset, candles, schedule)) for dataset, candles in series.items()}
     model_sets, total = finished_folds(checkpoints), sum(totals.values())
     if model_sets:
-        notice(f"{len(model_sets)} of {total} folds are there already, of a run that was interrupted.")
+        notice(f"{len(model_sets)} of {total} folds exist already, from an interrupted run.")
     if len(model_sets) < total:
         with workers(cluster, jobs), folds_progress(totals) as advance:
             for fold in model_sets:
@@ -159,7 +148,7 @@ def _fit(
             try:
                 fit_missing(series, settings, schedule, checkpoints, model_sets, advance)
             except KeyboardInterrupt:
-                notice(f"{len(model_sets)} of {total} folds are kept; the same command goes on after them.")
+                notice(f"{len(model_sets)} of {total} folds are kept. Run the same command to resume.")
                 raise
     return {
         dataset: [model_set for fold, model_set in sorted(model_sets.items()) if fold.dataset == dataset]
@@ -167,15 +156,33 @@ def _fit(
     }
 
 
-def _print_folds(result: "Backtest", kept: Path | None) -> None:
-    """What each fold of a walk-forward earned."""
+def _write(
+    workspace: Workspace,
+    file: Path,
+    result: "Backtest",
+    origin: dict[str, Any],
+    model_sets: "list[ModelSet] | None",
+    *,
+    note: str,
+) -> "Run":
+    """Write one dataset's run, and each fold's model set unless None, and print the figures of run and folds."""
+    from runners.backtesting.runs import find_run
+    from runners.backtesting.walk_forward import fold_folder
+    from runners.commands.backtest import print_run
     from runners.report import backtest_tables
+    from runners.report.write_run import write_run
     from runners.terminal import print_path, print_table, say
 
+    trials, folder = write_run(workspace.results, file, result, origin, note=note)
+    models = workspace.trained / file.stem / "walk_forward" / folder.name
+    for number, model_set in enumerate(model_sets or []):
+        model_set.write(fold_folder(models, number))
+    print_run(result, trials, folder)
     columns = ["fold", "from", "to", "loss", "Sharpe", "return", "holding"]
     shown = [backtest_tables.FOLD_COLUMNS.index(name) for name in columns]
     print_table("each fold, after costs", columns, [[row[at] for at in shown] for row in backtest_tables.folds(result)])
-    for note in backtest_tables.fold_notes(result):
-        say(note)
-    if kept:
-        print_path("models", kept)
+    for fold_note in backtest_tables.fold_notes(result):
+        say(fold_note)
+    if model_sets:
+        print_path("models", models)
+    return find_run(workspace.results, str(folder))

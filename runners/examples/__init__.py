@@ -1,1 +1,1 @@
-"""Scripts to begin with; each is run by a test."""
+"""Example scripts; tests run each of them."""

@@ -18,7 +18,7 @@ csv, folder, *png = sys.argv[1:]  # in a notebook, write the paths here
 candles, models = read_candles(csv), ModelSet.load(folder)
 
 # %% [markdown]
-# One row a bar; the bars after `validation_end` are those that training never saw.
+# One row per bar. Training has not seen the bars after `validation_end`.
 
 # %%
 table = Forecaster(models).forecast(candles).join(candles["close"])

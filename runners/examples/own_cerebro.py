@@ -1,4 +1,4 @@
-"""A Cerebro of one's own, four-hour candles: python runners/examples/own_cerebro.py CANDLES.csv MODELS_FOLDER."""
+"""Your own Cerebro on four-hour candles: python runners/examples/own_cerebro.py CANDLES.csv MODELS_FOLDER."""
 
 import sys
 

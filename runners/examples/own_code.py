@@ -1,4 +1,4 @@
-"""A feature, a detector and a strategy of one's own.
+"""Your own feature, detector and strategy.
 
 List the file in regimes.toml as ``code = ["own_code.py"]`` and train with
 ``regimes train --features log_return,close_to_mean --detector mean_reversion``; check it with
@@ -24,7 +24,7 @@ def close_to_mean(candles: pd.DataFrame) -> np.ndarray:
 
 @register_detector
 class MeanReversion:
-    """Bearish where the close is among the lowest third of its distances to the mean, bullish in the highest."""
+    """Bearish in the lowest third of the distances of the close to its mean, bullish in the highest third."""
 
     name: ClassVar[str] = "mean_reversion"
 

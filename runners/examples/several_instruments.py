@@ -1,7 +1,7 @@
-"""Several instruments in one account, each traded on its own models.
+"""Several instruments in one account, each with its own models.
 
 ``python runners/examples/several_instruments.py BTC.csv BTC_MODELS ETH.csv ETH_MODELS``, or more such pairs. Backtrader
-begins once every feed has begun; give them one interval and about the same first bar.
+starts when every feed has started. Use candles of the same interval and about the same first bar.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""A decision of one's own, here a position as large as the forecast is strong.
+"""Your own trading rule: a position in proportion to the forecast.
 
-``python runners/examples/sized_by_forecast.py CANDLES.csv MODELS_FOLDER`` trades it on bars that training never saw;
-``regimes check runners/examples/sized_by_forecast.py --models MODELS_FOLDER`` looks for what looks ahead.
+``python runners/examples/sized_by_forecast.py CANDLES.csv MODELS_FOLDER`` trades it on unseen bars;
+``regimes check runners/examples/sized_by_forecast.py --models MODELS_FOLDER`` checks it for look-ahead bias.
 """
 
 import sys
@@ -15,7 +15,7 @@ from strategies.feed import candle_feed
 
 
 class SizedByForecast(LSTMRegimeStrategy):
-    """All of ``exposure`` where the forecast reaches ``full``, less below; small changes are not worth a commission."""
+    """Full ``exposure`` at the forecast ``full``, less below; ignores changes that are too small for a commission."""
 
     params = (("full", 0.003), ("smallest_change", 0.1))
 

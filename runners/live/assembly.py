@@ -38,7 +38,7 @@ class ServiceFactory:
     models
         The dataset's folder of model sets, or the folder of one set.
     options
-        Of the exchange, as in `data.exchange.exchange_client`.
+        Options of the exchange's client, as in `data.exchange.exchange_client`.
     """
 
     location: BusLocation
@@ -51,28 +51,21 @@ class ServiceFactory:
         return ModelReloader(self.models, self.trading)
 
     def market(self, models: ModelReloader) -> Market:
-        """The market to trade.
-
-        Raises
-        ------
-        SettingsError
-            If no symbol is set, the models need columns that no exchange has, or the timeframe is not theirs.
-        """
+        """The market to trade; raises SettingsError if the symbol is missing or does not fit the models."""
         name, interval = self.location.name, models.forecaster.interval
         if not self.live.symbol:
-            raise SettingsError("--symbol is needed, as ccxt writes it, such as BTC/USDT.")
+            raise SettingsError("--symbol is missing. Use ccxt's notation, such as BTC/USDT.")
         missing = [column for column in models.forecaster.columns() if column not in OHLCV]
         if missing:
             raise SettingsError(
                 f"the models of {name} read {', '.join(missing)}, which an exchange's candles do not have. "
-                "Train without, or give --regime-source detector."
+                "Train models without it, or use --regime-source detector."
             )
         timeframe = self.live.timeframe or timeframe_of(interval)
         market = Market(self.live.exchange, self.live.symbol, timeframe, self.live.retry_seconds, self.options)
         if market.interval != interval:
             raise SettingsError(
-                f"--timeframe: {timeframe} was given, but the models of {name} were trained on bars of "
-                f"{timeframe_of(interval)}."
+                f"--timeframe is {timeframe}, but the models of {name} were trained on {timeframe_of(interval)} bars."
             )
         return market
 
@@ -80,7 +73,7 @@ class ServiceFactory:
         return Ingest(self.location.connect, self.market(models), models.forecaster.lookback)
 
     def replay(self, models: ModelReloader, candles: pd.DataFrame, speed: float | None) -> Replay:
-        """Replays the bars that a backtest would trade, preceded by one lookback."""
+        """Replays one lookback and the bars that a backtest would trade."""
         forecaster = models.forecaster
         traded, _ = trading_range(pd.DatetimeIndex(candles.index), forecaster.model_set, self.trading)
         replayed = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop]
@@ -94,11 +87,11 @@ class ServiceFactory:
         return Server(models, self.location.connect, host, port, key=os.environ.get(KEY_VARIABLE))
 
     def trader(self, models: ModelReloader, *, real: bool, sandbox: bool) -> Trader:
-        """A trader on paper, or one with real orders."""
+        """A paper trader, or one with real orders."""
         if real:
             return self.real_trader(models, sandbox=sandbox)
         if sandbox:
-            raise SettingsError("--sandbox is for --real: paper trading asks no exchange to fill orders.")
+            raise SettingsError("--sandbox needs --real. Paper trading sends no orders to an exchange.")
         return self.paper_trader(models, self.live.symbol or self.location.name)
 
     def paper_trader(self, models: ModelReloader, symbol: str) -> Trader:
@@ -106,17 +99,11 @@ class ServiceFactory:
         return self._trader(models, symbol, facts, lambda: PaperBroker(self.trading))
 
     def real_trader(self, models: ModelReloader, *, sandbox: bool) -> Trader:
-        """A trader that sends orders to the exchange.
-
-        Raises
-        ------
-        SettingsError
-            If credentials or required limits are missing, or as `market` does.
-        """
+        """A trader that sends orders to the exchange; raises SettingsError without credentials or limits."""
         market = self.market(models)
         unset = [name for name in ("max_position", "max_daily_loss") if getattr(self.live, name) is None]
         if unset:
-            raise SettingsError(f"--real needs limits: set {' and '.join(unset)} in [live], or by flags.")
+            raise SettingsError(f"--real needs limits. Set {' and '.join(unset)} in [live] or by flags.")
         client = trading_client(market.exchange, market.symbol, market.options, sandbox=sandbox)
         facts = {**market.facts(), "mode": "sandbox" if sandbox else "real"}
         return self._trader(

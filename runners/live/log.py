@@ -1,4 +1,4 @@
-"""Configures the services' log: one event per line, JSON outside a terminal, secrets hidden."""
+"""Configures the services' log: one event per line, JSON outside a terminal, without secrets."""
 
 from __future__ import annotations
 
@@ -14,15 +14,7 @@ _SIGNATURE = re.compile(r"(signature=)[0-9A-Za-z%]+")  # of a request, in an exc
 
 
 def start_logging(secrets: Iterable[str] = (), *, level: str = "info") -> None:
-    """Log to standard error: readable on a terminal, JSON lines elsewhere.
-
-    Parameters
-    ----------
-    secrets
-        Texts shown as ``***`` in every event.
-    level
-        Lowest level logged: ``info`` or ``warning``.
-    """
+    """Log to standard error events of this ``level`` and above, with ``secrets`` replaced by ``***``."""
     hidden = sorted((secret for secret in secrets if secret), key=len, reverse=True)
 
     def hide(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Replays known candles through the services, and compares the decisions with a backtest's."""
+"""Replays historical candles through the services, and compares the decisions with a backtest's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEARTBEAT_EVERY = 100  # candles
 
 
 class Replay(Service):
-    """Writes the candles of a frame to the bus, in place of `runners.live.services.ingest.Ingest`.
+    """Writes historical candles to the bus, in place of `runners.live.services.ingest.Ingest`.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Replay(Service):
         self._pause = interval.total_seconds() / speed if speed else 0.0
 
     def is_finished(self, decided_up_to: pd.Timestamp | None) -> bool:
-        """Whether all candles are written, and the last one is decided on."""
+        """Whether all candles are written and the last one has its decision."""
         return self.state == "replayed" and decided_up_to == self._candles.index[-1]
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
@@ -71,20 +71,12 @@ class Replay(Service):
 
 
 def first_difference(decisions: Sequence[Entry], equity: pd.DataFrame) -> str | None:
-    """The first difference between decisions and a backtest, or None.
-
-    Parameters
-    ----------
-    decisions
-        Of every bar, from the stream of decisions.
-    equity
-        ``(n_bars, >= 4)`` of `runners.backtesting.engine.Backtest`.
-    """
+    """The first difference between live decisions and a backtest's ``equity``, ``(n_bars, >= 4)``, or None."""
     decided = {entry.time: entry.values for entry in decisions}
     if list(decided) != list(equity.index):
         unmatched = equity.index.symmetric_difference(pd.DatetimeIndex(decided))
         first = unmatched[0] if len(unmatched) else "a repeated bar"
-        return f"{len(decisions)} decisions for {len(equity)} bars of the backtest; the first odd one is {first}"
+        return f"{len(decisions)} decisions for {len(equity)} bars of the backtest; the first difference is at {first}"
     compared = {"regime": "regime", "forecast": "log_return", "position": "position", "equity": "equity"}
     columns = {name: equity[name].tolist() for name in compared}
     for bar, (time, values) in enumerate(decided.items()):

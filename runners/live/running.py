@@ -1,4 +1,4 @@
-"""Runs the live services: together in one process, one alone, or a replay that is compared with the backtest."""
+"""Runs the live services: all in one process, one alone, or a replay that is compared with the backtest."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from runners.live.trading.exchange_client import credentials
 
 _ALL = 10**9
 _POLL_SECONDS = 0.05
-_LINGER_SECONDS = 5.0  # after the kill switch, so that an open page learns of it
+_LINGER_SECONDS = 5.0  # after the kill switch, so that an open status page still shows it
 
-Notify = Callable[[str], None]  # shows a sentence at once, before a long wait
+Notify = Callable[[str], None]  # shows a message to the user
 
 
 class Runnable(Protocol):
@@ -40,16 +40,16 @@ class Runnable(Protocol):
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What the services decided in a replay.
+    """Result of a replay.
 
     Attributes
     ----------
     decisions
         One per bar.
     limits
-        Names of the risk limits that were set. With limits nothing is compared: a backtest has none.
+        Names of the risk limits that were set. With limits nothing is compared, because a backtest has none.
     difference
-        The first difference from the backtest, None if there is none or nothing was compared.
+        The first difference from the backtest; None if there is none or nothing was compared.
     """
 
     decisions: list[Entry]
@@ -65,23 +65,22 @@ def run_live(factory: ServiceFactory, host: str, port: int, *, real: bool, sandb
     trader = factory.trader(models, real=real, sandbox=sandbox)
     server = factory.server(models, host, port)
     ingest = factory.ingest(models)
-    stays = " and leaves the position open, `regimes live kill` closes it" if real else ""
-    notify(f"{market.symbol} {market.timeframe} on {market.exchange}, {trader.facts['mode']}; Ctrl-C ends it{stays}.")
-    # The engine reloads models on its own, between two candles; the server reloads them at once.
+    hint = " and leaves the position open; `regimes live kill` closes it" if real else ""
+    notify(f"{market.symbol} {market.timeframe} on {market.exchange}, {trader.facts['mode']}; Ctrl-C ends it{hint}.")
+    # Engine and server reload models independently: the engine between two candles, the server at once.
     run_together([ingest, factory.engine(factory.model_reloader()), server, trader], linger=_LINGER_SECONDS)
 
 
 def run_service(factory: ServiceFactory, build: Callable[[ModelReloader], Runnable], notify: Notify) -> None:
-    """Run one service alone, until Ctrl-C, SIGTERM or its own end."""
+    """Run one service until Ctrl-C, SIGTERM or its own end."""
     _prepare(factory, notify)
     run_together([build(factory.model_reloader())])
 
 
 def run_replay(factory: ServiceFactory, file: Path, speed: float | None, notify: Notify) -> ReplayResult:
-    """Send a file's candles through all services, on paper, and compare the decisions with the backtest.
+    """Replay a file's candles through all services, on paper, and compare the decisions with the backtest.
 
-    It leaves nothing behind: the services use a bus name of their own, and an embedded Redis of their own if no URL is
-    given.
+    It leaves no data behind: the replay has its own bus name, and its own embedded Redis if no URL is given.
     """
     start_logging(level="warning" if speed is None else "info")
     candles = read_candles(file)
@@ -100,7 +99,7 @@ def run_replay(factory: ServiceFactory, file: Path, speed: float | None, notify:
         bus.forget()
         disconnect(factory.location.folder)
     if not replay.is_finished(trader.decided_up_to):
-        raise LiveError("the replay was stopped before its end.")
+        raise LiveError("the replay was interrupted.")
     limits, difference = factory.live.limits(), None
     if not limits:
         equity = backtest(candles, model_set, factory.trading).equity
@@ -110,9 +109,9 @@ def run_replay(factory: ServiceFactory, file: Path, speed: float | None, notify:
 
 
 def _prepare(factory: ServiceFactory, notify: Notify) -> None:
-    """Check the folder, start the log, and warn of a Redis that is not durable."""
+    """Check the folder, start the log, and warn if Redis is not durable."""
     require_writable(factory.location.folder)
-    factory.location.folder.mkdir(parents=True, exist_ok=True)  # for the kill switch's file, at least
+    factory.location.folder.mkdir(parents=True, exist_ok=True)  # for the kill switch's file
     start_logging([*credentials().values(), os.environ.get(KEY_VARIABLE, ""), factory.location.redis_password])
     warning = durability_warning(factory.location.connect)
     if warning:
@@ -120,19 +119,9 @@ def _prepare(factory: ServiceFactory, notify: Notify) -> None:
 
 
 def run_together(services: Sequence[Runnable], done: Callable[[], bool] | None = None, *, linger: float = 0.0) -> None:
-    """Run the services in threads until one fails, the last one ends, ``done`` returns True, or a signal comes.
+    """Run the services in threads until one fails, the last one ends, ``done`` returns True, Ctrl-C or SIGTERM.
 
-    The signals are Ctrl-C's and SIGTERM.
-
-    Parameters
-    ----------
-    linger
-        Seconds for which the others go on after the last one has ended.
-
-    Raises
-    ------
-    Exception
-        The first failure, once all have ended.
+    After that the others run ``linger`` more seconds, unless one failed. Raises the first failure once all have ended.
     """
     stop = threading.Event()
     failures: list[BaseException] = []

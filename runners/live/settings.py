@@ -16,17 +16,17 @@ class LimitSettings(Settings):
 
     max_position: float | None = Field(None, gt=0, description="Largest value of a position; default: no limit.")
     max_order: float | None = Field(
-        None, gt=0, description="Largest value that one order opens (closing has no limit); default: no limit."
+        None, gt=0, description="Largest value that one order may open; closing has no limit. Default: no limit."
     )
     max_orders_per_day: int | None = Field(
-        None, ge=1, description="Orders a day (UTC) that open a position; default: no limit."
+        None, ge=1, description="Largest number of orders per day (UTC) that open a position; default: no limit."
     )
     max_daily_loss: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="Loss of a day (UTC), as a fraction of its first equity, at which the position is closed and "
-        "nothing is opened until the next; default: no limit.",
+        description="Loss of one day (UTC), as a fraction of its first equity, at which the position is closed until "
+        "the next day; default: no limit.",
     )
 
     def limits(self) -> list[str]:
@@ -38,8 +38,6 @@ class LiveSettings(LimitSettings):
     """Settings of the live services, from flags and the TOML file's ``[live]`` table."""
 
     exchange: str = Field("binance", description="The exchange's id in ccxt.")
-    symbol: str | None = Field(None, description="What to trade, as ccxt writes it: BTC/USDT, BTC/USDT:USDT.")
-    timeframe: str | None = Field(None, description="Of the candles; default: the models' interval.")
-    retry_seconds: float = Field(
-        2.0, gt=0, description="Seconds to wait before an exchange's doubtful answer is asked for again."
-    )
+    symbol: str | None = Field(None, description="Symbol in ccxt's notation, such as BTC/USDT or BTC/USDT:USDT.")
+    timeframe: str | None = Field(None, description="Timeframe of the candles; default: the models' interval.")
+    retry_seconds: float = Field(2.0, gt=0, description="Seconds before a doubtful answer is requested again.")

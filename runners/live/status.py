@@ -11,7 +11,7 @@ from pydantic import BaseModel, computed_field
 from models.regimes import regime_name
 from runners.live.bus.bus import Bus
 
-_SILENT_SECONDS = 15.0  # without a heartbeat, after which a service counts as dead
+_SILENT_SECONDS = 15.0  # without a heartbeat a service then counts as dead
 _RECENT = 300  # decisions on the status page
 
 
@@ -21,15 +21,11 @@ class ServiceStatus(BaseModel):
     Attributes
     ----------
     seconds_ago
-        Since the last heartbeat.
-    silent
-        Whether that is too long and it has not ``ended``.
+        Seconds since the last heartbeat; the service is ``silent`` after 15, unless it has ``ended``.
     behind
-        Bars that it has not read yet; None if it reads none.
-    state
-        What it is doing, in a word or two.
+        Number of unread bars; None if the service reads none.
     counted
-        Events since its start, by name.
+        Number of events since the start, by name.
     """
 
     seconds_ago: float
@@ -72,16 +68,16 @@ class DecisionStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """All services of one dataset at one moment; None where nothing is known yet.
+    """Status of all services of one dataset; None where there is no value yet.
 
     Attributes
     ----------
     stopped
         Why trading has stopped.
     stopping
-        Whether the position is yet to be closed.
+        Whether the position still has to be closed.
     kill_switch
-        Whether it is set in Redis.
+        Whether the kill switch is set in Redis.
     """
 
     name: str
@@ -101,7 +97,7 @@ class Status(BaseModel):
 
 
 def read_status(bus: Bus) -> Status:
-    """Status from what the services wrote last."""
+    """Status of all services, from their latest entries."""
     facts, now = bus.facts(), bus.now()
     candle, forecast, decisions = bus.candles.last(), bus.forecasts.last(), bus.decisions.newest(_RECENT)
     trader, decision = bus.trader_state(), decisions[-1] if decisions else None
@@ -128,7 +124,7 @@ def read_status(bus: Bus) -> Status:
 
 
 def read_services(bus: Bus, behind: Mapping[str, int] | None = None) -> dict[str, ServiceStatus]:
-    """Status of each service; ``behind`` is the number of unread bars by service, where known."""
+    """Status of each service; ``behind`` has the number of unread bars by service."""
     now = bus.now().timestamp()
     return {
         service: ServiceStatus(
@@ -141,7 +137,7 @@ def read_services(bus: Bus, behind: Mapping[str, int] | None = None) -> dict[str
     }
 
 
-SERVICE_COLUMNS = ["service", "state", "last word", "bars behind"]
+SERVICE_COLUMNS = ["service", "state", "last heartbeat", "bars behind"]
 
 
 def service_rows(status: Status) -> list[list[str]]:
@@ -158,15 +154,14 @@ def service_rows(status: Status) -> list[list[str]]:
 
 
 def trading_rows(status: Status) -> list[list[str]]:
-    """Name and value of the newest candle, forecast and decision, for a table with two columns."""
+    """Names and values of the newest candle, forecast and decision, for a table with two columns."""
     forecast, decision = status.forecast, status.decision
     rows = [["symbol", f"{status.symbol or '-'} {status.timeframe or ''}".strip()]]
     rows.append(["last candle opened", f"{status.last_candle:%Y-%m-%d %H:%M} UTC" if status.last_candle else "-"])
     if forecast:
-        known = forecast.log_return is not None
         rows += [
-            ["regime", forecast.regime_name or "not known yet"],
-            ["forecast", f"{forecast.log_return:+.4%}" if known else "not known yet"],
+            ["regime", forecast.regime_name or "none yet"],
+            ["forecast", "none yet" if forecast.log_return is None else f"{forecast.log_return:+.4%}"],
             ["models", forecast.models or "-"],
         ]
     if decision:

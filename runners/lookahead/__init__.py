@@ -1,1 +1,1 @@
-"""Does anything look ahead? One check a file; each gives an `Outcome`."""
+"""Checks for look-ahead bias, one per file; each returns an `Outcome`."""

@@ -1,7 +1,8 @@
-"""Orders: what a strategy does up to a bar must not change with what comes later, and fills come after decisions."""
+"""Orders: a strategy's orders must not depend on later bars, and must fill after the bar that decided them."""
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import backtrader as bt
@@ -15,7 +16,7 @@ from models.settings import ForecastSettings
 from runners.backtesting.engine import run_strategy
 from runners.backtesting.settings import BacktestSettings
 from runners.lookahead.outcome import Outcome
-from runners.lookahead.target import Subject
+from runners.lookahead.under_test import UnderTest
 from strategies import LSTMRegimeStrategy
 from strategies.feed import bar_times
 
@@ -27,44 +28,46 @@ class _Order(NamedTuple):
     price: float | None
 
     def up_to(self, cut: pd.Timestamp) -> _Order:
-        """What is known of the order at the close of bar ``cut``."""
-        known = self.filled is not None and self.filled <= cut
-        return self if known else _Order(self.decided, self.size, None, None)
+        """The order as of the close of bar ``cut``."""
+        filled = self.filled is not None and self.filled <= cut
+        return self if filled else _Order(self.decided, self.size, None, None)
 
     def same(self, other: _Order) -> bool:
-        return (
-            (self.decided, self.filled) == (other.decided, other.filled)
-            and bool(np.isclose(self.size, other.size, rtol=1e-9))
-            and bool(np.isclose(self.price or 0.0, other.price or 0.0, rtol=1e-9))
-        )
+        times = (self.decided, self.filled) == (other.decided, other.filled)
+        return times and np.allclose((self.size, self.price or 0.0), (other.size, other.price or 0.0), rtol=1e-9)
+
+    def __str__(self) -> str:
+        side = "buy" if self.size > 0 else "sell"
+        price = "" if self.price is None else f" filled at {self.price:.6g}"
+        return f"{side} {abs(self.size):.6g} of {time_text(self.decided)}{price}"
 
 
 class _ReadsAheadError(Exception):
-    """The strategy asked its feed, at the last bar, for one that is not there yet."""
+    """At the last bar, the strategy read a later one."""
 
 
-def orders(subject: Subject, cuts: int) -> Outcome:
-    """Truncation, start and fill time of the orders of each strategy, traded over all the candles."""
+def orders(under_test: UnderTest, cuts: int) -> Outcome:
+    """Check the orders of each strategy on all candles, with later bars cut off, and with earlier bars cut off."""
     findings, count = [], 0
-    for strategy, settings in subject.strategies:
+    for strategy, settings in under_test.strategies:
         try:
-            whole = _orders(subject.candles, strategy, settings)
+            whole = _orders(under_test.candles, strategy, settings)
             count += len(whole)
-            at_once = _filled_at_once(strategy, whole)
-            findings += at_once or _truncated(subject.candles, strategy, settings, whole, cuts)
+            same_bar = _filled_at_decision(strategy, whole)
+            findings += same_bar or _without_later_bars(under_test.candles, strategy, settings, whole, cuts)
         except _ReadsAheadError as error:
             findings.append(f"orders of {strategy.__name__}: {error}")
             continue
         if issubclass(strategy, LSTMRegimeStrategy):
-            findings += _started_late(subject.candles, strategy, settings, cuts)
-    names = ", ".join(strategy.__name__ for strategy, _ in subject.strategies)
+            findings += _without_earlier_bars(under_test.candles, strategy, settings, cuts)
+    names = ", ".join(strategy.__name__ for strategy, _ in under_test.strategies)
     return Outcome("orders", f"{count} orders of {names}, and those before {cuts} cuts", findings)
 
 
-def _truncated(
+def _without_later_bars(
     candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any], whole: list[_Order], cuts: int
 ) -> list[str]:
-    """The first order that changes when later bars are cut off, at bars drawn among those with and without orders."""
+    """The first order that changes if later bars are cut off; half of the cuts are at bars with orders."""
     random = np.random.default_rng(0)
     n_bars = len(candles)
     busy = candles.index.get_indexer(pd.DatetimeIndex([order.decided for order in whole]))
@@ -74,59 +77,53 @@ def _truncated(
     for bar in sorted({*map(int, some_busy), *map(int, others)}):
         cut = candles.index[bar]
         expected = [order.up_to(cut) for order in whole if order.decided <= cut]
-        found = _orders(candles.iloc[: bar + 1], strategy, settings)
-        different = _first_difference(expected, found)
-        if different:
-            return [
-                f"orders of {strategy.__name__}: with the bars after {time_text(cut)} cut off, {different}: "
-                "it looks ahead."
-            ]
+        difference = _first_difference(expected, _orders(candles.iloc[: bar + 1], strategy, settings))
+        if difference:
+            where = f"with the bars after {time_text(cut)} cut off"
+            return [f"orders of {strategy.__name__}: {where}, {difference}: it looks ahead."]
     return []
 
 
-def _started_late(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any], cuts: int) -> list[str]:
-    """The first order that changes when the bars before the lookback are cut off."""
-    asked = ForecastSettings(blend=strategy.params.blend, regime_source=strategy.params.regime_source)
-    lookback = Forecaster(settings["models"], asked).lookback
+def _without_earlier_bars(
+    candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any], cuts: int
+) -> list[str]:
+    """The first order that changes if the bars before the lookback are cut off."""
+    forecasting = ForecastSettings(blend=strategy.params.blend, regime_source=strategy.params.regime_source)
+    lookback = Forecaster(settings["models"], forecasting).lookback
     for bar in np.linspace(len(candles) // 2, len(candles) * 0.9, max(1, cuts // 3), dtype=int):
         trade_from = candles.index[bar].tz_convert(None).to_pydatetime()
         whole = _orders(candles, strategy, {**settings, "trade_from": trade_from})
         part = _orders(candles.iloc[bar - lookback :], strategy, {**settings, "trade_from": trade_from})
-        different = _first_difference(whole, part)
-        if different:
-            return [
-                f"orders of {strategy.__name__}: with only the lookback of {lookback} bars before "
-                f"{time_text(candles.index[bar])}, {different}."
-            ]
+        difference = _first_difference(whole, part)
+        if difference:
+            where = f"with only the lookback of {lookback} bars before {time_text(candles.index[bar])}"
+            return [f"orders of {strategy.__name__}: {where}, {difference}."]
     return []
 
 
-def _filled_at_once(strategy: type[bt.Strategy], whole: list[_Order]) -> list[str]:
-    at_once = [order for order in whole if order.filled is not None and order.filled <= order.decided]
-    if not at_once:
+def _filled_at_decision(strategy: type[bt.Strategy], whole: list[_Order]) -> list[str]:
+    same_bar = [order for order in whole if order.filled is not None and order.filled <= order.decided]
+    if not same_bar:
         return []
-    first = at_once[0]
+    first = same_bar[0]
     return [
-        f"orders of {strategy.__name__}: {len(at_once)} of {len(whole)} fill at the bar that decided them, the first "
-        f"at {time_text(first.decided)} for {first.price:.6g}: a decision at a close can fill at the next open at the "
-        "earliest (look for cheat-on-close or cheat-on-open)."
+        f"orders of {strategy.__name__}: {len(same_bar)} of {len(whole)} fill at the bar that decided them, the first "
+        f"at {time_text(first.decided)} for {first.price:.6g}. An order decided at a close fills at the next open or "
+        "later. Does the strategy use cheat-on-close or cheat-on-open?"
     ]
 
 
 def _orders(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any]) -> list[_Order]:
-    """Every order of a run, in the order of their decisions."""
+    """All orders of a run, sorted by decision."""
     cerebro = bt.Cerebro()
     try:
         run_strategy(candles, BacktestSettings(), strategy, settings, cerebro=cerebro)
     except RegimesError:
         raise
     except Exception as error:
-        told = f"{type(error).__name__}: {error}"
         if isinstance(error, IndexError) and len(cerebro.datas[0]) == len(candles):
-            raise _ReadsAheadError(
-                f"at {time_text(candles.index[-1])}, the last bar there is, it reads a later one."
-            ) from error
-        raise DataError(f"{strategy.__name__} fails on {len(candles)} bars: {told}") from error
+            raise _ReadsAheadError(f"at {time_text(candles.index[-1])}, the last bar, it reads a later one.") from error
+        raise DataError(f"{strategy.__name__} fails on {len(candles)} bars: {type(error).__name__}: {error}") from error
     feed = cerebro.datas[0]
 
     def time(days: float) -> pd.Timestamp:
@@ -144,17 +141,9 @@ def _orders(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[s
 
 
 def _first_difference(whole: list[_Order], part: list[_Order]) -> str | None:
-    for one, other in zip(whole, part, strict=False):
-        if not one.same(other):
-            return f"{_told(one)} becomes {_told(other)}"
-    if len(whole) > len(part):
-        return f"{_told(whole[len(part)])} is missing"
-    if len(part) > len(whole):
-        return f"{_told(part[len(whole)])} is added"
+    for order, other in zip_longest(whole, part):
+        if order is None or other is None:
+            return f"{other} is added" if order is None else f"{order} is missing"
+        if not order.same(other):
+            return f"{order} becomes {other}"
     return None
-
-
-def _told(order: _Order) -> str:
-    side = "buy" if order.size > 0 else "sell"
-    price = "" if order.price is None else f" filled at {order.price:.6g}"
-    return f"{side} {abs(order.size):.6g} of {time_text(order.decided)}{price}"

@@ -1,8 +1,8 @@
-"""What a check looked at, and what it found."""
+"""The result of one look-ahead check."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -11,14 +11,12 @@ class Outcome:
 
     Attributes
     ----------
-    name
-        Of the check.
-    looked_at
+    scope
         What was compared, in words and numbers.
     findings
-        A sentence for each thing that is wrong, naming it, its bar and its size; empty where the check is clean.
+        One sentence per error, with its name, bar and size; empty if there is none.
     """
 
     name: str
-    looked_at: str
-    findings: list[str] = field(default_factory=list)
+    scope: str
+    findings: list[str]

@@ -1,4 +1,4 @@
-"""Null: where no one can earn, before costs nothing must be earned."""
+"""Random walk: no strategy can earn money on a martingale before costs."""
 
 from __future__ import annotations
 
@@ -10,60 +10,45 @@ import numpy as np
 from data.synthetic import martingale_like
 from runners.lookahead.outcome import Outcome
 from runners.lookahead.returns import strategy_returns, unseen_returns
-from runners.lookahead.target import Subject
+from runners.lookahead.under_test import UnderTest
 from strategies import LSTMRegimeStrategy
-from training.settings import TrainSettings
 from training.sharpe import sharpe_ratio
 from training.trainer import train
 
 _LEVEL = 0.01
 
 
-def null(subject: Subject, seeds: int, *, quick: bool) -> Outcome:
-    """Train and trade on martingales like the candles: the mean Sharpe ratio must not be told from zero.
+def random_walk(under_test: UnderTest, seeds: int, *, quick: bool) -> Outcome:
+    """Train and trade on martingales like the candles: the mean Sharpe ratio must not differ significantly from 0.
 
-    Every Sharpe ratio a bar, times the root of its bars, is about standard normal there; so is their sum over
-    the root of their number.
-
-    Parameters
-    ----------
-    quick
-        Train small networks for a few epochs; what could look ahead is the same.
+    On a martingale, each Sharpe ratio per bar times the square root of its bars is about standard normal. So is the sum
+    of these scores over the square root of their number. ``quick`` trains small networks for a few epochs.
     """
-    findings, looked_at = [], []
-    for name, all_returns in _traded(subject, seeds, quick=quick):
+    findings, scope = [], []
+    for name, all_returns in _martingale_returns(under_test, seeds, quick=quick):
         scores = [float(sharpe_ratio(returns)) * math.sqrt(len(returns)) for returns in all_returns]
         z = sum(scores) / math.sqrt(len(scores))
         p_value = math.erfc(abs(z) / math.sqrt(2))
-        looked_at.append(f"{name} on {seeds} martingales: z = {z:+.2f}, p = {p_value:.2g}")
+        scope.append(f"{name} on {seeds} martingales: z = {z:+.2f}, p = {p_value:.2g}")
         if p_value < _LEVEL:
-            how = "earns" if z > 0 else "loses"
+            verb = "earns" if z > 0 else "loses"
             findings.append(
-                f"{name} {how} before costs on {seeds} martingales, where nothing can be foreseen (z = {z:+.1f}, "
-                f"p = {p_value:.1g}): it knows bars that it should not, or its fills are not the market's."
+                f"{name} {verb} before costs on {seeds} martingales, which nobody can forecast (z = {z:+.1f}, "
+                f"p = {p_value:.1g}): it uses future bars, or its orders fill at impossible prices."
             )
-    return Outcome("null", "; ".join(looked_at), findings)
+    return Outcome("random walk", "; ".join(scope), findings)
 
 
-def _traded(subject: Subject, seeds: int, *, quick: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """What is traded, and its returns a bar on each martingale."""
-    walks = [martingale_like(subject.candles, seed) for seed in range(seeds)]
-    for settings in subject.trainings:
-        used = _with_test_part(_small(settings) if quick else settings)
-        all_returns = [unseen_returns(train(walk, "martingale", used), walk) for walk in walks]
+def _martingale_returns(under_test: UnderTest, seeds: int, *, quick: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """The name of each training and strategy, and its simple returns ``(n_bars,)`` on each martingale."""
+    walks = [martingale_like(under_test.candles, seed) for seed in range(seeds)]
+    for settings in under_test.trainings:
+        changes: dict[str, float] = {"hidden_dim": 16, "num_layers": 1, "dropout": 0.0, "epochs": 3} if quick else {}
+        if settings.train_fraction + settings.validation_fraction >= 1:  # a walk-forward's fold has no test part
+            changes |= {name: 0.8 * getattr(settings, name) for name in ("train_fraction", "validation_fraction")}
+        changed = settings.model_copy(update=changes)
+        all_returns = [unseen_returns(train(walk, "martingale", changed), walk) for walk in walks]
         yield f"training with detector {settings.detector}", all_returns
-    for strategy, parameters in subject.strategies:
-        if not issubclass(strategy, LSTMRegimeStrategy):  # a model set's strategy is trained and traded above
+    for strategy, parameters in under_test.strategies:
+        if not issubclass(strategy, LSTMRegimeStrategy):  # those trade the trainings above
             yield strategy.__name__, [strategy_returns(walk, strategy, parameters) for walk in walks]
-
-
-def _with_test_part(settings: TrainSettings) -> TrainSettings:
-    """The same with a fifth of the bars to test on, where they leave none, as a walk-forward's fold does."""
-    if settings.train_fraction + settings.validation_fraction < 1:
-        return settings
-    shares = ("train_fraction", "validation_fraction")
-    return settings.model_copy(update={name: 0.8 * getattr(settings, name) for name in shares})
-
-
-def _small(settings: TrainSettings) -> TrainSettings:
-    return settings.model_copy(update={"hidden_dim": 16, "num_layers": 1, "dropout": 0.0, "epochs": 3})

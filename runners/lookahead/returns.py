@@ -1,4 +1,4 @@
-"""What a strategy earns before costs."""
+"""Returns of a strategy before costs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FREE = BacktestSettings(commission=0, slippage=0)
 
 
 def unseen_returns(model_set: ModelSet, candles: pd.DataFrame, **own: Any) -> np.ndarray:
-    """Of `LSTMRegimeStrategy`, with parameters ``own``, on the bars after validation: ``(n_bars,)`` simple returns."""
+    """Simple returns ``(n_bars,)`` of `LSTMRegimeStrategy` with parameters ``own`` on the bars after validation."""
     first = candles.index[candles.index > model_set.validation_end][0]
     own |= {"models": model_set, "trade_from": first.tz_convert(None).to_pydatetime()}
     return strategy_returns(candles, LSTMRegimeStrategy, own)
 
 
 def strategy_returns(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any]) -> np.ndarray:
-    """Of any strategy with its own ``settings``: ``(n_bars,)`` simple returns."""
+    """Simple returns ``(n_bars,)`` of a strategy with these parameters."""
     _, recorder = run_strategy(candles, _FREE, strategy, settings)
     return equity_returns(recorder.equity()["equity"], _FREE.cash).to_numpy()

@@ -1,4 +1,4 @@
-"""All checks of a subject, the quick ones first."""
+"""Runs all look-ahead checks, the quick ones first."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Iterator
 from runners.lookahead.orders import orders
 from runners.lookahead.outcome import Outcome
 from runners.lookahead.planted_edge import planted_edge
-from runners.lookahead.random_walk import null
+from runners.lookahead.random_walk import random_walk
 from runners.lookahead.refit import refit
-from runners.lookahead.target import Subject
 from runners.lookahead.truncation import start, truncation
+from runners.lookahead.under_test import UnderTest
 
 
-def run_checks(subject: Subject, *, quick: bool = False) -> Iterator[Outcome]:
-    """Each check's outcome as it becomes known; those that a subject has nothing for are left out.
+def run_checks(under_test: UnderTest, *, quick: bool = False) -> Iterator[Outcome]:
+    """Yield the outcome of each check that applies.
 
     Raises
     ------
     DataError
-        If the candles are too few, or code of the user's own fails on a part of them.
+        If there are too few candles, or user code fails on some of them.
     """
-    if subject.features or subject.trainings:
-        yield truncation(subject, cuts=6 if quick else 20)
-        yield start(subject, cuts=6 if quick else 20)
-    if subject.trainings:
-        yield refit(subject)
-    if subject.strategies:
-        yield orders(subject, cuts=2 if quick else 10)
-    yield null(subject, 2 if quick else 8, quick=quick)
-    if subject.model_set is not None:
+    if under_test.features or under_test.trainings:
+        yield truncation(under_test, cuts=6 if quick else 20)
+        yield start(under_test, cuts=6 if quick else 20)
+    if under_test.trainings:
+        yield refit(under_test)
+    if under_test.strategies:
+        yield orders(under_test, cuts=2 if quick else 10)
+    yield random_walk(under_test, 2 if quick else 8, quick=quick)
+    if under_test.model_set is not None:
         yield planted_edge()

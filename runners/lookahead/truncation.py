@@ -1,4 +1,4 @@
-"""Truncation and start: features, regimes and forecasts must not change with what comes later, or long before."""
+"""Truncation and start: features, regimes and forecasts must not depend on later bars, or bars before the lookback."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from data.features import FEATURES, compute_features, lookback_of
 from models.forecaster import Forecaster
 from models.regimes import RegimeDetector, regime_name
 from runners.lookahead.outcome import Outcome
-from runners.lookahead.target import Subject
+from runners.lookahead.under_test import UnderTest
 
-_TOLERANCE = 1e-6  # of a column's standard deviation: rounding stays far below, a leak far above
+_TOLERANCE = 1e-6  # in standard deviations of a column: rounding is far below, a leak far above
 
 
 class _Series(NamedTuple):
-    """Something with a value at each bar: how it is made of candles, and the earlier bars that it may depend on."""
+    """Values per bar: how to compute them from candles, and the number of earlier bars that they may depend on."""
 
     name: str
     lookback: int
@@ -38,34 +38,34 @@ class _Difference(NamedTuple):
     part: float
 
 
-def truncation(subject: Subject, cuts: int) -> Outcome:
-    """Values at bars up to a cut, recomputed without the bars after it: all of them must be the same."""
+def truncation(under_test: UnderTest, cuts: int) -> Outcome:
+    """Recompute the values up to a cut without later bars: they must stay the same."""
 
     def piece(series: _Series, bar: int) -> tuple[pd.Timestamp, pd.DataFrame, slice]:
-        return subject.candles.index[bar], subject.candles.iloc[: bar + 1], slice(0, bar + 1)
+        return under_test.candles.index[bar], under_test.candles.iloc[: bar + 1], slice(0, bar + 1)
 
-    said = "with the bars after {cut} cut off, {name} at {bar} is {part} instead of {whole}: it looks ahead"
-    return _compare("truncation", subject, cuts, piece, said, f"every bar before {cuts} cuts")
+    message = "with the bars after {cut} cut off, {name} at {bar} is {part} instead of {whole}: it looks ahead"
+    return _compare("truncation", under_test, cuts, piece, message, f"every bar before {cuts} cuts")
 
 
-def start(subject: Subject, cuts: int) -> Outcome:
-    """Values from a bar on, recomputed with only the declared lookback before that bar: all must be the same."""
+def start(under_test: UnderTest, cuts: int) -> Outcome:
+    """Recompute the values from a bar on with only the declared lookback before it: they must stay the same."""
 
     def piece(series: _Series, bar: int) -> tuple[pd.Timestamp, pd.DataFrame, slice]:
         first = max(0, bar - series.lookback)
-        return subject.candles.index[first], subject.candles.iloc[first:], slice(bar, None)
+        return under_test.candles.index[first], under_test.candles.iloc[first:], slice(bar, None)
 
-    said = (
+    message = (
         "with the bars before {cut} cut off, {name} at {bar} is {part} instead of {whole}: it depends on more than "
         "the {lookback} earlier bars that it declares"
     )
-    return _compare("start", subject, cuts, piece, said, f"every bar after {cuts} cuts")
+    return _compare("start", under_test, cuts, piece, message, f"every bar after {cuts} cuts")
 
 
 def _sample(values: pd.DataFrame, count: int) -> list[int]:
-    """Bars of the second half, so late enough for every lookback: half at random, half where the values jump.
+    """Bars of the second half, after every lookback: half at random, half where the values jump.
 
-    What is known with hindsight moves a jump back in time and often nothing else.
+    Hindsight often moves a jump back in time and changes nothing else.
     """
     random = np.random.default_rng(0)
     n_bars = len(values)
@@ -80,76 +80,71 @@ def _sample(values: pd.DataFrame, count: int) -> list[int]:
 
 def _compare(
     check: str,
-    subject: Subject,
+    under_test: UnderTest,
     cuts: int,
     piece: Callable[[_Series, int], tuple[pd.Timestamp, pd.DataFrame, slice]],
-    said: str,
-    where: str,
+    message: str,
+    scope: str,
 ) -> Outcome:
     names, findings = [], []
-    for series in _series_of(subject):
+    for series in _all_series(under_test):
         names.append(series.name)
-        whole = _computed(series, subject.candles)
+        whole = _compute(series, under_test.candles)
         largest: dict[str, _Difference] = {}
         for bar in _sample(whole, cuts):
             cut, part, rows = piece(series, bar)
             expected = whole.iloc[rows]
-            found = _computed(series, part).loc[expected.index]
+            actual = _compute(series, part).loc[expected.index]
             for column in map(str, whole):
-                one = _largest_difference(expected[column], found[column], float(whole[column].std()), cut)
-                if one and (column not in largest or one.size > largest[column].size):
-                    largest[column] = one
-        for column, one in largest.items():
+                difference = _largest_difference(expected[column], actual[column], float(whole[column].std()), cut)
+                if difference and (column not in largest or difference.size > largest[column].size):
+                    largest[column] = difference
+        for column, difference in largest.items():
             name = series.name if column == series.name.split()[-1] else f"{series.name} ({column})"
-            findings.append(
-                said.format(
-                    name=name,
-                    bar=time_text(one.bar),
-                    cut=time_text(one.cut),
-                    part=f"{one.part:.6g}",
-                    whole=f"{one.whole:.6g}",
-                    lookback=series.lookback,
-                )
-                + f" ({one.size:.2g} standard deviations)."
+            bar_time, cut_time = time_text(difference.bar), time_text(difference.cut)
+            part_value, whole_value = f"{difference.part:.6g}", f"{difference.whole:.6g}"
+            finding = message.format(
+                name=name, bar=bar_time, cut=cut_time, part=part_value, whole=whole_value, lookback=series.lookback
             )
-    return Outcome(check, f"{where}: {', '.join(names).replace(', feature ', ', ')}", findings)
+            findings.append(f"{finding} ({difference.size:.2g} standard deviations).")
+    return Outcome(check, f"{scope}: {', '.join(names).replace(', feature ', ', ')}", findings)
 
 
-def _series_of(subject: Subject) -> Iterator[_Series]:
-    """Features first: one that fails is named before any detector is fitted to it."""
-    for name in subject.features:
+def _all_series(under_test: UnderTest) -> Iterator[_Series]:
+    """Features come first: an error names a failing feature before any detector is fitted to it."""
+    for name in under_test.features:
         if name in FEATURES:
             yield _Series(f"feature {name}", lookback_of([name]), partial(compute_features, names=[name]))
-    if subject.model_set is not None:
-        forecaster = Forecaster(subject.model_set)
-        yield _regimes(subject.model_set.detector)
+    if under_test.model_set is not None:
+        forecaster = Forecaster(under_test.model_set)
+        yield _regimes(under_test.model_set.detector)
         yield _Series("forecast", forecaster.lookback, forecaster.forecast)
         return
-    own = [settings.detector != "auto" for settings in subject.trainings]
+    own = [settings.detector != "auto" for settings in under_test.trainings]
     if any(own):
-        names = ", ".join(settings.detector for settings in compress(subject.trainings, own))
-        with _failure_named(f"training with detector {names}", subject.candles):
-            prepared = subject.prepared
-        yield from (_regimes(one.detector) for one in compress(prepared, own))
+        names = ", ".join(settings.detector for settings in compress(under_test.trainings, own))
+        with _name_failure(f"training with detector {names}", under_test.candles):
+            prepared = under_test.prepared
+        yield from (_regimes(training.detector) for training in compress(prepared, own))
 
 
 def _regimes(detector: RegimeDetector) -> _Series:
     def probabilities(candles: pd.DataFrame) -> pd.DataFrame:
         names = [regime_name(regime) for regime in detector.regimes]
-        observed = compute_features(candles, detector.features).to_numpy()
-        return pd.DataFrame(detector.filter(observed), columns=names, index=candles.index)
+        features = compute_features(candles, detector.features).to_numpy()
+        return pd.DataFrame(detector.filter(features), columns=names, index=candles.index)
 
     return _Series(f"detector {detector.name}", lookback_of(detector.features) + detector.memory - 1, probabilities)
 
 
-def _computed(series: _Series, candles: pd.DataFrame) -> pd.DataFrame:
-    with _failure_named(series.name, candles):
+def _compute(series: _Series, candles: pd.DataFrame) -> pd.DataFrame:
+    with _name_failure(series.name, candles):
         return series.compute(candles)
 
 
 @contextmanager
-def _failure_named(name: str, candles: pd.DataFrame) -> Iterator[None]:
-    """Code of the user's own that fails on the candles is a `DataError` with its name."""
+def _name_failure(name: str, candles: pd.DataFrame) -> Iterator[None]:
+    """Raise an error of user code as a `DataError` that names the code."""
     try:
         yield
     except RegimesError:
@@ -161,12 +156,12 @@ def _failure_named(name: str, candles: pd.DataFrame) -> Iterator[None]:
 
 
 def _largest_difference(whole: pd.Series, part: pd.Series, spread: float, cut: pd.Timestamp) -> _Difference | None:
-    """Where two columns over the same bars differ most, in standard deviations; None where they are the same."""
-    expected, found = whole.to_numpy(), part.to_numpy()
-    size = np.abs(expected - found) / (spread if spread > 0 else 1.0)
-    size = np.where(np.isnan(expected) & np.isnan(found), 0.0, size)
+    """The largest difference of two columns over the same bars, in standard deviations; None if they are equal."""
+    expected, actual = whole.to_numpy(), part.to_numpy()
+    size = np.abs(expected - actual) / (spread if spread > 0 else 1.0)
+    size = np.where(np.isnan(expected) & np.isnan(actual), 0.0, size)
     size = np.where(np.isnan(size), np.inf, size)
     worst = int(size.argmax())
     if size[worst] <= _TOLERANCE:
         return None
-    return _Difference(float(size[worst]), whole.index[worst], cut, float(expected[worst]), float(found[worst]))
+    return _Difference(float(size[worst]), whole.index[worst], cut, float(expected[worst]), float(actual[worst]))

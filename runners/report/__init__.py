@@ -1,1 +1,1 @@
-"""What a person reads of a run: figures, plots and pages."""
+"""Report pages, plots and tables of runs."""

@@ -1,4 +1,4 @@
-"""The pages: one backtest, and runs side by side; each one file, which opens without a network."""
+"""Renders the pages of a backtest and of comparisons as self-contained HTML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.provenance import Provenance
 from runners.backtesting.runs import origin_of_forecasts
 from runners.formatting import unbroken
 from runners.report import backtest_tables, comparison_tables
-from runners.report.plots import backtest_svgs, comparison_svg, tenths_svg
+from runners.report.plots import backtest_svgs, comparison_svg, deciles_svg
 from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> str:
-    """A backtest's report as self-contained HTML; ``origin`` as in `runners.report.write_run.write_backtest`."""
+    """The report of a backtest; ``origin`` as in `runners.report.write_run.write_backtest`."""
     index, source = result.equity.index, result.source
     return render(
         "page.html",
@@ -37,7 +37,7 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         verdict=backtest_tables.verdict(result),
         figures=backtest_tables.figures(result, trials),
         plots=backtest_svgs(result),
-        tenths=tenths_svg(result),
+        deciles=deciles_svg(result),
         regime_columns=backtest_tables.EARNING_COLUMNS,
         regime_rows=backtest_tables.regime_earnings(result),
         month_columns=backtest_tables.MONTH_COLUMNS,
@@ -57,8 +57,8 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
 
 
 def comparison_html(comparisons: Sequence[Comparison]) -> str:
-    """Comparisons, one after another, as self-contained HTML."""
-    shown = [
+    """The page of one or more comparisons."""
+    contents = [
         {
             "title": one.title,
             "common_bars": comparison_tables.common_bars(one),
@@ -73,11 +73,11 @@ def comparison_html(comparisons: Sequence[Comparison]) -> str:
         }
         for one in comparisons
     ]
-    return render("compare.html", comparisons=shown)
+    return render("compare.html", comparisons=contents)
 
 
 def render(template: str, **values: object) -> str:
-    """A page of ours as self-contained HTML."""
+    """Render a template of this folder."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     return unbroken(environment.get_template(template).render(**values))
 
@@ -93,7 +93,7 @@ def _provenance(result: Backtest, origin: Mapping[str, Any]) -> list[tuple[str, 
     if model_set:
         rows += [("detector", model_set.detector.name), ("training seen up to", model_set.validation_end)]
     if trained.study:
-        rows.append(("settings found by study", trained.study.id))
+        rows.append(("settings from study", trained.study.id))
     rows += [
         ("candles sha256", result.fingerprint),
         ("training candles sha256", trained.fingerprint),

@@ -1,4 +1,4 @@
-"""Tables and sentences about one backtest, for terminal and page."""
+"""Tables and sentences about one backtest, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -25,46 +25,44 @@ FIGURE_COLUMNS = ["", "strategy", "buy and hold"]
 
 def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
     """Rows of `FIGURE_COLUMNS`."""
-    rows = [
-        (name, of_strategy, of_holding)
-        for (name, of_strategy), (_, of_holding) in zip(_column(result.metrics), _column(result.holding), strict=True)
-    ]
-    chosen = "1 trial" if trials.count == 1 else f"best of {trials.count} trials"
-    rows.insert(3, (f"... as {chosen}", percent(trials.deflated_sharpe(result.metrics)), ""))
-    slipped = float(result.equity["traded"].sum()) * result.settings.slippage
-    return [*rows, ("slippage paid, about", f"{slipped:,.2f}", "")]
+    strategy, holding = _column(result.metrics), _column(result.holding)
+    rows = [(name, value, holding[name]) for name, value in strategy.items()]
+    trials_text = "1 trial" if trials.count == 1 else f"best of {trials.count} trials"
+    rows.insert(3, (f"... as {trials_text}", percent(trials.deflated_sharpe(result.metrics)), ""))
+    slippage = float(result.equity["traded"].sum()) * result.settings.slippage
+    return [*rows, ("slippage paid, about", f"{slippage:,.2f}", "")]
 
 
-def _column(metrics: Metrics) -> list[tuple[str, str]]:
+def _column(metrics: Metrics) -> dict[str, str]:
     trades = f"{metrics.trades:,}" + (f" + {metrics.open_trades} open" if metrics.open_trades else "")
-    return [
-        ("Sharpe", number(metrics.sharpe)),
-        ("95 % interval", interval(metrics.sharpe_low, metrics.sharpe_high)),
-        ("true Sharpe above 0", percent(metrics.probabilistic_sharpe)),
-        ("years to show it", number(metrics.minimum_years, 1)),
-        ("max drawdown", percent(metrics.max_drawdown)),
-        ("longest drawdown", f"{metrics.drawdown_days:,.0f} days"),
-        ("final value", f"{metrics.final_value:,.2f}"),
-        ("total return", percent(metrics.total_return)),
-        ("CAGR", percent(metrics.cagr)),
-        ("volatility", percent(metrics.volatility)),
-        ("Sortino", number(metrics.sortino)),
-        ("Calmar", number(metrics.calmar)),
-        ("trades", trades),
-        ("win rate", percent(metrics.win_rate)),
-        ("profit factor", number(metrics.profit_factor)),
-        ("time in market", percent(metrics.time_in_market)),
-        ("turnover per year", f"{metrics.turnover:.1f}x"),
-        ("commission paid", f"{metrics.costs:,.2f}"),
-        ("borrowing paid", f"{metrics.borrowing:,.2f}"),
-    ]
+    return {
+        "Sharpe": number(metrics.sharpe),
+        "95 % interval": interval(metrics.sharpe_low, metrics.sharpe_high),
+        "true Sharpe above 0": percent(metrics.probabilistic_sharpe),
+        "years to show it": number(metrics.minimum_years, 1),
+        "max drawdown": percent(metrics.max_drawdown),
+        "longest drawdown": f"{metrics.drawdown_days:,.0f} days",
+        "final value": f"{metrics.final_value:,.2f}",
+        "total return": percent(metrics.total_return),
+        "CAGR": percent(metrics.cagr),
+        "volatility": percent(metrics.volatility),
+        "Sortino": number(metrics.sortino),
+        "Calmar": number(metrics.calmar),
+        "trades": trades,
+        "win rate": percent(metrics.win_rate),
+        "profit factor": number(metrics.profit_factor),
+        "time in market": percent(metrics.time_in_market),
+        "turnover per year": f"{metrics.turnover:.1f}x",
+        "commission paid": f"{metrics.costs:,.2f}",
+        "borrowing paid": f"{metrics.borrowing:,.2f}",
+    }
 
 
-SCORE_COLUMNS = ["", "RMSE", "MAE", "R2", "R2 mean", "hits", "IC", "DM", "p"]
+SCORE_COLUMNS = ["", "RMSE", "MAE", "R2", "R2 mean", "hit rate", "IC", "DM", "p"]
 
 
-def scores(of_group: dict[str, Score]) -> list[list[str]]:
-    """Rows of `SCORE_COLUMNS` for one group of bars; errors in basis points, R2 and hits in per cent."""
+def scores(by_forecast: dict[str, Score]) -> list[list[str]]:
+    """Rows of `SCORE_COLUMNS` for one group of bars; errors in basis points, R2 and hit rate in per cent."""
     return [
         [
             name,
@@ -79,15 +77,15 @@ def scores(of_group: dict[str, Score]) -> list[list[str]]:
             number(one.dm_statistic),
             NOT_DEFINED if one.dm_p is None else format_p_value(one.dm_p),
         ]
-        for name, one in of_group.items()
+        for name, one in by_forecast.items()
     ]
 
 
-REGIME_COLUMNS = ["part", "regime", "share", "lasts", "next return", "volatility", "then"]
+REGIME_COLUMNS = ["part", "regime", "share", "duration", "next return", "volatility", "next regime"]
 
 
 def regime_quality(parts: dict[str, dict[str, RegimeQuality]]) -> list[list[str]]:
-    """Rows of `REGIME_COLUMNS`: bars it lasts, mean and deviation of the next log return in basis points."""
+    """Rows of `REGIME_COLUMNS`: mean duration in bars; mean and deviation of the next log return in basis points."""
     return [
         [
             part,
@@ -119,52 +117,51 @@ def experts(model_set: ModelSet) -> list[list[str]]:
 
 
 def verdict(result: Backtest) -> str:
-    """The run in three sentences, with no more certainty than its bars carry."""
-    mine, hold = result.metrics, result.holding
-    lead = mine.total_return - hold.total_return
+    """The result in two or three sentences: return, drawdown, significance."""
+    strategy, holding = result.metrics, result.holding
+    lead = strategy.total_return - holding.total_return
     side = "more than" if lead > 0 else "less than" if lead < 0 else "as much as"
     where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
     if result.source.chosen_from:
-        where = f"chosen in hindsight from {result.source.chosen_from:,} settings on these very bars"
+        where = f"chosen in hindsight from {result.source.chosen_from:,} settings on the same bars"
     return (
-        f"After costs and {where}, the strategy returned {percent(mine.total_return)}, {side} buy and hold's "
-        f"{percent(hold.total_return)}; its deepest drawdown was {percent(mine.max_drawdown)} "
-        f"against {percent(hold.max_drawdown)}. {_debt(result)}{_luck(result)}"
+        f"After costs and {where}, the strategy returned {percent(strategy.total_return)}, {side} buy and hold's "
+        f"{percent(holding.total_return)}. Its maximum drawdown was {percent(strategy.max_drawdown)}, buy and hold's "
+        f"{percent(holding.max_drawdown)}. {_bankruptcy(result)}{_significance(result)}"
     )
 
 
-def _debt(result: Backtest) -> str:
-    """When the account was lost, if it was."""
-    below = result.equity.index[result.equity["equity"] <= 0]
-    if not len(below):
-        return ""
-    return f"The account was bankrupt on {below[0]:%Y-%m-%d}, and nothing is traded from there on. "
+def _bankruptcy(result: Backtest) -> str:
+    bankrupt = result.equity.index[result.equity["equity"] <= 0]
+    return f"The account went bankrupt on {bankrupt[0]:%Y-%m-%d} and traded no more. " if len(bankrupt) else ""
 
 
-def _luck(result: Backtest) -> str:
-    """Which of the run's Sharpe ratio and its distance from buy and hold's are more than luck would show."""
-    mine, difference = result.metrics, result.difference
-    if mine.sharpe is None:
-        return "The account never moved, so there is no Sharpe ratio: nothing was ordered, or cash did not pay for it."
-    if mine.sharpe_low is None or mine.sharpe_high is None:
-        return f"{mine.bars} bars are too few to tell anything from its Sharpe ratio."
-    above = mine.sharpe_low > 0 or mine.sharpe_high < 0
-    own = f"Its Sharpe ratio of {mine.sharpe:.2f} can{'' if above else 'not'} be told from 0"
+def _significance(result: Backtest) -> str:
+    """Whether the Sharpe ratio differs significantly from 0 and from buy and hold's."""
+    metrics, difference = result.metrics, result.difference
+    if metrics.sharpe is None:
+        return "Its equity never changed, so it has no Sharpe ratio: no order was made, or the cash did not cover one."
+    if metrics.sharpe_low is None or metrics.sharpe_high is None:
+        return f"{metrics.bars} bars are too few to judge its Sharpe ratio."
+    differs = metrics.sharpe_low > 0 or metrics.sharpe_high < 0
+    sentence = f"Its Sharpe ratio of {metrics.sharpe:.2f} is {'' if differs else 'not '}significantly different from 0"
     if difference is None:
-        return f"{own}."
-    apart = difference.p_value < SIGNIFICANCE
-    versus = f"{'but' if above else 'and'} not" if not apart else f"{'and' if above else 'but'} it can be told"
-    versus = f"{versus} from buy and hold's"
-    return f"{own}, {versus} (difference {difference.difference:+.2f}, {format_p(difference.p_value)})."
+        return f"{sentence}."
+    if difference.p_value < SIGNIFICANCE:
+        link = "and also" if differs else "but it is significantly different"
+    else:
+        link = "but not" if differs else "nor"
+    p = format_p(difference.p_value)
+    return f"{sentence}, {link} from buy and hold's (difference {difference.difference:+.2f}, {p})."
 
 
-EARNING_COLUMNS = ["regime", "bars", "share", "profit", "of cash", "mean return, bp", "commission", "trades"]
+EARNING_COLUMNS = ["regime", "bars", "share", "profit", "return on cash", "mean return, bp", "commission", "trades"]
 
 
 def regime_earnings(result: Backtest) -> list[list[str]]:
-    """Rows of `EARNING_COLUMNS`: a bar's profit goes to the regime at the close before it, a trade to its opener."""
+    """Rows of `EARNING_COLUMNS`: a bar's profit counts for the regime at the close before it, as a trade does."""
     equity, cash = result.equity, result.settings.cash
-    decided = equity["regime"].shift(1)
+    previous_regime = equity["regime"].shift(1)
     bars = pd.DataFrame(
         {
             "profit": equity["equity"].diff().fillna(equity["equity"].iloc[0] - cash),
@@ -173,18 +170,18 @@ def regime_earnings(result: Backtest) -> list[list[str]]:
         }
     )
     rows = []
-    for regime in sorted(decided.dropna().unique()):
-        of_regime = bars[decided == regime]
-        profit = float(of_regime["profit"].sum())
+    for regime in sorted(previous_regime.dropna().unique()):
+        regime_bars = bars[previous_regime == regime]
+        profit = float(regime_bars["profit"].sum())
         rows.append(
             [
                 regime_name(int(regime)),
-                f"{len(of_regime):,}",
-                percent(len(of_regime) / len(bars)),
+                f"{len(regime_bars):,}",
+                percent(len(regime_bars) / len(bars)),
                 f"{profit:+,.2f}",
                 f"{100 * profit / cash:+.1f} %",
-                f"{1e4 * of_regime['return'].mean():+.2f}",
-                f"{of_regime['commission'].sum():,.2f}",
+                f"{1e4 * regime_bars['return'].mean():+.2f}",
+                f"{regime_bars['commission'].sum():,.2f}",
                 f"{(result.trades['regime'] == regime).sum():,}",
             ]
         )
@@ -195,9 +192,9 @@ FOLD_COLUMNS = ["fold", "trained on", "from", "to", "bars", "loss", "Sharpe", "r
 
 
 def folds(result: Backtest) -> list[list[str]]:
-    """Rows of `FOLD_COLUMNS` for each refit of a walk-forward, and for all the bars that they traded.
+    """Rows of `FOLD_COLUMNS` for each fold of a walk-forward, and for all traded bars.
 
-    The loss is the squared error of the forecasts of these bars, relative to the zero forecast's.
+    The loss is the mean squared error of the forecasts of these bars, relative to the zero forecast's.
     """
     cash, equity, holding = result.settings.cash, result.equity, result.holding_equity
     index = pd.DatetimeIndex(equity.index)
@@ -218,14 +215,14 @@ def folds(result: Backtest) -> list[list[str]]:
 
 
 def fold_notes(result: Backtest) -> list[str]:
-    """What a reader of the folds' table must know of single ones."""
+    """Notes on single folds, and on folds whose regimes are out of order."""
     folds = result.source.folds
-    misnamed = [str(position) for position, fold in enumerate(folds, start=1) if not fold.names_in_order]
+    unordered = [str(position) for position, fold in enumerate(folds, start=1) if not fold.names_in_order]
     notes = [f"Fold {position}: {note}" for position, fold in enumerate(folds, start=1) for note in fold.notes]
-    if misnamed:
+    if unordered:
         notes.append(
-            f"Regimes keep their names from fold to fold; in fold{'s' if len(misnamed) > 1 else ''} "
-            f"{', '.join(misnamed)} their mean returns do not stand in the order of the names."
+            f"Regimes keep their names from fold to fold; in fold{'s' if len(unordered) > 1 else ''} "
+            f"{', '.join(unordered)} their mean returns are not in the order of the names."
         )
     return notes
 
@@ -244,16 +241,16 @@ def _traded(bars: pd.DatetimeIndex, loss: float | None, metrics: Metrics, holdin
     ]
 
 
-MONTH_COLUMNS = ["year", *(f"{month:02d}" for month in range(1, 13)), "year's"]
+MONTH_COLUMNS = ["year", *(f"{month:02d}" for month in range(1, 13)), "total"]
 
 
 def monthly_returns(equity: pd.Series, cash: float) -> list[list[str]]:
-    """Rows of `MONTH_COLUMNS`: returns in per cent of the month's first equity, and the year's."""
+    """Rows of `MONTH_COLUMNS`: the return of each month and of the year in per cent."""
     closes = equity.tz_convert(None).resample("ME").last().ffill()
     monthly = closes / closes.shift(1, fill_value=cash)
     rows = []
-    for year, of_year in monthly.groupby(pd.DatetimeIndex(monthly.index).year):
-        by_month = dict(zip(pd.DatetimeIndex(of_year.index).month, of_year, strict=True))
+    for year, months in monthly.groupby(pd.DatetimeIndex(monthly.index).year):
+        by_month = dict(zip(pd.DatetimeIndex(months.index).month, months, strict=True))
         cells = [f"{100 * (by_month[month] - 1):+.1f}" if month in by_month else "" for month in range(1, 13)]
-        rows.append([str(year), *cells, f"{100 * (float(of_year.to_numpy().prod()) - 1):+.1f}"])
+        rows.append([str(year), *cells, f"{100 * (float(months.to_numpy().prod()) - 1):+.1f}"])
     return rows

@@ -1,4 +1,4 @@
-"""Tables and sentences that compare runs, for terminal and page."""
+"""Tables and sentences that compare runs, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
-    """Rows of name, each run's figure, and the numbers of the best runs."""
+    """Rows of a name, the value of each run, and the positions of the best runs."""
     runs = compared.runs
     metrics = [one.metrics for one in runs]
-    given: list[tuple[str, Sequence[float | None], Callable[[float], str], int]] = [  # the last: which sign is better
+    table: list[tuple[str, Sequence[float | None], Callable[[float], str], int]] = [  # 1: higher is better, -1: lower
         ("Sharpe", [one.sharpe for one in metrics], number, +1),
         ("deflated Sharpe", [one.deflated_sharpe for one in runs], percent, +1),
         ("max drawdown", [one.max_drawdown for one in metrics], percent, +1),
@@ -37,18 +37,20 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
         ("borrowing paid", [one.borrowing for one in metrics], "{:,.2f}".format, -1),
     ]
     rows = []
-    for name, values, shown, better in given:
-        known = [better * value for value in values if value is not None]
-        differ = better != 0 and len(known) > 1 and max(known) > min(known)
-        best = {at for at, value in enumerate(values) if differ and value is not None and better * value == max(known)}
-        rows.append((name, [NOT_DEFINED if value is None else shown(value) for value in values], best))
+    for name, values, text, better in table:
+        defined = [better * value for value in values if value is not None]
+        differ = better != 0 and len(defined) > 1 and max(defined) > min(defined)
+        best = {
+            at for at, value in enumerate(values) if differ and value is not None and better * value == max(defined)
+        }
+        rows.append((name, [NOT_DEFINED if value is None else text(value) for value in values], best))
     intervals = [interval(one.sharpe_low, one.sharpe_high) for one in metrics]
     versus = [
         "" if one.difference is None else f"{one.difference.difference:+.2f}, {format_p(one.difference.p_value)}"
         for one in runs
     ]
     rows.insert(1, ("95 % interval", intervals, set()))
-    rows.insert(2, (f"Sharpe less {runs[0].label}'s", versus, set()))
+    rows.insert(2, (f"Sharpe minus {runs[0].label}'s", versus, set()))
     return rows
 
 
@@ -61,24 +63,24 @@ def legend(compared: Comparison) -> list[list[str]]:
 
 
 def notes(compared: Comparison) -> list[tuple[str, str]]:
-    """The labels of the runs that something was noted down about, and what."""
+    """Label and note of each run with a note."""
     return [(one.label, one.run.note) for one in compared.runs if one.run.note]
 
 
-_OF_NETWORKS = "train: networks: "
+_NETWORKS = "train: networks: "
 
 
 def differing(compared: Comparison) -> list[str]:
-    """What differs in data, models and settings, a line each; the settings of single networks are only counted."""
-    rows = {name: values for name, values in compared.differing if not name.startswith(_OF_NETWORKS)}
+    """One line per difference in data, models and settings; the settings of single networks are only counted."""
+    rows = {name: values for name, values in compared.differing if not name.startswith(_NETWORKS)}
     lines = [
         f"{name}: {', '.join(f'{one.label} {value}' for one, value in zip(compared.runs, values, strict=True))}"
         for name, values in rows.items()
     ]
-    of_networks = [name.split(": ")[2] for name, _ in compared.differing if name.startswith(_OF_NETWORKS)]
-    if of_networks:
-        networks = ", ".join(dict.fromkeys(of_networks))
-        lines.append(f"train: networks: {len(of_networks)} settings of {networks}, listed on the page")
+    networks = [name.split(": ")[2] for name, _ in compared.differing if name.startswith(_NETWORKS)]
+    if networks:
+        names = ", ".join(dict.fromkeys(networks))
+        lines.append(f"train: networks: {len(networks)} settings of {names}, listed on the page")
     return lines
 
 
@@ -87,7 +89,7 @@ def _dataset(run: Run) -> str:
 
 
 def _short(run_id: str) -> str:
-    """Without the milliseconds, which a person hardly ever needs to tell runs apart."""
+    """The id without its fraction of a second."""
     return run_id.split(".")[0]
 
 
@@ -96,26 +98,26 @@ RUN_COLUMNS = ["id", "models", "Sharpe", "drawdown", "DSR", "kind"]
 
 def run_row(run: Run, deflated: float | None) -> list[str]:
     """A row of `RUN_COLUMNS`, 80 characters wide; DSR is the deflated Sharpe ratio."""
-    of_metrics = [number(run.metrics.sharpe), percent(run.metrics.max_drawdown), percent(deflated)]
-    models = "a replay" if "forecasts" in run.config else _short(run.models)
-    return [_short(run.id), models, *of_metrics, run.kind]
+    figures = [number(run.metrics.sharpe), percent(run.metrics.max_drawdown), percent(deflated)]
+    models = "replay" if "forecasts" in run.config else _short(run.models)
+    return [_short(run.id), models, *figures, run.kind]
 
 
 def run_notes(runs: Iterable[Run]) -> list[tuple[str, str]]:
-    """The ids of runs that something was noted down about, and what."""
+    """Id and note of each run with a note."""
     return [(_short(run.id), run.note) for run in runs if run.note]
 
 
 def common_bars(compared: Comparison) -> str:
-    """Which bars are compared, and whose others are left out."""
+    """The bars that are compared, and the runs that have more bars."""
     span = f"{time_text(compared.first_bar)} to {time_text(compared.last_bar)} UTC, {compared.bars:,} bars"
     if not compared.partly:
         return f"{span}, the same for every run."
-    return f"{span}, which all have in common; further bars of {', '.join(compared.partly)} are left out."
+    return f"{span}, which all runs have in common; further bars of {', '.join(compared.partly)} are left out."
 
 
 def verdicts(compared: Comparison) -> list[str]:
-    """Which differences are real, in words."""
+    """Which differences are significant, in words."""
     first = compared.runs[0].label
     sentences = []
     for one in compared.runs[1:]:
@@ -126,10 +128,11 @@ def verdicts(compared: Comparison) -> list[str]:
             continue
         higher = "higher" if one.difference.difference > 0 else "lower"
         size = f"{abs(one.difference.difference):.2f} {higher} than {first}'s"
-        luck = "more than luck" if one.difference.p_value < SIGNIFICANCE else "not to be told from luck"
-        sentences.append(f"{one.label}'s Sharpe ratio is {size}, {luck} ({format_p(one.difference.p_value)}).")
+        significant = "significant" if one.difference.p_value < SIGNIFICANCE else "not significant"
+        p = format_p(one.difference.p_value)
+        sentences.append(f"{one.label}'s Sharpe ratio is {size}; the difference is {significant} ({p}).")
     if compared.superior is not None:
-        earns = "at least one of them earns" if compared.superior < SIGNIFICANCE else "none of them is shown to earn"
+        which = "at least one run earns" if compared.superior < SIGNIFICANCE else "no run earns"
         test = f"(Hansen's test, {format_p(compared.superior)})"
-        sentences.append(f"Allowing for the number of runs, {earns} more than buying and holding {test}.")
+        sentences.append(f"Corrected for the number of runs, {which} significantly more than buy and hold {test}.")
     return sentences

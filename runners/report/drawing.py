@@ -1,20 +1,28 @@
-"""Drawn figures, as what a page or a file holds."""
+"""Creates figures, aligns them, and converts them to SVG and PNG."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from runners.report.style import INK
+from runners.report.style import INK, use_plain_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def subplots(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """`matplotlib.pyplot.subplots` in the plain style."""
+    use_plain_style()
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(rows, columns, layout="constrained", **options)
+
+
 def align(figures: Sequence[Figure]) -> None:
-    """Give the axes of figures of one width the same left and right edges, those of the narrowest."""
+    """Give the axes of figures of equal width the same left and right edges: those of the narrowest axes."""
     for figure in figures:
         engine = figure.get_layout_engine()
         assert engine is not None
@@ -27,9 +35,9 @@ def align(figures: Sequence[Figure]) -> None:
 
 
 def svg(figure: Figure, *, tight: bool = True) -> str:
-    """The figure to be put into a page: no background, and ink in the colour of the page's text.
+    """The figure as SVG for a page: no background, and `INK` in the text colour of the page.
 
-    One that is not ``tight`` keeps the empty space around what is drawn.
+    ``tight`` cuts off the empty margins.
     """
     import matplotlib.pyplot as plt
 
@@ -38,13 +46,13 @@ def svg(figure: Figure, *, tight: bool = True) -> str:
         buffer, format="svg", transparent=True, bbox_inches="tight" if tight else None, metadata={"Date": None}
     )
     plt.close(figure)
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
-    drawn = re.sub(r' xmlns(:xlink)?="[^"]*"', "", drawn)  # within HTML an SVG needs neither
-    return drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # HTML needs neither
+    return text[text.index("<svg") :].replace(INK, "currentColor")
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a file's content."""
+    """The figure as PNG."""
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()

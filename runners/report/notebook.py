@@ -1,13 +1,13 @@
-"""Backtests and comparisons as a notebook and `print` show them; whoever imports this module teaches them to.
+"""Adds to `Backtest` and `Comparison` how a notebook and `print` show them.
 
-What they show is made by the reports, which know them; so they cannot know it themselves.
+The texts come from the reports, which import these classes; so the methods are added here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from textwrap import fill
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 
@@ -23,37 +23,21 @@ __all__ = ["BacktestSettings", "backtest", "compare", "find_run"]
 
 
 Result = TypeVar("Result")
-_SHORTLY = ["Sharpe", "95 % interval", "max drawdown", "total return", "trades"]
+_Summary = tuple[str, pd.DataFrame, list[str]]  # title, figures, sentences
+_PRINTED = ["Sharpe", "95 % interval", "max drawdown", "total return", "trades"]
 
 
-class _Shown(NamedTuple):
-    """A result as it is shown: in full in a notebook, the figures of `_SHORTLY` where it is printed."""
-
-    title: str
-    figures: pd.DataFrame
-    sentences: list[str]
-
-    def html(self) -> str:
-        return result_html(*self)
-
-    def text(self) -> str:
-        names = self.figures.columns[0]
-        few = self.figures[self.figures[names].isin(_SHORTLY)].set_index(names)
-        lines = [few.rename_axis(None).to_string(), *(fill(sentence, 100) for sentence in self.sentences)]
-        return "\n".join([self.title, *lines])
-
-
-def _backtest(result: Backtest) -> _Shown:
-    """Its figures and what they are worth; other tries on these bars are not known here."""
+def _backtest(result: Backtest) -> _Summary:
+    """Figures and verdict of a backtest; other trials on these bars are not known here."""
     index = result.equity.index
     mark = f", {result.mark}" if result.mark else ""
     title = f"{result.source.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
     figures = pd.DataFrame(backtest_tables.figures(result, Trials(1, 0.0)), columns=backtest_tables.FIGURE_COLUMNS)
-    return _Shown(title, figures, [backtest_tables.verdict(result)])
+    return title, figures, [backtest_tables.verdict(result)]
 
 
-def _comparison(compared: Comparison) -> _Shown:
-    """The figures side by side, and which differences are real."""
+def _comparison(compared: Comparison) -> _Summary:
+    """The figures side by side, and which differences are significant."""
     columns = ["", *(one.label for one in compared.runs)]
     figures = pd.DataFrame(
         [[name, *values] for name, values, _ in comparison_tables.figures(compared)], columns=columns
@@ -64,14 +48,20 @@ def _comparison(compared: Comparison) -> _Shown:
     ]
     notes = [f"{label}: {note}" for label, note in comparison_tables.notes(compared)]
     sentences = [comparison_tables.common_bars(compared), *legend, *notes, *comparison_tables.verdicts(compared)]
-    return _Shown(compared.title, figures, sentences)
+    return compared.title, figures, sentences
 
 
-def _teach(kind: type[Result], shown: Callable[[Result], _Shown]) -> None:
-    """Let a notebook, and `print`, show results of a kind so."""
-    for name, show in (("_repr_html_", _Shown.html), ("__repr__", _Shown.text)):
-        setattr(kind, name, lambda self, show=show: show(shown(self)))
+def _text(title: str, figures: pd.DataFrame, sentences: list[str]) -> str:
+    """The figures of `_PRINTED`, with title and sentences."""
+    names = figures.columns[0]
+    printed = figures[figures[names].isin(_PRINTED)].set_index(names).rename_axis(None)
+    return "\n".join([title, printed.to_string(), *(fill(sentence, 100) for sentence in sentences)])
 
 
-_teach(Backtest, _backtest)
-_teach(Comparison, _comparison)
+def _add_display(kind: type[Result], summary: Callable[[Result], _Summary]) -> None:
+    for name, show in (("_repr_html_", result_html), ("__repr__", _text)):
+        setattr(kind, name, lambda self, show=show: show(*summary(self)))
+
+
+_add_display(Backtest, _backtest)
+_add_display(Comparison, _comparison)

@@ -1,4 +1,4 @@
-"""The page about overfitting, and its figures as a person reads them."""
+"""The page of an overfitting analysis, its tables and sentences."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import pandas as pd
 from data.candles import time_text
 from runners.formatting import number, percent, points
 from runners.report.backtest_page import render
-from runners.report.drawing import svg
-from runners.report.style import HOLDING_COLOUR, INK, STRATEGY_COLOUR, use_log_scale, use_plain_style
+from runners.report.drawing import subplots, svg
+from runners.report.style import HOLDING_COLOUR, INK, STRATEGY_COLOUR, use_log_scale
 
 if TYPE_CHECKING:
     from runners.backtesting.overfitting import OverfittingAnalysis
 
-CHOSEN_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "picked by", "Sharpe"]
+CHOSEN_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "chosen by", "Sharpe"]
 _SHOWN = 8
 
 
 def overfitting_html(analysis: OverfittingAnalysis) -> str:
-    """Both answers as self-contained HTML."""
     return render(
         "overfitting.html",
         dataset=analysis.run.dataset,
@@ -39,22 +38,21 @@ def overfitting_html(analysis: OverfittingAnalysis) -> str:
 
 
 def verdicts(analysis: OverfittingAnalysis) -> list[str]:
-    """What both answers mean, in words."""
+    """What the probability of overfitting and the paths mean, in words."""
     probability = analysis.overfitting.probability
     rank = "more often than not among the better half" if probability < 0.5 else "no better than the median"
     paths, sharpe = analysis.path_sharpe, analysis.table["sharpe"]
     return [
-        f"Picked on some of the bars and traded on others, {len(paths)} paths earn Sharpe ratios from "
-        f"{paths.min():.2f} to {paths.max():.2f}, half of them below {np.median(paths):.2f}; the best setting in "
-        f"hindsight shows {sharpe.max():.2f}, the run's own {sharpe.iloc[analysis.own]:.2f}.",
+        f"With settings chosen on some bars and traded on others, {len(paths)} paths have Sharpe ratios from "
+        f"{paths.min():.2f} to {paths.max():.2f}, with a median of {np.median(paths):.2f}. The best setting in "
+        f"hindsight has {sharpe.max():.2f}, the run's own setting {sharpe.iloc[analysis.own]:.2f}.",
         f"The best of {len(analysis.table):,} settings in one half of the bars is {rank} in the other: the probability "
-        f"of backtest overfitting is {percent(probability)}. That ranks the settings and says nothing of profit; "
-        "settings without skill come out around 50 %, and a single figure may lie far from it.",
+        f"of backtest overfitting is {percent(probability)}. It compares settings with each other and says nothing "
+        "about profit. Settings without skill have about 50 %, and a single figure can be far from it.",
     ]
 
 
 def figures(analysis: OverfittingAnalysis) -> list[list[str]]:
-    """Rows of name and figure."""
     overfitting, paths = analysis.overfitting, analysis.path_sharpe
     return [
         ["probability of overfitting", percent(overfitting.probability)],
@@ -67,32 +65,29 @@ def figures(analysis: OverfittingAnalysis) -> list[list[str]]:
 
 
 def chosen(analysis: OverfittingAnalysis) -> list[list[str]]:
-    """Rows of `CHOSEN_COLUMNS`: what the cross-validation's splits picked."""
+    """Rows of `CHOSEN_COLUMNS`: the settings that the splits of the cross-validation chose most often."""
     splits = len(analysis.crossed.chosen)
     rows = []
     for at, times in analysis.most_chosen(_SHOWN):
         setting = analysis.table.iloc[at]
         thresholds = points(setting["long_threshold"]), points(setting["short_threshold"])
-        of_splits = f"{times} of {splits}"
-        rows.append([*thresholds, setting["neutral"], f"{setting['exposure']:g}", of_splits, number(setting["sharpe"])])
+        exposure, chosen_by = f"{setting['exposure']:g}", f"{times} of {splits}"
+        rows.append([*thresholds, setting["neutral"], exposure, chosen_by, number(setting["sharpe"])])
     return rows
 
 
 def _halves_svg(analysis: OverfittingAnalysis) -> str:
-    """Ranks out of sample of the best in-sample, and both Sharpe ratios of each combination."""
-    use_plain_style()
-    import matplotlib.pyplot as plt
-
+    """Out-of-sample ranks of the best setting in-sample, and its Sharpe ratios in both halves."""
     overfitting = analysis.overfitting
-    figure, (ranks, ratios) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    figure, (ranks, ratios) = subplots(1, 2, figsize=(10, 3.8))
     edges = np.linspace(*_around_zero(overfitting.logits), 41)
     for part, colour, label in (
         (overfitting.logits <= 0, HOLDING_COLOUR, "at or below the median"),
-        (overfitting.logits > 0, "#0072B2", "above it"),
+        (overfitting.logits > 0, "#0072B2", "above the median"),
     ):
         ranks.hist(overfitting.logits[part], bins=edges.tolist(), color=colour, label=label)
     ranks.set_axisbelow(True)
-    ranks.set_xlabel("logit of the best's rank in the other half")
+    ranks.set_xlabel("logit of the rank of the best setting in the other half")
     ranks.set_ylabel("combinations")
     ranks.set_ylim(top=1.2 * ranks.get_ylim()[1])  # room for the legend
     ranks.legend(frameon=False, fontsize=8, loc="upper left")
@@ -106,26 +101,23 @@ def _halves_svg(analysis: OverfittingAnalysis) -> str:
         ratios.plot(ends, line, color=HOLDING_COLOUR, linewidth=2, label="regression")
         ratios.legend(frameon=False, fontsize=8)
     ratios.axhline(0, color=INK, linewidth=0.6)
-    ratios.set_xlabel("Sharpe ratio of the best, in-sample half")
+    ratios.set_xlabel("Sharpe ratio of the best setting, in-sample half")
     ratios.set_ylabel("Sharpe ratio, other half")
     return svg(figure)
 
 
 def _around_zero(values: np.ndarray) -> tuple[float, float]:
-    """Limits that have an edge at 0, so that no bar of a histogram mixes both sides."""
+    """Limits of a histogram that has an edge at 0."""
     widest = max(1.0, float(np.abs(values).max()))
     return -widest, widest
 
 
 def _paths_svg(analysis: OverfittingAnalysis) -> str:
     """Growth of each path, and of the run itself."""
-    use_plain_style()
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(10, 3.8), layout="constrained")
+    figure, axes = subplots(figsize=(10, 3.8))
     time = pd.DatetimeIndex(analysis.growth.index).tz_convert(None)
     axes.plot(time, analysis.growth.to_numpy(), color="#0072B2", linewidth=0.8, alpha=0.7)
-    axes.lines[0].set_label("paths, settings picked on other bars")
+    axes.lines[0].set_label("paths, settings chosen on other bars")
     own = analysis.run.equity()["equity"] / analysis.run.cash
     axes.plot(time, own.to_numpy(), color=STRATEGY_COLOUR, linewidth=1.2, label="the run's own setting")
     use_log_scale(axes, "{x:g}")

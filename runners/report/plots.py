@@ -1,9 +1,9 @@
-"""Plots: of a backtest and of runs side by side as SVG for a page, of an evaluation as PNG."""
+"""Plots of backtests and comparisons as SVG, and of evaluations as PNG."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from data.windows import targets
 from models.regimes import regime_name
 from runners.backtesting.metrics import drawdown
-from runners.report.drawing import align, png, svg
+from runners.report.drawing import align, png, subplots, svg
 from runners.report.style import (
     HOLDING_COLOUR,
     PRICE_COLOUR,
@@ -33,31 +33,24 @@ if TYPE_CHECKING:
     from training.evaluation import Evaluation
 
 
-_FEWEST_TO_SPLIT = 50  # five bars a tenth
-_TIME_MARGIN = 0.02  # of the bars' span, at each side
+_FEWEST_TO_SPLIT = 50  # five bars per decile
+_TIME_MARGIN = 0.02  # fraction of the time axis, on each side
 
 
-class BacktestPlots(NamedTuple):
-    """Equity, linear and logarithmic, and drawdown over price, as SVG with the same time below the same point."""
-
-    equity_linear: str
-    equity_log: str
-    price: str
-
-
-def backtest_svgs(result: Backtest) -> BacktestPlots:
-    """The plots of a backtest over time."""
-    use_plain_style()
-    figures = [_equity(result, log=False), _equity(result, log=True), _drawdown_over_price(result)]
-    align(figures)
-    return BacktestPlots(*(svg(figure, tight=False) for figure in figures))
+def backtest_svgs(result: Backtest) -> dict[str, str]:
+    """SVG of equity, linear and logarithmic, and of drawdown and price, with aligned time axes."""
+    figures = {
+        "equity_linear": _equity(result, log=False),
+        "equity_log": _equity(result, log=True),
+        "price": _drawdown_over_price(result),
+    }
+    align(list(figures.values()))
+    return {name: svg(figure, tight=False) for name, figure in figures.items()}
 
 
 def _equity(result: Backtest, *, log: bool) -> Figure:
     """Equity against buying and holding."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(10, 3.6), layout="constrained")
+    figure, axes = subplots(figsize=(10, 3.6))
     time = pd.DatetimeIndex(result.equity.index).tz_convert(None)
     axes.plot(time, result.equity["equity"], color=STRATEGY_COLOUR, linewidth=1.2, label="strategy")
     axes.plot(time, result.holding_equity, color=HOLDING_COLOUR, linewidth=1.2, label="buy and hold")
@@ -73,12 +66,8 @@ def _equity(result: Backtest, *, log: bool) -> Figure:
 
 
 def _drawdown_over_price(result: Backtest) -> Figure:
-    """Drawdown over the price with its regimes and trades, over one time axis."""
-    import matplotlib.pyplot as plt
-
-    figure, (drawdown_axes, price_axes) = plt.subplots(
-        2, 1, figsize=(10, 6), sharex=True, height_ratios=[1.4, 3], layout="constrained"
-    )
+    """Drawdown above the price with its regimes and trades."""
+    figure, (drawdown_axes, price_axes) = subplots(2, figsize=(10, 6), sharex=True, height_ratios=[1.4, 3])
     time = pd.DatetimeIndex(result.equity.index).tz_convert(None)
     for equity, colour in ((result.equity["equity"], STRATEGY_COLOUR), (result.holding_equity, HOLDING_COLOUR)):
         drawdown_axes.plot(time, 100 * drawdown(equity.to_numpy(), result.settings.cash), color=colour, linewidth=1)
@@ -90,23 +79,18 @@ def _drawdown_over_price(result: Backtest) -> Figure:
     return figure
 
 
-def tenths_svg(result: Backtest) -> str | None:
-    """Mean outcome in each tenth of the run's forecasts; None where there are too few, or they hardly differ."""
+def deciles_svg(result: Backtest) -> str | None:
+    """Mean outcome per decile of the run's forecasts; None if there are too few, or fewer than 10 different ones."""
     outcome = targets(result.candles["close"].to_numpy())
     table = pd.DataFrame({"forecast": result.equity["forecast"].to_numpy(), "outcome": outcome}).dropna()
     if len(table) < _FEWEST_TO_SPLIT or table["forecast"].nunique() < 10:
         return None
-    return svg(_tenths(table["forecast"], table["outcome"]))
+    return svg(_deciles(table["forecast"], table["outcome"]))
 
 
 def comparison_svg(compared: Comparison) -> str:
-    """Growth of each run over the common bars, and its drawdown."""
-    use_plain_style()
-    import matplotlib.pyplot as plt
-
-    figure, (growth_axes, drawdown_axes) = plt.subplots(
-        2, 1, figsize=(10, 6), sharex=True, height_ratios=[3, 1.4], layout="constrained"
-    )
+    """Growth and drawdown of each run over the common bars."""
+    figure, (growth_axes, drawdown_axes) = subplots(2, figsize=(10, 6), sharex=True, height_ratios=[3, 1.4])
     for number, one in enumerate(compared.runs):
         style = {
             "color": RUN_COLOURS[number % len(RUN_COLOURS)],
@@ -133,16 +117,9 @@ def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:
         shaded = regimes == number
         shaded[1:] |= shaded[:-1].copy()  # a regime lasts from its bar to the next
         axes.fill_between(
-            time,
-            0,
-            1,
-            where=shaded,
-            transform=axes.get_xaxis_transform(),
-            color=regime_colour(number),
-            alpha=0.22,
-            linewidth=0,
-            label=regime_name(number),
-        )
+            time, 0, 1, where=shaded, transform=axes.get_xaxis_transform(), color=regime_colour(number), alpha=0.22,
+            linewidth=0, label=regime_name(number),
+        )  # fmt: skip
 
 
 def _draw_price(axes: Axes, result: Backtest) -> None:
@@ -152,66 +129,56 @@ def _draw_price(axes: Axes, result: Backtest) -> None:
     if still:
         opened.append((still.opened, still.entry_price, still.direction))
     for direction, marker in (("long", "^"), ("short", "v")):
-        found = [(time, price) for time, price, of_trade in opened if of_trade == direction]
-        if found:
-            _mark(axes, *zip(*found, strict=True), marker=marker, label=f"{direction} opened")
+        entries = [(time, price) for time, price, side in opened if side == direction]
+        if entries:
+            _mark(axes, *zip(*entries, strict=True), marker=marker, label=f"{direction} opened")
     if still:
         last = result.candles["close"].iloc[[-1]]
-        held = f"{still.direction} still held"
-        _mark(axes, pd.DatetimeIndex(last.index).tz_convert(None), last, marker="D", label=held)
+        label = f"{still.direction} still open"
+        _mark(axes, pd.DatetimeIndex(last.index).tz_convert(None), last, marker="D", label=label)
     axes.legend(loc="upper left", framealpha=0, ncols=6, fontsize=8)
 
 
 def _mark(axes: Axes, times: Any, prices: Any, *, marker: str, label: str) -> None:
-    """White marks with an edge, for the legend by the label."""
     axes.scatter(
         times, prices, marker=marker, label=label, s=26, color="white", edgecolors="black", linewidths=0.9, zorder=3
     )
 
 
-def forecast_png(found: Evaluation) -> bytes:
-    """Mean outcome in each tenth of the experts' forecasts."""
-    return png(_tenths(found.forecasts["experts"], found.forecasts["outcome"]))
+def forecast_png(evaluation: Evaluation) -> bytes:
+    """Mean outcome per decile of the experts' forecasts."""
+    return png(_deciles(evaluation.forecasts["experts"], evaluation.forecasts["outcome"]))
 
 
-def _tenths(forecast: pd.Series, outcome: pd.Series) -> Figure:
-    """Mean outcome in each tenth of the forecasts, with its 95 % interval: a rising line is skill."""
-    use_plain_style()
-    import matplotlib.pyplot as plt
-
-    tenth = pd.qcut(forecast.rank(method="first"), 10, labels=False)
-    by_tenth = pd.DataFrame({"forecast": forecast, "outcome": outcome}).groupby(tenth)
-    mean, error = 1e4 * by_tenth.mean(), 1e4 * by_tenth["outcome"].sem()
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+def _deciles(forecast: pd.Series, outcome: pd.Series) -> Figure:
+    """Mean outcome per decile of the forecasts, with its 95 % interval."""
+    decile = pd.qcut(forecast.rank(method="first"), 10, labels=False)
+    by_decile = pd.DataFrame({"forecast": forecast, "outcome": outcome}).groupby(decile)
+    mean, error = 1e4 * by_decile.mean(), 1e4 * by_decile["outcome"].sem()
+    figure, axes = subplots(figsize=(7, 4.5))
     axes.errorbar(mean["forecast"], mean["outcome"], 1.96 * error, fmt="o", color=STRATEGY_COLOUR, capsize=3)
     limits = mean["forecast"].min(), mean["forecast"].max()
     axes.plot(limits, limits, color=HOLDING_COLOUR, linewidth=1, label="outcome = forecast")
     axes.axhline(0, color=PRICE_COLOUR, linewidth=0.6)
-    axes.set_xlabel("mean forecast of a tenth of the bars (basis points of log return)")
-    axes.set_ylabel("mean outcome, 95 % interval (basis points)")
+    axes.set_xlabel("mean forecast of a decile (log return, basis points)")
+    axes.set_ylabel("mean outcome with 95 % interval (log return, bp)")
     axes.legend(frameon=False)
     return figure
 
 
-def regimes_png(found: Evaluation) -> bytes:
-    """The regimes of the test part over its price."""
-    use_plain_style()
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(10, 4), layout="constrained")
-    _draw_regimes(axes, found.forecasts["close"], found.forecasts["regime"])
+def regimes_png(evaluation: Evaluation) -> bytes:
+    """Price of the test part with its regimes."""
+    figure, axes = subplots(figsize=(10, 4))
+    _draw_regimes(axes, evaluation.forecasts["close"], evaluation.forecasts["regime"])
     axes.set_xlabel("time (UTC)")
     axes.legend(loc="upper left", framealpha=0, ncols=5, fontsize=8)
     return png(figure)
 
 
 def losses_png(model_set: ModelSet) -> bytes:
-    """Training and validation loss of every network, epoch by epoch."""
-    use_plain_style()
-    import matplotlib.pyplot as plt
-
+    """Training and validation loss per epoch of each network."""
     experts = [*model_set.experts.values(), model_set.all_regimes]
-    figure, grid = plt.subplots(1, len(experts), figsize=(3 * len(experts), 3.2), layout="constrained", squeeze=False)
+    figure, grid = subplots(1, len(experts), figsize=(3 * len(experts), 3.2), squeeze=False)
     for axes, expert in zip(grid[0], experts, strict=True):
         for part, colour in (("train", HOLDING_COLOUR), ("validation", STRATEGY_COLOUR)):
             losses = expert.training[f"{part}_losses"]
@@ -219,18 +186,18 @@ def losses_png(model_set: ModelSet) -> bytes:
         axes.axvline(expert.training["best_epoch"], color=PRICE_COLOUR, linewidth=0.6, linestyle="--")
         axes.set_title(expert.name, fontsize=9)
         axes.set_xlabel("epoch")
-    grid[0][0].set_ylabel("squared error / that of the forecast 0")
+    grid[0][0].set_ylabel("squared error relative to forecast 0")
     grid[0][0].legend(frameon=False)
     return png(figure)
 
 
 def cerebro_png(result: Backtest) -> bytes:
     """Backtrader's own `Cerebro.plot`."""
-    import backtrader.plot  # noqa: F401  it asks for a window toolkit when first imported
+    import backtrader.plot  # noqa: F401  its first import selects a window toolkit
 
     use_plain_style()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "AutoDateLocator was unable")  # its own, on ranges of some lengths
+        warnings.filterwarnings("ignore", "AutoDateLocator was unable")  # Backtrader causes it for some ranges
         figure = result.cerebro.plot(style="line", iplot=False, volume=False)[0][0]
         figure.set_size_inches(14, 8)
         return png(figure)

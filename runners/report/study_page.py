@@ -1,4 +1,4 @@
-"""A search's page."""
+"""Renders the page of a search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from data.candles import time_text
 from data.settings import flat_settings
 from runners.report import study_tables
 from runners.report.backtest_page import render
-from runners.report.study_plots import FEWEST_TO_WEIGH, history_svg, importances_svg, parallel_svg, whole_trials
+from runners.report.study_plots import FEWEST_TO_RANK, complete_trials, history_svg, importances_svg, parallel_svg
 
 if TYPE_CHECKING:
     from runners.search.folder import Search
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def study_html(search: Search, results: Sequence[StudyResult], skipped: Mapping[str, str]) -> str:
-    """What was found of each network as self-contained HTML; ``skipped`` says why some were not searched."""
+    """The study of each network as self-contained HTML; ``skipped`` has the reason for each network not searched."""
     index, split = search.candles.index, search.split
     return render(
         "study.html",
@@ -31,8 +31,8 @@ def study_html(search: Search, results: Sequence[StudyResult], skipped: Mapping[
         columns=study_tables.RESULT_COLUMNS,
         rows=study_tables.result_rows(results),
         skipped=skipped,
-        tried_columns=study_tables.TRIED_COLUMNS,
-        fewest_to_weigh=FEWEST_TO_WEIGH,
+        trial_columns=study_tables.TRIAL_COLUMNS,
+        fewest_to_rank=FEWEST_TO_RANK,
         studies=[_study(result) for result in results],
         provenance=_provenance(search),
     )
@@ -41,8 +41,8 @@ def study_html(search: Search, results: Sequence[StudyResult], skipped: Mapping[
 def _study(result: StudyResult) -> dict[str, Any]:
     return {
         "name": result.name,
-        "tried": study_tables.tried_rows(result),
-        "whole_trials": len(whole_trials(result)),
+        "trials": study_tables.trial_rows(result),
+        "complete_trials": len(complete_trials(result)),
         "history": history_svg(result),
         "importances": importances_svg(result),
         "parallel": parallel_svg(result),

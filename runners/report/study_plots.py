@@ -1,4 +1,4 @@
-"""Optuna's plots of a study, in the looks of the pages' other plots."""
+"""Optuna's plots of a study, in the style of the other plots."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 _TRIAL, _BEST, _WORST = "#0072B2", "#D55E00", "#9999994D"
 _BAR = "#56B4E9"
-# White to the eye; in a page it becomes the colour of the page's ground.
+# Almost white; in a page it becomes the background colour.
 _PAPER = "#fdfeff"
-_FEWEST = 2  # trials that were not pruned; Optuna's plots have nothing to compare in fewer
-FEWEST_TO_WEIGH = 10  # from fewer, which setting matters is chance
+_FEWEST = 2  # complete trials that Optuna needs for its plots
+FEWEST_TO_RANK = 10  # complete trials; with fewer, importances are chance
 
 
 def history_svg(result: StudyResult) -> str | None:
-    """Each trial's value, and the best so far; None where there are too few."""
+    """Each trial's value and the best value so far; None if there are too few trials."""
     with _drawing(result) as study:
         if study is None:
             return None
@@ -49,13 +49,13 @@ def history_svg(result: StudyResult) -> str | None:
         axes.lines[0].set(color=INK, alpha=1, linewidth=1.2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("trial")
-        axes.legend(["a trial", "best so far"], loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+        axes.legend(["trial", "best so far"], loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
         return _finished(axes, 10, 3)
 
 
 def importances_svg(result: StudyResult) -> str | None:
-    """How much each parameter tells good trials from others; None where there are too few, or they are too alike."""
-    with _drawing(result, FEWEST_TO_WEIGH) as study:
+    """Importance of each parameter; None if there are too few trials, or they hardly differ."""
+    with _drawing(result, FEWEST_TO_RANK) as study:
         if study is None:
             return None
         warnings.filterwarnings("error", ".*Parameter importances will be equal")
@@ -65,7 +65,7 @@ def importances_svg(result: StudyResult) -> str | None:
             return None
         for bar in axes.patches:
             bar.set_color(_BAR)
-        axes.legend([], frameon=False)  # Optuna's has nothing to tell apart
+        axes.legend([], frameon=False)  # Optuna's legend has one entry
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("importance")
         axes.set_ylabel("")
@@ -73,14 +73,14 @@ def importances_svg(result: StudyResult) -> str | None:
 
 
 def parallel_svg(result: StudyResult) -> str | None:
-    """Each trial as a line through its parameters, the best in colour; None where there are too few."""
+    """Each trial as a line through its parameters, better ones in stronger colour; None if there are too few."""
     with _drawing(result) as study:
-        varying = [name for name in RANGES if len({trial.params[name] for trial in whole_trials(result)}) > 1]
+        varying = [name for name in RANGES if len({trial.params[name] for trial in complete_trials(result)}) > 1]
         if study is None or not varying:
             return None
         axes = plot_parallel_coordinate(study, params=varying, target_name=result.search.objective)
         lines = axes.collections[0]
-        axes.figure.axes[1].remove()  # the colour bar, whose scale is the first axis's
+        axes.figure.axes[1].remove()  # the colour bar repeats the first axis
         to_best = [_BEST, _WORST] if result.search.direction == "minimize" else [_WORST, _BEST]
         lines.set(cmap=LinearSegmentedColormap.from_list("to the best", to_best), linewidth=1.3)
         names = [label.get_text() for label in axes.get_xticklabels()]
@@ -101,17 +101,16 @@ def parallel_svg(result: StudyResult) -> str | None:
 
 @contextmanager
 def _drawing(result: StudyResult, fewest: int = _FEWEST) -> Iterator[optuna.Study | None]:
-    """The study in memory, None where it has fewer trials; what Optuna does to matplotlib's settings ends here."""
+    """The study in memory, None if it has fewer complete trials; restores matplotlib's settings afterwards."""
     use_plain_style()
     with plt.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study = optuna.create_study(direction=result.search.direction)
         study.add_trials(result.trials)
-        yield study if len(whole_trials(result)) >= fewest else None
+        yield study if len(complete_trials(result)) >= fewest else None
 
 
-def whole_trials(result: StudyResult) -> list[FrozenTrial]:
-    """The trials that were not pruned."""
+def complete_trials(result: StudyResult) -> list[FrozenTrial]:
     return [trial for trial in result.trials if trial.state == TrialState.COMPLETE]
 
 

@@ -1,4 +1,4 @@
-"""What a search has found, as rows and sentences for the terminal and its page."""
+"""Tables and sentences about a search, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from training.settings import NetworkSettings
 if TYPE_CHECKING:
     from training.search.result import StudyResult
 
-RESULT_COLUMNS = ["", "trials", "pruned", "begun with", "best", "its Sharpe"]
+RESULT_COLUMNS = ["", "trials", "pruned", "initial", "best", "Sharpe"]
 _DIGITS = 4
 
 
 def objective_text(search: SearchSettings) -> str:
-    """What the values of trials are."""
+    """What the value of a trial is."""
     if search.objective == "loss":
         return "validation loss over the zero forecast's, below 1 is better"
     return "validation Sharpe ratio per bar, after costs"
 
 
 def result_rows(results: Sequence[StudyResult]) -> list[list[str]]:
-    """Rows of `RESULT_COLUMNS`, one a study."""
+    """Rows of `RESULT_COLUMNS`, one per study."""
     return [
         [
             result.name,
@@ -39,31 +39,30 @@ def result_rows(results: Sequence[StudyResult]) -> list[list[str]]:
 
 
 def settings_text(settings: NetworkSettings) -> str:
-    """A network's settings in a line."""
+    """A network's settings in one line."""
     values = settings.model_dump(exclude={"features"})
-    shown = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
-    return f"{', '.join(shown)}; {', '.join(settings.features)}"
+    texts = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+    return f"{', '.join(texts)}; {', '.join(settings.features)}"
 
 
 def caution(results: Sequence[StudyResult]) -> str:
-    """What the values of the best trials can tell, and what not."""
+    """What the values of the best trials mean, and what they do not."""
     most = max((len(result.trials) for result in results), default=0)
     if not most:
         return "No trial is finished yet."
     trials = "1 trial" if most == 1 else f"{most} trials"
     return (
-        f"The best of {trials} on the same validation bars looks better there than it is: part of its lead is luck. It "
-        "says which settings to train, not what they earn; for that, backtest on the test part, which no trial has "
-        "seen."
+        f"The best of {trials} on the same validation bars looks better there than it is: part of its lead is luck. "
+        "Use it to choose settings. To see what they earn, backtest them on the test part, which no trial has seen."
     )
 
 
-TRIED_COLUMNS = ["value", "Sharpe", *(name.replace("_", " ") for name in RANGES), "features"]
+TRIAL_COLUMNS = ["value", "Sharpe", *(name.replace("_", " ") for name in RANGES), "features"]
 _SHOWN = 10
 
 
-def tried_rows(result: StudyResult) -> list[list[str]]:
-    """Rows of `TRIED_COLUMNS`: the best trials, best first."""
+def trial_rows(result: StudyResult) -> list[list[str]]:
+    """Rows of `TRIAL_COLUMNS`: the best trials, best first."""
     return [
         [
             number(one.value, _DIGITS),

@@ -1,4 +1,4 @@
-"""How figures look: one colour a regime, safe for colour-blind readers, and fonts that matplotlib carries."""
+"""Style of all plots: one colour per regime, safe for colour-blind readers, and fonts that matplotlib bundles."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), "Color universal design".
 REGIME_COLOURS = {0: "#D55E00", 1: "#999999", 2: "#0072B2"}
 _FURTHER_COLOURS = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
-# Black to the eye; in a page it becomes the colour of the text, so that plots follow the theme.
+# Almost black; in a page it becomes the text colour, so that plots follow the theme.
 INK = "#010203"
 STRATEGY_COLOUR, HOLDING_COLOUR, PRICE_COLOUR = INK, "#E69F00", INK
-# Of runs side by side; the first is drawn in ink.
+# In comparisons, in the order of the runs.
 RUN_COLOURS = [INK, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
 
@@ -26,9 +26,9 @@ def regime_colour(regime: int) -> str:
 
 
 def use_plain_style() -> None:
-    """Draw without a screen, in a font that is always there."""
+    """Draw without a display, in a font that is always available."""
     matplotlib.use("agg")
-    matplotlib.rcdefaults()  # quantstats, imported before, sets sizes of its own
+    matplotlib.rcdefaults()  # importing quantstats changes sizes
     matplotlib.rcParams.update(
         {
             "font.family": "DejaVu Sans",
@@ -45,18 +45,18 @@ def use_plain_style() -> None:
     )
 
 
-def use_log_scale(axes: Axes, shown: str) -> None:
-    """A logarithmic scale whose numbers are written out, by a format such as ``{x:,.0f}``, not as powers of ten."""
+def use_log_scale(axes: Axes, tick_format: str) -> None:
+    """A logarithmic scale with tick labels in a format such as ``{x:,.0f}``, not as powers of ten."""
     from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_formatter(StrMethodFormatter(shown))
-    axes.yaxis.set_minor_formatter(NullFormatter() if high > 10 * low else StrMethodFormatter(shown))
+    axes.yaxis.set_major_formatter(StrMethodFormatter(tick_format))
+    axes.yaxis.set_minor_formatter(NullFormatter() if high > 10 * low else StrMethodFormatter(tick_format))
 
 
-def stand_in_for_arial() -> None:
-    """Let DejaVu Sans answer to the name Arial where that is not installed: quantstats asks for it by name."""
+def replace_missing_arial() -> None:
+    """Register DejaVu Sans as Arial if Arial is not installed: quantstats uses Arial by name."""
     if not any(font.name == "Arial" for font in fontManager.ttflist):
-        carried = [font for font in fontManager.ttflist if font.name == "DejaVu Sans"]
-        fontManager.ttflist.extend(replace(font, name="Arial") for font in carried)
+        bundled = [font for font in fontManager.ttflist if font.name == "DejaVu Sans"]
+        fontManager.ttflist.extend(replace(font, name="Arial") for font in bundled)

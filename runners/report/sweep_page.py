@@ -1,4 +1,4 @@
-"""A sweep's page, and its figures as a person reads them."""
+"""The page of a sweep, its tables and sentences."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from data.candles import time_text
 from runners.backtesting.grid import COSTS
 from runners.formatting import number, percent, points
 from runners.report.backtest_page import render
-from runners.report.drawing import svg
-from runners.report.style import use_plain_style
+from runners.report.drawing import subplots, svg
 from strategies.settings import RuleSettings
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ _SHOWN = 10
 
 
 def sweep_html(result: Sweep) -> str:
-    """The sweep as self-contained HTML."""
     first, last = result.table["first_bar"].iloc[0], result.table["last_bar"].iloc[0]
     return render(
         "sweep.html",
@@ -47,10 +45,10 @@ def sweep_html(result: Sweep) -> str:
 
 
 def best_settings(result: Sweep) -> pd.DataFrame:
-    """The rows of the settings with the highest Sharpe ratios at the run's own costs, best first."""
+    """The settings with the highest Sharpe ratios at the run's own costs, best first."""
     table = result.table
-    chosen_from = table[table["at_own_costs"] & (table["orders"] > 0)]
-    return chosen_from.sort_values("sharpe_per_bar", ascending=False, kind="stable").head(_SHOWN)
+    eligible = table[table["at_own_costs"] & (table["orders"] > 0)]
+    return eligible.sort_values("sharpe_per_bar", ascending=False, kind="stable").head(_SHOWN)
 
 
 def setting_rows(settings: pd.DataFrame) -> list[list[str]]:
@@ -68,7 +66,7 @@ def setting_rows(settings: pd.DataFrame) -> list[list[str]]:
 
 
 def cost_rows(result: Sweep) -> list[list[str]]:
-    """Rows of `COST_COLUMNS`: the best setting at every cost of the grid; none where there is only the run's own."""
+    """Rows of `COST_COLUMNS`: the best setting at each cost of the grid; empty if there is only the run's own."""
     table = result.table
     names = list(RuleSettings.model_fields)
     same = table[(table[names] == table.loc[result.best, names]).all(axis=1)]
@@ -83,16 +81,16 @@ def _figures(row: Mapping[Hashable, Any]) -> list[str]:
 
 
 def verdict(result: Sweep) -> str:
-    """What picking the best is worth."""
+    """What the best setting is worth."""
     own, best = result.table.loc[result.own], result.table.loc[result.best]
     deflated = result.trials.deflated_sharpe(result.confirmed.metrics)
     seen = "bars that training has seen, which proves nothing" if result.run.in_sample else "unseen bars"
     count = int(result.table["at_own_costs"].sum())
     return (
-        f"Of {count:,} settings on {seen}, the best shows in hindsight a Sharpe ratio of {best.sharpe:.2f}, the run's "
-        f"own {own.sharpe:.2f}. With what was tried before these are {result.trials.count:,} different results; that a "
-        f"true ratio above 0 lies behind the best of so many has probability {percent(deflated)}. "
-        f"Backtrader, trading the best, {_agreement(result.disagreement)}."
+        f"Of {count:,} settings on {seen}, the best in hindsight has a Sharpe ratio of {best.sharpe:.2f}, the run's "
+        f"own {own.sharpe:.2f}. With earlier trials on these bars there are {result.trials.count:,} different "
+        f"results. Given that it is the best of them, its true Sharpe ratio is above 0 with probability "
+        f"{percent(deflated)}. Backtrader, trading the best setting, {_agreement(result.disagreement)}."
     )
 
 
@@ -106,24 +104,21 @@ def best_as_flags(result: Sweep) -> str:
 def _agreement(disagreement: float) -> str:
     if disagreement == 0:
         return "gives the same equity at every bar, to the last bit"
-    return f"gives an equity that differs by at most {disagreement:.1e} of it"
+    return f"gives an equity that differs by at most {disagreement:.1e} of its value"
 
 
 def _maps(result: Sweep) -> str | None:
-    """Sharpe ratio and drawdown over the two thresholds, for each neutral rule; None where there is no grid of them."""
+    """Sharpe ratio and drawdown over the two thresholds, per neutral rule; None if there is no grid of thresholds."""
     table = result.table
-    here = table["at_own_costs"] & (table["exposure"] == table.at[result.best, "exposure"])
-    rules = sorted(table.loc[here, "neutral"].unique(), reverse=True)
-    maps = {rule: table[here & (table["neutral"] == rule)] for rule in rules}
+    mapped = table["at_own_costs"] & (table["exposure"] == table.at[result.best, "exposure"])
+    rules = sorted(table.loc[mapped, "neutral"].unique(), reverse=True)
+    maps = {rule: table[mapped & (table["neutral"] == rule)] for rule in rules}
     if any(one["long_threshold"].nunique() < 2 or one["short_threshold"].nunique() < 2 for one in maps.values()):
         return None
-    use_plain_style()
-    import matplotlib.pyplot as plt
-
-    figure, grid = plt.subplots(len(maps), 2, figsize=(10, 4.2 * len(maps)), layout="constrained", squeeze=False)
-    largest = float(table.loc[here, "sharpe"].abs().max()) or 1.0
-    worst = 100 * float(table.loc[here, "max_drawdown"].min()) or -1.0
-    marks = {result.own: ("o", "the run's own"), result.best: ("*", "best Sharpe")}
+    figure, grid = subplots(len(maps), 2, figsize=(10, 4.2 * len(maps)), squeeze=False)
+    largest = float(table.loc[mapped, "sharpe"].abs().max()) or 1.0
+    worst = 100 * float(table.loc[mapped, "max_drawdown"].min()) or -1.0
+    marks = {result.own: ("o", "run's own setting"), result.best: ("*", "best Sharpe")}
     for (rule, one), (sharpe_axes, drawdown_axes) in zip(maps.items(), grid, strict=True):
         _draw(sharpe_axes, one, one["sharpe"], f"Sharpe ratio, neutral: {rule}", "RdBu", (-largest, largest), marks)
         title = f"max drawdown (%), neutral: {rule}"
@@ -140,8 +135,8 @@ def _draw(
     limits: tuple[float, float],
     marks: dict[int, tuple[str, str]],
 ) -> None:
-    shown = pd.DataFrame({"long": settings["long_threshold"], "short": settings["short_threshold"], "value": values})
-    square = shown.pivot(index="long", columns="short", values="value")
+    cells = pd.DataFrame({"long": settings["long_threshold"], "short": settings["short_threshold"], "value": values})
+    square = cells.pivot(index="long", columns="short", values="value")
     long_side, short_side = square.index.to_numpy(dtype=float), square.columns.to_numpy(dtype=float)
     picture = axes.imshow(
         square.to_numpy(), origin="lower", aspect="auto", cmap=colours, vmin=limits[0], vmax=limits[1],
@@ -156,8 +151,8 @@ def _draw(
         at = np.linspace(0, len(side) - 1, min(5, len(side)), dtype=int)
         axis.set_ticks(at.tolist(), [f"{1e4 * abs(threshold):.1f}" for threshold in side[at]])
     axes.grid(visible=False)
-    axes.set_xlabel("short below minus (bp of log return)")
-    axes.set_ylabel("long above (bp)")
+    axes.set_xlabel("short threshold, times -1 (bp of log return)")
+    axes.set_ylabel("long threshold (bp)")
     axes.set_title(title, fontsize=9)
     axes.figure.colorbar(picture, ax=axes)
     if axes.get_legend_handles_labels()[1]:

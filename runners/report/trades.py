@@ -1,4 +1,4 @@
-"""The trades of a backtest as its page shows them, with the one that is open at the end."""
+"""The table of trades, with the trade that is open at the end."""
 
 from __future__ import annotations
 
@@ -26,12 +26,9 @@ _FORMATS = {
 
 @dataclass(frozen=True)
 class OpenTrade:
-    """A position that is still held at the last bar; as in `runners.backtesting.engine.Recorder.trades`.
+    """The position held at the last bar; fields as in `runners.backtesting.engine.Recorder.trades`.
 
-    Attributes
-    ----------
-    net_pnl
-        What it has earned by the last close, less what opening and holding it have cost.
+    ``net_pnl`` is its profit at the last close, after the costs of opening and holding it.
     """
 
     opened: pd.Timestamp
@@ -44,13 +41,13 @@ class OpenTrade:
 
 
 def open_trade(result: Backtest) -> OpenTrade | None:
-    """The position that is held at the end, if any is."""
+    """The position held at the last bar, or None."""
     table = result.equity
     position = table["position"].to_numpy()
     if position[-1] == 0:
         return None
     at = int(np.flatnonzero(np.diff(np.sign(position), prepend=0))[-1])
-    units = abs(position[at] - position[at - 1])  # of the order that opened it, closing another with it in a turn
+    units = abs(position[at] - position[at - 1])  # of the opening order, which may also have closed a trade
     index = pd.DatetimeIndex(table.index).tz_convert(None)
     closed = float(result.trades["net_pnl"].sum())
     return OpenTrade(
@@ -65,19 +62,19 @@ def open_trade(result: Backtest) -> OpenTrade | None:
 
 
 def trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
-    """For each trade, the open one last, the cells of `TRADE_COLUMNS` as shown, and the values to sort by."""
+    """Cells of `TRADE_COLUMNS` per trade, the open one last: the text, and the value to sort by."""
     rows = [_cells(row) for row in result.trades[_COLUMNS].itertuples(index=False)]
     if still := open_trade(result):
         last, price = result.equity.index[-1].tz_convert(None), float(result.candles["close"].iloc[-1])
         cells = _cells({**vars(still), "closed": last, "exit_price": price}[name] for name in _COLUMNS)
-        for name, shown in (("closed", "open"), ("exit_price", "-")):
+        for name, text in (("closed", "open"), ("exit_price", "-")):
             at = _COLUMNS.index(name)
-            cells[at] = shown, cells[at][1]
+            cells[at] = text, cells[at][1]
         rows.append(cells)
     return rows
 
 
 def _cells(values: Iterable[Any]) -> list[tuple[str, str]]:
-    named = dict(zip(_COLUMNS, values, strict=True))
-    named["regime"] = regime_name(int(named["regime"]))
-    return [(_FORMATS.get(name, "{}").format(value), str(value)) for name, value in named.items()]
+    by_name = dict(zip(_COLUMNS, values, strict=True))
+    by_name["regime"] = regime_name(int(by_name["regime"]))
+    return [(_FORMATS.get(name, "{}").format(value), str(value)) for name, value in by_name.items()]

@@ -1,4 +1,4 @@
-"""A backtest's folder in ``results``."""
+"""Writes the folder of a backtest in ``results``."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from runners.backtesting.result import Backtest
 from runners.backtesting.runs import FORMAT_VERSION, NOTE, Run, Trials, read_trials
 from runners.report.backtest_page import report_html
 from runners.report.plots import cerebro_png
-from runners.report.style import stand_in_for_arial, use_plain_style
+from runners.report.style import replace_missing_arial, use_plain_style
 
 _NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>No tearsheet</title>
-<p>quantstats cannot make its page of this run: {reason}. The figures are in report.html.</p></html>
+<p>quantstats cannot make a page for this run: {reason}. The figures are in report.html.</p></html>
 """
 
 
 def write_run(
     results: Path, file: Path, result: Backtest, origin: Mapping[str, Any], *, note: str = ""
 ) -> tuple[Trials, Path]:
-    """Write a backtest of candles that came from ``file``; gives the trials on its bars, and the run's folder.
+    """Write a backtest of the candles in ``file``; returns the trials on its bars and the folder of the run.
 
     ``origin`` as in `write_backtest`.
     """
@@ -38,7 +38,7 @@ def write_run(
 
 
 def write_replay(results: Path, run: Run, result: Backtest, *, note: str) -> tuple[Trials, Path]:
-    """As `write_run`, of a backtest that traded the recorded forecasts of ``run``."""
+    """`write_run` for a backtest that traded the recorded forecasts of ``run``."""
     return write_run(results, run.file, result, {"forecasts": str(run.folder.resolve())}, note=note)
 
 
@@ -51,9 +51,9 @@ def write_backtest(
     origin: Mapping[str, Any],
     note: str = "",
 ) -> Path:
-    """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; gives the folder.
+    """Write ``<results>/<dataset>/<run>/``: settings, figures, curves, trades, pages and plots; returns the folder.
 
-    ``origin`` are the entries of ``config.toml`` that make the forecasts again (`runs.origin_of_forecasts`). A run that
+    ``origin`` has the entries of ``config.toml`` that reproduce the forecasts (`runs.origin_of_forecasts`). A run that
     was chosen in hindsight does not become the dataset's ``latest``.
     """
     folder = results / result.source.dataset / new_run_id()
@@ -80,7 +80,7 @@ def write_backtest(
 
 
 def metrics_json(result: Backtest) -> dict[str, Any]:
-    """The run's figures and what they are of; nothing that changes when the run is repeated."""
+    """Figures and training of the run, without anything that changes when the run is repeated."""
     index = result.equity.index
     return {
         "format_version": FORMAT_VERSION,
@@ -97,17 +97,17 @@ def metrics_json(result: Backtest) -> dict[str, Any]:
 
 
 def _write_tearsheet(result: Backtest, path: Path) -> None:
-    """quantstats' page, of daily returns: its monthly and yearly tables know no shorter bars."""
+    """quantstats' page of daily returns: its monthly and yearly tables support no shorter bars."""
     import quantstats
 
     use_plain_style()
-    stand_in_for_arial()
+    replace_missing_arial()
     daily = {}
     for name, equity in (("Strategy", result.equity["equity"]), ("Buy and hold", result.holding_equity)):
         closes = equity.tz_convert(None).resample("D").last().dropna()
         daily[name] = equity_returns(closes.tz_localize("UTC"), result.settings.cash).rename(name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # quantstats 0.0.86 calls pandas 3.1 and matplotlib 3.11 in ways they deprecate
+        warnings.simplefilter("ignore")  # quantstats 0.0.86 uses deprecated calls of pandas 3.1 and matplotlib 3.11
         try:
             quantstats.reports.html(
                 daily["Strategy"],
@@ -116,6 +116,6 @@ def _write_tearsheet(result: Backtest, path: Path) -> None:
                 output=str(path),
                 periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
             )
-        # An account that never moved, or a run of a few days, breaks it in many ways; the run is not lost for it.
+        # quantstats fails in many ways on a constant equity or a few days; the run is written all the same.
         except Exception as error:
             path.write_text(_NO_TEARSHEET.format(reason=html.escape(str(error))), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""A search's folder, what it searches, and what it has found."""
+"""Search for better settings of a dataset's networks."""

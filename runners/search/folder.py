@@ -1,4 +1,4 @@
-"""The folder of a search: what it is of, its studies, and what they have found."""
+"""A search's settings and the folder with its results."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _TRADED_BY = {"long_threshold", "short_threshold", "exposure", "commission", "sl
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched on which bars.
+    """A search of one dataset.
 
     Attributes
     ----------
     candles
-        All of them; what lies beyond the validation part is not looked at.
+        All candles; the search does not use the test part.
     settings
-        Of the training that the search begins from.
+        Training settings that the search starts from.
     options
-        What may be tried, what is sought, and for how long.
+        Search space, objective and limits.
     trading
-        How the validation part is traded.
+        Settings for trading the validation part.
     """
 
     dataset: str
@@ -59,7 +59,7 @@ class Search:
         return self.candles.iloc[: self.split.validation.stop]
 
     def to_dict(self) -> dict[str, Any]:
-        """All that tells it from another search, and all that it is to be told of."""
+        """The content of ``study.json``, without results."""
         index = self.candles.index
         parts = {"train": self.split.train, "validation": self.split.validation}
         return {
@@ -83,36 +83,36 @@ class Search:
 
     @property
     def key(self) -> str:
-        """Equal for searches whose trials may stand in one study: the number of trials and their pruning may differ."""
-        told = [
+        """A hash that is equal for searches that can share a study; number of trials and pruning may differ."""
+        identity = [
             fingerprint(self.seen),
             self.settings.model_dump(mode="json", include=set(SharedSettings.model_fields)),
             self.options.objective,
             self.options.choices,
             self.trading.model_dump(mode="json", include=_TRADED_BY),
         ]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
     def study(self, network: str) -> str:
-        """Name of a network's study, the same for every machine that shares it."""
+        """Name of a network's study, equal on all machines that share it."""
         return f"{self.dataset} {self.key} {network}"
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """One search's folder in the results."""
+    """The folder of one search in the results."""
 
     path: Path
     search: Search
 
     @classmethod
     def open(cls, results: Path, search: Search) -> StudyFolder:
-        """The newest folder of the same search in the same storage, or a new one."""
+        """The newest folder of the same search with the same storage, or a new one."""
         parent = results / search.dataset / STUDIES
-        wanted = search.to_dict()
+        content = search.to_dict()
         for path in sorted(parent.glob("[0-9]*"), reverse=True):
-            known = read_study(path)
-            if all(known.get(name) == wanted[name] for name in ("key", "storage")):
+            existing = read_study(path)
+            if all(existing.get(name) == content[name] for name in ("key", "storage")):
                 return cls(path, search)
         folder = cls(parent / new_run_id(), search)
         folder.path.mkdir(parents=True)
@@ -125,7 +125,7 @@ class StudyFolder:
         return self.search.options.storage or str(self.path / _JOURNAL)
 
     def write(self, results: Sequence[StudyResult], skipped: Mapping[str, str]) -> None:
-        """Write what was found of each network, and why some were not searched; then ``latest`` names this folder."""
+        """Write the results, and why some networks were not searched; then ``latest`` names this folder."""
         content = {
             **self.search.to_dict(),
             "skipped": dict(skipped),
@@ -133,11 +133,11 @@ class StudyFolder:
         }
         write_json(self.path / _STUDY, content)
         if results:
-            write_text(self.path.parent / LATEST, self.path.name + "\n")  # the one worked on last, not the youngest
+            write_text(self.path.parent / LATEST, self.path.name + "\n")  # the last written, not the newest
 
 
 def read_study(folder: Path) -> dict[str, Any]:
-    """A folder's ``study.json``; empty where there is none that can be read."""
+    """A folder's ``study.json``; empty if it is missing or damaged."""
     try:
         content = json.loads((folder / _STUDY).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a network alone would have earned on the bars that validate it."""
+"""Trades a network's validation forecasts, for the objective of a search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.sharpe import sharpe_ratio
 
 @dataclass(frozen=True)
 class ValidationTrade:
-    """Trades the forecasts of one network by the thresholds and costs of a backtest, flat between the thresholds.
+    """Trades the forecasts of one network with the thresholds and costs of a backtest, flat between the thresholds.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class ValidationTrade:
     trading: TradingSettings
 
     def __call__(self, bars: slice, forecast: np.ndarray) -> float | None:
-        """Sharpe ratio per bar, after costs, of the forecasts ``(n_bars,)``; None for an account that went broke."""
+        """Sharpe ratio per bar, after costs, of the forecasts ``(n_bars,)``; None if the account goes bankrupt."""
         trading = self.trading
         grid = SettingsGrid.of(trading.model_copy(update={"neutral": "flat"}))
         equity = simulate(self.open[bars], self.close[bars], forecast, grid, trading.cash).equity[:, 0]

@@ -1,4 +1,4 @@
-"""Runs the studies of a search side by side, and reads what they have found."""
+"""Runs the studies of a search in parallel and reads their results."""
 
 from __future__ import annotations
 
@@ -24,32 +24,29 @@ EVERY = "all"
 
 
 @dataclass(frozen=True)
-class BegunSearch:
+class OpenSearch:
     """A search whose folder is open and whose studies can run.
 
     Attributes
     ----------
     networks
-        Names of all networks that the dataset has.
+        Names of all networks of the dataset.
     tasks
         The studies to run.
     skipped
-        Networks that are not searched, and why.
-    known_trials
-        How many finished trials its studies had when it was begun.
+        Reason by name, for networks that are not searched.
     """
 
     folder: StudyFolder
     networks: tuple[str, ...]
     tasks: tuple[StudyTask, ...]
     skipped: dict[str, str]
-    known_trials: int
 
     def run(
         self, jobs: int | None, on_progress: Callable[[SearchProgress], None]
     ) -> KeyboardInterrupt | RegimesError | None:
-        """Run the studies; gives what ended them before they were through: Ctrl-C or an error, if anything."""
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler presses Ctrl-C
+        """Run the studies; return the error or Ctrl-C that stopped them, or None if they finished."""
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler stops a job by SIGTERM
         try:
             run_side_by_side(self.tasks, jobs or os.cpu_count() or 1, on_progress)
         except (KeyboardInterrupt, RegimesError) as error:
@@ -59,32 +56,33 @@ class BegunSearch:
         return None
 
     def results(self) -> list[StudyResult]:
-        """The finished trials of each network in the storage, those that are not searched this time included."""
-        return _results(self.folder, self.networks)
+        """The finished trials of each network in the storage, also of networks that this search does not include."""
+        search, storage = self.folder.search, open_storage(self.folder.storage)
+        results = [StudyResult.read(name, search.options, storage, search.study(name)) for name in self.networks]
+        return [result for result in results if result.trials]
 
 
-def begin_search(results_folder: Path, search: Search, regime: str) -> BegunSearch:
-    """Open the folder of a search of a regime's network, or with `EVERY` of those of all regimes.
+def open_search(results_folder: Path, search: Search, regime: str) -> OpenSearch:
+    """Open the folder of a search of one regime's network, or of all networks for `EVERY`.
 
     Raises
     ------
     DataError, SettingsError
-        If there is nothing to begin with: too few bars, an unknown regime, a storage that cannot be used.
+        If there are too few bars, the regime is unknown, or the storage cannot be used.
     """
     prepared = prepare_search(search.candles, search.dataset, search.settings, search.options)
     networks = {expert_name(number): number for number in (None, *prepared.detector.regimes)}
     require_known([regime], list(networks), "--regime", "regime")
-    wanted = list(networks) if regime == EVERY else [regime]
-    reasons = {name: prepared.network(networks[name], search.options.widest).too_few for name in wanted}
+    selected = list(networks) if regime == EVERY else [regime]
+    reasons = {name: prepared.network(networks[name], search.options.widest).too_few for name in selected}
     skipped = {name: reason for name, reason in reasons.items() if reason}
-    if len(skipped) == len(wanted):
+    if len(skipped) == len(selected):
         raise DataError(f"{search.dataset}, {regime}: {skipped[regime]}. Bring more history, or lower min_windows.")
     if search.options.storage:
-        open_storage(search.options.storage)  # refused before a folder is made
+        open_storage(search.options.storage)  # fails before a folder is made
     folder = StudyFolder.open(results_folder, search)
-    tasks = tuple(_task(folder, prepared, name, networks[name]) for name in wanted if name not in skipped)
-    known_trials = sum(len(result.trials) for result in _results(folder, tuple(networks)))
-    return BegunSearch(folder, tuple(networks), tasks, skipped, known_trials)
+    tasks = tuple(_task(folder, prepared, name, networks[name]) for name in selected if name not in skipped)
+    return OpenSearch(folder, tuple(networks), tasks, skipped)
 
 
 def _task(folder: StudyFolder, prepared: Prepared, name: str, regime: int | None) -> StudyTask:
@@ -98,9 +96,3 @@ def _task(folder: StudyFolder, prepared: Prepared, name: str, regime: int | None
         study=search.study(name),
         trade=ValidationTrade(seen["open"].to_numpy(), seen["close"].to_numpy(), search.trading),
     )
-
-
-def _results(folder: StudyFolder, networks: tuple[str, ...]) -> list[StudyResult]:
-    search, storage = folder.search, open_storage(folder.storage)
-    results = [StudyResult.read(name, search.options, storage, search.study(name)) for name in networks]
-    return [result for result in results if result.trials]

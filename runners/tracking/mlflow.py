@@ -1,4 +1,4 @@
-"""Backtests in an MLflow tracking store, for those who compare their work there."""
+"""Logs backtests to an MLflow tracking store."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ if TYPE_CHECKING:
 
 _FILES = ("metrics.json", "config.toml", "report.html", "equity.csv", "trades.csv")
 
-# What MLflow reads once, when it is imported; what the user has set stays.
+# Defaults of variables that MLflow reads when it is imported.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # which is for our own results
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that does not answer is known in seconds, not minutes
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output is for our results
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # fail in seconds, not minutes, if the server does not answer
 }
 
 
 def open_store(uri: str) -> MlflowClient:
-    """The client of a tracking store, such as ``sqlite:///results/mlflow.db`` or the address of an MLflow server.
-
-    The store is asked something, so that one that cannot be used is known before any work is done.
+    """Connect to a tracking store, such as ``sqlite:///results/mlflow.db`` or the address of an MLflow server.
 
     Raises
     ------
     SettingsError
-        If MLflow is not installed, or the store cannot be used.
+        If MLflow is not installed, or a test query fails.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -45,8 +43,8 @@ def open_store(uri: str) -> MlflowClient:
         from mlflow import MlflowClient
     except ImportError:
         raise SettingsError("--mlflow needs MLflow: pip install -c constraints.txt -e '.[mlflow]'") from None
-    with _told_plainly(), warnings.catch_warnings():
-        # MLflow 3.17's tables use what SQLAlchemy 2.1 deprecates
+    with _store_errors(), warnings.catch_warnings():
+        # MLflow 3.17 uses a feature that SQLAlchemy 2.1 deprecates
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy", DeprecationWarning)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
@@ -54,38 +52,32 @@ def open_store(uri: str) -> MlflowClient:
 
 
 def log_run(client: MlflowClient, run: Run) -> None:
-    """Log a backtest just made as a finished MLflow run of the experiment that has its dataset's name.
-
-    ``client`` as `open_store` gives it.
+    """Log a backtest as a finished MLflow run of the experiment named like its dataset.
 
     Raises
     ------
     SettingsError
-        If the store does not take it.
+        If the store cannot be used.
     """
     from mlflow.entities import Metric, Param
 
     figures = {"strategy": run.metrics, "buy_and_hold": run.holding}
     now = time.time_ns() // 1_000_000
     metrics = [
-        Metric(f"{whose}/{name}", value, now, 0)
-        for whose, of_account in figures.items()
-        for name, value in of_account.to_dict().items()
+        Metric(f"{strategy}/{name}", value, now, 0)
+        for strategy, account in figures.items()
+        for name, value in account.to_dict().items()
         if value is not None
     ]
     tables = {"train": run.training.settings, **{k: v for k, v in run.config.items() if isinstance(v, dict)}}
     flat = [setting for table, settings in tables.items() for setting in flat_settings(table, settings).items()]
-    with _told_plainly():
-        logged = client.create_run(_experiment(client, run.dataset), run_name=_name(run), tags=_tags(run))
+    name = run.id if run.kind == "backtest" else f"{run.id} {run.kind}"
+    with _store_errors():
+        logged = client.create_run(_experiment(client, run.dataset), run_name=name, tags=_tags(run))
         client.log_batch(logged.info.run_id, metrics, [Param(name.replace(": ", "."), value) for name, value in flat])
         for file in _FILES:
             client.log_artifact(logged.info.run_id, str(run.folder / file))
         client.set_terminated(logged.info.run_id)
-
-
-def _name(run: Run) -> str:
-    """Its id, and what must be known of figures that are not of a plain backtest, such as that they are in-sample."""
-    return run.id if run.kind == "backtest" else f"{run.id} {run.kind}"
 
 
 def _tags(run: Run) -> dict[str, str]:
@@ -105,26 +97,21 @@ def _tags(run: Run) -> dict[str, str]:
 
 
 def _experiment(client: MlflowClient, dataset: str) -> str:
-    """The id of the dataset's experiment, which is made if it is not there."""
-    found = client.get_experiment_by_name(dataset)
-    if found:
-        return str(found.experiment_id)
-    return str(client.create_experiment(dataset, artifact_location=_beside_database(client.tracking_uri)))
-
-
-def _beside_database(uri: str) -> str | None:
-    """For an SQLite file a folder for artifacts beside it, not in the working directory; None: the store's own."""
+    """The id of the dataset's experiment, created if missing; an SQLite store keeps artifacts beside its file."""
     from sqlalchemy.engine import make_url
 
-    if not uri.startswith("sqlite:"):
-        return None
-    database = make_url(uri).database
-    return str(Path(database).resolve().parent / "mlruns") if database else None
+    experiment = client.get_experiment_by_name(dataset)
+    if experiment:
+        return str(experiment.experiment_id)
+    uri = client.tracking_uri
+    database = make_url(uri).database if uri.startswith("sqlite:") else None
+    location = str(Path(database).resolve().parent / "mlruns") if database else None
+    return str(client.create_experiment(dataset, artifact_location=location))
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
-    """Tell what a store refuses, or a missing database driver, as the user's mistake that it is."""
+def _store_errors() -> Iterator[None]:
+    """Raise errors of the store, and of a missing database driver, as a `SettingsError`."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

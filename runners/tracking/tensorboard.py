@@ -1,8 +1,9 @@
-"""A training's losses and settings for TensorBoard, written while it runs."""
+"""Logs the losses and settings of a training to TensorBoard while it runs."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +14,6 @@ from training.settings import SharedSettings, TrainSettings
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from models.expert import Expert
     from models.model_set import ModelSet
     from training.trainer import Progress as Epoch
 
@@ -21,11 +21,10 @@ _TRAIN, _VALIDATION, _TEST = "loss/train", "loss/validation", "loss/test"
 
 
 class TensorBoardLog:
-    """One training of one dataset; each of its networks is a run in ``<folder>/<dataset>/<time>/``.
+    """Log of one training of one dataset; each network is a TensorBoard run in ``<folder>/<dataset>/<time>/``.
 
-    A network's validation loss is on disk as soon as its epoch is reported, so that a training can be watched, and one
-    that breaks off leaves what it got to. Training losses, the test loss and where the models are follow at its end.
-    Losses are relative to the zero forecast's, as in the model set.
+    Validation losses are on disk after each epoch. Training losses, the test loss and the path of the models follow at
+    the end. Losses are relative to the zero forecast's, as in the model set.
 
     Raises
     ------
@@ -35,7 +34,7 @@ class TensorBoardLog:
 
     def __init__(self, folder: Path, dataset: str, settings: TrainSettings) -> None:
         try:
-            import torch.utils.tensorboard  # noqa: F401  its own check for the package tensorboard
+            import torch.utils.tensorboard  # noqa: F401  raises if the package tensorboard is missing
         except ImportError:
             raise SettingsError(
                 "--tensorboard needs TensorBoard: pip install -c constraints.txt -e '.[tensorboard]'"
@@ -57,53 +56,49 @@ class TensorBoardLog:
             writer.close()
 
     def on_epoch(self, report: Epoch) -> None:
-        """Write one epoch's validation loss, and before a network's first one its settings."""
+        """Write an epoch's validation loss; before a network's first epoch also its settings."""
         if report.name not in self._writers:
-            self._writers[report.name] = self._begin(report.name)
+            self._writers[report.name] = self._open(report.name)
         writer = self._writers[report.name]
         self._times[report.name, report.epoch] = time.time()
         writer.add_scalar(_VALIDATION, report.validation_loss, report.epoch)
         writer.flush()
 
     def end(self, model_set: ModelSet, models: Path) -> None:
-        """Write what is known once the networks are assembled and saved in the folder ``models``."""
+        """Write the training and test losses of the model set, and its folder ``models``."""
         experts = {expert.name: expert for expert in [*model_set.experts.values(), model_set.all_regimes]}
         for name, writer in self._writers.items():
-            self._end(writer, experts[name])
+            expert = experts[name]
+            for epoch, loss in enumerate(expert.training["train_losses"], start=1):
+                writer.add_scalar(_TRAIN, loss, epoch, walltime=self._times[name, epoch])
+            test_loss = expert.training["relative_loss"]["test"]
+            if test_loss is not None:
+                writer.add_scalar(_TEST, test_loss, expert.training["best_epoch"])
+            _add_summaries(writer, _hyperparameters(self._settings, name)[2:])
             writer.add_text("models", str(models.resolve()))
 
-    def _begin(self, name: str) -> SummaryWriter:
+    def _open(self, network: str) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(self.folder / name))
-        experiment, start, _ = _hyperparameters(self._settings, name)
-        _write(writer, experiment, start)
+        writer = SummaryWriter(str(self.folder / network))
+        _add_summaries(writer, _hyperparameters(self._settings, network)[:2])
         return writer
 
-    def _end(self, writer: SummaryWriter, expert: Expert) -> None:
-        for epoch, loss in enumerate(expert.training["train_losses"], start=1):
-            writer.add_scalar(_TRAIN, loss, epoch, walltime=self._times[expert.name, epoch])
-        test_loss = expert.training["relative_loss"]["test"]
-        if test_loss is not None:
-            writer.add_scalar(_TEST, test_loss, expert.training["best_epoch"])
-        _, _, success = _hyperparameters(self._settings, expert.name)
-        _write(writer, success)
 
-
-def _write(writer: SummaryWriter, *summaries: Any) -> None:
-    to_file: Any = writer.file_writer
+def _add_summaries(writer: SummaryWriter, summaries: Sequence[Any]) -> None:
+    file_writer: Any = writer.file_writer
     for summary in summaries:
-        to_file.add_summary(summary)
+        file_writer.add_summary(summary)
 
 
 def _hyperparameters(settings: TrainSettings, network: str) -> tuple[Any, Any, Any]:
-    """A network's settings for TensorBoard's table of them: the columns, the row, and that it was finished.
+    """A network's settings for TensorBoard's table of hyperparameters: its columns, the row, and the end of the run.
 
-    `SummaryWriter.add_hparams` would write all three at once, and as a run of its own.
+    `SummaryWriter.add_hparams` writes all three at once, to a separate run.
     """
     from torch.utils.tensorboard.summary import hparams
 
-    of_network = settings.of(network).model_dump()
-    of_network["features"] = ",".join(of_network["features"])
+    own = settings.of(network).model_dump()
+    own["features"] = ",".join(own["features"])
     shared = settings.model_dump(include=set(SharedSettings.model_fields))
-    return hparams({**of_network, **shared}, {_TEST: 0.0})
+    return hparams({**own, **shared}, {_TEST: 0.0})

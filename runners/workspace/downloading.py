@@ -1,4 +1,4 @@
-"""Downloads candles into the CSV files of a workspace and continues files that exist."""
+"""Downloads candles into the CSV files of a workspace and appends to existing files."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _DAY = "%Y%m%d"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the candles of one download lie: the existing CSV, the part file and the final CSV."""
+    """File paths of one download: the existing CSV, the part file and the final CSV."""
 
     workspace: Workspace
-    stem: str  # of the file, without the end date that a ``dated`` one has
+    stem: str  # of the file, without the last day of a ``dated`` file
     dated: bool
 
     @classmethod
     def find(cls, workspace: Workspace, symbol: str, timeframe: str, since: dt.date | None, name: str | None) -> Place:
-        """The place that the dataset's name gives; without a name, symbol, timeframe and first day give it."""
+        """The place of the dataset ``name``; without a name, symbol, timeframe and first day name the file."""
         workspace.csv.mkdir(parents=True, exist_ok=True)
         if name is not None:
             if Path(name).name != name or name.endswith(".csv"):
-                raise SettingsError(f"--name: {name!r} is no dataset's name, which has no folder and no .csv.")
+                raise SettingsError(f"--name: {name!r} is not a dataset name. Leave out the folder and .csv.")
             return cls(workspace, name, dated=False)
         if since is None:
-            raise SettingsError("--since YYYY-MM-DD, the first day, is needed; or --name, to append to a file.")
+            raise SettingsError("Give the first day as --since YYYY-MM-DD, or --name to append to a file.")
         plain = re.sub(r"[^A-Za-z0-9.-]", "", symbol.replace(":", "-"))
         return cls(workspace, f"{plain}_{timeframe}_{since.strftime(_DAY)}", dated=True)
 
@@ -46,7 +46,7 @@ class Place:
         return self.workspace.csv / f"{self.stem}.part"
 
     def existing(self) -> Path | None:
-        """The CSV to continue, if there is one; of several dated ones the one that ends last."""
+        """The CSV to append to, or None; if several dated files match, the one with the latest last day."""
         if not self.dated:
             file = self.workspace.csv / f"{self.stem}.csv"
             return file if file.exists() else None
@@ -54,50 +54,33 @@ class Place:
         return max((file for file in self.workspace.csv.glob("*.csv") if dated.fullmatch(file.stem)), default=None)
 
     def final(self, last: pd.Timestamp) -> Path:
-        """The CSV's path when ``last`` is its last candle.
-
-        A dated file is renamed when candles are appended, unless models or results belong to its name.
-        """
-        existing = self.existing()
-        if existing and (not self.dated or self._in_use(existing)):
-            return existing
-        return self.workspace.csv / (f"{self.stem}_{last.strftime(_DAY)}.csv" if self.dated else f"{self.stem}.csv")
-
-    def _in_use(self, file: Path) -> bool:
-        return (self.workspace.trained / file.stem).exists() or (self.workspace.results / file.stem).exists()
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """The result of a download: the number of new bars, and what the file now holds."""
-
-    path: Path
-    new_bars: int
-    bars: int
-    first: pd.Timestamp
-    last: pd.Timestamp
-    missing_bars: int
-    warnings: list[str]
+        """The CSV's path if its last candle is ``last``; a dated file with models or results keeps its name."""
+        existing, workspace = self.existing(), self.workspace
+        if existing:
+            in_use = any((parent / existing.stem).exists() for parent in (workspace.trained, workspace.results))
+            if in_use or not self.dated:
+                return existing
+        return workspace.csv / (f"{self.stem}_{last.strftime(_DAY)}.csv" if self.dated else f"{self.stem}.csv")
 
 
 class Download:
-    """One download: `run` adds the new candles to the part file, `finish` gives the file its final name.
+    """One download: `run` adds the new candles to the part file, `finish` renames it to its final name.
 
     Parameters
     ----------
     since
-        First day (UTC); None for a file that exists, which is continued from its last candle.
+        First day (UTC); None to continue an existing file from its last candle.
     end
-        Candles that open before it are wanted; None: all that have closed.
+        Download only candles that open before it; None: all closed candles.
 
     Attributes
     ----------
     start
-        Open time of the last candle known; ``since`` if none is.
+        Open time of the file's last candle; ``since`` for a new file.
     new_bars
-        Bars added so far, all of them on the disk.
+        Bars added so far, all of them on disk.
     resumed_bars
-        Bars that an interrupted download left in the part file; 0 if there is none.
+        Bars that an interrupted download left in the part file.
     """
 
     def __init__(self, place: Place, timeframe: str, since: pd.Timestamp | None, end: pd.Timestamp | None) -> None:
@@ -106,18 +89,18 @@ class Download:
         self._known = self._file.known()
         start = since if self._known is None else self._known.index[-1]
         if start is None:
-            raise SettingsError(f"{place.stem}.csv is not there; its first download needs --since YYYY-MM-DD.")
+            raise SettingsError(f"{place.stem}.csv does not exist. Its first download needs --since YYYY-MM-DD.")
         self.start: pd.Timestamp = start
         self.new_bars = 0
         self.resumed_bars = len(self._known) if self._known is not None and self._file.source == place.part else 0
 
     def run(self, source: CandleSource, progress: Callable[[pd.Timestamp], None]) -> None:
-        """Add the closed candles that are not known yet; ``progress`` gets each page's last open time.
+        """Add new closed candles; call ``progress`` with each page's last open time.
 
         Raises
         ------
         DataError
-            If the source cannot be reached, has no candles, or differs from the known ones.
+            If the source cannot be reached, has no candles, or differs from the file.
         """
         source_path = str(self._file.source)
         if self._known is not None and self._since is not None and not self._place.dated:
@@ -127,26 +110,24 @@ class Download:
             self.new_bars += len(page)
             progress(page.index[-1])
         if self._file.source is None:
-            raise DataError(f"{source.name}: there is no closed candle in the time asked for.")
+            raise DataError(f"{source.name}: there is no closed candle in this period.")
 
-    def finish(self) -> Downloaded:
-        """Give the file its final name, and report what it holds and lacks."""
+    def finish(self) -> tuple[Path, pd.DatetimeIndex, list[str]]:
+        """Rename the file to its final name; return its path, the open times of all its candles, and warnings."""
         candles = read_candles(self._file.source or self._place.part)
         index = pd.DatetimeIndex(candles.index)
         existing = self._file.existing
         final = self._place.final(index[-1]) if existing is None or self._file.part.exists() else existing
         self._file.finish(final)
-        missing = missing_bars(index)
-        warnings = list(self._warnings(index[0], missing, existing, final))
-        return Downloaded(final, self.new_bars, len(index), index[0], index[-1], missing, warnings)
+        return final, index, list(self._warnings(index, existing, final))
 
-    def _warnings(self, first: pd.Timestamp, missing: int, existing: Path | None, final: Path) -> Iterator[str]:
-        since, timeframe = self._since, self._timeframe
-        if since is not None and first > since + pd.Timedelta(days=1) + step_of(timeframe):
-            yield f"there are no candles from {since:%Y-%m-%d} to {time_text(first)}."
+    def _warnings(self, index: pd.DatetimeIndex, existing: Path | None, final: Path) -> Iterator[str]:
+        since, timeframe, missing = self._since, self._timeframe, missing_bars(index)
+        if since is not None and index[0] > since + pd.Timedelta(days=1) + step_of(timeframe):
+            yield f"there are no candles from {since:%Y-%m-%d} to {time_text(index[0])}."
         if missing:
-            yield f"{missing:,} bars of {timeframe} are missing in between (closed days, or gaps); none is invented."
+            yield f"{missing:,} bars of {timeframe} are missing (market closed, or gaps); they are not filled."
         if existing and existing != final:
-            yield f"{existing.name} is now {final.name}; with --name it would keep its name."
+            yield f"{existing.name} was renamed to {final.name}. Use --name to keep a fixed name."
         elif existing and self.new_bars and self._place.dated:
-            yield f"{existing.name} keeps its name, for models or results belong to it."
+            yield f"{existing.name} keeps its name because it has models or results."

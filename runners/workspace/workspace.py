@@ -1,4 +1,4 @@
-"""A workspace: where candles, models and results lie, and the settings that its files give."""
+"""A workspace: the folders of candles, models and results, and its settings files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from runners.workspace.user_code import load_code
 
 CONFIG_NAME = "regimes.toml"
 
-# What a settings file may hold, by type: tables of settings, the workspace and user code, and what a run's config.toml
-# adds to repeat the run.
+# Entries of a settings file and their types: tables of settings, the workspace, user code, and what a run's config.toml
+# adds so that the run can be repeated.
 _ENTRIES: dict[str, type] = {
     **dict.fromkeys(["train", "optimize", "backtest", "walk_forward", "live", "exchange"], dict),
     **dict.fromkeys(["workspace", "file", "models", "forecasts", "fingerprint"], str),
@@ -32,7 +32,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     SettingsError
-        If the file is missing or not TOML, or has an entry that is unknown or of another type.
+        If the file is missing or not TOML, or an entry is unknown or has the wrong type.
     """
     try:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -41,9 +41,9 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path}: is no TOML ({error}).") from error
+        raise SettingsError(f"{path}: is not a TOML file ({error}).") from error
     require_known(config, list(_ENTRIES), str(path), "entry", RENAMED[CONFIG_NAME])
-    if "fingerprint" in config:  # a run's config.toml, maybe of an earlier version
+    if "fingerprint" in config:  # a run's config.toml, which an earlier version may have written
         config = {
             name: with_new_names(name, value) if isinstance(value, dict) else value for name, value in config.items()
         }
@@ -56,13 +56,13 @@ def read_config(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class GivenSettings:
-    """The content of a settings file, and its name for errors."""
+    """The content of a settings file, and its name for error messages."""
 
     content: dict[str, Any]
     source: str
 
     def make(self, kind: type[AnySettings], flags: dict[str, Any] | None = None) -> AnySettings:
-        """The settings of one kind: defaults, overridden by the file's table, overridden by flags."""
+        """Settings of one class: defaults, overridden by the file's table, overridden by flags."""
         return kind.from_table(self.content.get(kind.table, {}), self.source, flags)
 
 
@@ -73,10 +73,9 @@ class Workspace:
     Attributes
     ----------
     config
-        Content of ``regimes.toml``; empty where there is no such file.
+        Content of ``regimes.toml``; empty without that file.
     code
-        The Python files that it lists as ``code``. They are run, so that every command knows the user's features and
-        detectors.
+        Python files that ``regimes.toml`` lists as ``code``; they register the user's features and detectors.
     """
 
     path: Path
@@ -85,18 +84,16 @@ class Workspace:
 
     @classmethod
     def open(cls, folder: Path | None) -> Workspace:
-        """The given folder; without one, the workspace that ``regimes.toml`` here names, or the working directory."""
+        """Open a folder and run its user code; None: the ``workspace`` of ``./regimes.toml``, or the current folder."""
         here = Path(folder or ".")
         config = read_config(here / CONFIG_NAME) if (here / CONFIG_NAME).is_file() else {}
         code = tuple(here / file for file in config.get("code", []))
         for file in code:
             load_code(file)
-        if folder is None and "workspace" in config:
-            return cls(Path(config["workspace"]), config, code)
-        return cls(here, config, code)
+        return cls(Path(config.get("workspace", here)) if folder is None else here, config, code)
 
     def settings(self, config: Path | None) -> GivenSettings:
-        """The settings of that file; without one, those of ``regimes.toml``."""
+        """The settings in that file; None: in ``regimes.toml``."""
         return GivenSettings(read_config(config) if config else self.config, str(config or CONFIG_NAME))
 
     @property
@@ -115,25 +112,15 @@ class Workspace:
     def folders(self) -> list[Path]:
         return [self.csv, self.trained, self.results]
 
-    def model_sets(self, dataset: str, models: Path | None = None) -> Path:
-        """The folder of a dataset's model sets; ``models`` instead where it is given."""
-        return models or self.trained / dataset
-
     def candle_files(self) -> list[Path]:
-        """Every CSV in ``data/csv``.
-
-        Raises
-        ------
-        DataError
-            If there is none.
-        """
+        """All CSVs in ``data/csv``; raise a `DataError` if there is none."""
         files = sorted(self.csv.glob("*.csv"))
         if not files:
             raise DataError(f"{self.csv}: holds no CSV. Put candles there, or name a file.")
         return files
 
     def candle_file(self, dataset: str | None) -> Path:
-        """A dataset's CSV: by its path, its name in ``data/csv`` with or without ``.csv``; None for the only one."""
+        """A dataset's CSV, given by its path or its name in ``data/csv``; None: the only one there."""
         if dataset is None:
             files = self.candle_files()
             if len(files) > 1:

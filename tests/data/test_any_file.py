@@ -54,13 +54,13 @@ def assert_refused_or_whole(file: Path) -> None:
 
 
 @given(some.binary(max_size=400))
-def test_any_bytes_are_refused_or_whole(file: Path, content: bytes) -> None:
+def test_any_bytes_are_refused_or_give_valid_candles(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     assert_refused_or_whole(file)
 
 
 @given(some.data())
-def test_a_file_with_bytes_changed_is_refused_or_whole(file: Path, data: some.DataObject) -> None:
+def test_a_file_with_changed_bytes_is_refused_or_gives_valid_candles(file: Path, data: some.DataObject) -> None:
     content = TEXT.encode()
     for _ in range(data.draw(some.integers(1, 4))):
         start = data.draw(some.integers(0, len(content)))
@@ -74,7 +74,7 @@ def test_a_file_with_bytes_changed_is_refused_or_whole(file: Path, data: some.Da
 
 
 @given(some.lists(some.lists(CELLS, min_size=6, max_size=8), max_size=6), some.permutations(TIMES))
-def test_any_table_is_refused_or_whole(file: Path, rows: list[list[str]], names: list[str]) -> None:
+def test_any_table_is_refused_or_gives_valid_candles(file: Path, rows: list[list[str]], names: list[str]) -> None:
     header = ["timestamp", *OHLCV, *names[:2]]
     file.write_text("\n".join(",".join(row) for row in [header, *rows]), encoding="utf-8", errors="replace")
     assert_refused_or_whole(file)
@@ -89,7 +89,7 @@ BARS = some.tuples(PRICES, PRICES, PRICES, PRICES, some.floats(0, 1e12), some.in
     some.sampled_from(["1min", "4h", "1D"]),
     some.datetimes(pd.Timestamp("1990-01-01"), pd.Timestamp("2020-01-01")),
 )
-def test_whole_candles_come_back_to_the_last_bit(
+def test_valid_candles_are_read_back_bit_for_bit(
     file: Path, bars: list[tuple[float, ...]], interval: str, start: pd.Timestamp
 ) -> None:
     values = np.array(bars)

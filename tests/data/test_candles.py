@@ -87,7 +87,7 @@ def replaced(row: int, text: str) -> list[str]:
         (["timestamp,open,high,low,last,volume", *ROWS], "column close is missing; found timestamp, open"),
         (["timestamp,open,open,low,close,volume", *ROWS], "open"),
         ([HEADER, *replaced(2, "31.01.2024,12,14,11,13,7")], "line 4: timestamp '31.01.2024' cannot be read"),
-        ([HEADER, *replaced(1, ROWS[0])], "line 3: timestamp 2024-01-01 00:00:00.00:00 stands twice"),
+        ([HEADER, *replaced(1, ROWS[0])], "line 3: timestamp 2024-01-01 00:00:00.00:00 appears twice"),
         ([HEADER, ROWS[0], ROWS[2], ROWS[1]], "line 4: timestamp 2024-01-01 04:00:00.00:00 is earlier .* --sort"),
         ([HEADER, *replaced(2, "2024-01-01T08:00:00Z,12,14,11,,7")], "line 4: close is nan"),
         ([HEADER, *replaced(2, "2024-01-01T08:00:00Z,12,inf,11,13,7")], "line 4: high is inf"),
@@ -110,7 +110,7 @@ def replaced(row: int, text: str) -> list[str]:
         ([HEADER + ",regime", *(f"{row},bull" for row in ROWS)], "line 2: regime is 'bull'"),
     ],
 )
-def test_refuses_what_is_wrong_and_names_file_and_place(tmp_path: Path, lines: list[str], message: str) -> None:
+def test_invalid_rows_are_refused_with_file_and_line(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message) as refused:
         read_candles(write(tmp_path, *lines))
     assert "BTC.csv" in str(refused.value)
@@ -121,13 +121,13 @@ def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         read_candles(tmp_path / "nothing.csv")
 
 
-def test_a_frame_whose_index_is_of_no_zone_or_no_times_is_refused(candles: pd.DataFrame) -> None:
+def test_a_frame_without_times_in_utc_is_refused(candles: pd.DataFrame) -> None:
     for index in (candles.index.tz_localize(None), pd.RangeIndex(len(candles))):
         with pytest.raises(DataError, match="candles: needs a DatetimeIndex in UTC; read_candles gives one"):
             check_candles(candles.set_axis(index))
 
 
-def test_sorting_is_offered(tmp_path: Path) -> None:
+def test_unsorted_rows_can_be_sorted(tmp_path: Path) -> None:
     candles = read_candles(write(tmp_path, HEADER, ROWS[0], ROWS[2], ROWS[1], ROWS[3]), sort=True)
     assert candles["close"].tolist() == [11, 12, 13, 14]
 
@@ -140,7 +140,7 @@ def test_hourly_bars_followed_by_daily_ones_are_mixed_intervals(candles: pd.Data
         check_candles(candles.iloc[:120].set_axis(index))
 
 
-def test_absent_bars_are_counted_and_none_is_invented(candles: pd.DataFrame) -> None:
+def test_missing_bars_are_counted_and_not_filled(candles: pd.DataFrame) -> None:
     gappy = candles.drop(candles.index[[50, 51, 300]])
     check_candles(gappy)
     assert len(gappy) == len(candles) - 3
@@ -148,24 +148,24 @@ def test_absent_bars_are_counted_and_none_is_invented(candles: pd.DataFrame) -> 
     assert missing_bars(gappy.index) == 3
 
 
-def test_between_one_bar_and_itself_none_is_absent(candles: pd.DataFrame) -> None:
+def test_a_single_bar_has_no_missing_bars(candles: pd.DataFrame) -> None:
     assert missing_bars(candles.index[:1]) == missing_bars(candles.index[:0]) == 0
 
 
-def test_weekends_of_a_daily_series_are_no_gaps(sp500: pd.DataFrame) -> None:
+def test_weekends_of_a_daily_series_are_not_missing_bars(sp500: pd.DataFrame) -> None:
     check_candles(sp500)
     weekdays = np.busday_count(sp500.index[0].date(), sp500.index[-1].date()) + 1
     assert missing_bars(sp500.index) == weekdays - len(sp500)  # only the market's holidays
 
 
-def test_nights_of_a_session_are_no_gaps() -> None:
+def test_nights_of_a_session_are_not_missing_bars() -> None:
     days = pd.bdate_range("2024-01-01", periods=60, tz="UTC")
     hours = pd.DatetimeIndex([day + pd.Timedelta(hours=h) for day in days for h in range(14, 21)]).as_unit("us")
     assert missing_bars(hours) == 0
     assert missing_bars(hours.delete([10, 200])) == 2
 
 
-def test_the_fingerprint_tells_any_change_and_survives_a_round_trip(candles: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_fingerprint_detects_any_change_and_survives_a_round_trip(candles: pd.DataFrame, tmp_path: Path) -> None:
     changed = candles.copy()
     changed.iloc[7, 3] = np.nextafter(changed.iloc[7, 3], np.inf)
     assert fingerprint(read_candles(to_csv(candles, tmp_path / "a.csv"))) == fingerprint(candles)
@@ -176,7 +176,7 @@ def test_the_fingerprint_tells_any_change_and_survives_a_round_trip(candles: pd.
 @settings(max_examples=1000)
 @given(some.tuples(*[some.sampled_from([-1.0, 0.0, 1.0, 2.0, np.inf, np.nan])] * 5))
 @example((1.0, 1.0, 1.0, np.nan, 0.0))
-def test_a_candle_is_plausible_exactly_where_nothing_is_against_it(numbers: tuple[float, ...]) -> None:
+def test_a_candle_is_plausible_exactly_if_the_full_check_accepts_it(numbers: tuple[float, ...]) -> None:
     one = pd.DataFrame([numbers], columns=OHLCV, index=pd.DatetimeIndex(["2024-01-01"], tz="UTC"))
     try:
         check_candles(one)

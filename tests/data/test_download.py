@@ -47,7 +47,7 @@ def test_gives_every_candle_once_page_by_page(exchange: Exchange) -> None:
     assert_same(pages, CANDLES)
 
 
-def test_an_exchange_may_give_less_at_once_than_is_asked_for() -> None:
+def test_an_exchange_may_return_shorter_pages_than_requested() -> None:
     with Exchange(CANDLES.head(100), page_limit=7) as exchange:
         assert_same(download(exchange), CANDLES.head(100))
 
@@ -69,19 +69,19 @@ def test_candles_from_the_end_on_are_left_out(exchange: Exchange) -> None:
     assert_same(download(exchange, end=CANDLES.index[40]), CANDLES.head(40))
 
 
-def test_repeated_and_absent_candles_are_no_trouble() -> None:
+def test_repeated_and_missing_candles_are_accepted() -> None:
     served = pd.concat([CANDLES.iloc[:60], CANDLES.iloc[55:60], CANDLES.iloc[80:]])
     with Exchange(served) as exchange:
         assert_same(download(exchange), CANDLES.drop(CANDLES.index[60:80]))
 
 
-def test_looks_on_after_a_hole_that_is_longer_than_a_page() -> None:
+def test_a_gap_longer_than_a_page_is_skipped() -> None:
     served = CANDLES.drop(CANDLES.index[100:2200])
     with Exchange(served, in_windows=True) as exchange:
         assert_same(download(exchange), served)
 
 
-def test_a_passing_trouble_is_tried_again_after_longer_and_longer_waits(exchange: Exchange) -> None:
+def test_temporary_errors_are_retried_with_growing_waits(exchange: Exchange) -> None:
     exchange.faults += [
         Fault(status=429, headers={"Retry-After": "7"}),
         Fault(status=500),
@@ -92,13 +92,13 @@ def test_a_passing_trouble_is_tried_again_after_longer_and_longer_waits(exchange
     waits: list[tuple[float, str]] = []
     assert_same(list(new_candles(source_of(exchange, waits), START)), CANDLES)
     assert [seconds for seconds, _ in waits] == [7, 2, 4, 8, 16]
-    assert [why[:8] for _, why in waits] == ["HTTP 429", "HTTP 500", "('Connec", "the answ", "HTTP 503"]
+    assert [why[:8] for _, why in waits] == ["HTTP 429", "HTTP 500", "('Connec", "the resp", "HTTP 503"]
 
 
-def test_gives_up_after_some_tries_and_says_what_the_trouble_was(exchange: Exchange) -> None:
+def test_the_last_attempt_raises_the_reason(exchange: Exchange) -> None:
     exchange.faults += [Fault(cuts=True)] * 6
     waits: list[tuple[float, str]] = []
-    with pytest.raises(DataError, match=r"the answer is no JSON, after 6 tries.*\[exchange.binance\]"):
+    with pytest.raises(DataError, match=r"the response is not JSON, after 6 attempts.*\[exchange.binance\]"):
         list(new_candles(source_of(exchange, waits), START))
     assert [seconds for seconds, _ in waits] == [1, 2, 4, 8, 16]
     assert not exchange.faults
@@ -115,7 +115,7 @@ def test_gives_up_after_some_tries_and_says_what_the_trouble_was(exchange: Excha
         (Fault(status=418, headers={"Retry-After": "7200"}), "asks to wait 7200 s"),
     ],
 )
-def test_what_will_not_pass_is_not_tried_again(exchange: Exchange, fault: Fault, message: str) -> None:
+def test_permanent_errors_are_not_retried(exchange: Exchange, fault: Fault, message: str) -> None:
     exchange.faults.append(fault)
     with pytest.raises(DataError, match=message):
         download(exchange)
@@ -137,7 +137,7 @@ def test_new_candles_continue_the_known_ones(page_limit: int, n_known: int) -> N
         assert exchange.asked[0] == CANDLES.index[max(0, n_known - OVERLAP)]
 
 
-def test_nothing_is_new_where_nothing_has_closed_since(exchange: Exchange) -> None:
+def test_there_are_no_new_candles_before_the_next_close(exchange: Exchange) -> None:
     assert download(exchange, CANDLES) == []
     assert download(exchange, CANDLES, end=CANDLES.index[10]) == []
 
@@ -164,14 +164,14 @@ def test_a_file_that_ends_in_an_unfinished_candle_is_refused(exchange: Exchange)
         download(exchange, CANDLES.head(100))
 
 
-def test_earlier_candles_are_not_put_before_the_known_ones(exchange: Exchange) -> None:
+def test_earlier_candles_cannot_be_prepended(exchange: Exchange) -> None:
     known = CANDLES.iloc[100:200]
     with pytest.raises(DataError, match=r"begins at 2022-01-17 16:00, but .* has candles from 2022-01-01 00:00"):
         require_nothing_earlier(source_of(exchange), START, known, "X.csv")
     require_nothing_earlier(source_of(exchange), START - pd.Timedelta(days=900), CANDLES, "X.csv")
 
 
-def test_known_candles_that_begin_in_time_or_where_the_exchange_begins_may_be_continued(exchange: Exchange) -> None:
+def test_candles_that_begin_in_time_or_with_the_exchange_can_be_continued(exchange: Exchange) -> None:
     require_nothing_earlier(source_of(exchange), START, CANDLES, "X.csv")
     assert exchange.asked == []  # there is nothing to ask
     exchange.in_windows = True  # it gives empty pages for the time before its first candle
@@ -182,7 +182,7 @@ def test_known_candles_that_begin_in_time_or_where_the_exchange_begins_may_be_co
     assert len(exchange.asked) > 2
 
 
-def test_what_the_exchange_does_not_have_is_answered_with_what_it_has(exchange: Exchange) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(exchange: Exchange) -> None:
     client = exchange_client("binance", exchange.client_options())
     with pytest.raises(SettingsError, match=r"no symbol 'btcusdt'\. Did you mean BTC/USDT\?"):
         ExchangeSource(client, "btcusdt", "4h")
@@ -193,7 +193,7 @@ def test_what_the_exchange_does_not_have_is_answered_with_what_it_has(exchange: 
 
 
 def test_an_exchange_without_candles_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"coinspot offers no candles\. Choose another --exchange"):
+    with pytest.raises(SettingsError, match=r"coinspot has no candles\. Choose another --exchange"):
         ExchangeSource(exchange_client("coinspot", {}), "BTC/AUD", "4h")
 
 
@@ -206,5 +206,5 @@ def test_without_ccxt_the_error_says_how_to_install_it(monkeypatch: pytest.Monke
 def test_months_have_their_own_lengths() -> None:
     assert START + step_of("1M") == pd.Timestamp("2022-02-01", tz="UTC")
     assert START + 2 * step_of("15m") == pd.Timestamp("2022-01-01 00:30", tz="UTC")
-    with pytest.raises(SettingsError, match="timeframe 'day' is none"):
+    with pytest.raises(SettingsError, match="unknown timeframe 'day'"):
         step_of("day")

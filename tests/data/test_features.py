@@ -51,7 +51,7 @@ def test_price_features_do_not_depend_on_the_unit_of_the_price(sp500: pd.DataFra
     )
 
 
-def test_values_of_a_series_that_one_can_compute_by_hand() -> None:
+def test_features_of_a_small_series_match_a_computation_by_hand() -> None:
     close = np.array([100.0] * 14 + [110.0])
     candles = frame(close)
     features = compute_features(candles, ["log_return", "rsi", "range", "momentum"]).iloc[-1]
@@ -61,7 +61,7 @@ def test_values_of_a_series_that_one_can_compute_by_hand() -> None:
     assert features["range"] == pytest.approx(2 / 110)
 
 
-def test_a_price_that_does_not_move_is_neither_strong_nor_weak() -> None:
+def test_a_constant_price_has_an_rsi_of_50() -> None:
     features = compute_features(frame(np.full(80, 50.0)), ["rsi", "volatility", "trend_strength", "boll_width"])
     assert features.iloc[-1].tolist() == [50.0, 0.0, 0.0, 0.0]
 
@@ -72,7 +72,7 @@ def test_the_band_width_is_that_of_talib_bollinger_bands(sp500: pd.DataFrame) ->
     np.testing.assert_allclose(ours[19:], ((upper - lower) / middle)[19:], rtol=1e-6)
 
 
-def test_times_lie_on_circles() -> None:
+def test_time_features_are_points_on_a_circle() -> None:
     index = pd.date_range("2024-01-01 06:00", periods=1, tz="UTC")  # a Monday
     features = compute_features(frame(np.array([1.0])).set_axis(index), ["hour_of_day", "day_of_week"]).iloc[0]
     assert features.tolist() == pytest.approx([1, 0, 0, 1])
@@ -85,7 +85,7 @@ def test_a_column_of_the_candles_is_a_feature_of_its_own(sp500: pd.DataFrame) ->
     assert lookback_of(["funding"]) == 0
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones(sp500: pd.DataFrame) -> None:
+def test_an_unknown_feature_is_refused_with_the_known_ones(sp500: pd.DataFrame) -> None:
     with pytest.raises(DataError, match=r"'rsj' is neither built in \(log_return, .* nor a column"):
         compute_features(sp500, ["rsj"])
 

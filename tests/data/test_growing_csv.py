@@ -21,7 +21,7 @@ def assert_holds(file: Path, n_bars: int) -> None:
     pd.testing.assert_frame_equal(read_candles(file), CANDLES.head(n_bars), check_freq=False, rtol=1e-15)
 
 
-def test_pages_end_up_in_one_whole_file(tmp_path: Path) -> None:
+def test_pages_are_joined_in_one_file(tmp_path: Path) -> None:
     file = growing(tmp_path)
     assert file.known() is None
     file.append(CANDLES[:20])
@@ -32,7 +32,7 @@ def test_pages_end_up_in_one_whole_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", [1, 10, 60])
-def test_a_row_that_was_being_written_at_a_kill_is_written_again(tmp_path: Path, lost: int) -> None:
+def test_a_row_that_a_kill_cut_off_is_written_again(tmp_path: Path, lost: int) -> None:
     growing(tmp_path).append(CANDLES[:20])
     part = tmp_path / "X.part"
     part.write_bytes(part.read_bytes()[:-lost])
@@ -62,7 +62,7 @@ def test_the_file_that_is_continued_stays_as_it_is_until_the_end(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["NEW.csv"]
 
 
-def test_a_kill_between_the_two_last_steps_loses_nothing(tmp_path: Path) -> None:
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     old = to_csv(CANDLES[:30], tmp_path / "OLD.csv")
     growing(tmp_path, old).append(CANDLES[30:50])
     new = old.replace(tmp_path / "NEW.csv")  # what finish does first
@@ -75,7 +75,7 @@ def test_a_kill_between_the_two_last_steps_loses_nothing(tmp_path: Path) -> None
     assert_holds(new, 50)
 
 
-def test_a_file_that_was_changed_meanwhile_is_begun_with_anew(tmp_path: Path) -> None:
+def test_a_changed_file_restarts_its_part_file(tmp_path: Path) -> None:
     old = to_csv(CANDLES[:30], tmp_path / "OLD.csv")
     growing(tmp_path, old).append(CANDLES[30:50])
     to_csv(CANDLES[1:32], old)
@@ -84,10 +84,10 @@ def test_a_file_that_was_changed_meanwhile_is_begun_with_anew(tmp_path: Path) ->
     assert len(known) == 31
 
 
-def test_two_at_once_are_noticed(tmp_path: Path) -> None:
+def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
     one, other = growing(tmp_path), growing(tmp_path)
     one.append(CANDLES[:20])
-    with pytest.raises(DataError, match="another download is writing it"):
+    with pytest.raises(DataError, match="another download is writing to it"):
         other.append(CANDLES[:20])
 
 
@@ -99,7 +99,7 @@ def test_two_at_once_are_noticed(tmp_path: Path) -> None:
         ("timestamp,open,high,low,close,volume,regime", "2024-01-01T00:00:00Z,1,1,1,1,1,0"),
     ],
 )
-def test_a_file_whose_rows_look_different_is_not_added_to(tmp_path: Path, header: str, row: str) -> None:
+def test_a_file_of_another_format_is_not_continued(tmp_path: Path, header: str, row: str) -> None:
     file = tmp_path / "OLD.csv"
     file.write_text(f"{header}\n{row}\n")
     with pytest.raises(DataError, match="Candles can be appended only to timestamp,open"):

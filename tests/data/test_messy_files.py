@@ -44,39 +44,46 @@ def berlin(start: str, n_bars: int, interval: str, form: str = "%Y-%m-%d %H:%M")
         (TEXT.replace(",", "\t").encode(), "separated by tabs"),
         (
             TEXT.replace("10,", "10,5,").encode(),
-            r"line 2: has 7 fields, and the header 6\. Write numbers with a decimal p",
+            r"line 2: has 7 fields, but the header has 6\. Write numbers with a decimal p",
         ),
-        (TEXT.replace(",5\n", ",5,1\n").encode(), "line 2: has 7 fields, and the header 6"),
-        (TEXT.replace("10,", '"10,5",').encode(), r"line 2: open is '10,5', which is no number\. Write it as 1234\.5"),
+        (TEXT.replace(",5\n", ",5,1\n").encode(), "line 2: has 7 fields, but the header has 6"),
+        (
+            TEXT.replace("10,", '"10,5",').encode(),
+            r"line 2: open is '10,5', which is not a number\. Write it as 1234\.5",
+        ),
         (TEXT.replace("12", '"12').encode(), "cannot be read as CSV .EOF inside string.* quotation mark"),
         (TEXT.replace(",0\n", ',"0\n' + 9000 * "2024-01-01,1,1,1,1").encode(), "EOF inside string.* quotation mark"),
         (f"# exported by hand\n{TEXT}".encode(), "line 1: is '# exported by hand', but must be the header timestamp"),
         (TEXT.encode("utf-16"), r"is UTF-16\. Save it as UTF-8"),
-        (f"größe,{TEXT}".encode("latin-1"), r"is no UTF-8 text\. Save it as UTF-8"),
+        (f"größe,{TEXT}".encode("latin-1"), r"is not UTF-8 text\. Save it as UTF-8"),
         (gzip.compress(TEXT.encode()), r"is compressed \(gzip\)\. Unpack it first"),
         (zipped(TEXT), "is a zip archive or an Excel workbook"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0", "is no text file"),
-        (f"open,{TEXT}".encode(), "column open stands twice in the header"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "is not a text file"),
+        (f"open,{TEXT}".encode(), "column open appears twice in the header"),
         (
             TEXT.replace("timestamp", "Date").replace("volume", "Time").encode(),
             "has columns for date and time. Join them",
         ),
     ],
 )
-def test_what_is_no_csv_of_candles_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_without_valid_candles_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "BTC.csv").write_bytes(content)
     with pytest.raises(DataError, match=rf"BTC\.csv.*{message}"):
         read_candles(tmp_path / "BTC.csv")
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    to_be_refused = {tmp_path: "is a folder", Path("/dev/null"): "is no file", tmp_path / ("x" * 300): "cannot be read"}
+def test_a_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    to_be_refused = {
+        tmp_path: "is a folder",
+        Path("/dev/null"): "is not a regular file",
+        tmp_path / ("x" * 300): "cannot be read",
+    }
     for path, message in to_be_refused.items():
         with pytest.raises(DataError, match=message):
             read_candles(path)
 
 
-def test_a_name_that_was_mistyped_is_guessed(tmp_path: Path) -> None:
+def test_a_similar_name_is_suggested(tmp_path: Path) -> None:
     write(tmp_path, HEADER, *ROWS)
     with pytest.raises(DataError, match=r"BCT\.csv: there is no such file\. Did you mean 'BTC\.csv'\?"):
         read_candles(tmp_path / "BCT.csv")
@@ -85,7 +92,7 @@ def test_a_name_that_was_mistyped_is_guessed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [TEXT.replace("\n", "\r\n"), TEXT.replace("\n", "\r"), "\ufeff" + TEXT, TEXT.rstrip("\n"), TEXT + "\n\n"]
 )
-def test_ends_of_lines_and_a_byte_order_mark_change_nothing(tmp_path: Path, content: str) -> None:
+def test_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "other.csv").write_bytes(content.encode())
     expected = read_candles(write(tmp_path, HEADER, *ROWS))
     assert fingerprint(read_candles(tmp_path / "other.csv")) == fingerprint(expected)
@@ -115,7 +122,7 @@ def test_ends_of_lines_and_a_byte_order_mark_change_nothing(tmp_path: Path, cont
         ([str(10**30), str(10**30 + 1)], "line 2: timestamp .* cannot be read"),
     ],
 )
-def test_times_with_two_meanings_are_refused(tmp_path: Path, times: list[str], message: str) -> None:
+def test_ambiguous_times_are_refused(tmp_path: Path, times: list[str], message: str) -> None:
     with pytest.raises(DataError, match=rf"BTC\.csv, {message}"):
         read_candles(write(tmp_path, *at_times(times)))
 
@@ -130,7 +137,7 @@ def test_offsets_that_follow_the_clock_change_are_read_exactly(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("start", "interval", "message"),
     [
-        ("2024-10-26 12:00", "1h", r"timestamp 2024-10-27 02:00:00.* stands twice.* where a clock was set back"),
+        ("2024-10-26 12:00", "1h", r"timestamp 2024-10-27 02:00:00.* appears twice.* where a clock was set back"),
         ("2024-10-20 00:00", "4h", "this bar opens 3 h after the one before.* where a clock was changed"),
         ("2024-03-25 00:00", "4h", "this bar opens 5 h after the one before.* where a clock was changed"),
     ],
@@ -143,12 +150,12 @@ def test_the_clock_change_reveals_local_times(tmp_path: Path, start: str, interv
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("true", "regime is True, which is no number"),
+        ("true", "regime is True, which is not a number"),
         ("100", "regime is 100.0; labels are whole numbers from 0 to 99"),
         ("1704067200", "regime is 1704067200.0; labels are whole numbers"),
     ],
 )
-def test_a_column_that_is_not_of_labels_is_refused(tmp_path: Path, values: str, message: str) -> None:
+def test_a_regime_column_without_labels_is_refused(tmp_path: Path, values: str, message: str) -> None:
     with pytest.raises(DataError, match=rf"BTC\.csv, line 2: {message}"):
         read_candles(write(tmp_path, f"{HEADER},regime", *(f"{row},{values}" for row in ROWS)))
 
@@ -164,7 +171,7 @@ def test_a_frame_without_a_price_is_refused(candles: pd.DataFrame) -> None:
         check_candles(candles.drop(columns=["high", "volume"]))
 
 
-def test_a_split_is_warned_of_and_never_adjusted(candles: pd.DataFrame) -> None:
+def test_a_split_gives_a_warning_and_is_not_adjusted(candles: pd.DataFrame) -> None:
     split = candles.copy()
     split.iloc[700:, :4] /= 1000
     check_candles(split)
@@ -181,11 +188,11 @@ def test_a_volume_of_zero_gives_a_warning_and_a_flat_feature(candles: pd.DataFra
     from data.features import compute_features
 
     silent = candles.assign(volume=0.0)
-    assert candle_warnings(silent) == ["the volume is 0 in every bar; features of it hold nothing to learn from."]
+    assert candle_warnings(silent) == ["the volume is 0 in every bar; features of the volume contain no information."]
     assert np.unique(compute_features(silent, ["volume_zscore"]).iloc[19:]).tolist() == [0.0]
 
 
-def test_warnings_come_before_anything_is_learnt(tmp_path: Path, candles: pd.DataFrame) -> None:
+def test_warnings_come_before_training(tmp_path: Path, candles: pd.DataFrame) -> None:
     split = candles.iloc[:60].copy()
     split.iloc[30:, :4] /= 2
     file = to_csv(split, tmp_path / "SPLIT.csv")

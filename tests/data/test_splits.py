@@ -29,10 +29,7 @@ def test_a_split_rounds_to_the_nearest_bar() -> None:
 
 
 def test_rolling_folds_move_both_ends_and_expanding_ones_keep_the_first() -> None:
-    assert walk_forward_folds(100, 60, 20) == [
-        Fold(slice(0, 60), slice(60, 80)),
-        Fold(slice(20, 80), slice(80, 100)),
-    ]
+    assert walk_forward_folds(100, 60, 20) == [Fold(slice(0, 60), slice(60, 80)), Fold(slice(20, 80), slice(80, 100))]
     assert walk_forward_folds(100, 60, 20, expanding=True)[1] == Fold(slice(0, 80), slice(80, 100))
 
 

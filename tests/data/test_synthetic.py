@@ -1,4 +1,4 @@
-"""Series with known answers have the answers that they claim."""
+"""Synthetic series have the properties that they claim."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_martingale_keeps_every_bars_volatility_and_expects_the_present_price(
     assert abs(mean) < 4 * error  # simple returns, not log returns: what an account earns
 
 
-def test_noise_leaves_the_earlier_bars_and_moves_all_later_ones(labelled: pd.DataFrame) -> None:
+def test_noise_keeps_the_earlier_bars_and_changes_all_later_ones(labelled: pd.DataFrame) -> None:
     noisy = with_noise_from(labelled, 900, seed=0)
     pd.testing.assert_frame_equal(noisy.iloc[:900], labelled.iloc[:900])
     assert noisy.index.equals(labelled.index)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from data.features import log_returns
-from data.windows import complete_windows, samples_of_regime, targets, windows
+from data.windows import samples_of_regime, targets, windows
 
 
 def test_the_target_is_the_return_to_the_next_close() -> None:
@@ -24,18 +24,12 @@ def test_a_series_shorter_than_a_window_has_none_and_one_as_long_has_one() -> No
     assert windows(np.zeros((2, 3)), 5).shape == (0, 5, 3)
     assert windows(np.zeros((5, 3)), 5).shape == (1, 5, 3)
     assert windows(np.zeros((2, 3), dtype=np.float32), 5).dtype == np.float32
-    assert not complete_windows(np.zeros((2, 3)), 5).any()
-
-
-def test_a_window_is_complete_when_all_its_bars_are_finite() -> None:
-    values = np.array([[np.nan], [1.0], [1.0], [np.nan], [1.0], [1.0], [1.0]])
-    assert complete_windows(values, 2).tolist() == [False, False, True, False, False, True, True]
 
 
 def test_a_sample_is_a_bar_in_the_regime_with_the_bars_before_it_whatever_their_regime() -> None:
     bar = np.arange(12.0)
     regimes = np.tile([0.0, 1.0, 2.0], 4)  # a regime's rows alone are never neighbours
-    complete = complete_windows(bar[:, None], 4)
+    complete = bar >= 3
     samples = samples_of_regime(slice(0, 12), regimes, 2, complete, targets(bar + 1))
     assert samples.tolist() == [5, 8]
     for end in samples:
@@ -51,7 +45,7 @@ def test_a_sample_whose_target_lies_in_the_next_part_is_dropped() -> None:
     assert second.tolist() == [6, 7, 8]
 
 
-def test_bars_of_unknown_regime_are_no_samples() -> None:
+def test_bars_of_unknown_regime_are_not_samples() -> None:
     regimes = np.array([np.nan, 0.0, 1.0, np.nan, 2.0, 1.0])
     everything = np.ones(6, dtype=bool)
     assert samples_of_regime(slice(0, 6), regimes, None, everything, np.ones(6)).tolist() == [1, 2, 4]

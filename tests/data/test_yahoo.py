@@ -35,7 +35,7 @@ def test_a_day_opens_at_its_midnight_in_utc_and_today_is_left_out(yahoo: Yahoo) 
     assert list(candles) == ["open", "high", "low", "close", "volume"]
 
 
-def test_prices_include_dividends_and_a_new_dividend_shows_at_the_seam(yahoo: Yahoo) -> None:
+def test_prices_include_dividends_and_a_new_dividend_prevents_continuing(yahoo: Yahoo) -> None:
     since = pd.Timestamp(yahoo.opens[0].date(), tz="UTC")
     known = download(since).iloc[:-5]
     assert len(download(since, known)) == 5
@@ -45,7 +45,7 @@ def test_prices_include_dividends_and_a_new_dividend_shows_at_the_seam(yahoo: Ya
         download(since, known)
 
 
-def test_an_hour_opens_at_its_own_time_in_utc_and_the_one_that_runs_is_left_out(yahoo: Yahoo) -> None:
+def test_an_hour_opens_at_its_time_in_utc_and_an_unfinished_one_is_left_out(yahoo: Yahoo) -> None:
     half_an_hour_ago = (pd.Timestamp.now("UTC") - pd.Timedelta(minutes=30)).floor("min")
     hours = pd.date_range(end=half_an_hour_ago, periods=30, freq="h", unit="us")
     yahoo.opens, yahoo.close = hours.tz_convert(ZONE), 100.0 + np.arange(30)
@@ -61,7 +61,7 @@ def test_without_yfinance_the_error_says_how_to_install_it(monkeypatch: pytest.M
 
 
 def test_an_unknown_symbol_or_timeframe_is_refused(yahoo: Yahoo) -> None:
-    with pytest.raises(DataError, match=r"Yahoo NONE 1d: .*no such symbol"):
+    with pytest.raises(DataError, match=r"Yahoo NONE 1d: .*does not know this symbol"):
         YahooSource("NONE", "1d").now()
     with pytest.raises(SettingsError, match="no timeframe '4h'; it has 1m"):
         YahooSource("AAPL", "4h")

@@ -20,7 +20,7 @@ def test_candles_like_those_trained_on_are_compatible(forecaster: Forecaster, ca
     assert forecaster.warnings(candles, "SWITCH") == []
 
 
-def test_other_candles_are_refused_by_name_and_reason(forecaster: Forecaster, candles: pd.DataFrame) -> None:
+def test_incompatible_candles_are_refused_with_the_reason(forecaster: Forecaster, candles: pd.DataFrame) -> None:
     for changed, reason in (
         (candles.drop(columns="volume"), "has no column volume, which the models of SWITCH read"),
         (candles.iloc[:9], "has 9 bars, but at least 10 are needed"),
@@ -40,7 +40,7 @@ def test_one_per_cent_of_the_interval_is_tolerated(forecaster: Forecaster) -> No
                 require_interval(index, forecaster, "feed")
 
 
-def test_models_of_another_dataset_and_labels_without_an_expert_are_warned_of(
+def test_another_dataset_and_labels_without_an_expert_give_warnings(
     model_set: ModelSet, labelled: pd.DataFrame
 ) -> None:
     lacking = replace(model_set, experts={regime: model_set.experts[regime] for regime in (0, 1)})

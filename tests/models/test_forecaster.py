@@ -51,9 +51,7 @@ def test_batch_and_stream_agree_on_every_bar_for_every_feature(
         assert abs(pushed.log_return - row["forecast"]) <= 1e-6 * max(abs(pushed.log_return), abs(row["forecast"]))
 
 
-def test_a_forecast_begins_once_the_lookback_is_filled_and_not_before(
-    model_set: ModelSet, candles: pd.DataFrame
-) -> None:
+def test_forecasts_begin_exactly_after_the_lookback(model_set: ModelSet, candles: pd.DataFrame) -> None:
     forecaster = Forecaster(model_set)
     batch = forecaster.forecast(candles)
     assert batch.iloc[: forecaster.lookback].isna().all(axis=None)
@@ -112,7 +110,7 @@ def test_a_blend_is_the_mean_of_the_experts_weighted_by_probability(model_set: M
     np.testing.assert_allclose(blended["forecast"], (weights * np.stack(single, axis=1)).sum(axis=1), rtol=1e-9)
 
 
-def test_an_unknown_value_of_a_users_column_silences_the_bars_that_may_have_read_it(funded: pd.DataFrame) -> None:
+def test_a_nan_in_a_users_column_gives_no_forecast_at_the_bars_that_may_read_it(funded: pd.DataFrame) -> None:
     settings = TrainSettings(**{**SMALL, "epochs": 1, "features": ("log_return", "funding"), "detector": "trend"})
     model_set = train(funded, "GAP", settings)
     gappy = funded.copy()
@@ -128,7 +126,7 @@ def test_an_unknown_value_of_a_users_column_silences_the_bars_that_may_have_read
         ("regime", "column", {"detector": "labels"}),
     ],
 )
-def test_a_stream_is_silent_where_the_batch_is(
+def test_a_stream_has_no_forecast_where_the_batch_has_none(
     funded: pd.DataFrame, column: str, source: Any, settings: dict[str, Any]
 ) -> None:
     model_set = train(funded, "GAP", TrainSettings(**{**SMALL, "epochs": 1, **settings}))
@@ -152,13 +150,13 @@ def test_a_missing_column_is_named(funded: pd.DataFrame) -> None:
         forecaster.stream(funded.drop(columns="funding"))
 
 
-def test_a_bad_candle_is_refused_and_the_stream_goes_on_as_if_it_had_not_come(
+def test_an_invalid_candle_is_refused_and_does_not_change_the_stream(
     model_set: ModelSet, candles: pd.DataFrame
 ) -> None:
     forecaster = Forecaster(model_set)
     stream = forecaster.stream(candles.iloc[:600])
     following = {"timestamp": candles.index[600], **candles.iloc[600]}
-    with pytest.raises(DataError, match="push candles in order"):
+    with pytest.raises(DataError, match="push each candle once"):
         stream.push({**following, "timestamp": candles.index[599]})
     with pytest.raises(DataError, match="close is -1"):
         stream.push({**following, "close": -1.0})

@@ -35,13 +35,7 @@ def test_a_set_on_disk_has_the_files_that_its_readers_expect(saved: Path, model_
 
     described = json.loads((saved / "LSTM_SWITCH_bullish.json").read_text())
     assert described["sha256"] == sha256_of(saved / "SWITCH_bullish.pt")
-    assert described["hyperparameters"] == {
-        "window": 6,
-        "stride": 4,
-        "hidden_dim": 8,
-        "num_layers": 1,
-        "dropout": 0.0,
-    }
+    assert described["hyperparameters"] == {"window": 6, "stride": 4, "hidden_dim": 8, "num_layers": 1, "dropout": 0.0}
     assert described["features"] == ["log_return", "volatility", "rsi", "macd", "boll_width"]
     assert len(described["scaler"]["mean"]) == len(described["scaler"]["scale"]) == 5
     assert len(described["training"]["validation_losses"]) == 2
@@ -55,7 +49,7 @@ def test_a_set_on_disk_has_the_files_that_its_readers_expect(saved: Path, model_
     )
 
 
-def test_a_loaded_set_forecasts_what_the_trained_one_did(
+def test_a_loaded_set_gives_the_same_forecasts_as_the_trained_one(
     saved: Path, model_set: ModelSet, candles: pd.DataFrame
 ) -> None:
     expected = Forecaster(model_set).forecast(candles)
@@ -69,7 +63,7 @@ def test_the_newest_set_of_a_dataset_is_loaded(model_set: ModelSet, tmp_path: Pa
     assert (tmp_path / "SWITCH" / "latest").read_text().strip() == max(first, second).name
 
 
-def test_a_set_that_failed_while_being_written_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_files(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="disk full"), whole_folder(tmp_path / "SWITCH" / "run") as draft:  # noqa: PT012
         (draft / "half.pt").write_text("half")
         raise OSError("disk full")
@@ -89,14 +83,14 @@ def test_a_set_that_failed_while_being_written_leaves_nothing_behind(tmp_path: P
         (lambda folder: edit(folder / "model_set.json", "min_dwell", 9), r"model_set\.json: has changed since"),
         (lambda folder: edit(folder / "model_set.json", "format_version", 99), "has format 99, this version reads 2"),
         (lambda folder: edit(folder / "model_set.json", "sha256", {}), r"model_set\.json: has changed"),
-        (lambda folder: (folder / "model_set.json").write_text("{"), "is no JSON"),
-        (lambda folder: (folder / "model_set.json").write_text("[" * 100_000), "is no JSON"),
-        (lambda folder: (folder / "model_set.json").write_bytes(b"\xff\xfe"), "is no JSON"),
-        (lambda folder: (folder / "model_set.json").write_text("[]"), "holds no JSON object"),
+        (lambda folder: (folder / "model_set.json").write_text("{"), "is not JSON"),
+        (lambda folder: (folder / "model_set.json").write_text("[" * 100_000), "is not JSON"),
+        (lambda folder: (folder / "model_set.json").write_bytes(b"\xff\xfe"), "is not JSON"),
+        (lambda folder: (folder / "model_set.json").write_text("[]"), "does not contain a JSON object"),
         (lambda folder: in_place_of(folder / "LSTM_SWITCH_all.json"), r"LSTM_SWITCH_all\.json: is missing"),
     ],
 )
-def test_a_damaged_set_is_refused_and_the_file_named(copied: Path, damage: object, message: str) -> None:
+def test_a_damaged_set_is_refused_with_the_file(copied: Path, damage: object, message: str) -> None:
     damage(copied)  # type: ignore[operator]
     with pytest.raises(ModelSetError, match=message):
         ModelSet.load(copied)
@@ -106,7 +100,7 @@ def test_a_damaged_set_is_refused_and_the_file_named(copied: Path, damage: objec
     ("file", "key", "value", "message"),
     [
         ("model_set.json", "dataset", "../SWITCH", "model_set.json: dataset is '../SWITCH'"),
-        ("model_set.json", "regimes", {"bearish": 2, "sideways": 1, "bullish": 0}, "regimes has the name"),
+        ("model_set.json", "regimes", {"bearish": 2, "sideways": 1, "bullish": 0}, "regimes gives the name"),
         (
             "model_set.json",
             "min_dwell",
@@ -118,7 +112,7 @@ def test_a_damaged_set_is_refused_and_the_file_named(copied: Path, damage: objec
         ("model_set.json", "provenance", None, "provenance is None"),
         ("model_set.json", "validation_end", "2024", "validation_end is '2024'"),
         ("LSTM_SWITCH_all.json", "target_scale", 0, "LSTM_SWITCH_all.json: target_scale is 0"),
-        ("LSTM_SWITCH_all.json", "features", ["log_return"], "scaler does not have 1 values"),
+        ("LSTM_SWITCH_all.json", "features", ["log_return"], "scaler needs 1 values"),
         ("LSTM_SWITCH_all.json", "scaler", {"mean": [0] * 5, "scale": [1, 1, 1, 1, -1]}, "scaler.scale.4 is -1"),
         ("LSTM_SWITCH_all.json", "hyperparameters", {"window": 6}, "hyperparameters.stride is missing"),
         (
@@ -131,14 +125,14 @@ def test_a_damaged_set_is_refused_and_the_file_named(copied: Path, damage: objec
             "LSTM_SWITCH_all.json",
             "hyperparameters",
             {"window": 6, "stride": 4, "hidden_dim": 9999, "num_layers": 1, "dropout": 0.0},
-            "holds no weights of this network .they are not of 1 layers of width 9999",
+            "does not contain weights of this network .expected 1 layers of width 9999",
         ),
         ("model_set.json", "sha256", {}, r"LSTM_SWITCH_bearish\.json: has changed"),
         ("detector.json", "parameters", {}, "KeyError"),
         ("detector.json", "parameters", {"threshold": "high"}, "KeyError"),
     ],
 )
-def test_numbers_that_no_training_writes_are_refused_even_with_fitting_hashes(
+def test_invalid_values_are_refused_even_with_correct_hashes(
     copied: Path, file: str, key: str, value: object, message: str
 ) -> None:
     edit(copied / file, key, value)
@@ -152,7 +146,7 @@ def test_a_pickle_in_place_of_weights_is_never_executed(copied: Path, tmp_path: 
     with (copied / "SWITCH_all.pt").open("wb") as file:
         dump({"head.weight": Bomb(str(tmp_path / "exploded"))}, file)  # type: ignore[operator]
     accept_changes(copied)
-    with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: holds no weights of this network"):
+    with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: does not contain weights of this network"):
         ModelSet.load(copied)
     assert not (tmp_path / "exploded").exists()
 
@@ -171,21 +165,21 @@ def test_a_pickle_in_place_of_weights_is_never_executed(copied: Path, tmp_path: 
 def test_weights_of_another_shape_are_refused(copied: Path, state: object) -> None:
     torch.save(state, copied / "SWITCH_all.pt")
     accept_changes(copied)
-    with pytest.raises(ModelSetError, match="holds no weights of this network"):
+    with pytest.raises(ModelSetError, match="does not contain weights of this network"):
         ModelSet.load(copied)
 
 
-def test_weights_that_are_no_numbers_are_refused(copied: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(copied: Path) -> None:
     state = torch.load(copied / "SWITCH_all.pt", weights_only=True)
     state["head.bias"][0] = float("nan")
     torch.save(state, copied / "SWITCH_all.pt")
     accept_changes(copied)
-    with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: holds no weights .* \(one of them is not finite\)"):
+    with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: does not contain weights .* \(a weight is not finite\)"):
         ModelSet.load(copied)
 
 
 @given(some.data())
-def test_a_set_with_bytes_changed_is_refused_or_forecasts_the_same(
+def test_a_set_with_changed_bytes_is_refused_or_gives_the_same_forecasts(
     saved: Path, model_set: ModelSet, candles: pd.DataFrame, data: some.DataObject
 ) -> None:
     with copy_of(saved) as folder:
@@ -210,7 +204,7 @@ VALUES = some.one_of(
 
 
 @given(some.data())
-def test_a_set_whose_values_were_changed_by_someone_who_knows_the_format_breaks_nothing(
+def test_changed_values_with_correct_hashes_are_refused_or_harmless(
     saved: Path, candles: pd.DataFrame, data: some.DataObject
 ) -> None:
     with copy_of(saved) as folder:
@@ -230,12 +224,12 @@ def test_a_set_whose_values_were_changed_by_someone_who_knows_the_format_breaks_
             return
 
 
-def test_a_folder_without_a_set_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_folder_without_a_set_is_refused_with_the_command_to_train_one(tmp_path: Path) -> None:
     with pytest.raises(ModelSetError, match=r"there is no model set\. Train one: regimes train"):
         ModelSet.load(tmp_path / "NOTHING")
 
 
-def test_networks_answer_in_double_precision(model_set: ModelSet) -> None:
+def test_networks_compute_in_double_precision(model_set: ModelSet) -> None:
     assert all(weight.dtype == torch.float64 for weight in model_set.all_regimes.network.parameters())
     assert np.isfinite(model_set.all_regimes.target_scale)
 

@@ -11,10 +11,10 @@ from models.network import Passes, RegimeLSTM, time_slots
 
 
 def outputs(passes: Passes, network: RegimeLSTM, values: np.ndarray, bars: np.ndarray) -> np.ndarray:
-    found = np.full(len(values), np.nan)
+    result = np.full(len(values), np.nan)
     for some, output in passes.outputs(network, passes.pad(values), bars):
-        found[some] = output.numpy()
-    return found[bars]
+        result[some] = output.numpy()
+    return result[bars]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def values() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((600, 3))
 
 
-def test_with_stride_1_every_bar_has_a_window_of_its_own(network: RegimeLSTM, values: np.ndarray) -> None:
+def test_stride_1_is_a_sliding_window(network: RegimeLSTM, values: np.ndarray) -> None:
     passes, bars = Passes.over(np.arange(600), 5, 1), np.array([4, 5, 77, 599])
     windows = torch.from_numpy(np.stack([values[bar - 4 : bar + 1] for bar in bars]))
     with torch.no_grad():
@@ -44,7 +44,7 @@ def test_a_bar_is_forecast_from_the_start_of_its_blocks_pass(network: RegimeLSTM
         assert outputs(passes, network, values, np.array([bar]))[0] == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_going_on_from_a_state_is_reading_it_all(network: RegimeLSTM, values: np.ndarray) -> None:
+def test_continuing_from_a_state_equals_reading_all_bars(network: RegimeLSTM, values: np.ndarray) -> None:
     bars = torch.from_numpy(values[:30])[None]
     with torch.no_grad():
         whole, _ = network(bars)
@@ -53,7 +53,7 @@ def test_going_on_from_a_state_is_reading_it_all(network: RegimeLSTM, values: np
     torch.testing.assert_close(torch.cat([first, rest], dim=1), whole, rtol=1e-12, atol=0)
 
 
-def test_only_bars_with_everything_known_that_they_may_read_are_complete() -> None:
+def test_a_bar_is_complete_if_all_bars_of_its_longest_pass_are_finite() -> None:
     values = np.zeros((40, 2))
     values[20, 1] = np.nan
     complete = np.flatnonzero(Passes.over(np.arange(40), 4, 6).complete(values))
@@ -61,7 +61,7 @@ def test_only_bars_with_everything_known_that_they_may_read_are_complete() -> No
     assert not Passes.over(np.arange(3), 4, 6).complete(np.zeros((3, 2))).any()
 
 
-def test_what_is_not_known_yet_changes_nothing(network: RegimeLSTM, values: np.ndarray) -> None:
+def test_later_values_change_no_output(network: RegimeLSTM, values: np.ndarray) -> None:
     passes, bars = Passes.over(np.arange(600), 5, 10), np.arange(14, 300)
     later = values.copy()
     later[300:] = np.nan
@@ -74,7 +74,7 @@ def test_what_is_not_known_yet_changes_nothing(network: RegimeLSTM, values: np.n
     stride=st.integers(1, 9),
     cut=st.integers(0, 29),
 )
-def test_what_a_bar_reads_depends_on_its_date_alone_and_is_bounded(
+def test_a_bars_context_depends_on_its_date_only_and_is_bounded(
     steps: list[int], window: int, stride: int, cut: int
 ) -> None:
     """Also with gaps, and with several bars in one place."""
@@ -86,7 +86,7 @@ def test_what_a_bar_reads_depends_on_its_date_alone_and_is_bounded(
     np.testing.assert_array_equal(whole.block_start[filled], later.block_start[filled - cut] + cut)
 
 
-def test_places_in_time_do_not_depend_on_the_resolution_of_the_times() -> None:
+def test_time_slots_do_not_depend_on_the_resolution_of_the_times() -> None:
     index = pd.date_range("2024-01-01", periods=5, freq="4h", tz="UTC")
     slots = time_slots(index, pd.Timedelta(hours=4))
     assert np.diff(slots).tolist() == [1] * 4

@@ -13,7 +13,7 @@ STUDY = Study("S1", pd.Timestamp("2024-01-31T04:00Z"), bars=9, trials={"all": 2}
 
 
 @pytest.mark.parametrize("study", [None, STUDY])
-def test_provenance_survives_json(model_set: ModelSet, study: Study | None) -> None:
+def test_provenance_is_read_back_from_json(model_set: ModelSet, study: Study | None) -> None:
     provenance = replace(model_set.provenance, study=study)
     content = json.loads(json.dumps(provenance.to_dict()))
     assert Provenance.from_dict(content) == provenance

@@ -26,7 +26,7 @@ def hmm(labelled: pd.DataFrame) -> HMMDetector:
     return HMMDetector().fit(observed(labelled, HMMDetector().features)[20:800], None, seed=0)
 
 
-def test_regimes_have_the_names_of_the_field() -> None:
+def test_regime_names() -> None:
     assert [regime_name(regime) for regime in range(5)] == ["bearish", "sideways", "bullish", "regime3", "regime4"]
 
 
@@ -57,13 +57,11 @@ def test_the_filter_at_a_bar_is_the_same_to_the_last_bit_from_its_memory_alone(
         np.testing.assert_array_equal(alone[-1], whole[bar])
 
 
-def test_the_hmm_names_states_by_their_mean_return_and_finds_planted_ones(
-    hmm: HMMDetector, labelled: pd.DataFrame
-) -> None:
+def test_the_hmm_orders_states_by_mean_return_and_recovers_known_ones(hmm: HMMDetector, labelled: pd.DataFrame) -> None:
     assert (np.diff(hmm.state_means_[:, 0]) > 0).all()
-    found = likeliest_regime(hmm.filter(observed(labelled, hmm.features)), REGIMES)[800:]
+    detected = likeliest_regime(hmm.filter(observed(labelled, hmm.features)), REGIMES)[800:]
     truth = labelled["regime"].to_numpy()[800:]
-    assert np.mean(found == truth) > 0.6  # chance is a third; the 20-bar volatility lags
+    assert np.mean(detected == truth) > 0.6  # chance is a third; the 20-bar volatility lags
 
 
 def test_a_price_that_does_not_move_has_no_hidden_states() -> None:
@@ -71,7 +69,7 @@ def test_a_price_that_does_not_move_has_no_hidden_states() -> None:
         HMMDetector().fit(np.zeros((300, 2)), None, seed=0)
 
 
-def test_a_price_that_alternates_between_two_values_has_none_either(labelled: pd.DataFrame) -> None:
+def test_a_price_that_alternates_between_two_values_has_no_hidden_states(labelled: pd.DataFrame) -> None:
     alternating = labelled.assign(close=np.where(np.arange(len(labelled)) % 2, 100.0, 110.0))
     features = observed(alternating, HMMDetector().features)[20:800]
     assert len(np.unique(features, axis=0)) == 2
@@ -85,7 +83,7 @@ def test_two_different_rows_are_fitted_without_a_warning() -> None:
     assert np.isfinite(fitted.filter(rows)[127:]).all()
 
 
-def test_a_wild_bar_does_not_break_the_filter(hmm: HMMDetector, labelled: pd.DataFrame) -> None:
+def test_an_outlier_does_not_break_the_filter(hmm: HMMDetector, labelled: pd.DataFrame) -> None:
     features = observed(labelled, hmm.features)[20:400].copy()
     features[200] = [5.0, 3.0]
     probabilities = hmm.filter(features)[127:]
@@ -102,8 +100,8 @@ def test_the_classifier_learns_labels_that_the_features_show(labelled: pd.DataFr
     names = LabelsDetector().features
     features, labels = observed(labelled, names)[50:], labelled["regime"].to_numpy()[50:]
     detector = LabelsDetector().fit(features[:800], labels[:800], seed=0)
-    found = likeliest_regime(detector.filter(features[800:]), detector.regimes)
-    assert np.mean(found == labels[800:]) > 0.6
+    detected = likeliest_regime(detector.filter(features[800:]), detector.regimes)
+    assert np.mean(detected == labels[800:]) > 0.6
 
 
 def test_the_classifier_of_two_classes_gives_probabilities_of_both() -> None:
@@ -120,19 +118,19 @@ def test_labels_of_one_class_cannot_train_a_classifier() -> None:
         LabelsDetector().fit(np.zeros((50, 7)), np.ones(50), seed=0)
 
 
-def test_labels_without_a_column_are_asked_for() -> None:
-    with pytest.raises(DataError, match="learns from a column 'regime'"):
+def test_the_classifier_needs_a_column_of_labels() -> None:
+    with pytest.raises(DataError, match="needs a column 'regime'"):
         LabelsDetector().fit(np.zeros((50, 7)), None, seed=0)
 
 
-def test_the_column_itself_is_certain_and_silent_where_no_expert_is() -> None:
+def test_the_column_gives_probability_1_and_nan_for_an_unknown_label() -> None:
     probabilities = ColumnDetector((0, 1, 2)).filter(np.array([[0.0], [2.0], [7.0]]))
     np.testing.assert_array_equal(probabilities[:2], [[1, 0, 0], [0, 0, 1]])
     assert np.isnan(probabilities[2]).all()
 
 
 @pytest.mark.parametrize("name", ["hmm", "trend", "labels"])
-def test_a_detector_survives_json(labelled: pd.DataFrame, name: str) -> None:
+def test_a_detector_is_read_back_from_json(labelled: pd.DataFrame, name: str) -> None:
     detector = DETECTORS[name]()
     features = observed(labelled, detector.features)[50:]
     detector.fit(features[:700], labelled["regime"].to_numpy()[50:750], seed=1)
@@ -141,7 +139,7 @@ def test_a_detector_survives_json(labelled: pd.DataFrame, name: str) -> None:
     np.testing.assert_array_equal(again.filter(features), detector.filter(features))
 
 
-def test_an_unknown_detector_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_detector_is_refused_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="no detector 'hnm'; known: hmm, labels, trend"):
         find_detector("hnm")
 
@@ -151,18 +149,18 @@ def certain(regimes: list[int], confidence: float = 0.9) -> np.ndarray:
     return np.where(np.eye(3)[regimes] > 0, confidence, rest)
 
 
-def test_without_holding_the_likeliest_regime_is_taken() -> None:
+def test_without_holding_the_most_likely_regime_is_used() -> None:
     probabilities = certain([0, 2, 1, 1])
     probabilities[3] = np.nan
     np.testing.assert_array_equal(likeliest_regime(probabilities, REGIMES), [0, 2, 1, np.nan])
 
 
-def test_a_regime_is_taken_once_it_has_dwelt() -> None:
+def test_a_regime_is_confirmed_after_min_dwell_bars() -> None:
     held = likeliest_regime(certain([0, 0, 0, 2, 0, 2, 2, 2, 1]), REGIMES, min_dwell=3)
     assert held.tolist() == [0, 0, 0, 0, 0, 0, 0, 2, 2]
 
 
-def test_an_unsure_regime_does_not_displace_a_sure_one() -> None:
+def test_a_regime_below_min_confidence_is_not_confirmed() -> None:
     probabilities = np.vstack([certain([0, 0]), certain([2, 2], confidence=0.5), certain([2])])
     assert likeliest_regime(probabilities, REGIMES, min_confidence=0.8).tolist() == [0, 0, 0, 0, 2]
 

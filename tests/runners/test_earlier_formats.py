@@ -69,7 +69,7 @@ def test_a_damaged_run_is_named_and_a_newer_format_is_refused(workspace: Path) -
     runs, warnings = read_runs(old.parent)
     assert [run.folder for run in runs] == [old]
     assert any(str(newer) in warning and "format 99" in warning for warning in warnings)
-    assert any(str(damaged) in warning and "holds no whole run" in warning for warning in warnings)
+    assert any(str(damaged) in warning and "the run is incomplete" in warning for warning in warnings)
     listed = invoke(workspace, "runs")
     assert str(damaged) in listed.stderr.replace("\n", "")
     with pytest.raises(DataError, match="format 99"):

@@ -1,4 +1,4 @@
-"""The examples run as they are, on small models, with every warning an error."""
+"""The examples run unchanged on small models, with warnings as errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from models import ModelSet
 from runners.lookahead.orders import orders
-from runners.lookahead.target import of_file
+from runners.lookahead.under_test import code_under_test
 from tests.conftest import ROOT, SMALL, switching_candles, to_csv
 from training import TrainSettings, train
 
@@ -40,23 +40,25 @@ def run_example(name: str, *arguments: Path) -> str:
 
 
 def test_a_position_sized_by_the_forecast_is_traded_on_unseen_bars(csv: Path, saved: Path) -> None:
-    said = re.findall(r"(\w+): final value ([\d,.]+), (\d+) orders?\n", run_example("sized_by_forecast.py", csv, saved))
-    (name, value, orders), (holding, held, bought) = said
+    results = re.findall(
+        r"(\w+): final value ([\d,.]+), (\d+) orders?\n", run_example("sized_by_forecast.py", csv, saved)
+    )
+    (name, value, orders), (holding, held, bought) = results
     assert (name, holding, bought) == ("SizedByForecast", "BuyAndHold", "1")
     assert 3 < int(orders) <= 240  # it trades, and only the last fifth of 1,200 bars
     assert value != held != "10,000.00"
 
 
 @pytest.mark.parametrize("name", ["own_cerebro.py", "sized_by_forecast.py", "several_instruments.py", "notebook.py"])
-def test_an_example_without_its_arguments_says_how_it_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_without_arguments_prints_its_usage(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [name])
     with pytest.raises(SystemExit, match=rf"^usage: python runners/examples/{name} "):
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
 
 def test_the_rule_sized_by_the_forecast_does_not_look_ahead(candles: pd.DataFrame, model_set: ModelSet) -> None:
-    outcome = orders(of_file(EXAMPLES / "sized_by_forecast.py", candles, model_set), cuts=3)
-    assert "SizedByForecast" in outcome.looked_at
+    outcome = orders(code_under_test(EXAMPLES / "sized_by_forecast.py", candles, model_set), cuts=3)
+    assert "SizedByForecast" in outcome.scope
     assert outcome.findings == []
 
 
@@ -70,7 +72,7 @@ def test_several_instruments_are_traded_in_one_account(csv: Path, saved: Path, t
     assert value.startswith("final value ")
 
 
-def test_the_notebook_tells_of_each_regime_and_draws_it(csv: Path, saved: Path, tmp_path: Path) -> None:
+def test_the_notebook_prints_and_draws_each_regime(csv: Path, saved: Path, tmp_path: Path) -> None:
     printed = run_example("notebook.py", csv, saved, tmp_path / "plot.png")
     assert "outcome" in printed
     assert "bullish" in printed

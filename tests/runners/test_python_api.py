@@ -1,4 +1,4 @@
-"""The same from Python as from the command line, and results that show themselves in a notebook."""
+"""The Python API gives the figures of the command line, and shows results in a notebook."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def traded(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
 
 
 @pytest.fixture(scope="module")
-def compared(candles: pd.DataFrame, saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def compared(
+    candles: pd.DataFrame, model_set: ModelSet, saved: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Comparison:
     workspace = Workspace(tmp_path_factory.mktemp("home"), {})
     both = (SETTINGS, BacktestSettings())
-    models = ModelSet.load(saved)
-    made = [backtest_candles(workspace, Path("SWITCH.csv"), candles, models, saved, one) for one in both]
-    return compare([find_run(str(workspace.results), folder.name) for *_, folder in made])
+    runs = [backtest_candles(workspace, Path("SWITCH.csv"), candles, model_set, saved, settings) for settings in both]
+    return compare([find_run(str(workspace.results), folder.name) for *_, folder in runs])
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def evaluated(candles: pd.DataFrame, model_set: ModelSet) -> Evaluation:
     return evaluate(model_set, candles)
 
 
-def test_what_was_backtested_is_compared(traded: Backtest, compared: Comparison) -> None:
+def test_compare_lists_the_settings_that_differ(traded: Backtest, compared: Comparison) -> None:
     assert compared.title == "SWITCH"
     assert compared.runs[0].metrics == traded.metrics
     assert dict(compared.differing) == {
@@ -50,20 +51,20 @@ def test_what_was_backtested_is_compared(traded: Backtest, compared: Comparison)
     }
 
 
-def test_there_is_nothing_else() -> None:
+def test_an_unknown_name_cannot_be_imported() -> None:
     with pytest.raises(ImportError, match="cannot import name 'backtests'"):
         from runners import backtests  # noqa: F401
 
 
-def shown(result: Any) -> tuple[list[list[str]], str]:
-    """The rows of what a notebook shows, and all its text; fails where that is no well-formed HTML."""
+def notebook_view(result: Any) -> tuple[list[list[str]], str]:
+    """Table rows and text of a notebook's view; fails on malformed HTML."""
     tree = ElementTree.fromstring(result._repr_html_())
     assert not {"script", "style"} & {element.tag for element in tree.iter()}
     return [[cell.text or "" for cell in row] for row in tree.iter("tr")], " ".join(tree.itertext())
 
 
-def test_a_backtest_shows_its_figures_and_its_verdict(traded: Backtest) -> None:
-    rows, text = shown(traded)
+def test_a_notebook_shows_figures_and_verdict_of_a_backtest(traded: Backtest) -> None:
+    rows, text = notebook_view(traded)
     assert rows[:2] == [
         ["", "strategy", "buy and hold"],
         ["Sharpe", f"{traded.metrics.sharpe:.2f}", f"{traded.holding.sharpe:.2f}"],
@@ -72,14 +73,14 @@ def test_a_backtest_shows_its_figures_and_its_verdict(traded: Backtest) -> None:
     assert "After costs and on unseen bars, the strategy returned" in text
 
 
-def test_a_backtest_that_proves_nothing_is_marked(traded: Backtest) -> None:
-    assert "240 bars, in-sample" in shown(replace(traded, in_sample=True))[1]
+def test_an_in_sample_or_hindsight_backtest_is_marked(traded: Backtest) -> None:
+    assert "240 bars, in-sample" in notebook_view(replace(traded, in_sample=True))[1]
     chosen = replace(traded, source=replace(traded.source, chosen_from=20))
-    assert "240 bars, chosen in hindsight" in shown(chosen)[1]
+    assert "240 bars, chosen in hindsight" in notebook_view(chosen)[1]
 
 
 def test_a_comparison_shows_its_runs_side_by_side(compared: Comparison) -> None:
-    rows, text = shown(compared)
+    rows, text = notebook_view(compared)
     sharpes = [f"{one.metrics.sharpe:.2f}" for one in compared.runs]
     assert rows[:2] == [["", "A", "B"], ["Sharpe", *sharpes]]
     assert f"A: {compared.runs[0].run.id.split('.')[0]}, models" in text
@@ -87,23 +88,23 @@ def test_a_comparison_shows_its_runs_side_by_side(compared: Comparison) -> None:
 
 
 def test_an_evaluation_shows_every_score_and_its_conclusion(evaluated: Evaluation) -> None:
-    rows, text = shown(evaluated)
+    rows, text = notebook_view(evaluated)
     experts = evaluated.scores["all bars"]["experts"]
     assert rows[1][:4] == ["all bars", str(experts.bars), "experts", f"{1e4 * experts.rmse:.4f}"]
     assert len(rows) == 1 + 5 * len(evaluated.scores)
-    assert ["-", "-", "-", "-"] in [row[5:] for row in rows]  # the forecast 0 has no hits, and nothing to be tested by
+    assert ["-", "-", "-", "-"] in [row[5:] for row in rows]  # the forecast 0 has no hit rate and no test
     assert evaluated.conclusion in text
 
 
 def test_a_model_set_shows_its_experts(model_set: ModelSet) -> None:
-    rows, text = shown(model_set)
+    rows, text = notebook_view(model_set)
     assert [row[0] for row in rows] == ["regime", "bearish", "sideways", "bullish", "all"]
     loss = model_set.all_regimes.training["relative_loss"]["test"]
     assert rows[-1][-1] == f"{loss:.4f}"
     assert text.startswith("SWITCH: detector hmm, unseen bars after 2022-06-09 20:00")
 
 
-def test_results_print_themselves_in_a_few_lines(traded: Backtest, compared: Comparison, model_set: ModelSet) -> None:
+def test_results_print_in_a_few_lines(traded: Backtest, compared: Comparison, model_set: ModelSet) -> None:
     for result in (traded, compared, model_set):
         lines = str(result).splitlines()
         assert str(result) == repr(result)
@@ -111,7 +112,7 @@ def test_results_print_themselves_in_a_few_lines(traded: Backtest, compared: Com
         assert max(map(len, lines)) <= 100
         assert lines[0].startswith("SWITCH")
     assert f"{traded.metrics.sharpe:.2f}" in str(traded)
-    assert "be told from 0" in " ".join(str(traded).split())
+    assert "significantly different from 0" in " ".join(str(traded).split())
     assert "B's Sharpe ratio is" in str(compared)
     assert [line.split()[0] for line in str(model_set).splitlines()[1:6]][1:] == [
         "bearish",
@@ -121,7 +122,7 @@ def test_results_print_themselves_in_a_few_lines(traded: Backtest, compared: Com
     ]
 
 
-def test_names_are_text_and_never_markup_and_are_shown_whole() -> None:
+def test_names_are_escaped_and_not_truncated() -> None:
     name = "<script>&" + 100 * "x"
     tree = ElementTree.fromstring(result_html(name, pd.DataFrame({name: [name, None]}), [name]))
     assert [cell.text for cell in tree.iter("td")] == [name, "-"]

@@ -25,7 +25,7 @@ FREE = {"exposure": 0.5, "commission": 0.0, "slippage": 0.0, "cash": CASH}
 
 
 def simulate_one(opens: list[float], closes: list[float], forecasts: list[float], **given: Any) -> Simulated:
-    """One setting, without costs and at half of equity unless told otherwise; Backtrader gives the same."""
+    """One setting, without costs and at half of equity by default; Backtrader gives the same."""
     one = BacktestSettings(**{**FREE, **given})
     series = np.array(opens, dtype=float), np.array(closes, dtype=float), np.array(forecasts)
     simulated = simulate(*series, SettingsGrid.of(one), CASH)
@@ -44,14 +44,14 @@ def require_same(simulated: Simulated, number: int, run: Recorder) -> None:
 def run_backtrader(
     open_: np.ndarray, close: np.ndarray, forecast: np.ndarray, one: BacktestSettings, volume: float = 1.0
 ) -> Recorder:
-    """`LSTMRegimeStrategy` on forecasts that it is told."""
+    """`LSTMRegimeStrategy` on given forecasts."""
     high, low = np.maximum(open_, close), np.minimum(open_, close)
     candles = pd.DataFrame(
         {"open": open_, "high": high, "low": low, "close": close, "volume": volume},
         index=pd.date_range("2022-01-01", periods=len(close), freq="4h", tz="UTC", name="timestamp"),
     )
-    told = pd.DataFrame({"regime": 0.0, "forecast": forecast}, index=candles.index)
-    models = RecordedForecasts("TOLD", pd.Timedelta(hours=4), told)
+    recorded = pd.DataFrame({"regime": 0.0, "forecast": forecast}, index=candles.index)
+    models = RecordedForecasts("RECORDED", pd.Timedelta(hours=4), recorded)
     rule = one.model_dump(include=set(RuleSettings.model_fields))
     _, run = run_strategy(candles, one, LSTMRegimeStrategy, {"models": models, **rule})
     return run
@@ -86,7 +86,7 @@ def any_settings(draw: st.DrawFn) -> BacktestSettings:
 
 @given(bars(), st.lists(any_settings(), min_size=2, max_size=3))
 @settings(derandomize=True, deadline=None, max_examples=150)
-def test_it_is_what_backtrader_gives_to_the_last_bit(
+def test_the_simulation_equals_backtrader_to_the_last_bit(
     series: tuple[np.ndarray, np.ndarray, np.ndarray], each: list[BacktestSettings]
 ) -> None:
     simulated = simulate(*series, SettingsGrid.of(*each), CASH)
@@ -96,7 +96,7 @@ def test_it_is_what_backtrader_gives_to_the_last_bit(
 
 @pytest.mark.parametrize("neutral", ["hold", "flat"])
 @pytest.mark.parametrize("exposure", [0.95, 1.5])
-def test_it_is_what_the_lstm_strategy_earns(
+def test_the_simulation_equals_a_backtest_of_the_lstm_strategy(
     candles: pd.DataFrame, model_set: ModelSet, neutral: str, exposure: float
 ) -> None:
     rule = {"long_threshold": 0.0004, "short_threshold": -0.0002, "neutral": neutral, "exposure": exposure}
@@ -121,7 +121,7 @@ def test_buying_and_holding_pays_slippage_and_commission_once() -> None:
     assert (simulated.fills[0], simulated.round_trips[0]) == (1, 0)
 
 
-def test_turning_closes_and_opens_in_one_order_with_costs_on_both() -> None:
+def test_a_reversal_is_one_order_with_costs_on_both_parts() -> None:
     simulated = simulate_one([9, 10, 12, 8], [10, 12, 8, 8], [UP, DOWN, DOWN, UP], commission=0.01, slippage=0.5)
     long = 500 / 10
     cash = CASH - long * 15 * 1.01  # bought at 10 and half more
@@ -139,12 +139,12 @@ def test_between_the_thresholds_a_position_is_held_or_closed(neutral: str, last:
     np.testing.assert_array_equal(simulated.position[:, 0], [0, -50, last])
 
 
-def test_the_thresholds_themselves_and_unknown_forecasts_decide_nothing() -> None:
+def test_forecasts_at_a_threshold_and_unknown_ones_change_nothing() -> None:
     simulated = simulate_one([10] * 4, [10] * 4, [0.001, -0.001, UP, UNKNOWN], neutral="flat")
     np.testing.assert_array_equal(simulated.position[:, 0], [0, 0, 0, 50])
 
 
-def test_what_the_last_bar_decides_is_not_filled() -> None:
+def test_an_order_of_the_last_bar_is_not_filled() -> None:
     simulated = simulate_one([10, 10], [10, 20], [UNKNOWN, UP])
     assert not simulated.position.any()
     assert (simulated.equity == CASH).all()
@@ -156,14 +156,14 @@ def test_an_order_beyond_the_cash_is_dropped_and_decided_again() -> None:
     np.testing.assert_array_equal(gapped.position[:, 0], [0, 0, 100, 100])  # the open at 11 was too dear
 
 
-def test_a_short_turned_at_too_dear_an_open_ends_flat() -> None:
+def test_a_short_reversed_at_too_high_an_open_ends_flat() -> None:
     simulated = simulate_one([10, 10, 11, 10], [10, 10, 10, 10], [DOWN, UP, UP, UP], exposure=1.0)
     np.testing.assert_allclose(simulated.position[:, 0], [0, -100, 0, 90])
     np.testing.assert_allclose(simulated.equity[:, 0], [1000, 1000, 900, 900])
     assert (simulated.fills[0], simulated.round_trips[0]) == (3, 1)
 
 
-def test_all_in_leaves_no_cash_for_the_commission_and_just_below_a_short_cannot_be_turned() -> None:
+def test_full_exposure_leaves_no_cash_for_the_commission_nor_for_reversing_a_short() -> None:
     assert not simulate_one([10] * 4, [10] * 4, [UP] * 4, exposure=1.0, commission=0.01).fills.any()
     bought = simulate_one([10] * 4, [10] * 4, [UP, UP, DOWN, UP], exposure=0.99, commission=0.01)
     equity = CASH - 990 * 0.01  # 99 units at 10
@@ -173,13 +173,13 @@ def test_all_in_leaves_no_cash_for_the_commission_and_just_below_a_short_cannot_
     np.testing.assert_allclose(sold.equity[1:, 0], CASH - 9.9)
 
 
-def test_a_gap_fills_what_was_sized_before_it_at_the_price_behind_it() -> None:
+def test_an_order_sized_before_a_gap_fills_at_the_price_after_it() -> None:
     simulated = simulate_one([10, 18, 18], [10, 18, 9], [UP, UP, UP], slippage=0.001)
     np.testing.assert_allclose(simulated.position[:, 0], [0, 50, 50])
     np.testing.assert_allclose(simulated.equity[:, 0], [CASH, CASH - 50 * 0.018, CASH - 50 * 9.018])
 
 
-def test_a_short_pays_for_each_bar_that_it_is_held_into_at_the_bars_open() -> None:
+def test_a_short_pays_the_borrow_rate_at_each_bars_open() -> None:
     opens, closes, forecasts = [10, 10, 12, 8, 8, 20], [10, 11, 9, 8, 10, 20], [DOWN, DOWN, UP, UP, UP, UP]
     simulated = simulate_one(opens, closes, forecasts, borrow_rate=0.01)
     cash, fees = CASH + 50 * 10, [0.01 * 50 * 12, 0.01 * 50 * 8]  # the second before the short is turned at 8
@@ -194,7 +194,7 @@ def test_a_short_pays_for_each_bar_that_it_is_held_into_at_the_bars_open() -> No
     assert (trade["pnl"], trade["borrowing"], trade["net_pnl"]) == pytest.approx((100, 10, 90))
 
 
-def test_a_bankrupt_account_is_closed_where_it_ended_and_trades_no_more() -> None:
+def test_a_bankrupt_account_is_closed_and_trades_no_more() -> None:
     opens, closes, forecasts = [10, 10, 30, 5], [10, 40, 5, 5], [DOWN, BETWEEN, UP, DOWN]
     simulated = simulate_one(opens, closes, forecasts, commission=0.01)
     left = CASH + 50 * 10 * 0.99 - 50 * 40
@@ -222,7 +222,7 @@ def test_bars_without_volume_are_traded_like_any_other() -> None:
     np.testing.assert_allclose(run.equity()["equity"], [CASH, equity, equity + short * 3])
 
 
-def test_what_is_open_at_the_last_bar_is_worth_its_close_and_no_round_trip() -> None:
+def test_an_open_position_is_valued_at_the_last_close_and_is_not_a_round_trip() -> None:
     opens, closes, forecasts = [10, 10, 8], [10, 10, 8], [UP, DOWN, UP]
     simulated = simulate_one(opens, closes, forecasts, commission=0.01)
     run = run_backtrader(*map(np.array, (opens, closes, forecasts)), BacktestSettings(**FREE | {"commission": 0.01}))
@@ -232,7 +232,7 @@ def test_what_is_open_at_the_last_bar_is_worth_its_close_and_no_round_trip() -> 
     assert (figures.trades, figures.open_trades) == (1, 1)
 
 
-def test_settings_do_not_meet() -> None:
+def test_settings_do_not_affect_each_other() -> None:
     random = np.random.default_rng(0)
     n_settings, prices = 20, 100 * np.exp(np.cumsum(0.1 * random.standard_normal(400)))
     grid = SettingsGrid(
@@ -266,18 +266,18 @@ def test_settings_do_not_meet() -> None:
         ({"neutral_flat": [0, 1]}, "neutral_flat has the type int"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict[str, list[float]], message: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, list[float]], message: str) -> None:
     sound = SettingsGrid.of(BacktestSettings(), BacktestSettings())
     arrays = {field.name: getattr(sound, field.name) for field in fields(sound)}
     with pytest.raises(SettingsError, match=message):
         SettingsGrid(**{**arrays, **{name: np.array(values) for name, values in wrong.items()}})
 
 
-def test_bars_that_do_not_fit_are_refused() -> None:
+def test_arrays_of_different_shapes_are_refused() -> None:
     grid, three = SettingsGrid.of(BacktestSettings()), np.ones(3)
-    with pytest.raises(SettingsError, match=r"one entry a bar, but their shapes are \(\(3,\), \(3,\), \(2,\)\)"):
+    with pytest.raises(SettingsError, match=r"one entry per bar, but their shapes are \(\(3,\), \(3,\), \(2,\)\)"):
         simulate(three, three, np.zeros(2), grid, CASH)
-    with pytest.raises(SettingsError, match="one entry a bar"):
+    with pytest.raises(SettingsError, match="one entry per bar"):
         simulate(np.ones((3, 1)), np.ones((3, 1)), np.zeros((3, 1)), grid, CASH)
-    with pytest.raises(SettingsError, match="cash is 0; it is the equity at the start"):
+    with pytest.raises(SettingsError, match="cash is 0; the initial equity must be above 0"):
         simulate(three, three, three, grid, 0.0)

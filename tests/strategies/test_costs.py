@@ -31,7 +31,7 @@ def feed(closes: list[float], freq: str) -> bt.feeds.PandasData:
 @pytest.mark.parametrize(
     ("units", "borrow_rate", "bars_paid"), [(-10, 0.01, [110, 120, 130]), (10, 0.01, []), (-10, 0, [])]
 )
-def test_a_short_position_pays_once_a_bar_of_its_own_feed_however_often_another_one_ticks(
+def test_a_short_position_pays_once_per_bar_of_its_own_feed(
     units: float, borrow_rate: float, bars_paid: list[float], preload: bool
 ) -> None:
     engine = bt.Cerebro(preload=preload)

@@ -45,7 +45,7 @@ def preloaded(candles: pd.DataFrame, model_set: ModelSet) -> np.ndarray:
     return run(candles.iloc[:500], model_set)
 
 
-def test_at_each_bar_it_knows_the_forecasters_regime_and_forecast(
+def test_each_bar_has_the_forecasters_regime_and_forecast(
     preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
     expected = Forecaster(model_set).forecast(candles.iloc[:500])
@@ -101,16 +101,16 @@ def hours_of(candles: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_trading_begins_at_the_same_bar_of_a_resampled_feed(candles: pd.DataFrame, model_set: ModelSet) -> None:
-    part, asked = candles.iloc[:260], []
+    part, closes = candles.iloc[:260], []
 
     class Asked(LSTMRegimeStrategy):
         def wanted_size(self, forecast: float, held: float) -> float:
-            asked.append(self.traded.close[0])
+            closes.append(self.traded.close[0])
             return held
 
     trade_from = part.index[220].tz_localize(None).to_pydatetime()
     for resampled in (True, False):
-        asked.clear()
+        closes.clear()
         engine = bt.Cerebro()
         if resampled:
             engine.resampledata(candle_feed(hours_of(part)), timeframe=bt.TimeFrame.Minutes, compression=240)
@@ -118,7 +118,7 @@ def test_trading_begins_at_the_same_bar_of_a_resampled_feed(candles: pd.DataFram
             engine.adddata(candle_feed(part))
         engine.addstrategy(Asked, models=model_set, trade_from=trade_from)
         engine.run()
-        assert asked == part["close"].iloc[220:].tolist()
+        assert closes == part["close"].iloc[220:].tolist()
 
 
 def test_a_resampled_feed_gives_the_run_of_its_bars(candles: pd.DataFrame, model_set: ModelSet) -> None:
@@ -172,7 +172,7 @@ def test_daily_bars_stamped_with_the_end_of_their_session_keep_their_date(sp500:
         np.testing.assert_allclose(seen[:, 1], expected, rtol=1e-6)
 
 
-def test_a_second_feed_that_ticks_more_often_does_not_disturb_it(
+def test_a_second_feed_of_a_shorter_interval_changes_nothing(
     preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
     hourly = candles.iloc[:500].set_axis(pd.date_range(candles.index[0], periods=500, freq="h", name="timestamp"))
@@ -228,7 +228,7 @@ def second() -> tuple[pd.DataFrame, ModelSet]:
 
 def test_a_subclass_decides_what_to_hold_at_each_known_bar(candles: pd.DataFrame, model_set: ModelSet) -> None:
     class Growing(Watched):
-        """A unit more at every bar that it is asked at."""
+        """A unit more at every bar that it is called at."""
 
         def wanted_size(self, forecast: float, held: float) -> float:
             assert forecast == self.forecast
@@ -243,7 +243,7 @@ def test_a_subclass_decides_what_to_hold_at_each_known_bar(candles: pd.DataFrame
     np.testing.assert_array_equal(size, np.maximum(0, np.arange(300) - lookback))
 
 
-def test_while_an_order_is_being_filled_no_second_one_is_sent(candles: pd.DataFrame, model_set: ModelSet) -> None:
+def test_no_second_order_is_sent_while_one_is_pending(candles: pd.DataFrame, model_set: ModelSet) -> None:
     engine = bt.Cerebro()
     engine.adddata(candle_feed(candles.iloc[:500]))
     engine.addstrategy(Watched, models=model_set, long_threshold=-1.0, short_threshold=-2.0)
@@ -257,23 +257,27 @@ def test_while_an_order_is_being_filled_no_second_one_is_sent(candles: pd.DataFr
 
 def test_recorded_forecasts_trade_the_same_on_a_streamed_feed(candles: pd.DataFrame) -> None:
     bars = candles.iloc[:60]
-    told = pd.DataFrame({"regime": np.arange(60) % 3.0, "forecast": 0.01 * np.sin(np.arange(60))}, index=bars.index)
-    told.iloc[5:10] = np.nan
-    recorded = RecordedForecasts("TOLD", pd.Timedelta(hours=4), told.drop(bars.index[20:30]))
+    recorded_table = pd.DataFrame(
+        {"regime": np.arange(60) % 3.0, "forecast": 0.01 * np.sin(np.arange(60))}, index=bars.index
+    )
+    recorded_table.iloc[5:10] = np.nan
+    recorded = RecordedForecasts("RECORDED", pd.Timedelta(hours=4), recorded_table.drop(bars.index[20:30]))
     known = run(bars, recorded)
     assert np.flatnonzero(np.isnan(known[:, 1])).tolist() == [*range(5, 10), *range(20, 30)]
     assert len(np.unique(np.sign(known[:, 2]))) == 3
     np.testing.assert_array_equal(run(bars, recorded, preload=False, runonce=False), known)
 
 
-def test_a_bankrupt_account_orders_nothing_ever_after(candles: pd.DataFrame) -> None:
+def test_a_bankrupt_account_sends_no_more_orders(candles: pd.DataFrame) -> None:
     bars = candles.iloc[:60].copy()
     bars.iloc[20:40, :4] *= 4  # the prices fall back, and the short position would be worth something again
-    told = pd.DataFrame({"regime": 0.0, "forecast": np.where(np.arange(60) < 10, -1.0, 1.0)}, index=bars.index)
-    told.iloc[10:20, 1] = 0.0
+    recorded_table = pd.DataFrame(
+        {"regime": 0.0, "forecast": np.where(np.arange(60) < 10, -1.0, 1.0)}, index=bars.index
+    )
+    recorded_table.iloc[10:20, 1] = 0.0
     engine = bt.Cerebro()
     engine.adddata(candle_feed(bars))
-    engine.addstrategy(Watched, models=RecordedForecasts("TOLD", pd.Timedelta(hours=4), told))
+    engine.addstrategy(Watched, models=RecordedForecasts("RECORDED", pd.Timedelta(hours=4), recorded_table))
     strategy = engine.run()[0]
     position, equity = np.array(strategy.seen)[:, 2:].T
     assert strategy.bankrupt
@@ -283,7 +287,7 @@ def test_a_bankrupt_account_orders_nothing_ever_after(candles: pd.DataFrame) -> 
     assert len(np.unique(position[1:])) == 1
 
 
-def test_nothing_trades_before_the_time_given(candles: pd.DataFrame, model_set: ModelSet) -> None:
+def test_nothing_trades_before_trade_from(candles: pd.DataFrame, model_set: ModelSet) -> None:
     start = 300
     trade_from = candles.index[start].tz_convert(None).to_pydatetime()
     positions = run(candles.iloc[:500], model_set, settings={"trade_from": trade_from})[:, 2]
@@ -311,7 +315,7 @@ def test_a_feed_shorter_than_the_lookback_is_refused_with_the_number_needed(
             run(candles.iloc[:100], model_set, preload=preload)
 
 
-def test_a_feed_of_one_bar_is_refused_like_any_that_is_too_short(candles: pd.DataFrame, model_set: ModelSet) -> None:
+def test_a_feed_of_one_bar_is_refused(candles: pd.DataFrame, model_set: ModelSet) -> None:
     alone = bt.feeds.PandasData(dataname=candles.iloc[:1].tz_localize(None), openinterest=None)
     needed = Forecaster(model_set).lookback + 1
     with pytest.raises(DataError, match=f"the feed: has 1 bars, but at least {needed} are needed"):
@@ -326,7 +330,7 @@ def test_a_feed_of_another_interval_is_refused(candles: pd.DataFrame, model_set:
 
 
 def test_a_feed_without_a_line_that_the_models_need_is_refused(candles: pd.DataFrame, model_set: ModelSet) -> None:
-    with pytest.raises(DataError, match="the models need regime, which the feed has no line for"):
+    with pytest.raises(DataError, match="the feed has no line regime, which the models need"):
         run(candles, model_set, settings={"regime_source": "column"})
 
 
@@ -345,11 +349,11 @@ def test_a_replayed_feed_is_refused(candles: pd.DataFrame, model_set: ModelSet) 
         ({"models": "nowhere"}, ModelSetError, "nowhere: there is no model set"),
         ({"exposure": 0.0}, SettingsError, "exposure: Input should be greater than 0"),
         ({"neutral": "keep"}, SettingsError, "neutral: Input should be"),
-        ({"feed": "BTC"}, SettingsError, r"feed is 'BTC', but the Cerebro's feeds are 0 \(no name\)\."),
-        ({"feed": 1}, SettingsError, "feed is 1, but the Cerebro's feeds are 0"),
+        ({"feed": "BTC"}, SettingsError, r"there is no feed 'BTC'; the Cerebro's feeds are 0 \(no name\)\."),
+        ({"feed": 1}, SettingsError, "there is no feed 1; the Cerebro's feeds are 0"),
     ],
 )
-def test_bad_settings_are_refused_before_the_run(
+def test_invalid_settings_are_refused_before_the_run(
     candles: pd.DataFrame, model_set: ModelSet, settings: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     engine = bt.Cerebro()

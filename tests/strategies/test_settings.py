@@ -23,7 +23,7 @@ from strategies.settings import RuleSettings
         (0.0, 0, 0, 0),
     ],
 )
-def test_the_forecast_and_the_position_give_the_position_wanted(
+def test_the_direction_follows_from_forecast_and_position(
     log_return: float, position: int, hold: int, flat: int
 ) -> None:
     assert RuleSettings().direction(log_return, position) == hold
@@ -31,12 +31,12 @@ def test_the_forecast_and_the_position_give_the_position_wanted(
 
 
 @given(st.floats(-1, 1), st.sampled_from([-1, 0, 1]), st.sampled_from(["hold", "flat"]))
-def test_the_mirrored_forecast_wants_the_mirrored_position(log_return: float, position: int, neutral: str) -> None:
+def test_the_opposite_forecast_gives_the_opposite_direction(log_return: float, position: int, neutral: str) -> None:
     rule = RuleSettings(neutral=neutral)
     assert rule.direction(-log_return, -position) == -rule.direction(log_return, position)
 
 
-def test_settings_that_contradict_each_other_are_refused() -> None:
+def test_thresholds_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValidationError, match=r"short_threshold 0\.002 lies above long_threshold 0\.001"):
         RuleSettings(short_threshold=0.002)
     with pytest.raises(SettingsError, match="source, neutral: Input should be 'hold' or 'flat', but 'keep' was given"):
@@ -50,6 +50,6 @@ def test_an_old_name_is_an_error_with_the_new_name() -> None:
         RuleSettings.from_table({"between": "flat"}, "regimes.toml")
 
 
-def test_equal_thresholds_leave_nothing_between_but_the_threshold_itself() -> None:
+def test_with_equal_thresholds_only_the_threshold_itself_is_neutral() -> None:
     rule = RuleSettings(long_threshold=0.0, short_threshold=0.0, neutral="flat")
     assert [rule.direction(log_return, 1) for log_return in (-1e-9, 0.0, 1e-9)] == [-1, 0, 1]

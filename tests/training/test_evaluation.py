@@ -15,33 +15,33 @@ from training.evaluation import Evaluation, evaluate
 from training.scores import diebold_mariano, score
 
 
-def test_the_figures_of_a_score_are_their_formulas() -> None:
+def test_a_score_follows_its_formulas() -> None:
     forecast = np.array([0.01, -0.02, 0.03, 0.01])
     outcome = np.array([0.02, -0.01, -0.01, 0.0])
-    found = score(forecast, outcome, training_mean=0.005)
+    result = score(forecast, outcome, training_mean=0.005)
     squared = np.array([1e-4, 1e-4, 16e-4, 1e-4])
-    assert found.mse == pytest.approx(squared.mean())
-    assert found.rmse == pytest.approx(math.sqrt(squared.mean()))
-    assert found.mae == pytest.approx(0.0175)
-    assert found.r2_zero == pytest.approx(1 - squared.sum() / np.sum(outcome**2))
-    assert found.r2_mean == pytest.approx(1 - squared.sum() / np.sum((outcome - 0.005) ** 2))
-    assert found.hit_rate == pytest.approx(2 / 3)  # a bar that did not move has no direction
+    assert result.mse == pytest.approx(squared.mean())
+    assert result.rmse == pytest.approx(math.sqrt(squared.mean()))
+    assert result.mae == pytest.approx(0.0175)
+    assert result.r2_zero == pytest.approx(1 - squared.sum() / np.sum(outcome**2))
+    assert result.r2_mean == pytest.approx(1 - squared.sum() / np.sum((outcome - 0.005) ** 2))
+    assert result.hit_rate == pytest.approx(2 / 3)  # a bar that did not move has no direction
     p, z, n = 2 / 3, 1.959964, 3
     half_width = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    assert found.hit_high - found.hit_low == pytest.approx(2 * half_width, rel=1e-5)
-    assert found.dm_p is None  # four bars are too few for the test
+    assert result.hit_high - result.hit_low == pytest.approx(2 * half_width, rel=1e-5)
+    assert result.dm_p is None  # four bars are too few for the test
 
 
 def test_the_forecast_zero_saves_nothing_and_has_no_direction() -> None:
     outcome = np.random.default_rng(0).standard_normal(50)
-    found = score(np.zeros(50), outcome, training_mean=0.0)
-    assert found.r2_zero == 0
-    assert found.hit_rate is None
-    assert found.information_coefficient is None
-    assert found.dm_statistic is None
+    result = score(np.zeros(50), outcome, training_mean=0.0)
+    assert result.r2_zero == 0
+    assert result.hit_rate is None
+    assert result.information_coefficient is None
+    assert result.dm_statistic is None
 
 
-def test_diebold_mariano_keeps_its_level_when_nothing_differs() -> None:
+def test_diebold_mariano_has_its_nominal_size() -> None:
     """Two equally good forecasts: about one test in twenty may say otherwise."""
     random = np.random.default_rng(1)
     rejected = 0
@@ -63,61 +63,61 @@ def test_diebold_mariano_is_the_t_statistic_where_losses_are_independent() -> No
 
 
 @pytest.fixture(scope="module")
-def found(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
+def result(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
     return evaluate(model_set, candles)
 
 
 def test_every_forecast_is_scored_on_the_same_unseen_bars(
-    found: Evaluation, model_set: ModelSet, candles: pd.DataFrame
+    result: Evaluation, model_set: ModelSet, candles: pd.DataFrame
 ) -> None:
-    assert found.forecasts.index[0] == candles.index[960]
-    assert found.forecasts.index[-1] == candles.index[-2]  # the last bar's outcome is not known yet
-    assert set(found.scores["all bars"]) == {"experts", "one LSTM", "ridge", "mean", "zero"}
-    groups = {name: of["experts"].bars for name, of in found.scores.items()}
+    assert result.forecasts.index[0] == candles.index[960]
+    assert result.forecasts.index[-1] == candles.index[-2]  # the last bar's outcome is not known yet
+    assert set(result.scores["all bars"]) == {"experts", "one LSTM", "ridge", "mean", "zero"}
+    groups = {name: of["experts"].bars for name, of in result.scores.items()}
     assert groups.pop("all bars") == sum(groups.values()) == 239
-    for of_group in found.scores.values():
+    for of_group in result.scores.values():
         assert len({one.bars for one in of_group.values()}) == 1
     expected = Forecaster(model_set).forecast(candles)["forecast"]
-    np.testing.assert_array_equal(found.forecasts["experts"], expected.iloc[960:-1])
+    np.testing.assert_array_equal(result.forecasts["experts"], expected.iloc[960:-1])
 
 
-def test_baselines_know_the_training_part_only(found: Evaluation, model_set: ModelSet, candles: pd.DataFrame) -> None:
+def test_baselines_use_the_training_part_only(result: Evaluation, model_set: ModelSet, candles: pd.DataFrame) -> None:
     returns = np.log(candles["close"]).diff()
-    assert found.forecasts["mean"].iloc[0] == pytest.approx(returns.iloc[1:840].mean())
+    assert result.forecasts["mean"].iloc[0] == pytest.approx(returns.iloc[1:840].mean())
     changed = candles.copy()
     changed.iloc[1100:] *= 1.5
     again = evaluate(model_set, changed)
-    pd.testing.assert_series_equal(again.forecasts["ridge"].iloc[:130], found.forecasts["ridge"].iloc[:130])
+    pd.testing.assert_series_equal(again.forecasts["ridge"].iloc[:130], result.forecasts["ridge"].iloc[:130])
 
 
-def test_regimes_are_described_in_and_out_of_sample(found: Evaluation) -> None:
+def test_regimes_are_described_in_and_out_of_sample(result: Evaluation) -> None:
     for part in ("train", "test"):
-        regimes = found.regimes[part]
+        regimes = result.regimes[part]
         assert sum(one.occupancy for one in regimes.values()) == pytest.approx(1)
         for one in regimes.values():
             assert sum(one.transitions.values()) == pytest.approx(1)
-    assert found.regimes["train"]["bearish"].volatility > found.regimes["train"]["sideways"].volatility
-    assert found.classifier is None
+    assert result.regimes["train"]["bearish"].volatility > result.regimes["train"]["sideways"].volatility
+    assert result.classifier is None
 
 
-def test_a_classifier_of_labels_is_judged_on_the_test_part(labelled: pd.DataFrame) -> None:
-    found = evaluate(train(labelled, "LABELS", TrainSettings(**SMALL)), labelled)
-    assert found.classifier is not None
-    counts = np.array(found.classifier.confusion)
+def test_a_classifier_of_labels_is_evaluated_on_the_test_part(labelled: pd.DataFrame) -> None:
+    result = evaluate(train(labelled, "LABELS", TrainSettings(**SMALL)), labelled)
+    assert result.classifier is not None
+    counts = np.array(result.classifier.confusion)
     assert counts.sum() == 240
-    assert found.classifier.accuracy == pytest.approx(np.trace(counts) / 240)
+    assert result.classifier.accuracy == pytest.approx(np.trace(counts) / 240)
     assert counts.sum(axis=1).tolist() == [int((labelled["regime"].iloc[960:] == regime).sum()) for regime in (0, 1, 2)]
 
 
-def test_the_conclusion_says_what_the_test_says(found: Evaluation) -> None:
-    assert found.conclusion.startswith("On 239 unseen bars the experts' squared error is ")
-    assert "one LSTM" in found.conclusion
-    zero = found.scores["all bars"]["experts"].dm_p
-    assert f"p = {zero:.2f}" in found.conclusion or f"p = {zero:.3f}" in found.conclusion
-    json.dumps(found.to_dict(), allow_nan=False)
+def test_the_conclusion_agrees_with_the_test(result: Evaluation) -> None:
+    assert result.conclusion.startswith("On 239 unseen bars the experts' squared error is ")
+    assert "one LSTM" in result.conclusion
+    zero = result.scores["all bars"]["experts"].dm_p
+    assert f"p = {zero:.2f}" in result.conclusion or f"p = {zero:.3f}" in result.conclusion
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
-def test_experts_that_are_all_the_one_lstm_are_said_to_be_the_same(candles: pd.DataFrame) -> None:
+def test_experts_that_all_use_the_one_lstm_are_reported_as_the_same(candles: pd.DataFrame) -> None:
     all_too_rare = train(candles, "SWITCH", TrainSettings(**SMALL | {"min_windows": 600}))
     assert all(expert.training["fallback"] for expert in all_too_rare.experts.values())
     assert "; the same as one LSTM. " in evaluate(all_too_rare, candles).conclusion
@@ -126,7 +126,7 @@ def test_experts_that_are_all_the_one_lstm_are_said_to_be_the_same(candles: pd.D
 def test_candles_without_the_training_part_or_without_unseen_bars_are_refused(
     model_set: ModelSet, candles: pd.DataFrame
 ) -> None:
-    with pytest.raises(DataError, match="do not hold the training part"):
+    with pytest.raises(DataError, match="do not contain the training part"):
         evaluate(model_set, candles.iloc[500:])
     with pytest.raises(DataError, match="only 4 bars after"):
         evaluate(model_set, candles.iloc[:965])

@@ -93,7 +93,7 @@ def test_equal_settings_give_equal_trials(task: StudyTask) -> None:
     assert [trial[1] for trial in record(task)[1:]] != [trial[1] for trial in record(other_seed)[1:]]
 
 
-def test_no_trial_knows_the_bars_after_validation(task: StudyTask, candles: pd.DataFrame) -> None:
+def test_trials_do_not_use_the_bars_after_validation(task: StudyTask, candles: pd.DataFrame) -> None:
     noisy = with_noise_from(candles, task.prepared.split.validation.stop, seed=3)
     prepared = prepare_search(noisy, "SWITCH", SETTINGS, SEARCH)
     other = study_task(prepared, noisy, Path(task.storage).with_name("noisy.log"))
@@ -106,7 +106,7 @@ def test_no_trial_knows_the_bars_after_validation(task: StudyTask, candles: pd.D
     assert np.isnan(prepared.log_returns[-1])  # it would be the move into the test part
 
 
-def test_a_stopped_study_goes_on_to_what_it_would_have_been(task: StudyTask) -> None:
+def test_a_stopped_study_continues_to_the_same_result(task: StudyTask) -> None:
     class StopError(Exception):
         pass
 
@@ -134,7 +134,7 @@ def test_a_stopped_study_goes_on_to_what_it_would_have_been(task: StudyTask) -> 
     assert record(task) == record(whole)
 
 
-def test_a_task_can_be_sent_where_the_users_own_detector_is_not_known(task: StudyTask) -> None:
+def test_a_task_can_be_sent_to_a_process_without_the_users_detector(task: StudyTask) -> None:
     class OwnDetector(TrendDetector):
         pass
 
@@ -145,7 +145,7 @@ def test_a_task_can_be_sent_where_the_users_own_detector_is_not_known(task: Stud
     assert record(task) == record(sent)
 
 
-def test_the_settings_begun_with_are_tried_first_where_they_may_be(task: StudyTask) -> None:
+def test_the_initial_settings_are_the_first_trial_if_the_search_space_has_them(task: StudyTask) -> None:
     task = replace(task, search=SEARCH.model_copy(update={"trials": 1}))
     outside = replace(elsewhere(task, "outside.log"), start=task.start.model_copy(update={"window": 50}))
     inside = replace(
@@ -184,7 +184,7 @@ def test_without_a_pruner_every_trial_has_a_value(task: StudyTask) -> None:
     assert all(one.value is not None for one in result_of(task).tried)
 
 
-def test_the_best_sharpe_ratio_can_be_sought(task: StudyTask) -> None:
+def test_the_objective_can_be_the_sharpe_ratio(task: StudyTask) -> None:
     task = replace(task, search=SEARCH.model_copy(update={"objective": "sharpe"}))
     task.run()
     result = result_of(task)
@@ -194,9 +194,7 @@ def test_the_best_sharpe_ratio_can_be_sought(task: StudyTask) -> None:
     assert len(set(known)) > 1
 
 
-def test_a_network_whose_trading_goes_broke_has_no_sharpe_ratio_to_be_the_best_by(
-    task: StudyTask, candles: pd.DataFrame
-) -> None:
+def test_a_network_that_bankrupts_the_account_has_no_sharpe_ratio(task: StudyTask, candles: pd.DataFrame) -> None:
     rises = np.where(np.arange(960) < 900, 1.0, 9.0)  # within the validation part
     always_short = BacktestSettings(long_threshold=1.0, short_threshold=0.9)
     broke = ValidationTrade(*(candles[name].iloc[:960].to_numpy() * rises for name in ("open", "close")), always_short)
@@ -214,7 +212,7 @@ def test_a_network_that_diverges_is_pruned(task: StudyTask) -> None:
     assert result_of(task).best is None
 
 
-def test_time_that_is_up_ends_a_study_between_trials(task: StudyTask) -> None:
+def test_the_timeout_ends_a_study_between_trials(task: StudyTask) -> None:
     replace(task, search=SEARCH.model_copy(update={"timeout": 1e-9})).run()
     assert trials_of(task) == []
 
@@ -236,14 +234,14 @@ def test_validation_is_traded_on_the_forecasts_that_a_backtest_would_have(
     data = prepared.network(BULLISH, settings.of("bullish"))
     bars, forecast = validation_forecast(model_set.experts[BULLISH].network, data, prepared.split)
     assert bars == slice(840, 960)
-    asked = Forecaster(model_set).forecast(candles).iloc[840:959]  # the last bar's target lies in the test part
-    bullish = np.append(asked["regime"] == BULLISH, False)
+    expected = Forecaster(model_set).forecast(candles).iloc[840:959]  # the last bar's target lies in the test part
+    bullish = np.append(expected["regime"] == BULLISH, False)
     assert bullish.any()
-    np.testing.assert_allclose(forecast[bullish], asked["forecast"][bullish[:-1]], rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(forecast[bullish], expected["forecast"][bullish[:-1]], rtol=1e-4, atol=1e-8)
     assert (forecast[~bullish] == 0).all()
 
 
-def test_a_regime_without_validation_bars_is_judged_on_its_last_training_windows() -> None:
+def test_a_regime_without_validation_bars_is_validated_on_its_last_training_windows() -> None:
     candles = switching_candles()
     candles["regime"] = np.where(np.arange(len(candles)) < 700, candles["regime"] % 2, 0.0)
     prepared = prepare_search(candles, "LACKS", SETTINGS, SEARCH)
@@ -281,17 +279,17 @@ def test_a_range_is_two_bounds_or_one_value(given: Any, bounds: tuple[int, int])
     "wrong",
     [{"window": "60,5"}, {"window": "0,5"}, {"window": "1,2,3"}, {"dropout": (0, 1)}, {"storage": "redis"}, {"lr": 0}],
 )
-def test_what_cannot_be_tried_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_search_space_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SearchSettings(**wrong)
 
 
-def test_settings_and_a_trials_parameters_say_the_same() -> None:
+def test_settings_and_a_trials_parameters_convert_into_each_other() -> None:
     search = SearchSettings(features="macd,log_return,rsi,macd")
     assert search.features == ("macd", "rsi")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    found: Iterable[Any] = [search.suggest(study.ask()) for _ in range(20)]
-    for trial, network in zip(study.trials, found, strict=True):
+    suggested: Iterable[Any] = [search.suggest(study.ask()) for _ in range(20)]
+    for trial, network in zip(study.trials, suggested, strict=True):
         assert search.parameters(network) == trial.params
         assert search.network(trial.params) == network
         assert network.features[0] == "log_return"

@@ -34,7 +34,7 @@ def test_the_minimum_track_record_is_the_papers_for_monthly_returns_that_are_not
     assert needed / 12 == pytest.approx(4.99, abs=0.005)
 
 
-def test_no_track_record_is_long_enough_for_a_loser() -> None:
+def test_a_losing_strategy_has_no_minimum_track_record() -> None:
     assert TrackRecord(-0.1, 1000).minimum_length() is None
 
 
@@ -74,14 +74,14 @@ def test_the_interval_of_independent_returns_is_close_to_the_normal_one() -> Non
     assert interval.low < returns.mean() / returns.std(ddof=1) * math.sqrt(250) < interval.high
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_has_about_its_nominal_coverage() -> None:
     random = np.random.default_rng(1)
     intervals = [sharpe_interval(random.normal(0.001, 0.01, 500), 250) for _ in range(60)]
     truth = 0.1 * math.sqrt(250)
     assert 52 <= sum(one is not None and one.low <= truth <= one.high for one in intervals) <= 60
 
 
-def test_returns_that_hang_together_widen_the_interval() -> None:
+def test_autocorrelated_returns_widen_the_interval() -> None:
     random = np.random.default_rng(2)
     shocks = random.normal(0, 0.01, 3000)
     returns = np.convolve(shocks, np.ones(10), mode="valid")
@@ -96,7 +96,7 @@ def test_equal_returns_give_equal_intervals() -> None:
     assert sharpe_interval(returns, 250) == sharpe_interval(returns.copy(), 250)
 
 
-def test_two_draws_of_the_same_quality_are_not_told_apart_and_a_constant_extra_on_common_moves_is() -> None:
+def test_equal_skill_is_not_significantly_different_but_a_constant_excess_return_is() -> None:
     random = np.random.default_rng(4)
     market = random.normal(0.0003, 0.01, 1000)
     lucky = sharpe_difference(market, random.normal(0.0003, 0.01, 1000), 250)
@@ -109,10 +109,10 @@ def test_two_draws_of_the_same_quality_are_not_told_apart_and_a_constant_extra_o
     assert better.low > 0
 
 
-def test_the_difference_is_rejected_by_chance_about_as_often_as_it_says() -> None:
+def test_the_test_of_a_difference_has_about_its_nominal_size() -> None:
     random = np.random.default_rng(5)
-    found = [sharpe_difference(*random.normal(0, 0.01, (2, 300)), 250) for _ in range(60)]
-    assert sum(one is not None and one.p_value < 0.05 for one in found) <= 8
+    result = [sharpe_difference(*random.normal(0, 0.01, (2, 300)), 250) for _ in range(60)]
+    assert sum(one is not None and one.p_value < 0.05 for one in result) <= 8
 
 
 def test_an_account_that_never_moves_has_neither_interval_nor_difference() -> None:
@@ -128,7 +128,7 @@ def test_a_rarely_trading_strategy_has_an_interval_without_a_warning() -> None:
     assert sharpe_interval(returns, 250) is not None
 
 
-def test_the_best_of_many_lucky_strategies_is_no_proof() -> None:
+def test_the_best_of_many_random_strategies_is_not_significant() -> None:
     p_values = []
     for seed in range(20):
         random = np.random.default_rng(seed)
@@ -137,11 +137,11 @@ def test_the_best_of_many_lucky_strategies_is_no_proof() -> None:
     assert sum(p is not None and p < 0.05 for p in p_values) <= 4
 
 
-def test_a_skilled_strategy_among_many_lucky_ones_is_found() -> None:
+def test_a_skilled_strategy_among_many_random_ones_is_significant() -> None:
     random = np.random.default_rng(7)
     holding = random.normal(0, 0.01, 800)
     strategies = [*random.normal(0, 0.01, (20, 800)), holding + random.normal(0.001, 0.005, 800)]
-    found = superior_predictive_ability(strategies, holding)
-    assert found is not None
-    assert found < 0.02
+    result = superior_predictive_ability(strategies, holding)
+    assert result is not None
+    assert result < 0.02
     assert superior_predictive_ability([holding], holding) is None

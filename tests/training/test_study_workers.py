@@ -84,7 +84,7 @@ def assert_each_slot_is_filled_once(task: StudyTask) -> None:
     assert not any(trial.state in (TrialState.RUNNING, TrialState.WAITING) for trial in trials)
 
 
-def test_a_trial_whose_worker_died_is_run_again(task: StudyTask) -> None:
+def test_a_trial_of_a_dead_worker_is_repeated(task: StudyTask) -> None:
     machine = this_worker().rpartition("/")[0]
     lost = begin_trial(task, f"{machine}/{a_dead_process()}")
     task.run()
@@ -94,7 +94,7 @@ def test_a_trial_whose_worker_died_is_run_again(task: StudyTask) -> None:
     assert again.params == lost.params
 
 
-def test_a_worker_that_died_before_it_drew_a_parameter_makes_no_difference(task: StudyTask, tmp_path: Path) -> None:
+def test_a_worker_that_died_before_its_first_parameter_makes_no_difference(task: StudyTask, tmp_path: Path) -> None:
     study = optuna.create_study(storage=open_storage(task.storage), study_name=task.study)
     start = task.search.parameters(task.start)
     assert start is not None
@@ -108,7 +108,7 @@ def test_a_worker_that_died_before_it_drew_a_parameter_makes_no_difference(task:
     assert len(trials_of(task)) == SEARCH.trials + 1
 
 
-def test_a_trial_on_another_machine_is_taken_over_once_it_is_silent(task: StudyTask) -> None:
+def test_a_stale_trial_of_another_machine_is_taken_over(task: StudyTask) -> None:
     task = replace(task, search=SEARCH.model_copy(update={"stale_after": 1e-9}))
     lost = begin_trial(task, "elsewhere/1")
     task.run()
@@ -126,7 +126,7 @@ def give_up_waiting(progress: SearchProgress) -> None:
 
 
 @pytest.mark.parametrize("worker", ["elsewhere/1", f"{this_worker().rpartition('/')[0]}/{os.getppid()}"])
-def test_the_trial_of_a_worker_that_lives_is_waited_for(task: StudyTask, worker: str) -> None:
+def test_a_trial_of_a_live_worker_is_not_taken_over(task: StudyTask, worker: str) -> None:
     other = begin_trial(task, worker)
     with pytest.raises(WaitingError):
         task.run(give_up_waiting)
@@ -135,7 +135,7 @@ def test_the_trial_of_a_worker_that_lives_is_waited_for(task: StudyTask, worker:
     assert len(trials) == SEARCH.trials
 
 
-def test_a_worker_that_was_taken_for_dead_gives_its_trial_up(task: StudyTask) -> None:
+def test_a_worker_abandons_a_trial_that_was_taken_over(task: StudyTask) -> None:
     """And the trial that repeats it is the only one of its slot to be finished."""
 
     def take_over(progress: SearchProgress) -> None:
@@ -190,7 +190,7 @@ def test_every_storage_keeps_the_same_trials(task: StudyTask, storage: str, redi
     assert record(elsewhere) == record(task)
 
 
-def test_of_two_workers_one_is_killed_and_no_trial_is_lost_or_done_twice(task: StudyTask, redis: str) -> None:
+def test_killing_one_of_two_workers_neither_loses_nor_repeats_a_trial(task: StudyTask, redis: str) -> None:
     task = replace(task, storage=redis)
     (victim, its_link), (survivor, link) = start_asking(task), start_asking(task)
     while (progress := its_link.recv()).finished < 2 or progress.epoch != 2:
@@ -231,7 +231,7 @@ def test_studies_run_side_by_side_as_they_would_alone_even_if_one_fails(task: St
     assert reports[-1] == SearchProgress("bullish", SEARCH.trials, 0, best.value)
 
 
-def test_processes_end_where_their_progress_cannot_be_told(task: StudyTask, tmp_path: Path) -> None:
+def test_processes_end_when_progress_cannot_be_reported(task: StudyTask, tmp_path: Path) -> None:
     other, whole = (replace(task, storage=str(tmp_path / name)) for name in ("other.log", "whole.log"))
 
     def cannot_tell(progress: SearchProgress) -> None:
@@ -246,7 +246,7 @@ def test_processes_end_where_their_progress_cannot_be_told(task: StudyTask, tmp_
     assert record(task) == record(whole)
 
 
-def test_a_process_that_dies_is_told_of(task: StudyTask) -> None:
+def test_a_dead_process_is_reported(task: StudyTask) -> None:
     def kill(progress: SearchProgress) -> None:
         for process in active_children():
             if process.name.startswith("SpawnProcess"):
@@ -256,7 +256,7 @@ def test_a_process_that_dies_is_told_of(task: StudyTask) -> None:
         run_side_by_side([task], 1, kill)
 
 
-def test_a_password_is_not_told() -> None:
+def test_a_password_is_hidden() -> None:
     assert without_password("redis://user:secret@host:6379/0") == "redis://user:***@host:6379/0"
     with pytest.raises(SettingsError, match=r"redis://:\*\*\*@127.0.0.1:1/0: cannot be used"):
         open_storage("redis://:secret@127.0.0.1:1/0")

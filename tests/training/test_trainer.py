@@ -40,14 +40,14 @@ def equal(one: ModelSet, other: ModelSet) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 
-def test_same_seed_same_weights_however_many_at_once(model_set: ModelSet, candles: pd.DataFrame) -> None:
+def test_the_same_seed_gives_the_same_weights_at_any_number_of_jobs(model_set: ModelSet, candles: pd.DataFrame) -> None:
     alone = train(candles, "SWITCH", TrainSettings(**SMALL), jobs=1)
     assert alone.detector.parameters() == model_set.detector.parameters()
     assert equal(model_set, alone)
     assert not equal(model_set, train(candles, "SWITCH", TrainSettings(**SMALL, seed=1)))
 
 
-def test_nothing_that_is_fitted_knows_the_bars_after_its_part(model_set: ModelSet, candles: pd.DataFrame) -> None:
+def test_no_fitted_value_depends_on_later_parts(model_set: ModelSet, candles: pd.DataFrame) -> None:
     noise = switching_candles(seed=9).drop(columns="regime")
     after_training, after_validation = candles.copy(), candles.copy()
     after_training.iloc[840:] = noise.iloc[840:]
@@ -79,7 +79,7 @@ def test_without_a_regime_column_the_hidden_markov_model_is_used(model_set: Mode
     assert [expert.name for expert in model_set.experts.values()] == ["bearish", "sideways", "bullish"]
 
 
-def test_a_rare_regime_uses_the_all_regimes_network_and_says_so() -> None:
+def test_a_rare_regime_uses_the_all_regimes_network_and_records_it() -> None:
     candles = switching_candles()
     candles["regime"] = np.where(np.arange(len(candles)) % 100 == 0, 2.0, candles["regime"] % 2)
     model_set = train(candles, "RARE", TrainSettings(**SMALL))
@@ -106,10 +106,12 @@ def test_a_regime_that_lacks_validation_and_is_too_rare_to_spare_windows_for_it_
     assert SMALL["min_windows"] < lacking["windows"]["train"] < SMALL["min_windows"] + 10
 
 
-def test_a_jump_that_hides_all_else_is_said_to_leave_no_regimes(candles: pd.DataFrame) -> None:
+def test_a_jump_that_prevents_regimes_is_refused(candles: pd.DataFrame) -> None:
     split = candles.copy()
     split.iloc[600:, :4] *= 1000
-    with pytest.raises(DataError, match=r"SPLIT: no hidden Markov model fits .* a jump .* --detector trend instead"):
+    with pytest.raises(
+        DataError, match=r"SPLIT: no hidden Markov model fits .* for a jump, .* --detector trend instead"
+    ):
         train(split, "SPLIT", TrainSettings(**SMALL))
     assert train(split, "SPLIT", TrainSettings(**SMALL, detector="trend")).detector.name == "trend"
 
@@ -127,7 +129,7 @@ def test_an_unknown_feature_is_refused_before_anything_is_fitted(candles: pd.Dat
             detector_task(candles, "SWITCH", TrainSettings(**{**SMALL, **settings}))  # what fits the first thing
 
 
-def test_a_column_without_values_is_said_to_leave_no_windows(candles: pd.DataFrame) -> None:
+def test_a_column_without_values_is_refused(candles: pd.DataFrame) -> None:
     empty = candles.assign(funding=np.nan)
     with pytest.raises(DataError, match="only 0 training and 0 validation windows have all features"):
         train(empty, "EMPTY", TrainSettings(**SMALL, features=("log_return", "funding")))
@@ -140,7 +142,7 @@ def test_a_price_that_never_changes_is_refused(candles: pd.DataFrame) -> None:
             train(flat, "FLAT", TrainSettings(**SMALL, detector=detector))
 
 
-def test_where_there_is_no_git_a_training_knows_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert git_commit() is None
 
@@ -151,19 +153,19 @@ def test_fractions_must_leave_a_test_part(candles: pd.DataFrame) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_missed(candles: pd.DataFrame) -> None:
-    with pytest.raises(SettingsError, match="device is cuda, but torch finds no GPU here"):
+def test_a_missing_gpu_is_refused(candles: pd.DataFrame) -> None:
+    with pytest.raises(SettingsError, match="device is cuda, but torch finds no GPU"):
         train(candles, "SWITCH", TrainSettings(**SMALL, device="cuda"))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_a_gpu_learns_what_the_processor_learns(candles: pd.DataFrame) -> None:
+def test_a_gpu_gives_the_same_training_as_the_cpu(candles: pd.DataFrame) -> None:
     slow, fast = (train(candles, "SWITCH", TrainSettings(**SMALL, device=device)) for device in ("cpu", "cuda"))
     for mine, theirs in zip(weights(slow).values(), weights(fast).values(), strict=True):
         torch.testing.assert_close(theirs, mine, rtol=1e-2, atol=1e-3)
 
 
-def test_what_progress_raises_ends_the_training_of_all_networks(candles: pd.DataFrame) -> None:
+def test_an_exception_in_progress_ends_the_training_of_all_networks(candles: pd.DataFrame) -> None:
     reports: list[Progress] = []
 
     def stop(report: Progress) -> None:
@@ -183,7 +185,7 @@ def test_progress_reports_every_epoch_of_every_network(candles: pd.DataFrame) ->
 
 
 @pytest.mark.parametrize("stride", [1, 20])
-def test_training_finds_most_of_what_can_be_forecast(stride: int) -> None:
+def test_training_reaches_most_of_the_best_possible_r2(stride: int) -> None:
     """An AR(1) return's best possible R2 is the square of its coefficient."""
     random = np.random.default_rng(0)
     coefficient, n_bars = 0.6, 4000
@@ -222,19 +224,19 @@ def test_a_network_can_have_settings_of_its_own(candles: pd.DataFrame) -> None:
     assert again == settings  # what a set keeps of its settings trains it again
 
 
-def test_a_network_that_nobody_knows_cannot_have_settings() -> None:
+def test_settings_of_an_unknown_network_are_refused() -> None:
     with pytest.raises(ValueError, match="there is no network 'bulish'"):
         TrainSettings(networks={"bulish": {"window": 9}})
 
 
-def test_a_warm_start_begins_as_the_networks_before(model_set: ModelSet, candles: pd.DataFrame) -> None:
+def test_a_warm_start_begins_with_the_previous_weights(model_set: ModelSet, candles: pd.DataFrame) -> None:
     prepared = prepare(candles, "SWITCH", TrainSettings(**SMALL, lr=1e-12))
     fitted = {regime: task.fit() for regime, task in network_tasks(prepared, warm_start=model_set).items()}
     for name, value in weights(assemble(candles, prepared, fitted)).items():
         torch.testing.assert_close(value, weights(model_set)[name], rtol=0, atol=1e-6)
 
 
-def test_a_network_that_the_models_before_lack_begins_at_random(model_set: ModelSet, candles: pd.DataFrame) -> None:
+def test_a_network_without_previous_weights_begins_at_random(model_set: ModelSet, candles: pd.DataFrame) -> None:
     prepared = prepare(candles, "SWITCH", TrainSettings(**SMALL, lr=1e-12))
     bullish = model_set.experts[2]
     lacking = replace(model_set, experts={2: replace(bullish, training={**bullish.training, "fallback": "too few"})})

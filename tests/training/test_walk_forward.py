@@ -49,7 +49,7 @@ def test_each_fold_is_the_training_that_its_bars_alone_would_give(
     assert first.validation_end == candles.index[599]
 
 
-def test_a_fold_knows_nothing_of_the_bars_after_it(folds: dict[FoldId, ModelSet], candles: pd.DataFrame) -> None:
+def test_a_fold_does_not_depend_on_later_bars(folds: dict[FoldId, ModelSet], candles: pd.DataFrame) -> None:
     changed = fitted(with_noise_from(candles, 800, seed=1), SCHEDULE)
     for number, same in enumerate((True, True, False)):
         before, after = folds[FoldId("SWITCH", number)], changed[FoldId("SWITCH", number)]
@@ -69,14 +69,16 @@ def test_the_stitched_forecasts_are_those_of_each_folds_models(
         np.testing.assert_allclose(table.loc[whole.index, "forecast"], whole["forecast"], rtol=1e-9)
 
 
-def test_folds_that_are_known_are_not_trained_again(folds: dict[FoldId, ModelSet], candles: pd.DataFrame) -> None:
+def test_finished_folds_are_not_trained_again(folds: dict[FoldId, ModelSet], candles: pd.DataFrame) -> None:
     known = {fold: model_set for fold, model_set in folds.items() if fold.number != 1}
     (again,) = fit_folds({"SWITCH": candles}, SETTINGS, SCHEDULE, known)
     assert again[0] == FoldId("SWITCH", 1)
     assert torch.equal(weights(again[1]), weights(folds[again[0]]))
 
 
-def test_a_warm_start_begins_as_the_fold_before(folds: dict[FoldId, ModelSet], candles: pd.DataFrame) -> None:
+def test_a_warm_start_begins_with_the_previous_folds_weights(
+    folds: dict[FoldId, ModelSet], candles: pd.DataFrame
+) -> None:
     first = FoldId("SWITCH", 0)
     schedule = SCHEDULE.model_copy(update={"warm_start": True})
     standing_still = TrainSettings(**SMALL, lr=1e-12)
@@ -87,13 +89,13 @@ def test_a_warm_start_begins_as_the_fold_before(folds: dict[FoldId, ModelSet], c
 def test_several_series_train_at_once_as_each_would_alone(folds: dict[FoldId, ModelSet], candles: pd.DataFrame) -> None:
     both = {"SWITCH": candles, "SHORT": candles.iloc[200:]}
     with parallel_config(backend="loky", n_jobs=2):
-        found = dict(fit_folds(both, SETTINGS, SCHEDULE, {}))
-    assert {fold for fold in found if fold.dataset == "SHORT"} == {FoldId("SHORT", 0), FoldId("SHORT", 1)}
+        result = dict(fit_folds(both, SETTINGS, SCHEDULE, {}))
+    assert {fold for fold in result if fold.dataset == "SHORT"} == {FoldId("SHORT", 0), FoldId("SHORT", 1)}
     for fold, model_set in folds.items():
-        assert torch.equal(weights(found[fold]), weights(model_set))
+        assert torch.equal(weights(result[fold]), weights(model_set))
 
 
-def test_regimes_are_named_as_the_fold_before_names_them_even_where_their_means_change_places() -> None:
+def test_regimes_keep_the_previous_folds_numbers_even_if_their_means_swap() -> None:
     """Two calm states and a wild one; between the halves the calm ones' small drifts swap their order."""
     random = np.random.default_rng(0)
     state = np.repeat(random.integers(0, 3, 60), 40)
@@ -110,20 +112,20 @@ def test_regimes_are_named_as_the_fold_before_names_them_even_where_their_means_
     assert HMMDetector.from_parameters(named.parameters()).parameters() == named.parameters()
 
 
-def test_a_detector_that_shares_no_bars_keeps_its_names(candles: pd.DataFrame) -> None:
+def test_a_detector_without_common_bars_keeps_its_numbers(candles: pd.DataFrame) -> None:
     features = compute_features(candles, HMMDetector().features).to_numpy()[20:]
     detector = HMMDetector().fit(features[:500], None, 0)
     assert match_states(detector, detector, features[:100]).parameters() == detector.parameters()
 
 
-def test_a_series_too_short_for_a_fold_is_named(candles: pd.DataFrame) -> None:
+def test_a_series_too_short_for_a_fold_is_refused_by_name(candles: pd.DataFrame) -> None:
     with pytest.raises(
         DataError, match=r"^SWITCH: there are 1,200 bars; 1,199 to train on and two to trade need 1,201"
     ):
         fitted(candles, WalkForwardSettings(train_bars=1199, test_bars=100))
 
 
-def test_a_fold_with_too_few_bars_says_which(candles: pd.DataFrame) -> None:
+def test_a_fold_with_too_few_bars_is_refused_by_name(candles: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="SWITCH, fold 1: has 150 bars, but at least"):
         fitted(candles, WalkForwardSettings(train_bars=150, test_bars=100))
 

@@ -1,1 +1,1 @@
-"""The search for better settings of each network, by Optuna studies that processes and machines may share."""
+"""The search for better settings of each network, by Optuna studies that processes and machines can share."""

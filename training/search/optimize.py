@@ -30,7 +30,7 @@ _EPOCHS_BEFORE_PRUNING = 3
 
 
 class Trade(Protocol):
-    """Trades forecasts of some bars, and nothing else."""
+    """Trades forecasts in a simulation."""
 
     def __call__(self, bars: slice, forecast: np.ndarray) -> float | None:
         """Sharpe ratio per bar, after costs, of the forecasts ``(n_bars,)``; None where it is not defined."""
@@ -38,12 +38,9 @@ class Trade(Protocol):
 
 
 def prepare_search(candles: pd.DataFrame, dataset: str, settings: TrainSettings, search: SearchSettings) -> Prepared:
-    """Prepare all trials, without the bars of the test part; parameters and errors as in `training.trainer.train`.
+    """Prepare all trials, without the test part; parameters and errors as in `training.trainer.train`.
 
-    Raises
-    ------
-    DataError
-        If there are too few bars for the longest window and all features of the search, too.
+    There must be enough bars for the longest window and all features of the search.
     """
     require_test_part(settings)
     widest = settings.model_copy(update={**search.widest.model_dump(), "networks": {}})
@@ -61,20 +58,20 @@ def prepare_search(candles: pd.DataFrame, dataset: str, settings: TrainSettings,
 
 @dataclass(frozen=True)
 class StudyTask:
-    """One network's study, to run in any process: arrays, numbers and nothing that must be registered there.
+    """One network's study, to run in any process: arrays and numbers only.
 
     Attributes
     ----------
     regime
-        Of the network; None for the all-regimes network.
+        The network's regime; None for the all-regimes network.
     prepared
         From `prepare_search`.
     start
-        Settings that are tried first, where they are among those that may be.
+        Settings of the first trial, if the search space contains them.
     storage
         Address for `training.search.storage.open_storage`.
     study
-        Name of the study there.
+        Name of the study in the storage.
     """
 
     regime: int | None
@@ -87,24 +84,23 @@ class StudyTask:
 
     @property
     def name(self) -> str:
-        """The network's."""
         return expert_name(self.regime)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the detector, whose class may be the user's own and unknown to other processes."""
+        """Omit the detector, whose class may be the user's and unknown to other processes."""
         return {**vars(self), "prepared": replace(self.prepared, detector=cast("RegimeDetector", None))}
 
     def run(self, on_progress: Callable[[SearchProgress], None] = lambda progress: None) -> None:
-        """Try settings until the study has its trials, its time is up, or ``on_progress`` raises.
+        """Run trials until the study is complete, the timeout is reached, or ``on_progress`` raises.
 
-        Candles that are equal up to the end of validation, and equal settings, give equal trials, whether or not the
-        study was stopped on the way; several workers give as many, in an order of their own.
+        Equal candles up to the end of validation and equal settings give equal trials, even if the study was
+        interrupted; with several workers, their order may differ.
 
         Parameters
         ----------
         on_progress
             Called after every epoch and every trial. An exception in it ends the search; the next worker repeats the
-            trial that ran then.
+            current trial.
 
         Raises
         ------
@@ -131,9 +127,9 @@ class StudyTask:
 
 
 def validation_forecast(network: RegimeLSTM, data: NetworkData, split: Split) -> tuple[slice, np.ndarray]:
-    """A network's forecasts of the bars that validate it, as log returns ``(n_bars,)``; 0 at other bars between them.
+    """The validation bars, and the forecast log returns ``(n_bars,)`` at them; 0 at bars of other regimes.
 
-    The bars are the validation part, or the end of the training part where that had to validate the network.
+    The bars are the validation part, or the end of the training part if that validates the network.
     """
     samples = data.samples
     in_training = samples.validation_part == "train"

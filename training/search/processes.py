@@ -1,4 +1,4 @@
-"""Runs studies in parallel, in processes that end with the one that started them."""
+"""Runs studies in parallel child processes, which end with their parent."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _DONE = "done"
 def run_side_by_side(
     tasks: Sequence[StudyTask], jobs: int, on_progress: Callable[[SearchProgress], None] = lambda progress: None
 ) -> None:
-    """Run studies in ``jobs`` processes, one after another in each.
+    """Run studies in ``jobs`` processes.
 
-    A process stops, and leaves its trial to be repeated, within an epoch of this one's end, and also when
-    ``on_progress`` raises or Ctrl-C is pressed. A study that fails does not stop the others.
+    A process stops within an epoch when this one ends, ``on_progress`` raises or Ctrl-C is pressed; its trial is
+    repeated later. A study that fails does not stop the others.
 
     Raises
     ------
     RegimesError
-        The first failure of a study or death of its process, raised once the other studies have ended.
+        The first failure of a study or its process, after the other studies have ended.
     """
     waiting = deque(tasks)
     running: dict[Connection, tuple[StudyTask, BaseProcess]] = {}
@@ -62,7 +62,7 @@ def run_side_by_side(
                     _end(link, process)
     finally:
         for link in running:
-            link.close()  # all at once, and then wait for them
+            link.close()  # first all, then wait for the processes
         for link, (_, process) in running.items():
             _end(link, process)
     if failures:
@@ -92,15 +92,15 @@ def _end(link: Connection, process: BaseProcess) -> None:
 def _death(task: StudyTask, process: BaseProcess) -> RegimesError:
     process.join()
     return RegimesError(
-        f"{task.name}: the process of its study died (exit code {process.exitcode}). What it has finished is kept, "
-        "and the same command goes on from there."
+        f"{task.name}: the process of its study died (exit code {process.exitcode}). Its finished trials are kept; "
+        "run the same command again to continue."
     )
 
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """Processes started within the block ignore Ctrl-C, which a terminal sends to all of them."""
-    resource_tracker.ensure_running()  # its own start would let the signal through again
+    """Processes started in the block ignore Ctrl-C, which a terminal sends to all processes."""
+    resource_tracker.ensure_running()  # its start would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -109,14 +109,14 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 def _run(link: Connection) -> None:
-    """Run in such a process: one study after another. A message during a study can only mean that the link ended."""
+    """Main loop of a process: one study after another. A message during a study means that the link was closed."""
 
     def on_progress(progress: SearchProgress) -> None:
         if link.poll():
             raise EOFError
         link.send(progress)
 
-    with suppress(EOFError, ConnectionError):  # nobody waits for it any more
+    with suppress(EOFError, ConnectionError):  # the parent has ended
         while True:
             task: StudyTask = link.recv()
             try:

@@ -22,11 +22,11 @@ class Tried:
     Attributes
     ----------
     value
-        Of the objective; None where the trial was pruned.
+        Of the objective; None if the trial was pruned.
     sharpe
-        Ratio per bar on the validation part, after costs; None where it was pruned or is not defined.
+        Sharpe ratio per bar on the validation part, after costs; None if pruned or undefined.
     is_start
-        Whether these are the settings that the search began from.
+        Whether these are the initial settings of the search.
     """
 
     settings: NetworkSettings
@@ -47,13 +47,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """The finished trials of one network's study, each slot's once and in their order.
-
-    Attributes
-    ----------
-    trials
-        As Optuna keeps them, for its plots.
-    """
+    """The finished trials of one network's study, one per slot, in order; ``trials`` are Optuna's, for its plots."""
 
     name: str
     search: SearchSettings
@@ -61,7 +55,7 @@ class StudyResult:
 
     @classmethod
     def read(cls, name: str, search: SearchSettings, storage: BaseStorage, study: str) -> StudyResult:
-        """From the storage; without trials where it holds no such study."""
+        """Read a study from the storage; without trials if there is no such study."""
         try:
             known = optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False)
         except KeyError:
@@ -84,7 +78,7 @@ class StudyResult:
 
     @property
     def ranked(self) -> list[Tried]:
-        """The trials with a value, the best first."""
+        """The trials with a value, best first."""
         sign = 1 if self.search.direction == "minimize" else -1
         valued = [(sign * one.value, one) for one in self.tried if one.value is not None]
         return [one for _, one in sorted(valued, key=lambda pair: pair[0])]
@@ -95,7 +89,7 @@ class StudyResult:
 
     @property
     def start(self) -> Tried | None:
-        """The settings that the search began from, if they were among those it could try."""
+        """The trial of the initial settings, if the search space contains them."""
         return next((one for one in self.tried if one.is_start), None)
 
     @property

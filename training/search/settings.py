@@ -1,4 +1,4 @@
-"""What a search for better networks may try, what it looks for, and for how long."""
+"""Settings of a search: its space, objective and budget."""
 
 from __future__ import annotations
 
@@ -23,47 +23,37 @@ _Rate = Annotated[float, Field(gt=0)]
 
 
 class SearchSettings(Settings):
-    """Settings of a search; the flags and the TOML file's ``[optimize]`` table are made of it.
+    """Settings of a search: flags, and the table ``[optimize]`` of regimes.toml.
 
-    A range is two bounds that both may be tried; one value stands for itself.
+    A range is two inclusive bounds, or a single value.
     """
 
     table: ClassVar[str] = "optimize"
 
-    trials: int = Field(30, ge=1, description="Trials of each study, those that were pruned included.")
+    trials: int = Field(30, ge=1, description="Trials of each study, including pruned ones.")
     timeout: float | None = Field(
-        None, gt=0, description="Seconds after which a study begins no further trial; default: no limit."
+        None, gt=0, description="Seconds after which a study starts no new trial; default: no limit."
     )
     objective: Literal["loss", "sharpe"] = Field(
-        "loss", description="What is sought on the validation part: the least loss, or the best Sharpe ratio."
+        "loss", description="Objective on the validation part: the smallest loss, or the largest Sharpe ratio."
     )
     pruner: Literal["median", "hyperband", "none"] = Field(
-        "median", description="Which trials end early, by their validation loss so far."
+        "median", description="Rule that stops trials early, by their validation loss so far."
     )
     storage: str | None = Field(
         None,
-        description="Address that machines share: redis://host:port/db, or a database's such as sqlite:///search.db; "
+        description="Address of a shared storage: redis://host:port/db, or a database such as sqlite:///search.db; "
         "default: a file in the study's folder.",
     )
     stale_after: float = Field(
-        600.0, gt=0, description="Seconds without an epoch after which another worker's trial is taken over."
+        600.0, gt=0, description="Seconds without a finished epoch before another worker's trial is taken over."
     )
     features: tuple[str, ...] = Field(
-        (
-            "volatility",
-            "rsi",
-            "macd",
-            "boll_width",
-            "atr",
-            "volume_zscore",
-            "momentum",
-            "trend_strength",
-            "range",
-        ),
-        description="Features that a trial may take or leave; it always has log_return.",
+        ("volatility", "rsi", "macd", "boll_width", "atr", "volume_zscore", "momentum", "trend_strength", "range"),
+        description="Features that a trial may use, in addition to log_return.",
     )
-    window: tuple[_Count, _Count] = Field((5, 60), description="Bars that a forecast comes from at least.")
-    stride: tuple[_Count, _Count] = Field((10, 40), description="Bars forecast in one pass; 1: a sliding window.")
+    window: tuple[_Count, _Count] = Field((5, 60), description="Minimum number of bars of context for a forecast.")
+    stride: tuple[_Count, _Count] = Field((10, 40), description="Forecasts per pass; 1: a sliding window.")
     hidden_dim: tuple[_Count, _Count] = Field((8, 128), description="Width of an LSTM layer.")
     num_layers: tuple[_Count, _Count] = Field((1, 3), description="LSTM layers.")
     dropout: tuple[_Share, _Share] = Field((0.0, 0.5), description="Fraction dropped between layers while training.")
@@ -75,7 +65,7 @@ class SearchSettings(Settings):
     def _without_what_is_always_there(cls, given: Any) -> Any:
         names = given.split(",") if isinstance(given, str) else given
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            return given  # which is refused
+            return given  # pydantic rejects it
         return tuple(dict.fromkeys(name.strip() for name in names if name.strip() not in ("", _ALWAYS)))
 
     @field_validator(*RANGES, mode="before")
@@ -94,16 +84,15 @@ class SearchSettings(Settings):
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
-        """Of the objective."""
         return "minimize" if self.objective == "loss" else "maximize"
 
     @property
     def choices(self) -> dict[str, Any]:
-        """What may be tried: the ranges, and the features."""
+        """The search space: ranges and features."""
         return self.model_dump(mode="json", include={"features", *RANGES})
 
     def suggest(self, trial: Trial) -> NetworkSettings:
-        """The settings that a trial tries."""
+        """Draw a trial's settings."""
         for name in RANGES:
             low, high = getattr(self, name)
             if NetworkSettings.model_fields[name].annotation is int:
@@ -115,12 +104,12 @@ class SearchSettings(Settings):
         return self.network(trial.params)
 
     def network(self, parameters: Mapping[str, Any]) -> NetworkSettings:
-        """The settings that a trial with these parameters tried."""
+        """The settings of a trial with these parameters."""
         taken = tuple(name for name in self.features if parameters[_parameter(name)])
         return NetworkSettings(features=(_ALWAYS, *taken), **{name: parameters[name] for name in RANGES})
 
     def parameters(self, network: NetworkSettings) -> dict[str, Any] | None:
-        """The parameters of a trial that tries these settings; None where it may not."""
+        """The parameters of a trial with these settings; None if the search space does not contain them."""
         ranges = {name: getattr(network, name) for name in RANGES}
         inside = all(getattr(self, name)[0] <= value <= getattr(self, name)[1] for name, value in ranges.items())
         if not inside or not {_ALWAYS} <= set(network.features) <= {_ALWAYS, *self.features}:
@@ -131,12 +120,12 @@ class SearchSettings(Settings):
     @classmethod
     def _is_address(cls, given: str | None) -> str | None:
         if given is not None and "://" not in given:
-            raise ValueError("an address has :// in it, such as redis://host:port/db or sqlite:///search.db")
+            raise ValueError("expected an address such as redis://host:port/db or sqlite:///search.db")
         return given
 
     @property
     def widest(self) -> NetworkSettings:
-        """The settings that need the most bars: every feature, the longest window and stride."""
+        """The settings that need the most bars: all features, the longest window and stride."""
         return NetworkSettings(features=(_ALWAYS, *self.features), window=self.window[1], stride=self.stride[1])
 
 

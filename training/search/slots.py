@@ -1,9 +1,8 @@
-"""The slots of a study's budget of trials, which any number of processes and machines may fill.
+"""Distributes a study's budget of trials over any number of processes and machines, as slots.
 
-Optuna hands out trials on any storage, but does not count them for several processes, and learns of a killed one from
-databases alone. Here a study of n trials has n slots. A fresh trial opens the next slot; a trial whose worker died or
-was stopped fails, and another repeats its parameters in the same slot. All of it follows from the list of trials,
-which every worker reads alike, so that it does not matter which of them acts on it, or whether two do.
+Optuna does not limit the number of trials across processes, and detects killed workers in databases only. Here, a study
+of n trials has n slots. A new trial opens the next slot. If its worker dies or is stopped, the trial fails, and another
+trial repeats its parameters in the same slot. The slots follow from the list of trials, so all workers agree on them.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-# Attributes of a trial: whose slot it fills if not its own, and who runs it (or has queued it, before it runs).
+# Attributes of a trial: the slot that it repeats, and the worker that runs it (or has queued it).
 REPEATS = "repeats"
 WORKER = "worker"
-# The slot of the settings that the search begins from, which two machines may both have asked for.
+# The slot of the initial settings, which two machines may both have queued.
 START = -1
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
-# The trials of each slot, by the number of the one that opened it (or `START`), in the order in which they opened.
+# The trials of each slot, by the number of its first trial (or `START`), in order.
 Slots = dict[int, list[FrozenTrial]]
 
 
 def slots_of(trials: Sequence[FrozenTrial]) -> Slots:
-    """A study's slots, from all its trials in their order."""
+    """A study's slots, from all its trials in order."""
     slots: Slots = {}
     for trial in trials:
         slots.setdefault(int(trial.user_attrs.get(REPEATS, trial.number)), []).append(trial)
@@ -38,52 +37,52 @@ def slots_of(trials: Sequence[FrozenTrial]) -> Slots:
 
 
 def finished_trial(slot: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The trial that has filled a slot, if one has."""
+    """The finished trial of a slot, if there is one."""
     return next((trial for trial in slot if trial.state in _FINISHED), None)
 
 
 def is_abandoned(slot: Sequence[FrozenTrial]) -> bool:
-    """Whether nobody fills a slot that was begun."""
+    """Whether all trials of a slot have failed."""
     return all(trial.state == TrialState.FAIL for trial in slot)
 
 
 def is_queued(slot: Sequence[FrozenTrial]) -> bool:
-    """Whether one of its trials waits for a worker."""
+    """Whether a trial of the slot waits for a worker."""
     return any(trial.state == TrialState.WAITING for trial in slot)
 
 
 def place_of(number: int, slots: Slots) -> int:
-    """The place among the slots, from 0, of a trial's."""
+    """The position, from 0, of a trial's slot."""
     return next(place for place, slot in enumerate(slots.values()) if any(one.number == number for one in slot))
 
 
 def is_wanted(number: int, slots: Slots, budget: int) -> bool:
-    """Whether a trial should run: its slot is within the budget, and every earlier trial of the slot has failed."""
+    """Whether a trial should run: its slot is within the budget, and all earlier trials of the slot have failed."""
     place = place_of(number, slots)
     slot = list(slots.values())[place]
     return place < budget and is_abandoned([trial for trial in slot if trial.number < number])
 
 
 def known_parameters(slot: Sequence[FrozenTrial]) -> dict[str, Any]:
-    """The parameters that a slot's trials had got when they failed."""
+    """The parameters that a slot's failed trials had drawn."""
     return {name: value for trial in slot for name, value in trial.params.items()}
 
 
 def this_worker() -> str:
-    """This process's name: its machine and its number there."""
+    """The name of this process: its machine and process id."""
     return f"{_this_machine()}/{os.getpid()}"
 
 
 def _this_machine(namespace: Path = Path("/proc/self/ns/pid")) -> str:
-    """Where process numbers mean the same: the host or, of containers that share its name, the container."""
+    """The scope of process ids: the host, or the container (containers may share a host name)."""
     return f"{platform.node()} {os.readlink(namespace)}" if namespace.is_symlink() else platform.node()
 
 
 class Watch:
-    """Finds trials whose worker is gone.
+    """Detects trials whose worker has died.
 
-    A process of this machine can be looked up. One elsewhere, whose clock may be wrong, is gone when it has not
-    finished an epoch for ``stale_after`` seconds of this process's clock.
+    On this machine, by process id. On another one, whose clock may differ, by ``stale_after`` seconds of this process's
+    clock without a finished epoch.
     """
 
     def __init__(self, stale_after: float) -> None:
@@ -91,7 +90,7 @@ class Watch:
         self._seen: dict[int, tuple[int, float]] = {}
 
     def lost(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """The running trials that nobody runs any more, if this process runs none."""
+        """The running trials whose worker has died; this process must not run a trial."""
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         return [trial for trial in running if _has_died(trial.user_attrs) or self._is_silent(trial)]
 
@@ -105,13 +104,13 @@ class Watch:
 
 
 def _has_died(attributes: Mapping[str, Any]) -> bool:
-    """Whether a trial was left by a process of this machine; by this one, if it was queued here and died elsewhere."""
+    """Whether a trial's process on this machine has ended; this process, if it queued a trial that died elsewhere."""
     machine, _, process = str(attributes.get(WORKER, "")).rpartition("/")
     return machine == _this_machine() and (int(process) == os.getpid() or not _is_alive(int(process)))
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process of this machine runs; one that was killed and not yet waited for does not."""
+    """Whether a process of this machine runs; a zombie does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Opens the storage of a study: a file, a Redis or a database, which processes and machines may share."""
+"""Opens the storage of a study: a file, Redis or a database, which processes and machines can share."""
 
 from __future__ import annotations
 
@@ -21,12 +21,9 @@ _KEYS_BEGIN_WITH = "regimes"
 
 
 def open_storage(address: str) -> BaseStorage:
-    """The storage at an address: Redis, a database that SQLAlchemy knows, or else a file, made where there is none.
+    """The storage at an address: Redis, a database supported by SQLAlchemy, or else a file, created if missing.
 
-    Raises
-    ------
-    SettingsError
-        If it cannot be reached, or a package that it needs is not installed.
+    Raises a `SettingsError` if it cannot be reached, or needs a package that is not installed.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # Optuna logs every trial; progress bars show them already
     with storage_errors_explained(address):
@@ -44,7 +41,7 @@ def open_storage(address: str) -> BaseStorage:
 
 @contextmanager
 def storage_errors_explained(address: str) -> Iterator[None]:
-    """Turn errors of the storage within the block into a `SettingsError` that names it."""
+    """Convert errors of the storage to a `SettingsError` with its address."""
     try:
         yield
     except _storage_errors() as error:
@@ -57,7 +54,7 @@ def without_password(address: str) -> str:
 
 
 class _SystemLock(JournalFileOpenLock):
-    """A lock on the file that the system releases when its holder dies; with Optuna's own the others wait 30 s."""
+    """A file lock that the system releases when its holder dies; with Optuna's, other processes wait 30 s."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""A worker of a study: takes a trial, trains it, reports the outcome, and takes the next."""
+"""A worker of a study: runs one trial after another and reports their results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from training.search.slots import (
 )
 from training.settings import NetworkSettings
 
-# Attribute of a trial that was trained to its end: its `Outcome.sharpe`.
+# Attribute of a complete trial: its `Outcome.sharpe`.
 SHARPE = "sharpe"
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -41,14 +41,14 @@ OnEpoch = Callable[[int, float], None]
 
 
 class Outcome(NamedTuple):
-    """A trained network on the validation part.
+    """Results of a trained network on the validation part.
 
     Attributes
     ----------
     loss
         Mean squared error relative to the forecast 0's, at the best epoch.
     sharpe
-        Ratio per bar of trading it alone, after costs; None where it is not defined.
+        Sharpe ratio per bar of trading this network alone, after costs; None if undefined.
     """
 
     loss: float
@@ -56,16 +56,16 @@ class Outcome(NamedTuple):
 
 
 class SearchProgress(NamedTuple):
-    """How far a network's study is.
+    """Progress of a network's study.
 
     Attributes
     ----------
     finished
-        Trials, of all workers.
+        Number of finished trials of all workers.
     epoch
-        Of the trial that runs, 0 before it does; None while only other workers' trials are left.
+        Of the current trial, 0 before its first; None while only other workers' trials are running.
     best
-        Value so far; None before there is one.
+        Best value so far, if any.
     """
 
     name: str
@@ -83,9 +83,9 @@ class Worker:
     name
         The network's, for ``on_progress``.
     seed, start
-        What all workers of the study have in common: the seed of its samplers, and the parameters to be tried first.
+        Seed of the samplers, and parameters of the first trial; the same for all workers of the study.
     train
-        Trains by some settings; an exception in its second argument, called after each epoch, ends the training.
+        Trains a network; an exception in its second argument, called after each epoch, ends the training.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Worker:
     on_progress: Callable[[SearchProgress], None]
 
     def run(self) -> None:
-        """Try settings until the slots are filled, the time is up, or ``on_progress`` raises."""
+        """Run trials until the slots are filled, the timeout is reached, or ``on_progress`` raises."""
         began, watch, budget = time.monotonic(), Watch(self.search.stale_after), self.search.trials
         while True:
             for lost in watch.lost(self.study.get_trials(deepcopy=False)):
@@ -113,7 +113,7 @@ class Worker:
             self._queue(within)
             if any(is_queued(slot) for slot in self._slots().values()):
                 self._try(self.study.ask(), report)
-            else:  # others have the last slots, and one of them may still die
+            else:  # other workers run the last trials, and may still die
                 self.on_progress(report._replace(epoch=None))
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -121,10 +121,10 @@ class Worker:
         return slots_of(self.study.get_trials(deepcopy=False))
 
     def _queue(self, slots: Slots) -> None:
-        """Queue a trial for every abandoned slot, and else one for the next slot, if there is any.
+        """Queue a trial for every abandoned slot, or else one for the next slot, if any.
 
-        A queued trial names this worker at once, and later the worker that takes it. If two workers queue the same
-        trial, one of the two is run.
+        A queued trial names this worker, and later the one that runs it. If two workers queue the same trial, only one
+        of the two runs.
         """
 
         def enqueue(parameters: dict[str, Any], **attributes: Any) -> None:
@@ -151,7 +151,7 @@ class Worker:
             if not is_wanted(trial.number, slots, self.search.trials):
                 self._finish(trial.number, TrialState.FAIL)
                 return
-            # Drawn from the seed and the slot: how often the study was stopped, and who goes on, does not matter.
+            # The seed depends on the slot only, not on interruptions or on the worker.
             seed = np.random.SeedSequence([self.seed, place_of(trial.number, slots)]).generate_state(1)[0]
             self.study.sampler = optuna.samplers.TPESampler(seed=int(seed))
             try:
@@ -159,7 +159,7 @@ class Worker:
             except optuna.TrialPruned:
                 self._finish(trial.number, TrialState.PRUNED)
         except UpdateFinishedTrialError:
-            pass  # another worker took this one for dead and took over the trial
+            pass  # another worker considered this one dead and took over the trial
         except BaseException:
             with suppress(Exception):
                 self._finish(trial.number, TrialState.FAIL)
@@ -171,7 +171,7 @@ class Worker:
         def on_epoch(epoch: int, loss: float) -> None:
             if not math.isfinite(loss):
                 raise optuna.TrialPruned
-            # A Sharpe ratio of some hundred bars is too coarse to end a trial by: the loss does it for either aim.
+            # Pruning always uses the loss: a Sharpe ratio over some hundred bars is too noisy.
             trial.report(loss if by_loss else -loss, epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -185,6 +185,6 @@ class Worker:
         return value
 
     def _finish(self, number: int, state: TrialState, value: float | None = None) -> None:
-        """End a trial unless it has ended; of several workers that do so, the first one counts."""
+        """End a trial unless it has ended; if several workers do so, the first one counts."""
         with suppress(UpdateFinishedTrialError):
             self.study.tell(number, value, state=state, skip_if_finished=True)

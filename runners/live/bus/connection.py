@@ -1,4 +1,4 @@
-"""Connects to the Redis of a dataset's services, given by URL or embedded."""
+"""Connects to the Redis of a dataset's services, either by URL or embedded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import redis
+
 from data.errors import LiveError, SettingsError
 from runners.live.bus.bus import Bus, Connect, redis_refusal
 from runners.live.bus.embedded_redis import client_options, embedded_redis
@@ -17,18 +19,18 @@ from runners.live.bus.stream import Redis
 
 @dataclass(frozen=True)
 class BusLocation:
-    """Where the bus of one dataset is; services with the same location find each other.
+    """Location of one dataset's bus.
 
     Attributes
     ----------
     name
         The dataset.
     folder
-        Of the embedded Redis's data and of the kill switch's file.
+        Folder of the embedded Redis's data and of the kill switch's file.
     redis_url
-        Of another Redis, such as ``redis://localhost:6379/0``; None for the embedded one.
+        URL of another Redis, such as ``redis://localhost:6379/0``; None for the embedded one.
     durable
-        Whether the embedded Redis writes to the disk before it answers. A replay does not need that.
+        Whether the embedded Redis writes to disk before it answers. A replay does not need that.
     """
 
     name: str
@@ -38,13 +40,7 @@ class BusLocation:
 
     @cached_property
     def connect(self) -> Connect:
-        """Returns the bus.
-
-        Raises
-        ------
-        SettingsError
-            If the URL is invalid.
-        """
+        """Function that returns the bus; raises SettingsError if the URL is invalid."""
         url = self.redis_url
         if url is None:
             return lambda: Bus(embedded_redis(self.folder, durable=self.durable), self.name)
@@ -66,15 +62,7 @@ class BusLocation:
 
 @contextmanager
 def connected(connect: Connect) -> Iterator[Bus]:
-    """The bus, for commands that do not wait for Redis.
-
-    Raises
-    ------
-    LiveError
-        If Redis cannot be reached or refuses a command, also within the block.
-    """
-    import redis
-
+    """The bus; raises LiveError, also within the block, if Redis cannot be reached or rejects a command."""
     try:
         bus = connect()
         bus.redis.ping()
@@ -82,26 +70,22 @@ def connected(connect: Connect) -> Iterator[Bus]:
     except (redis.AuthenticationError, redis.ResponseError) as error:
         raise redis_refusal(error) from None
     except redis.RedisError as error:
-        why = str(error).rstrip(".")
-        raise LiveError(f"Redis cannot be reached: {why}. Start it, or name another with --redis.") from None
+        reason = str(error).rstrip(".")
+        raise LiveError(f"Redis cannot be reached: {reason}. Start it, or use another one with --redis.") from None
 
 
 def durability_warning(connect: Connect) -> str | None:
-    """A warning if Redis may lose decisions when it restarts; None also if Redis is away."""
-    import redis
-
+    """A warning if Redis may lose decisions when it restarts; None also if it cannot be reached."""
     try:
         if connect().redis.config_get("appendonly").get("appendonly") != "no":
             return None
     except redis.RedisError:
         return None
     return (
-        "This Redis forgets what came after its last snapshot when it is restarted, the paper account with it. Set "
+        "When this Redis restarts, it loses everything since its last snapshot, including the paper account. Set "
         "appendonly yes in its configuration."
     )
 
 
 def _client(url: str) -> Redis:
-    from redis import Redis as Client
-
-    return Client.from_url(url, **client_options())
+    return redis.Redis.from_url(url, **client_options())

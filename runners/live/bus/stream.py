@@ -1,4 +1,4 @@
-"""One Redis stream of bars, whose entries are numbered by their bar's open time."""
+"""Stores one value per bar in a Redis stream, with the bar's open time as id."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
+import redis
 
-Redis = Any  # redis-py types every answer as possibly awaitable
+Redis = Any  # a client; redis-py types every answer as possibly awaitable
 
 
 class Entry(NamedTuple):
-    """One bar of a stream: its open time, and its values from JSON."""
+    """One bar of a stream: its open time and its JSON values."""
 
     time: pd.Timestamp
     values: dict[str, Any]
 
 
 class Stream:
-    """One value per bar, in time order, each written once.
+    """One entry per bar, in time order, each written once.
 
-    An entry's id in Redis is its bar's open time in milliseconds, and Redis accepts only increasing ids. So appending a
-    bar again, after a crash or by a second service of the same kind, changes nothing.
+    The id of an entry in Redis is its bar's open time in milliseconds, and Redis accepts only increasing ids. So
+    writing a bar again, after a crash or by a second service, changes nothing.
     """
 
-    def __init__(self, redis: Redis, key: str) -> None:
-        self._redis, self.key = redis, key
+    def __init__(self, client: Redis, key: str) -> None:
+        self._redis, self.key = client, key
 
     def append(self, time: pd.Timestamp, values: Mapping[str, Any]) -> bool:
-        """Add a bar's values; returns False without a change if this bar or a later one is there."""
-        import redis
-
+        """Add a bar's values; returns False without a change if the stream has this bar or a later one."""
         try:
             self._redis.xadd(self.key, {"json": json.dumps(values, allow_nan=False)}, id=f"{milliseconds(time)}-0")
         except redis.ResponseError as error:
@@ -45,28 +44,28 @@ class Stream:
         return _entry(*newest[0]) if newest else None
 
     def newest(self, count: int, until: pd.Timestamp | None = None) -> list[Entry]:
-        """The last ``count`` entries up to the bar ``until``, oldest first."""
+        """The last ``count`` entries, at most up to the bar ``until``, oldest first."""
         maximum = "+" if until is None else str(milliseconds(until))
         return [_entry(*one) for one in reversed(self._redis.xrevrange(self.key, max=maximum, count=count))]
 
     def after(self, time: pd.Timestamp | None, count: int, wait: float = 0.0) -> list[Entry]:
-        """Up to ``count`` entries after ``time``, oldest first; waits up to ``wait`` seconds for the first one."""
+        """At most ``count`` entries after ``time``, oldest first; waits up to ``wait`` seconds for the first one."""
         start = 0 if time is None else f"{milliseconds(time)}-{2**63 - 1}"
         block = max(1, round(wait * 1000)) if wait else None
         answer = self._redis.xread({self.key: start}, count=count, block=block)
         return [_entry(*one) for _, entries in answer for one in entries]
 
-    def count_after(self, time: pd.Timestamp | None, at_most: int = 10_000) -> int:
-        """Number of entries after ``time``."""
+    def count_after(self, time: pd.Timestamp | None) -> int:
+        """Number of entries after ``time``, at most 10,000."""
         minimum = "-" if time is None else f"({milliseconds(time)}-{2**63 - 1}"
-        return len(self._redis.xrange(self.key, min=minimum, count=at_most))
+        return len(self._redis.xrange(self.key, min=minimum, count=10_000))
 
     def trim(self, count: int) -> None:
-        """Remove all but about the last ``count`` entries, never fewer."""
+        """Remove old entries, but keep at least the last ``count``."""
         self._redis.xtrim(self.key, maxlen=count, approximate=True)
 
     def trim_before(self, time: pd.Timestamp) -> None:
-        """Remove most entries before ``time``, and none after."""
+        """Remove most entries before ``time``."""
         self._redis.xtrim(self.key, minid=str(milliseconds(time)), approximate=True)
 
 

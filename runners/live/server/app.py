@@ -31,8 +31,8 @@ from runners.live.services.model_reloader import ModelReloader
 from runners.live.status import Status, read_status
 
 _PAGE = Path(__file__).with_name("status.html")
-_DESCRIPTION = "Forecasts of one expert per market regime, and how the services are that trade on them."
-_NO_REDIS = problem_responses({503: "There is no Redis, or it cannot be reached."})
+_DESCRIPTION = "Forecasts of one expert per market regime, and the status of the live services."
+_NO_REDIS = problem_responses({503: "The server has no Redis, or Redis cannot be reached."})
 _SECURITY_SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": KEY_HEADER},
     "password": {"type": "http", "scheme": "basic", "description": "Any name, and the key as the password."},
@@ -46,18 +46,18 @@ class Limits:
     Attributes
     ----------
     body
-        Bytes of a request.
+        Largest body in bytes.
     body_seconds
-        In which a request must arrive.
-    at_work
-        Batches and candles that are computed at once; single windows are computed in between, one at a time.
+        Seconds in which a body must arrive.
+    threads
+        Number of threads that compute batches and candles; single windows are computed without one.
     waiting
-        Requests for forecasts that wait for that, or still arrive.
+        Number of further requests for forecasts that may wait or still arrive.
     """
 
     body: int = 2 * 1024 * 1024
     body_seconds: float = 10.0
-    at_work: int = os.cpu_count() or 1
+    threads: int = os.cpu_count() or 1
     waiting: int = 64
 
 
@@ -67,18 +67,8 @@ DEFAULT_LIMITS = Limits()
 def create_app(
     models: ModelReloader, connect: Connect | None, *, key: str | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> FastAPI:
-    """The server as an ASGI application, to be run by `runners.live.server.Server`.
-
-    Parameters
-    ----------
-    models
-        Whose forecasts it gives; no other service may refresh them.
-    connect
-        Returns the bus of the services whose status it serves; None without Redis.
-    key
-        Required for all but the health checks; None: only this machine is answered.
-    """
-    metrics, bus, pool = ServerMetrics(), BusClient(connect), ThreadPoolExecutor(limits.at_work, "forecast")
+    """The server as an ASGI application; parameters as in `runners.live.server.Server`."""
+    metrics, bus, pool = ServerMetrics(models), BusClient(connect), ThreadPoolExecutor(limits.threads, "forecast")
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -98,7 +88,7 @@ def create_app(
         lifespan=lifespan,
         responses=problem_responses({"default": "Any other problem."}),
     )
-    requests = limits.at_work + limits.waiting
+    requests = limits.threads + limits.waiting
     app.add_middleware(BodyLimits, path="/forecast", requests=requests, size=limits.body, seconds=limits.body_seconds)
     app.add_middleware(ApiKey, key=key)
     app.add_middleware(RequestMetrics, metrics=metrics)
@@ -122,23 +112,23 @@ def _model_routes(models: ModelReloader, pool: ThreadPoolExecutor) -> APIRouter:
             {
                 408: "The body took too long to arrive.",
                 413: "The body is too long.",
-                415: "The body is not declared as JSON.",
-                422: "The body is no such request, or the models cannot read its values.",
-                503: "Too many requests wait; the header Retry-After tells when to ask again.",
+                415: "The content type is not JSON.",
+                422: "The body does not match the schema, or its values do not fit the models.",
+                503: "Too many requests are waiting. The header Retry-After says when to retry.",
             }
         ),
     )
     async def forecast(
         request: Annotated[schemas.ForecastRequest, Body(openapi_examples=examples)],
     ) -> schemas.ForecastResponse:
-        """Forecast of a regime's expert from given values, or of the models from given candles; alone or in a batch."""
-        if isinstance(request, schemas.WindowRequest):  # cheaper than another thread
+        """Forecasts from the features of one regime, from candles, or from a batch of windows."""
+        if isinstance(request, schemas.WindowRequest):  # faster than another thread
             return compute_forecast(models.loaded, request)
         return await asyncio.get_running_loop().run_in_executor(pool, compute_forecast, models.loaded, request)
 
     @router.get("/models")
     async def show_models() -> schemas.ModelsResponse:
-        """The models that answer, and what each of them reads."""
+        """The models in use, with each expert's columns, window and stride."""
         return describe_models(models.loaded, models.rejection)
 
     return router
@@ -151,19 +141,19 @@ def _status_routes(models: ModelReloader, bus: BusClient, metrics: ServerMetrics
 
     @router.get("/health")
     async def health() -> schemas.HealthResponse:
-        """Whether the process is alive. Needs no key."""
+        """Whether the process is alive. No key needed."""
         return schemas.HealthResponse()
 
     @router.get("/ready", responses=_NO_REDIS)
     async def ready() -> schemas.ReadyResponse:
-        """Whether models are loaded and Redis, if there is one, answers. Needs no key."""
+        """Whether models are loaded and Redis, if configured, answers. No key needed."""
         if bus.is_configured:
             await bus.query(lambda bus: bus.redis.ping())
         return schemas.ReadyResponse(models=models.run, newer_models_refused=models.rejection is not None)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def show_metrics() -> Response:
-        """For Prometheus: figures of the server, and of all services while Redis answers."""
+        """Metrics of the server for Prometheus, and those of all services while Redis answers."""
         content = generate_latest(metrics.registry)
         with suppress(ProblemError):
             status = await bus.query(read_status)
@@ -177,14 +167,14 @@ def _status_routes(models: ModelReloader, bus: BusClient, metrics: ServerMetrics
 
     @router.get("/", response_class=Response, responses={200: {"content": {"text/html": {}}}})
     async def show_page() -> Response:
-        """A page that shows the status of all services, and keeps itself up to date."""
+        """The status page, which updates itself."""
         return Response(page, media_type="text/html", headers={"Content-Security-Policy": policy})
 
     return router
 
 
 def _describe(app: FastAPI, *, keyed: bool) -> dict[str, Any]:
-    """FastAPI's description, with what FastAPI does not know: the problems' media type, and the key if it is needed."""
+    """FastAPI's OpenAPI description, with the problems' media type and the key added."""
     schema = FastAPI.openapi(app)
     schema["components"]["securitySchemes"] = _SECURITY_SCHEMES
     for path, operations in schema["paths"].items():
@@ -200,7 +190,7 @@ def _describe(app: FastAPI, *, keyed: bool) -> dict[str, Any]:
 
 
 def _policy(page: str) -> str:
-    """Content-Security-Policy that allows the page's own scripts and styles and requests to this server only."""
+    """Content-Security-Policy that allows only the page's own scripts and styles, and requests to this server."""
     allowed = {
         kind: " ".join(
             f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Reloads newer models and sends the server's heartbeat, once per second."""
+"""Loads newer models and sends the server's heartbeat, once per second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class BackgroundJobs:
-    """Runs both jobs side by side; a failure of one stops neither."""
+    """Runs both jobs concurrently; a failure stops neither."""
 
     def __init__(self, models: ModelReloader, bus: BusClient, metrics: ServerMetrics) -> None:
         self._models, self._bus, self._metrics = models, bus, metrics
@@ -42,19 +42,11 @@ class BackgroundJobs:
             try:
                 await job()
             except Exception:
-                self._log.exception("upkeep failed")
+                self._log.exception("background job failed")
             await asyncio.sleep(_INTERVAL)
 
     async def _reload(self) -> None:
-        before = self._models.rejection
-        is_new = await asyncio.to_thread(self._models.refresh)
-        rejection = self._models.rejection
-        is_new_rejection = rejection not in (None, before)
-        self._metrics.record_reload(is_new=is_new, rejected=rejection is not None, is_new_rejection=is_new_rejection)
-        if is_new:
-            self._log.info("took newer models", models=self._models.run)
-        elif is_new_rejection:
-            self._log.error("newer models refused", why=rejection, goes_on_with=self._models.run)
+        await asyncio.to_thread(self._models.refresh, self._metrics.counted, self._log)
 
     async def _heartbeat(self, state: str = "answering") -> None:
         counted = dict(self._metrics.counted)
@@ -63,7 +55,7 @@ class BackgroundJobs:
         except ProblemError as problem:
             self._metrics.counted["beats_lost"] += 1
             if not self._redis_lost:
-                self._log.warning("cannot tell that it is alive, and goes on answering", why=problem.detail)
+                self._log.warning("heartbeat failed; the server continues", why=problem.detail)
             self._redis_lost = True
         else:
             self._redis_lost = False

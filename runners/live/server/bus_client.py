@@ -1,4 +1,4 @@
-"""Queries the bus without blocking the server when Redis is away or hangs."""
+"""Queries the bus without blocking the server when Redis hangs or cannot be reached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class BusClient:
-    """Queries the bus one after the other in its own thread; connects again whenever the connection was lost.
+    """Runs queries one after the other in a thread, and reconnects after a lost connection.
 
     Parameters
     ----------
@@ -34,21 +34,15 @@ class BusClient:
         self._thread = ThreadPoolExecutor(1, "bus")
 
     async def query(self, function: Callable[[Bus], Answer]) -> Answer:
-        """The function's result for the bus.
-
-        Raises
-        ------
-        ProblemError
-            503 if there is no Redis, or no answer within two seconds.
-        """
+        """The function's result for the bus; raises ProblemError 503 without an answer within two seconds."""
         if self._connect is None:
-            raise ProblemError(503, "This server has no Redis, so it knows nothing of other services.")
+            raise ProblemError(503, "This server has no Redis, so it cannot show other services.")
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_TIMEOUT):
                 return await loop.run_in_executor(self._thread, self._query, self._connect, function)
         except LiveError:
-            raise ProblemError(503, "What Redis has of the services cannot be read.") from None
+            raise ProblemError(503, "The services' data in Redis are damaged.") from None
         except (redis.RedisError, TimeoutError):
             raise ProblemError(503, "Redis cannot be reached.", headers={"Retry-After": "1"}) from None
 
@@ -65,5 +59,5 @@ class BusClient:
             raise
 
     def close(self) -> None:
-        """Accept no more queries; one that hangs may end by itself."""
+        """Accept no more queries; does not wait for one that hangs."""
         self._thread.shutdown(wait=False, cancel_futures=True)

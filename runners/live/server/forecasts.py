@@ -1,4 +1,4 @@
-"""Computes the model server's answers with a forecaster."""
+"""Computes the model server's forecasts."""
 
 from __future__ import annotations
 
@@ -33,13 +33,7 @@ _UNKNOWN = "A feature or a regime probability at the last candle is not a finite
 
 
 def compute_forecast(loaded: LoadedModels, request: ForecastRequest) -> ForecastResponse:
-    """The requested forecast.
-
-    Raises
-    ------
-    DataError
-        If the models cannot read the values; it says what they need.
-    """
+    """The requested forecast; raises DataError if the values do not fit the models."""
     if isinstance(request, WindowRequest):
         return forecast_windows(loaded, [request])[0]
     if isinstance(request, CandlesRequest):
@@ -48,12 +42,10 @@ def compute_forecast(loaded: LoadedModels, request: ForecastRequest) -> Forecast
 
 
 def forecast_windows(loaded: LoadedModels, requests: Sequence[WindowRequest]) -> list[WindowForecast]:
-    """One forecast per window, in their order; windows of one expert and length are computed in one batch."""
-    forecaster = loaded.forecaster
-    places = [
-        f"batch, entry {number}: features" if len(requests) > 1 else "features" for number in range(len(requests))
-    ]
-    experts = [forecaster.model_set.expert_for(request.regime) for request in requests]
+    """One forecast per window; windows with the same expert and length are computed together."""
+    n_requests = len(requests)
+    places = [f"batch, entry {number}: features" if n_requests > 1 else "features" for number in range(n_requests)]
+    experts = [loaded.forecaster.model_set.expert_for(request.regime) for request in requests]
     groups: dict[tuple[str, int], list[int]] = {}
     for number, (request, expert) in enumerate(zip(requests, experts, strict=True)):
         _require_columns(expert, request, places[number])
@@ -67,7 +59,7 @@ def forecast_windows(loaded: LoadedModels, requests: Sequence[WindowRequest]) ->
             raise DataError(f"{places[numbers[0]]}: {error}") from None
     unknown = np.flatnonzero(np.isnan(log_returns))
     if len(unknown):
-        raise DataError(f"{places[unknown[0]]}: values are beyond all that the expert was made for.")
+        raise DataError(f"{places[unknown[0]]}: values are far outside the training data's range.")
     return [
         WindowForecast(
             regime=request.regime,
@@ -89,22 +81,22 @@ def window_log_returns(expert: Expert, windows: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     windows
-        ``(n_windows, n_bars, n_columns)`` of contiguous bars, oldest first, not scaled; the expert's columns, and from
-        ``window`` to ``window + stride - 1`` bars.
+        ``(n_windows, n_bars, n_columns)``: contiguous bars, oldest first, unscaled, in the order of the expert's
+        columns; ``n_bars`` is from ``window`` to ``window + stride - 1``.
 
     Returns
     -------
     numpy.ndarray
-        ``(n_windows,)``, NaN where a value is not finite, or so large that its scaled value is not.
+        ``(n_windows,)``, NaN if a scaled value is not finite.
 
     Raises
     ------
     DataError
-        If the expert reads another number of bars.
+        If the number of bars does not fit the expert.
     """
     least, most, n_bars = expert.window, pass_length(expert.window, expert.stride), windows.shape[1]
     if not least <= n_bars <= most:
-        raise DataError(f"expert {expert.name} reads {least} to {most} bars, but {n_bars} were given.")
+        raise DataError(f"expert {expert.name} reads {least} to {most} bars, not {n_bars}.")
     with np.errstate(over="ignore", invalid="ignore"), one_thread(), torch.inference_mode():
         inputs = (windows - expert.mean) / expert.scale
         output, _ = expert.network(torch.from_numpy(inputs))
@@ -117,7 +109,7 @@ def _require_columns(expert: Expert, request: WindowRequest, place: str) -> None
     for number, row in enumerate(request.features):
         if len(row) != len(columns):
             raise DataError(
-                f"{place}, row {number}: has {len(row)} values; expert {expert.name} reads {len(columns)}: "
+                f"{place}, row {number}: {len(row)} values, but expert {expert.name} reads {len(columns)}: "
                 f"{', '.join(columns)}."
             )
 
@@ -125,7 +117,7 @@ def _require_columns(expert: Expert, request: WindowRequest, place: str) -> None
 def forecast_candles(loaded: LoadedModels, request: CandlesRequest) -> CandlesForecast:
     candles = _checked_candles(loaded.forecaster, request)
     last = {"timestamp": candles.index[-1], **candles.iloc[-1]}
-    with np.errstate(all="ignore"):  # extreme prices give features that are not finite, and so no forecast
+    with np.errstate(all="ignore"):  # extreme prices give non-finite features, and so no forecast
         forecast = loaded.forecaster.stream(candles.iloc[:-1]).push(last)
     return CandlesForecast(
         timestamp=candles.index[-1],
@@ -142,14 +134,14 @@ def _checked_candles(forecaster: Forecaster, request: CandlesRequest) -> pd.Data
     """Candles as from `data.candles.read_candles`, with the columns that the models need."""
     needed = forecaster.lookback + 1
     if len(request.candles) > needed + EXTRA_CANDLES:
-        raise DataError(f"candles: {len(request.candles)} were given; send at most {needed + EXTRA_CANDLES}.")
+        raise DataError(f"candles: {len(request.candles)} are too many. Send at most {needed + EXTRA_CANDLES}.")
     columns = forecaster.columns()
     rows = []
     for number, candle in enumerate(request.candles):
         values = {**candle.__dict__, **(candle.__pydantic_extra__ or {})}
         missing = [name for name in columns if name not in values]
         if missing:
-            raise DataError(f"candles, row {number}: {', '.join(missing)} is missing; the models read it.")
+            raise DataError(f"candles, row {number}: {', '.join(missing)} is missing, but the models read it.")
         rows.append([values[name] for name in columns])
     index = pd.DatetimeIndex([candle.timestamp for candle in request.candles], name="timestamp").as_unit("us")
     candles = pd.DataFrame(rows, columns=columns, index=index.tz_convert("UTC"))
@@ -159,7 +151,7 @@ def _checked_candles(forecaster: Forecaster, request: CandlesRequest) -> pd.Data
 
 
 def describe_models(loaded: LoadedModels, refused: str | None) -> ModelsResponse:
-    """The loaded models and what they read."""
+    """Answer of ``GET /models``."""
     forecaster, model_set = loaded.forecaster, loaded.forecaster.model_set
     experts: list[tuple[int | None, Expert]] = [*model_set.experts.items(), (None, model_set.all_regimes)]
     return ModelsResponse(
@@ -188,7 +180,7 @@ def _describe_expert(regime: int | None, expert: Expert) -> ExpertResponse:
 
 
 def window_example(forecaster: Forecaster) -> WindowRequest:
-    """A request that these models can answer: bars of the training part's mean values."""
+    """A valid request: bars with the training part's mean values."""
     regime = next(iter(forecaster.model_set.experts), 0)
     expert = forecaster.model_set.expert_for(regime)
     row = [float(f"{value:.4g}") for value in expert.mean]

@@ -1,4 +1,4 @@
-"""Exports the server's and the services' figures to Prometheus."""
+"""Exports metrics of the server and the services to Prometheus."""
 
 from __future__ import annotations
 
@@ -10,26 +10,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from runners.live.services.model_reloader import ModelReloader
 from runners.live.status import Status
 
-_OTHER = "other"  # unknown paths, of which anybody could make up any number
+_OTHER = "other"  # one label for all unknown paths, so that clients cannot create new ones
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 
 
-class ServerMetrics:
-    """The server's own figures since its start.
+class ServerMetrics(Collector):
+    """Metrics of the server since its start: ``registry`` for Prometheus, ``counted`` for the status page.
 
-    Attributes
-    ----------
-    registry
-        All figures, for Prometheus.
-    counted
-        Some of them, for the status page.
-    routes
-        Paths that are counted separately.
+    Only ``routes`` are counted separately.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, models: ModelReloader) -> None:
+        self._models = models
         self.registry = CollectorRegistry()
         self.counted: Count[str] = Count()
         self.routes: frozenset[str] = frozenset()
@@ -39,19 +34,19 @@ class ServerMetrics:
         )
         self._seconds = Histogram(
             "regimes_server_request_seconds",
-            "From a request's head to the end of its answer.",
+            "From the request's header to the end of the response.",
             ["route"],
             buckets=_BUCKETS,
             registry=self.registry,
         )
         self._in_flight = Gauge("regimes_server_requests_in_flight", "Requests being answered.", registry=self.registry)
-        self._reloads = Counter("regimes_server_reloads", "Newer models taken.", registry=self.registry)
-        self._reload_failures = Counter(
-            "regimes_server_reload_failures", "Newer models that could not be taken.", registry=self.registry
-        )
-        self._rejected = Gauge(
-            "regimes_server_newer_models_refused", "1 while the newest models are not taken.", registry=self.registry
-        )
+        self.registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        counted, rejected = self.counted, float(self._models.rejection is not None)
+        yield CounterMetricFamily("regimes_server_reloads", "Newer models loaded.", counted["models_taken"])
+        yield CounterMetricFamily("regimes_server_reload_failures", "Newer models rejected.", counted["models_refused"])
+        yield GaugeMetricFamily("regimes_server_newer_models_refused", "1 if the newest models are rejected.", rejected)
 
     def begin(self) -> None:
         self._in_flight.inc()
@@ -67,25 +62,9 @@ class ServerMetrics:
         elif status >= 400:
             self.counted["refused"] += 1
 
-    def record_reload(self, *, is_new: bool, rejected: bool, is_new_rejection: bool) -> None:
-        """Record a look for newer models: whether a set was loaded, or was rejected now or before."""
-        self._rejected.set(rejected)
-        if is_new:
-            self._reloads.inc()
-            self.counted["models_taken"] += 1
-        elif is_new_rejection:
-            self._reload_failures.inc()
-            self.counted["models_refused"] += 1
-
 
 class StatusCollector(Collector):
-    """All services' figures at one moment.
-
-    Parameters
-    ----------
-    interval
-        Between two candles' open times, to compute the age of the last close.
-    """
+    """Metrics of all services from one status; ``interval`` is the models'."""
 
     def __init__(self, status: Status, interval: pd.Timedelta) -> None:
         self._status, self._interval = status, interval
@@ -97,13 +76,13 @@ class StatusCollector(Collector):
         is_stopped = status.stopped is not None
         is_stopping = status.stopping or (status.kill_switch and not is_stopped)
         for name, documentation, value in (
-            ("stopped", "1 while the kill switch keeps the trader from trading.", is_stopped),
-            ("stopping", "1 while the kill switch is thrown and the position may be open.", is_stopping),
-            ("dead_letters", "Candles that could not be used.", status.dead_letters),
-            ("last_candle_age_seconds", "Since the newest candle closed.", age),
-            ("position", "Held, in units; below 0: short.", decision.position if decision else None),
+            ("stopped", "1 while trading is stopped by the kill switch.", is_stopped),
+            ("stopping", "1 while the kill switch is active and the position may be open.", is_stopping),
+            ("dead_letters", "Invalid candles.", status.dead_letters),
+            ("last_candle_age_seconds", "Seconds since the newest candle closed.", age),
+            ("position", "Position in units, negative for short.", decision.position if decision else None),
             ("equity", "Value of the account at the last decision.", decision.equity if decision else None),
-            ("forecast_log_return", "Expected to the next close.", forecast.log_return if forecast else None),
+            ("forecast_log_return", "Forecast to the next close.", forecast.log_return if forecast else None),
             ("regime", "Number of the newest regime.", forecast.regime if forecast else None),
         ):
             if value is not None:
@@ -112,11 +91,9 @@ class StatusCollector(Collector):
 
     def _services(self) -> Iterator[Metric]:
         heartbeat = GaugeMetricFamily(
-            "regimes_service_beat_age_seconds", "Since the service last said that it is alive.", labels=["service"]
+            "regimes_service_beat_age_seconds", "Seconds since the service's last heartbeat.", labels=["service"]
         )
-        behind = GaugeMetricFamily(
-            "regimes_service_behind", "Bars that the service has not taken in yet.", labels=["service"]
-        )
+        behind = GaugeMetricFamily("regimes_service_behind", "Bars that the service has not read.", labels=["service"])
         events = CounterMetricFamily(
             "regimes_service_events", "Events since the service's start.", labels=["service", "event"]
         )

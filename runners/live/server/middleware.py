@@ -1,4 +1,4 @@
-"""Checks every request before its route: key, size, time and concurrency."""
+"""Checks requests before their route: key, size, time and number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address; names other than localhost might lead anywhere."""
+    """Whether the address is this machine's own; a name other than localhost counts as another machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 
 
 class RequestMetrics:
-    """Outermost: counts and times each request, and answers 500 to a failure without details."""
+    """Counts and times each request, and answers 500 without details after an internal error."""
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
         self._app, self._metrics = app, metrics
@@ -59,24 +59,19 @@ class RequestMetrics:
             await self._app(scope, receive, send_with_headers)
         except Exception:
             log.exception("request failed", service="server", method=scope["method"], path=scope["path"][:200])
-            if status:  # the response has begun, and can only be broken off
+            if status:  # the response has begun, so only the connection can be closed
                 raise
-            problem = ProblemError(500, "The server failed to answer this; its log says why.")
+            problem = ProblemError(500, "Internal error. The server's log has the details.")
             await problem.response()(scope, receive, send_with_headers)
         finally:
             self._metrics.end(scope["path"], status, time.perf_counter() - begin)
 
 
 class ApiKey:
-    """Requires the key on every route but the health checks.
+    """Requires the key, in the header ``X-API-Key`` or as the password of HTTP Basic, except for health checks.
 
-    Without a key it requires that the request names this machine as its host. Otherwise a web page open in a browser
-    here could let its own domain point to this machine, and read the answers (DNS rebinding).
-
-    Parameters
-    ----------
-    key
-        Expected in the header ``X-API-Key``, or as the password of HTTP Basic; None for this machine only.
+    If the key is None, the request's host must be this machine. Otherwise a web page in a browser on this machine could
+    let its own domain point here, and read the answers (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, key: str | None) -> None:
@@ -95,11 +90,9 @@ class ApiKey:
             host = headers.get(b"host", b"localhost").decode("latin-1")
             if is_loopback(host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host):
                 return None
-            return ProblemError(
-                421, "Without a key the server answers only to names of this machine, such as localhost."
-            )
-        given = headers.get(KEY_HEADER.lower().encode(), _password(headers))
-        if hmac.compare_digest(given, self._key):
+            return ProblemError(421, "Without a key the server answers only requests to this machine, as localhost.")
+        sent = headers.get(KEY_HEADER.lower().encode(), _password(headers))
+        if hmac.compare_digest(sent, self._key):
             return None
         return ProblemError(
             401, f"Send the key in the header {KEY_HEADER}, or as the password of HTTP Basic.", headers=_CHALLENGE
@@ -107,7 +100,7 @@ class ApiKey:
 
 
 def _password(headers: Mapping[bytes, bytes]) -> bytes:
-    """The password of HTTP Basic (RFC 7617), or an empty one."""
+    """The password of HTTP Basic (RFC 7617); empty if there is none."""
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"basic":
         return b""
@@ -118,18 +111,16 @@ def _password(headers: Mapping[bytes, bytes]) -> bytes:
 
 
 class BodyLimits:
-    """Reads the body of each POST to a route, and limits its size, its time, and how many are in progress.
+    """Reads the body of each POST to the route ``path``, and limits its size, its time and the number of requests.
 
     Parameters
     ----------
-    path
-        Of the route.
     requests
-        Read or answered at once; one more is answered 503.
+        Number of requests in progress; one more is answered 503.
     size
-        Bytes of a body.
+        Largest body in bytes.
     seconds
-        In which a body must arrive.
+        Seconds in which a body must arrive.
     """
 
     def __init__(self, app: ASGIApp, path: str, requests: int, size: int, seconds: float) -> None:
@@ -140,7 +131,7 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         if self._free <= 0:
-            full = ProblemError(503, "All places are taken; try again shortly.", headers={"Retry-After": "1"})
+            full = ProblemError(503, "Too many requests. Try again shortly.", headers={"Retry-After": "1"})
             await full.response()(scope, receive, send)
             return
         self._free -= 1
@@ -158,7 +149,7 @@ class BodyLimits:
 
     async def _read(self, headers: Headers, receive: Receive) -> Message:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise ProblemError(415, "Send JSON, with the header Content-Type: application/json.")
+            raise ProblemError(415, "Send JSON with the header Content-Type: application/json.")
         too_long = ProblemError(413, f"The body is longer than {self._size} bytes.")
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared[:20]) > self._size:
@@ -169,7 +160,7 @@ class BodyLimits:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise ProblemError(400, "The connection ended within the body.")
+                        raise ProblemError(400, "The connection ended before the end of the body.")
                     body += message.get("body", b"")
                     more = message.get("more_body", False)
                     if len(body) > self._size:

@@ -1,4 +1,4 @@
-"""Schemas of the model server's requests and responses."""
+"""Defines the model server's requests and responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _text(value: Any) -> str:
     raise PydanticCustomError("datetime_type", "Input should be a valid datetime")
 
 
-Time = Annotated[  # not strict, because FastAPI's JSON parser leaves it a text
+Time = Annotated[  # not strict, because FastAPI parses JSON before pydantic sees it, and leaves it a text
     AwareDatetime,
     Field(strict=False, ge=dt.datetime(1900, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(2200, 1, 1, tzinfo=dt.UTC)),
     BeforeValidator(_text),
@@ -33,29 +33,28 @@ class _Request(BaseModel):
 
 
 class WindowRequest(_Request):
-    """The values that a regime's expert reads, one row per bar."""
+    """Features of one regime's expert, one row per bar."""
 
     regime: int = Field(
         ge=0,
         le=99,
-        description="0 bearish, 1 sideways, 2 bullish, or a number of your own. Where it has no expert, the network of "
-        "all regimes answers.",
+        description="0 bearish, 1 sideways, 2 bullish, or your own number. The all-regimes network answers for a "
+        "regime without an expert.",
     )
     features: Annotated[
         list[Annotated[list[Number], FailFast(), Field(min_length=1, max_length=_MOST_COLUMNS)]], FailFast()
     ] = Field(
         min_length=1,
         max_length=_MOST_BARS,
-        description="One row per bar, oldest first, contiguous bars: the values of the expert's `columns` in the order "
-        "of /models, as computed from the candles, not scaled. From `window` to `window + stride - 1` rows; "
-        "the network reads them all and forecasts the log return after the last. A backtest and the live engine cut "
-        "time into blocks of `stride` bars at fixed dates and begin to read `window - 1` bars before the block of the "
-        "bar that they forecast: rows from there on give the same number as they do.",
+        description="One row per contiguous bar, oldest first: unscaled values in the order of the expert's `columns` "
+        "(see /models), `window` to `window + stride - 1` rows. The forecast is for the bar after the last row. A "
+        "backtest divides time into blocks of `stride` bars at fixed dates, and reads from `window - 1` bars before "
+        "the block on. The same rows give the same forecast.",
     )
 
 
 class Candle(BaseModel):
-    """A closed bar. It may have further numbers, and must have those that the models read."""
+    """A closed bar, with the further numeric columns that the models read."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     __pydantic_extra__: dict[str, Number]
@@ -71,23 +70,23 @@ class Candle(BaseModel):
 
 
 class CandlesRequest(_Request):
-    """Candles, from which regime and features are computed as in a backtest."""
+    """Candles; regime and features are computed as in a backtest."""
 
     candles: Annotated[list[Candle], FailFast()] = Field(
         min_length=1,
-        description="Closed bars of the models' interval, oldest first: `lookback + 1` of them or more (at most "
-        f"{EXTRA_CANDLES} more), see /models. The forecast is that after the last.",
+        description="Closed bars of the models' interval, oldest first: at least `lookback + 1` (see /models), and at "
+        f"most {EXTRA_CANDLES} more. The forecast is for the bar after the last.",
     )
 
 
 class BatchRequest(_Request):
-    """Many windows at once."""
+    """Several windows."""
 
     batch: Annotated[list[WindowRequest], FailFast()] = Field(min_length=1, max_length=BATCH)
 
 
 def _kind(content: Any) -> str | None:
-    """Tag of the only kind of request that the content has fields of; None if there is not exactly one."""
+    """Tag of the request, by its fields; None if they fit no request or more than one."""
     names = content.keys() if isinstance(content, dict) else set()
     kinds = [tag for tag, fields in _FIELDS.items() if fields & names]
     return kinds[0] if len(kinds) == 1 else None
@@ -101,38 +100,37 @@ ForecastRequest = Annotated[
     Discriminator(
         _kind,
         custom_error_type="request",
-        custom_error_message="give an object with regime and features, with candles, or with a batch; see "
-        "/openapi.json",
+        custom_error_message="send an object with regime and features, candles, or batch; see /openapi.json",
     ),
 ]
 
 
 class _Response(BaseModel):
-    models: str = Field(description="The training run of the models that answered.")
+    models: str = Field(description="Id of the models' training.")
 
 
 class WindowForecast(_Response):
-    """What the expert expects after the last bar."""
+    """Forecast of an expert after the last bar."""
 
     regime: int
     regime_name: str
-    expert: str = Field(description="The network that answered: the regime's name, or `all`.")
-    log_return: float = Field(description="Log return from the last bar's close to the next one's.")
+    expert: str = Field(description="Name of the network: the regime's, or `all`.")
+    log_return: float = Field(description="Forecast log return from the last bar's close to the next one's.")
 
 
 class CandlesForecast(_Response):
-    """Regime and forecast after the last candle; both null where they are not known."""
+    """Regime and forecast after the last candle; both may be null, with a reason."""
 
     timestamp: dt.datetime = Field(description="Open time of the last candle.")
     regime: int | None
     regime_name: str | None
-    log_return: float | None = Field(description="Log return from the last candle's close to the next one's.")
-    probabilities: dict[str, float] | None = Field(description="Of each regime, by its number.")
-    reason: str | None = Field(None, description="Why there is no forecast, where there is none.")
+    log_return: float | None = Field(description="Forecast log return from the last close to the next one.")
+    probabilities: dict[str, float] | None = Field(description="Probability of each regime, by its number.")
+    reason: str | None = Field(None, description="Why there is no forecast.")
 
 
 class BatchForecast(BaseModel):
-    """A forecast for each window, in their order."""
+    """One forecast per window, in the same order."""
 
     forecasts: list[WindowForecast]
 
@@ -141,31 +139,31 @@ ForecastResponse = WindowForecast | CandlesForecast | BatchForecast
 
 
 class ExpertResponse(BaseModel):
-    """One network and what it reads."""
+    """One network and its inputs."""
 
     name: str
-    regime: int | None = Field(description="Null for the network of all regimes.")
+    regime: int | None = Field(description="Null for the all-regimes network.")
     features: list[str]
-    columns: list[str] = Field(description="The values of each bar that it reads, in their order.")
-    window: int = Field(description="Bars that it reads at least.")
-    stride: int = Field(description="It reads `window + stride - 1` bars at most.")
+    columns: list[str] = Field(description="Values of each row of `features`, in order.")
+    window: int = Field(description="Smallest number of rows.")
+    stride: int = Field(description="The largest number of rows is `window + stride - 1`.")
     hidden_dim: int
     num_layers: int
     validation_loss: float | None = Field(
-        description="Squared error on the validation part relative to the forecast 0: below 1 is better."
+        description="Squared error on the validation part, relative to that of the forecast 0."
     )
 
 
 class ModelsResponse(BaseModel):
-    """The models that answer at present."""
+    """The models in use."""
 
     dataset: str
     run: str
     interval_seconds: float
-    lookback: int = Field(description="Candles before the last that its forecast depends on.")
-    columns: list[str] = Field(description="Columns that candles must have, besides `timestamp`.")
+    lookback: int = Field(description="Number of candles before the last that the forecast depends on.")
+    columns: list[str] = Field(description="Columns that candles must have, in addition to `timestamp`.")
     experts: list[ExpertResponse]
-    refused: str | None = Field(description="Why a newer set of models was not taken, if there is one.")
+    refused: str | None = Field(description="Why a newer model set was rejected, or null.")
 
 
 class HealthResponse(BaseModel):

@@ -1,4 +1,4 @@
-"""Runs the model server with uvicorn until it is stopped."""
+"""Runs the model server with uvicorn."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from runners.live.services.model_reloader import ModelReloader
 
 KEY_VARIABLE = "REGIMES_SERVER_KEY"
 _CONNECTIONS = 512
-_GRACE = 10  # seconds to finish requests at the end
-_HEAD_BYTES, _HEAD_SECONDS = 64 * 1024, 10.0  # of a request's head
+_GRACE = 10  # seconds to finish requests when the server stops
+_HEAD_BYTES, _HEAD_SECONDS = 64 * 1024, 10.0  # limits of a request's header
 _IDLE = 75  # seconds between two requests on a connection
 _POLL_SECONDS = 0.05
 
@@ -38,25 +38,18 @@ class Server:
     Parameters
     ----------
     models
-        Whose forecasts it gives; only this service may refresh them.
+        Models that forecast; no other service may refresh them.
     connect
-        Returns the bus of the services whose status it serves; None without Redis.
+        Returns the services' bus; None without Redis.
     host, port
-        Where to listen; port 0 takes a free one.
+        Address to listen on; ``port`` 0 takes a free one, and is the actual one once ``started`` is set.
     key
-        Required in every request; may be None if only this machine can reach the server.
-
-    Attributes
-    ----------
-    started
-        Set when it listens.
-    port
-        Where it listens.
+        Key that every request needs; None if only this machine can reach the server.
 
     Raises
     ------
     SettingsError
-        If other machines could reach it without a key.
+        If other machines could reach the server without a key.
     """
 
     def __init__(
@@ -70,21 +63,15 @@ class Server:
     ) -> None:
         if not key and not is_loopback(host):
             raise SettingsError(
-                f"--host {host} lets other machines reach the server, which needs a key for that. Put a long random "
-                f"text into the environment variable {KEY_VARIABLE}, or serve 127.0.0.1 only."
+                f"--host {host} lets other machines reach the server, which needs a key for that. Set the environment "
+                f"variable {KEY_VARIABLE} to a long random text, or use 127.0.0.1."
             )
         self.host, self.port = "127.0.0.1" if host.lower() == "localhost" else host.strip("[]"), port
         self.started = threading.Event()
         self._app = create_app(models, connect, key=key, limits=limits)
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until ``stop`` is set, then finish the requests in progress; in any thread.
-
-        Raises
-        ------
-        LiveError
-            If the port is taken or not allowed.
-        """
+        """Serve until ``stop`` is set, then finish the requests in progress; raises LiveError if the port is taken."""
         config = uvicorn.Config(
             self._app,
             http=_Protocol,
@@ -126,15 +113,15 @@ class Server:
             family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
             return socket.create_server((self.host, self.port), family=family, backlog=_CONNECTIONS)
         except OSError as error:
-            why = str(error.strerror).partition(" (while")[0]
+            reason = str(error.strerror).partition(" (while")[0]
             raise LiveError(
-                f"the server cannot listen on {self.host}, port {self.port} ({why}). Name another with "
-                "--host and --port, or end what listens there."
+                f"the server cannot listen on {self.host}, port {self.port} ({reason}). Use another --host or --port, "
+                "or stop the program that listens there."
             ) from None
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to whoever runs the services."""
+    """Does not handle signals; the caller does."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -142,7 +129,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Closes connections without a request or with an endless head, which come before the key is checked."""
+    """Closes connections without a request or with an endless header, before any key is checked."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -154,10 +141,10 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data) if self._in_head else 0  # the first chunk may hold a body, too
+        self._head_bytes += len(data) if self._in_head else 0  # the first chunk may also contain a body
         super().data_received(data)
         if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The request's head is too long.")
+            self.send_400_response("The request's header is too long.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -175,7 +162,7 @@ class _Protocol(HttpToolsProtocol):
 def _old_objects_frozen() -> Iterator[None]:
     """Within the block, the garbage collector ignores older objects.
 
-    Scanning the objects of torch and pandas would stop the server for a quarter of a second now and then.
+    Otherwise it sometimes stops the server for a quarter of a second, to scan the objects of torch and pandas.
     """
     gc.collect()
     gc.freeze()
@@ -187,7 +174,7 @@ def _old_objects_frozen() -> Iterator[None]:
 
 @contextmanager
 def _uvicorn_logged() -> Iterator[None]:
-    """Within the block, uvicorn's warnings are events of our log, and its other messages are dropped."""
+    """Within the block, write uvicorn's warnings to our log and drop its other messages."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

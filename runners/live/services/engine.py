@@ -1,4 +1,4 @@
-"""Forecasts each closed candle with the `Forecaster` that training and backtest use."""
+"""Forecasts each closed candle with the same `Forecaster` as a backtest."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from runners.live.services.model_reloader import ModelReloader
 from runners.live.services.service import WAIT, Service
 
 _BATCH = 200
-_LOOKBACKS_KEPT = 4  # of candles in the stream, because newer models may look further back
+_LOOKBACKS_KEPT = 4  # in the stream of candles, because newer models may have a longer lookback
 
 
 class Engine(Service):
-    """Reads candles and writes a forecast for each live one.
-
-    Its state is the last candles, which the stream keeps, and the last bar that was forecast. Newer models are loaded
-    between two candles.
-    """
+    """Reads candles and writes a forecast for each live one; loads newer models between two candles."""
 
     name = "engine"
 
@@ -38,7 +34,7 @@ class Engine(Service):
         last = forecast.time if forecast else None
         stream = self._stream_after(bus, last)
         while not stop.is_set():
-            if self._reload_models():
+            if self._models.refresh(self.counted, self.log):
                 stream = self._stream_after(bus, last)
             entries = bus.candles.after(last, _BATCH, wait=WAIT)
             for entry in entries:
@@ -51,31 +47,18 @@ class Engine(Service):
             self.heartbeat(bus, "forecasting" if entries else "waiting for a candle")
 
     def _stream_after(self, bus: Bus, last: pd.Timestamp | None) -> ForecastStream:
-        """The forecaster's state after the candle at ``last``, which has its forecast already."""
+        """The forecaster's state after the candle at ``last``, the last one with a forecast."""
         forecaster = self._models.forecaster
         stream = forecaster.stream()
-        known = bus.candles.newest(forecaster.lookback + 1, until=last) if last is not None else []
-        for entry in known:
+        for entry in bus.candles.newest(forecaster.lookback + 1, until=last) if last is not None else []:
             stream.push({"timestamp": entry.time, **entry.values})
         return stream
 
-    def _reload_models(self) -> bool:
-        before = self._models.rejection
-        if self._models.refresh():
-            self.counted["models_taken"] += 1
-            self.log.info("took newer models", models=self._models.run)
-            return True
-        if self._models.rejection not in (None, before):
-            self.counted["models_refused"] += 1
-            self.log.error("newer models refused", why=self._models.rejection, goes_on_with=self._models.run)
-        return False
-
     def _restart_stream(self, last: pd.Timestamp, entry: Entry) -> ForecastStream:
-        """An empty stream, because candles before this one were removed unread."""
+        """A new stream, because candles before this entry were removed unread."""
         self.counted["candles_lost"] += 1
         self.log.error(
-            "candles were removed from the stream before they were read; forecasts begin again once the lookback is "
-            "full",
+            "candles were removed from the stream before they were read; forecasts continue when the lookback is full",
             read_up_to=str(last),
             next=str(entry.time),
         )

@@ -1,4 +1,4 @@
-"""Writes an exchange's closed candles to the bus, in order and without gaps that can be filled."""
+"""Writes an exchange's closed candles to the bus, in order, and fills gaps."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from runners.live.services.websocket import WebsocketListener
 
 _LONGEST_PAUSE = 60.0
 _SAME_PRICE = 1e-9  # relative
-_UNCONDITIONAL_AFTER = 30  # times the patience: clocks stand still while a machine sleeps
-_RETRIES = 3  # of an answer with a gap or an impossible candle; 1 if only the websocket differs
+_UNCONDITIONAL_AFTER = 30  # times retry_seconds, because the clock stops while a machine sleeps
+_RETRIES = 3  # after an answer with a gap or an invalid candle; 1 if only the websocket differs
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Market:
     options
         As in `data.exchange.exchange_client`.
     retry_seconds
-        Seconds before a doubtful answer is requested again, and after a bar's end before it is requested without a
-        websocket message.
+        Seconds before a doubtful answer is requested again. Without a websocket message, a candle is requested that
+        long after it has closed.
     """
 
     exchange: str
@@ -45,7 +45,7 @@ class Market:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def facts(self) -> dict[str, str]:
-        """What all services that trade this market must agree on."""
+        """Values that must be the same for all services of this market."""
         return {"exchange": self.exchange, "symbol": self.symbol, "timeframe": timeframe_of(self.interval)}
 
     @property
@@ -55,31 +55,20 @@ class Market:
 
 
 def timeframe_of(interval: pd.Timedelta) -> str:
-    """``4h`` for four hours.
-
-    Raises
-    ------
-    SettingsError
-        If it is not a whole number of minutes.
-    """
+    """``4h`` for four hours; raises SettingsError if the interval is not a whole number of minutes."""
     for letter, unit in (("w", "7D"), ("d", "1D"), ("h", "1h"), ("m", "1min")):
         count = interval / pd.Timedelta(unit)
         if count >= 1 and count == int(count):
             return f"{int(count)}{letter}"
-    raise SettingsError(f"the models are of bars {interval_text(interval)} apart, which no exchange has.")
+    raise SettingsError(f"the models were trained on bars {interval_text(interval)} apart, which no exchange has.")
 
 
 class Ingest(Service):
     """Writes closed candles to the bus: first one lookback of history, then each candle that closes.
 
-    The exchange's websocket signals that a bar has closed; the candles come from its REST interface, as in a download,
-    including those missed meanwhile. An answer with a gap, with an impossible candle, or with other prices than the
-    websocket's is requested again before it is used. A candle that stays impossible becomes a dead letter.
-
-    Parameters
-    ----------
-    lookback
-        Bars of history before the first live one.
+    The exchange's websocket signals that a bar has closed. The candles come from its REST interface, as in a download,
+    including missed ones. An answer with a gap, an invalid candle, or prices other than the websocket's is requested
+    again. A candle that remains invalid becomes a dead letter. ``lookback`` is the number of bars of history.
     """
 
     name = "ingest"
@@ -105,13 +94,13 @@ class Ingest(Service):
                     if self._is_candle_due(listener):
                         self._catch_up(bus, source, listener, stop)
                     pause = market.retry_seconds
-                    self.heartbeat(bus, "listening" if listener.newest else "asking by the clock")
+                    self.heartbeat(bus, "listening" if listener.newest else "polling")
                 except DataError as error:
                     self.counted["exchange_lost"] += 1
-                    self.log.warning("the exchange gives no candles", why=str(error), tries_again_in=pause)
+                    self.log.warning("the exchange returns no candles", why=str(error), tries_again_in=pause)
                     self._next_request = time.monotonic() + pause
                     pause = min(2 * pause, _LONGEST_PAUSE)
-                    self.heartbeat(bus, "without exchange")
+                    self.heartbeat(bus, "exchange unavailable")
                 listener.new_bar.wait(WAIT)
                 listener.new_bar.clear()
 
@@ -141,7 +130,7 @@ class Ingest(Service):
         return signalled or now + self._clock_ahead >= next_ends.timestamp() + self._market.retry_seconds
 
     def _catch_up(self, bus: Bus, source: ExchangeSource, listener: WebsocketListener, stop: Event) -> None:
-        """Write all that has closed since the last candle."""
+        """Write all candles that have closed since the last one."""
         last = bus.candles.last()
         exchange_time = source.now()
         self._clock_ahead = exchange_time.timestamp() - time.monotonic()
@@ -162,36 +151,36 @@ class Ingest(Service):
     def _fetch_checked(
         self, source: ExchangeSource, since: pd.Timestamp, first: bool, listener: WebsocketListener, stop: Event
     ) -> pd.DataFrame:
-        """Candles closed since then, requested again while they are doubtful."""
+        """Candles closed since ``since``, requested again while they are doubtful."""
         candles = self._fetch(source, since)
         for attempt in range(_RETRIES):
             begin = candles.index[0] if first and len(candles) else since
-            doubt, retries = self._doubt(candles, begin, listener)
+            problem, retries = self._problem(candles, begin, listener)
             if attempt >= retries or stop.is_set():
                 break
             self.counted["asked_again"] += 1
-            self.log.warning("asking again", why=doubt, since=str(since))
+            self.log.warning("candles requested again", why=problem, since=str(since))
             stop.wait(self._market.retry_seconds * 2**attempt)
             candles = self._fetch(source, since)
-        return candles.iloc[:0] if stop.is_set() else candles  # a better answer might have followed
+        return candles.iloc[:0] if stop.is_set() else candles  # the answer may still be incomplete
 
     def _fetch(self, source: ExchangeSource, since: pd.Timestamp) -> pd.DataFrame:
         now = source.now()
         pages = list(closed_pages(source, since, now, now))
         return pd.concat(pages) if pages else pd.DataFrame(columns=OHLCV, dtype=float)
 
-    def _doubt(self, candles: pd.DataFrame, since: pd.Timestamp, listener: WebsocketListener) -> tuple[str, int]:
-        """Why an answer is doubtful, and how often to request it again."""
+    def _problem(self, candles: pd.DataFrame, since: pd.Timestamp, listener: WebsocketListener) -> tuple[str, int]:
+        """Why an answer is doubtful, and how often to request it again; empty and 0 for a valid answer."""
         for time_, *values in candles.itertuples():
             if not plausible(*values):
-                return f"the candle of {time_} is impossible", _RETRIES
+                return f"the candle of {time_} is invalid", _RETRIES
         expected = (candles.index[-1] - since) // self._market.interval + 1 if len(candles) else 0
         if len(candles) != expected:
             return f"{expected - len(candles)} candles are missing", _RETRIES
         for time_, *values in candles.tail(1).itertuples():
-            seen = listener.prices(time_)
-            if seen and any(abs(a - b) > _SAME_PRICE * b for a, b in zip(seen, values[: len(PRICES)], strict=True)):
-                return f"the websocket had other prices of {time_}: {seen}", 1
+            received = listener.prices(time_) or values[: len(PRICES)]
+            if any(abs(a - b) > _SAME_PRICE * b for a, b in zip(received, values[: len(PRICES)], strict=True)):
+                return f"the websocket's prices of {time_} differ: {received}", 1
         return "", 0
 
     def _write(self, bus: Bus, candles: pd.DataFrame, last: pd.Timestamp | None, first_live: pd.Timestamp) -> None:
@@ -205,7 +194,7 @@ class Ingest(Service):
                 continue
             if last is not None and time_ - last > self._market.interval:
                 self.counted["holes"] += 1
-                self.log.warning("the exchange has no candles", after=str(last), until=str(time_))
+                self.log.warning("candles are missing at the exchange", after=str(last), until=str(time_))
             live = bool(time_ >= first_live)
             previous = milliseconds(last) if last is not None else None
             added = bus.candles.append(time_, {**candle, "previous": previous, "live": live})
@@ -215,9 +204,9 @@ class Ingest(Service):
             last = time_
 
     def _rejection(self, time_: pd.Timestamp, candle: dict[str, float], last: pd.Timestamp | None) -> str:
-        """Why the candle cannot be used, or an empty string."""
+        """Why the candle is invalid, or an empty string."""
         if last is not None and (time_ - last) % self._market.interval:
-            return f"it opens {interval_text(time_ - last)} after the one before"
+            return f"it opens {interval_text(time_ - last)} after the previous one"
         one = pd.DataFrame([candle], index=pd.DatetimeIndex([time_], name="timestamp"))
         try:
             check_candles(one, source=self._market.symbol)

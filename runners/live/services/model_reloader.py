@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data.candles import interval_text
 from data.errors import ModelSetError
@@ -25,14 +26,14 @@ class ModelReloader:
     Attributes
     ----------
     loaded
-        The set in use. Read it once where its parts must belong together: another thread may `refresh`.
+        The set in use. Another thread may replace it, so read it once if its parts must belong together.
     rejection
         Why a newer set was rejected, or None.
 
     Raises
     ------
     ModelSetError
-        If there is no set, or it cannot be loaded.
+        If there is no model set, or it cannot be loaded.
     """
 
     def __init__(self, path: Path, settings: ForecastSettings | None = None) -> None:
@@ -50,11 +51,23 @@ class ModelReloader:
     def run(self) -> str:
         return self.loaded.run
 
-    def refresh(self) -> bool:
-        """Load a newer set if there is one. A rejected set is not tried again until its files change."""
+    def refresh(self, counted: Counter[str], log: Any) -> bool:
+        """Load a newer set if there is one; counts and logs a new set, and a new rejection."""
+        before = self.rejection
+        is_new = self._load_newer()
+        if is_new:
+            counted["models_taken"] += 1
+            log.info("newer models loaded", models=self.run)
+        elif self.rejection not in (None, before):
+            counted["models_refused"] += 1
+            log.error("newer models refused", why=self.rejection, goes_on_with=self.run)
+        return is_new
+
+    def _load_newer(self) -> bool:
+        """Load a newer set if there is one; a rejected set is loaded again only after its files have changed."""
         try:
             folder = find_model_set(self._path)
-        except ModelSetError:  # the folder is being moved or is gone: keep what is loaded
+        except ModelSetError:  # the folder is being moved or is gone
             return False
         if folder.name == self.run:
             self.rejection = None  # the rejected set was removed
@@ -66,7 +79,7 @@ class ModelReloader:
             forecaster = self._load(folder)
             if forecaster.interval != self.forecaster.interval:
                 raise ModelSetError(
-                    f"{folder}: is of bars {interval_text(forecaster.interval)} apart, those before of "
+                    f"{folder}: trained on bars {interval_text(forecaster.interval)} apart, the previous models on "
                     f"{interval_text(self.forecaster.interval)}. Stop the services before you change the interval."
                 )
         except ModelSetError as error:
@@ -80,6 +93,6 @@ class ModelReloader:
 
 
 def _file_stats(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, time and size of each file, to notice changes."""
+    """Name, modification time and size of each file."""
     stats = {path.name: path.stat() for path in sorted(folder.iterdir())}
     return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()]

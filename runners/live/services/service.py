@@ -1,4 +1,4 @@
-"""Base class of the live services: reads its state from Redis and reconnects after a failure."""
+"""Defines the base class of the live services, which connects to Redis and sends heartbeats."""
 
 from __future__ import annotations
 
@@ -8,37 +8,31 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 
+import redis
 import structlog
 
 from runners.live.bus.bus import Bus, Connect, redis_refusal
 
-WAIT = 0.5  # seconds that a service waits for something new before it checks whether to stop
+WAIT = 0.5  # seconds that a service waits for new entries before it checks whether to stop
 _HEARTBEAT_SECONDS = 1.0
 _LONGEST_PAUSE = 30.0
 
 
 class Service(ABC):
-    """A loop that reads what is new on the bus, or outside, and writes what follows from it.
+    """A loop that reads new entries and writes results. Subclasses implement `work`.
 
-    A service keeps its state in Redis only, so after a lost connection it simply starts again. Subclasses implement
-    `work`.
-
-    Parameters
-    ----------
-    connect
-        Returns the bus; called again whenever the connection was lost.
+    A service keeps its state in Redis only, so after a lost connection it calls `work` again.
 
     Attributes
     ----------
     name
-        Of the service, such as ``engine``.
+        Name of the service, such as ``engine``.
     state
-        What it is doing, in a word or two.
+        What the service is doing, in a word or two.
     counted
-        Events since its start, by name.
+        Number of events since the start, by name.
     facts
-        What it trades, which must not change: see `Bus.require_same_facts`. Subclasses store the facts in the bus once
-        they know that this can be traded.
+        What the service trades (`Bus.require_same_facts`). Subclasses store the facts once they have checked them.
     """
 
     name: str
@@ -52,15 +46,13 @@ class Service(ABC):
         self._heartbeat_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set; while Redis is away, try to reconnect.
+        """Work until ``stop`` is set, and reconnect to Redis when the connection is lost.
 
         Raises
         ------
         RegimesError
-            If going on is pointless.
+            If a retry would not help.
         """
-        import redis
-
         pause = WAIT
         while not stop.is_set():
             try:
@@ -86,7 +78,7 @@ class Service(ABC):
         """Read the state from the bus, then loop until ``stop`` is set; a lost connection may end it anywhere."""
 
     def heartbeat(self, bus: Bus, state: str) -> None:
-        """Store what the service is doing: whenever that changes, else once per second at most."""
+        """Store the state whenever it changes, otherwise at most once per second."""
         now = time.monotonic()
         if state != self.state or now - self._heartbeat_at >= _HEARTBEAT_SECONDS:
             self.state, self._heartbeat_at = state, now

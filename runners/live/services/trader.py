@@ -1,4 +1,4 @@
-"""Decides on each forecast once and has a broker trade."""
+"""Makes one decision per forecast and lets a broker trade."""
 
 from __future__ import annotations
 
@@ -19,30 +19,28 @@ from runners.live.trading.broker import BrokerRejectedError, BrokerUnavailableEr
 from runners.live.trading.decider import PositionDecider
 
 _BATCH = 100
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0  # seconds before an unavailable broker is asked again
-_LONGEST_PAUSE_STOPPING = 5.0  # the same, with a position to be closed
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0  # seconds before the next request to an unavailable broker
+_LONGEST_PAUSE_STOPPING = 5.0  # the same while the kill switch is set
 
 
 class Trader(Service):
-    """Decides on each forecast with the backtest's rule, and has its broker trade.
+    """Decides on each forecast with the backtest's rule, and lets its broker trade.
 
-    A decision and the state after it are committed in one step, before the order is sent; the order's id is made of its
-    bar. So a trader killed at any moment neither loses an order nor sends one twice. A lease allows one trader at a
-    time.
+    A decision and the state after it are committed together, before the order is sent. The order's id is made from its
+    bar. So a trader that is killed at any moment neither loses an order nor sends one twice. A lease ensures a single
+    active trader.
 
     Parameters
     ----------
     new_decider
-        Returns a decider in the state before its first bar.
-    facts
-        As in `Service`.
+        Returns a decider in its initial state.
     kill_file
-        While this file exists, the trader closes the position at once and ends.
+        While this file exists, the trader closes the position and ends.
 
     Attributes
     ----------
     decided_up_to
-        The last bar that it has decided on, None before the first.
+        The last bar that has a decision; None before the first.
     """
 
     name = "trader"
@@ -54,7 +52,7 @@ class Trader(Service):
         self.facts = facts
         self._new_decider, self._kill_file = new_decider, kill_file
         self._lease = Lease()
-        self._stop_reason: str | None = None  # kept here because Redis may lose the kill switch
+        self._stop_reason: str | None = None  # stored here too, because Redis may lose the kill switch
         self.decided_up_to: pd.Timestamp | None = None
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
@@ -76,21 +74,21 @@ class Trader(Service):
                 rejected = isinstance(error, BrokerRejectedError)
                 self.counted["broker_lost"] += 1
                 log = self.log.error if rejected else self.log.warning
-                log("the broker refuses" if rejected else "the broker cannot be reached", why=str(error))
+                log("the broker rejects requests" if rejected else "the broker cannot be reached", why=str(error))
                 if rejected and decider is None and not self._kill_reason(bus):
                     raise LiveError(
-                        f"the exchange does not let the trader in ({type(error.__cause__).__name__}; its words are in "
-                        "the log). Are the key and its permissions right, and are they for this market?"
+                        f"the exchange rejects the trader's requests ({type(error.__cause__).__name__}; the log has "
+                        "its message). Check the key, its permissions, and whether it is for this market."
                     ) from None
-                self._wait(bus, stop, pause, "refused by the broker" if rejected else "without broker")
+                self._wait(bus, stop, pause, "rejected by the broker" if rejected else "broker unavailable")
                 pause = min(2 * pause, _LONGEST_PAUSE_STOPPING if self._stop_reason else _LONGEST_PAUSE)
 
     def _start_decider(self, bus: Bus) -> PositionDecider:
-        """A decider that continues from the committed state, reconciled with the account."""
+        """A decider with the committed state, reconciled with the account."""
         state = bus.trader_state()
         if state and state["stopped"] and not state["stopping"]:
             raise LiveError(
-                f"the trader of {bus.name} was stopped ({state['stopped']}). When all is well again: "
+                f"the trader of {bus.name} was stopped ({state['stopped']}). When the problem is solved, run: "
                 f"regimes live resume {bus.name}"
             )
         decider = self._new_decider()
@@ -98,11 +96,11 @@ class Trader(Service):
         if not (decider.stopped or self._kill_reason(bus)):
             decider.broker.require_exclusive()
         bus.store_facts(self.facts)
-        self._commit(bus, decider)  # from now on the account's position is on record
+        self._commit(bus, decider)  # from now on Redis has the account's position
         return decider
 
     def _wait(self, bus: Bus, stop: threading.Event, seconds: float, state: str) -> None:
-        """Wait, at most until the kill switch is set."""
+        """Wait until the time is over or the kill switch is set."""
         before, end = self._kill_reason(bus), time.monotonic() + seconds
         while time.monotonic() < end and self._kill_reason(bus) == before:
             self._lease.renew(bus)
@@ -111,7 +109,7 @@ class Trader(Service):
                 return
 
     def _step(self, bus: Bus, decider: PositionDecider, stop: threading.Event) -> bool:
-        """Decide on the forecasts that are there; True once the kill switch has ended trading."""
+        """Decide on the new forecasts; True once the kill switch has ended trading."""
         reason = decider.stopped or self._kill_reason(bus)
         if reason:
             ended = self._close_position(bus, decider, reason)
@@ -132,7 +130,7 @@ class Trader(Service):
         return False
 
     def _kill_reason(self, bus: Bus) -> str | None:
-        """How the kill switch was set, if it was."""
+        """How the kill switch was set; None if it is not set."""
         if self._stop_reason is None and self._kill_file.exists():
             self._stop_reason = f"kill switch: the file {self._kill_file.name}"
         elif self._stop_reason is None and bus.kill_switch_is_set():
@@ -152,7 +150,7 @@ class Trader(Service):
         bus.commit({**decider.state(), "by": self._lease.holder}, decision)
 
     def _close_position(self, bus: Bus, decider: PositionDecider, reason: str) -> bool:
-        """Close the position and end; False if that is not done yet."""
+        """Close the position and stop trading; False until that is done."""
         if not decider.stopping:
             decider.begin_to_stop(reason)
             self._commit(bus, decider)  # from now on `resume` is refused until the position is closed

@@ -1,4 +1,4 @@
-"""Listens to an exchange's websocket in its own thread."""
+"""Receives an exchange's candles by websocket, in a separate thread."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _BARS_KEPT = 10
 
 
 class WebsocketListener:
-    """Signals each new bar, and keeps the last prices that the exchange sent for each bar.
+    """Sets ``new_bar`` when a bar begins, and keeps the last prices received for each bar.
 
-    It reconnects after any failure, with back-off. Messages may be lost, so they only trigger a REST request and serve
-    to check its answer; they are not the source of candles.
+    It reconnects after any failure, with back-off. Messages may be lost, so they only trigger a REST request and check
+    its answer.
 
     Parameters
     ----------
@@ -29,11 +29,6 @@ class WebsocketListener:
         As in `data.exchange.exchange_client`.
     on_disconnect
         Called with the reason and the seconds until the next attempt.
-
-    Attributes
-    ----------
-    new_bar
-        Set when a new bar has begun.
     """
 
     def __init__(
@@ -61,11 +56,11 @@ class WebsocketListener:
 
     @property
     def newest(self) -> pd.Timestamp | None:
-        """Open time of the newest bar received on this connection."""
+        """Open time of the newest bar received through this connection."""
         return max(self._prices, default=None)
 
     def prices(self, time: pd.Timestamp) -> tuple[float, ...] | None:
-        """Open, high, low and close of the bar as received last on this connection."""
+        """Open, high, low and close of the bar as last received through this connection."""
         return self._prices.get(time)
 
     async def _listen(self) -> None:
@@ -73,7 +68,7 @@ class WebsocketListener:
 
         client_type = getattr(ccxt.pro, self._exchange, None)
         if client_type is None or not client_type().has.get("watchOHLCV"):
-            return  # without a websocket, ingest goes by the clock
+            return  # without a websocket, ingest polls
         pause = _FIRST_PAUSE
         while not self._stop.is_set():
             client = client_type({"enableRateLimit": True, **self._options})
@@ -91,11 +86,11 @@ class WebsocketListener:
                 await client.close()
 
     async def _receive(self, client: Any) -> bool:
-        """Wait for a message and store its prices; False if it is time to stop."""
+        """Wait for a message and store its prices; False if the listener has to stop."""
         message = asyncio.ensure_future(client.watch_ohlcv(self._symbol, self._timeframe))
         while not message.done():
             await asyncio.wait({message}, timeout=_POLL_SECONDS)
-            # not the call's result: of two messages that arrive together it may return only the first
+            # The call's result is not used: if two messages arrive together, it may contain only the first.
             self._store(client.ohlcvs.get(self._symbol, {}).get(self._timeframe, []))
             if self._stop.is_set() and not message.done():
                 message.cancel()

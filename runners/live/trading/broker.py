@@ -19,9 +19,9 @@ class Account:
     Attributes
     ----------
     equity
-        In the symbol's quote currency.
+        Value in the symbol's quote currency.
     position
-        Units, negative for short.
+        Units held, negative for short.
     """
 
     equity: float
@@ -35,15 +35,15 @@ class Order:
     Attributes
     ----------
     id
-        The client's id, made of the symbol and the bar of the decision: the same however often the order is sent.
+        Client id, made from the symbol and the bar of the decision, so it is the same whenever the order is sent.
     units
         Negative to sell.
     until
-        End of the bar in which the order is to be filled, ISO 8601; it is not sent later. Empty: no limit.
+        End of the bar in which the order must be sent, ISO 8601; empty for no limit.
     closes
-        Whether it may only reduce a position.
+        Whether the order may only reduce a position.
     held
-        Units held when the order was made; it is not sent if the position has changed since. None: not checked.
+        Units held when the order was made. It is not sent if the position has changed since. None: not checked.
     """
 
     id: str
@@ -65,77 +65,68 @@ class Fill:
 
 
 class Acceptance(NamedTuple):
-    """Units of an order that the broker accepts, 0 for none, and the reason if they are not all."""
+    """Units that the broker accepts of an order, and the reason if it does not accept all."""
 
     units: float
     reason: str = ""
 
 
 class BrokerUnavailableError(Exception):
-    """The broker cannot be reached now; try again."""
+    """The broker cannot be reached now; a retry may help."""
 
 
 class NotExecutedError(BrokerUnavailableError):
-    """The broker cannot be reached now, and certainly did not execute the last request."""
+    """The broker cannot be reached now, and has certainly not executed the last request."""
 
 
 class BrokerRejectedError(BrokerUnavailableError):
-    """The broker rejects requests for a reason that stays, such as invalid credentials."""
+    """The broker rejects requests for a lasting reason, such as invalid credentials."""
 
 
 class Broker(Protocol):
     """Accepts orders and reports the account.
 
-    ``state`` holds all that it must remember. The trader commits the state between `submit` or `flatten` and the call
-    that sends, `process_order` or `flatten` again: so what was sent is known whenever the trader is killed. Any call
-    may raise `BrokerUnavailableError`, and then changes nothing.
+    The trader commits `state` after `submit` or `flatten`, and before the call that sends the order: `process_order` or
+    `flatten` again. So the state has every order that was sent, whenever the trader is killed. Any call may raise
+    `BrokerUnavailableError`, and then changes nothing.
     """
 
     def open_bar(self, open_: float) -> None:
         """Start a bar that opens at this price."""
 
     def can_fill_by(self, until: pd.Timestamp) -> bool:
-        """Whether an order can still be filled by then."""
+        """Whether an order can still be filled before ``until``."""
 
     def account(self, close: float | None) -> Account:
-        """Account valued at this price, or, with None, at the current price; a rest too small to trade counts as 0."""
+        """Account at this price, or with None at the current price; an amount too small to trade counts as 0."""
 
     def submit(self, order: Order, close: float) -> Acceptance:
-        """Accept an order at a bar's close, or the part of it that can be traded."""
+        """Accept an order at a bar's close, or its tradable part."""
 
     def process_order(self) -> None:
-        """Send the accepted order, or look for its result, as far as possible now."""
+        """Send the accepted order, or request its result."""
 
     def flatten(self, name: str, close: float | None) -> bool:
-        """Drop the accepted order and close the position at once, by orders whose ids begin with ``name``.
+        """Drop the accepted order and close the position, by orders whose ids begin with ``name``.
 
-        Returns False to be called again once the state is committed; True when nothing is ordered or held any more.
+        Returns True when there is neither an order nor a position. Otherwise commit the state and call it again.
         """
 
     def take_fills(self) -> list[Fill]:
         """Fills since the last call."""
 
     def state(self) -> dict[str, Any]:
-        """JSON types only."""
+        """State to store, in JSON types."""
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Continue from a state, or from none, and find out what happened since."""
+        """Continue from a stored state, or from none, and update it from the account."""
 
     def require_exclusive(self) -> None:
-        """Check that nobody else has open orders of this symbol on the account.
-
-        Raises
-        ------
-        LiveError
-            If somebody has.
-        """
+        """Raise LiveError if the account has other open orders of this symbol."""
 
 
 class PaperBroker:
-    """Fills each order at the next bar's open, with the costs and rules of the backtest's broker.
-
-    The account is one of `strategies.array_simulation`, which equals Backtrader's to the last bit.
-    """
+    """Fills each order at the next bar's open, with an account that equals Backtrader's to the last bit."""
 
     def __init__(self, settings: TradingSettings) -> None:
         self._grid = SettingsGrid.of(settings)
@@ -148,10 +139,10 @@ class PaperBroker:
         self._fill(open_)
 
     def can_fill_by(self, until: pd.Timestamp) -> bool:
-        return True  # time is the bars' time, whenever they arrive
+        return True  # simulated time is that of the bars
 
     def account(self, close: float | None) -> Account:
-        equity = self._accounts.value(close or 0.0)  # without a price there was no bar, and all is cash
+        equity = self._accounts.value(close or 0.0)  # without a price there was no bar yet, and all is cash
         self._accounts.close_bankrupt(equity)
         return Account(float(equity[0]), float(self._accounts.size[0]))
 
@@ -196,7 +187,7 @@ class PaperBroker:
         self._fills = [Fill(**fill) for fill in state["fills"]]
 
     def require_exclusive(self) -> None:
-        """Do nothing: a paper account has one user."""
+        """Do nothing: a paper account has no other orders."""
 
     def _fill(self, open_: float) -> None:
         if not self._accounts.order.size:
@@ -211,6 +202,6 @@ class PaperBroker:
 
 
 def order_id(symbol: str, timeframe: str, time: pd.Timestamp, suffix: str = "") -> str:
-    """The client's id of the order decided at the bar ``time``: at most 36 letters, digits and dashes."""
+    """Client id of the order decided at the bar ``time``: at most 36 letters, digits and dashes."""
     plain = "".join(letter for letter in symbol if letter.isascii() and letter.isalnum())[:12]
     return f"{plain}-{timeframe}-{int(time.timestamp())}{suffix}"

@@ -1,4 +1,4 @@
-"""Turns a bar's forecast and the account into an order, within risk limits."""
+"""Turns a bar's forecast into an order, within risk limits."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Decision:
     Attributes
     ----------
     regime, log_return, models
-        Of the forecast, None where there is none.
+        Values of the forecast; None without one.
     wanted
         Direction to hold from the next open on: 1, 0, -1.
     order
-        Units ordered, as the broker accepted them, negative to sell; 0 for none.
+        Units that the broker accepted, negative to sell; 0 without an order.
     reason
-        Limits or reasons of the broker that made the order smaller than the rule's; usually empty.
+        Why the order is smaller than the rule's: limits, or the broker's reason; usually empty.
     position, equity
         Units held and value of the account at the close, before the order.
     fills
-        Results of earlier orders, since the previous decision.
+        Fills since the previous decision.
     """
 
     regime: int | None
@@ -48,16 +48,16 @@ class Decision:
 
 @dataclass
 class PositionDecider:
-    """Decides on one symbol, bar by bar; `state` is all that it and its broker must remember.
+    """Decides on one symbol, bar by bar; `state` is what it and its broker must store.
 
     Attributes
     ----------
     time, close
-        Of the last bar that was decided on; None before the first.
+        Open time and close of the last bar with a decision; None before the first.
     stopped
         Why trading has stopped, or None; ``stopping`` until the position is closed.
     version
-        Number of states given so far.
+        Number of calls of `state` so far.
     """
 
     settings: TradingSettings
@@ -77,7 +77,7 @@ class PositionDecider:
         self._risk = RiskLimits(self.limits)
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Continue from the state committed last, None at the very first start."""
+        """Continue from the last committed state; None at the first start."""
         if state is not None:
             self.version, self.close = state["version"], state["close"]
             self.stopped, self.stopping = state["stopped"], state["stopping"]
@@ -87,7 +87,7 @@ class PositionDecider:
         self.broker.restore(state["broker"] if state else None)
 
     def state(self) -> dict[str, Any]:
-        """To be committed; each call is the next version."""
+        """State to commit; each call is a new version."""
         self.version += 1
         return {
             "version": self.version,
@@ -101,7 +101,7 @@ class PositionDecider:
         }
 
     def decide(self, entry: Entry) -> Decision:
-        """Decide on a bar with its forecast, and submit the order that follows, if any."""
+        """Decide on a bar with its forecast, and submit the order, if any."""
         bar = entry.values
         self.broker.open_bar(bar["open"])
         close = bar["close"]
@@ -116,7 +116,7 @@ class PositionDecider:
             self._risk.start_bar(entry.time, account.equity if self._equity is None else self._equity, held)
             self._equity = account.equity
             target, reasons = self._risk.limit(target, account, close)
-        else:  # the bar is long past, while the account is today's
+        else:  # the bar is over, and the account's values are current ones
             target, reasons = held, ["too late: its bar is over"] if target != held else []
         units = 0.0
         if target != held and account.equity > 0:
@@ -138,14 +138,14 @@ class PositionDecider:
         )
 
     def begin_to_stop(self, reason: str) -> None:
-        """Mark as stopping, to be committed before anything is closed."""
+        """Mark as stopping; commit this before the position is closed."""
         self.stopped, self.stopping = reason, True
 
     def stop(self, reason: str, now: pd.Timestamp) -> Decision | None:
-        """Drop the order, close the position at once, whoever opened it, and stop trading.
+        """Drop the order, close the position, whoever opened it, and stop trading.
 
-        Returns None while something is ordered or held: then commit the state and call again. ``now`` names the orders
-        if no bar was decided on yet.
+        Returns None while there is an order or a position: then commit the state and call it again. ``now`` is for the
+        orders' ids if no bar has a decision yet.
         """
         self.begin_to_stop(reason)
         if not self.broker.flatten(order_id(self.symbol, self.timeframe, self.time or now, "-stop"), self.close):

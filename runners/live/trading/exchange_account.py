@@ -1,4 +1,4 @@
-"""Reads and trades one symbol of an exchange account through ccxt, with answers checked."""
+"""Reads and trades one symbol of an exchange account through ccxt, and checks the answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-_FINAL = ("closed", "canceled", "rejected", "expired")  # ccxt's states of an order that fills no more
+_FINAL = ("closed", "canceled", "rejected", "expired")  # ccxt's final states of an order
 
 
 class AccountValue(NamedTuple):
@@ -30,10 +30,7 @@ class AccountValue(NamedTuple):
 
 
 class OrderStatus(NamedTuple):
-    """State of an order: the exchange's number for it, whether it fills no more, and what was filled.
-
-    ``units`` have no sign; ``reason`` says why they are not all.
-    """
+    """State of an order: the exchange's number, filled ``units`` without sign, and the ``reason`` if not all."""
 
     number: str
     is_final: bool
@@ -43,7 +40,7 @@ class OrderStatus(NamedTuple):
 
 
 class OpenOrder(NamedTuple):
-    """An order that may still fill, whoever sent it; a conditional one waits for a price."""
+    """An open order, whoever sent it; a conditional one waits for a price."""
 
     number: str
     name: str | None
@@ -51,23 +48,16 @@ class OpenOrder(NamedTuple):
 
 
 class ExchangeAccount:
-    """One symbol on the account of a client's credentials. It keeps no state.
+    """One symbol on the account of a ccxt client. It keeps no state.
 
-    Units are always of the base currency; ccxt's amounts on a swap are contracts of ``contractSize`` units each. An
-    answer that cannot be read is an error: it never counts as an account that holds nothing. All methods raise
-    `BrokerUnavailableError` if a retry may help, and `BrokerRejectedError` if the request is rejected.
-
-    Parameters
-    ----------
-    client
-        A ccxt client that may trade.
-    symbol
-        As ccxt writes it.
+    Units are always those of the base currency; ccxt's amounts of a swap are contracts of ``contractSize`` units each.
+    An unreadable answer is an error, and never counts as an empty account. All methods raise `BrokerUnavailableError`
+    if a retry may help, and `BrokerRejectedError` if the request is rejected.
 
     Raises
     ------
     SettingsError
-        If the exchange has no such symbol, or it is neither a spot market nor a linear swap.
+        If the exchange has no such symbol, or the symbol is neither a spot market nor a linear swap.
     """
 
     def __init__(self, client: ccxt.Exchange, symbol: str) -> None:
@@ -76,7 +66,7 @@ class ExchangeAccount:
         self._request(client.load_markets)
         if not client.markets:
             client.markets = None  # so that ccxt requests them again
-            raise BrokerUnavailableError("it tells no markets")
+            raise BrokerUnavailableError("the answer has no markets")
         if symbol not in client.markets:
             raise SettingsError(f"{client.id} has no symbol {symbol!r}.")
         self._market = client.market(symbol)
@@ -90,18 +80,18 @@ class ExchangeAccount:
         params = {"type": self._market["type"]} if self.name in TESTED_EXCHANGES else {}
         milliseconds = self._request(lambda: self._client.fetch_time(params))
         if not milliseconds:
-            raise BrokerUnavailableError("it does not tell the time")
+            raise BrokerUnavailableError("the answer has no time")
         return pd.Timestamp(milliseconds, unit="ms", tz="UTC")
 
     def price(self) -> float:
         """Current price of one unit."""
         last = self._request(lambda: self._client.fetch_ticker(self._symbol))["last"]
         if not last:
-            raise BrokerUnavailableError(f"it gives no price of {self._symbol}")
+            raise BrokerUnavailableError(f"the answer has no price of {self._symbol}")
         return float(last)
 
     def value(self, price: float) -> AccountValue:
-        """Value at this price of a unit; of a swap at the exchange's own price, unrealised profit included."""
+        """Value at this unit price; a swap's value is at the exchange's own price, with unrealised profit."""
         totals = self._totals()
         cash = float(totals.get(self._currency) or 0.0)
         if not self.is_spot:
@@ -110,27 +100,21 @@ class ExchangeAccount:
         return AccountValue(cash + units * price, units)
 
     def units(self) -> float:
-        """Units held, whoever opened the position; negative for short.
-
-        Raises
-        ------
-        LiveError
-            If the account is in hedge mode, with long and short positions side by side.
-        """
+        """Units held, whoever opened the position; negative for short. Raises LiveError in hedge mode."""
         if self.is_spot:
             return float(self._totals().get(self._market["base"]) or 0.0)
         positions = self._request_list(lambda: self._client.fetch_positions([self._symbol]))
         if any(one["hedged"] for one in positions):
-            raise LiveError(f"{self.name} is in hedge mode, in which a position has two sides. Set it to one-way mode.")
+            raise LiveError(f"{self.name} is in hedge mode. Set the account to one-way mode.")
         signs = {"long": self._contract_size, "short": -self._contract_size}
         return sum(signs[one["side"]] * float(one["contracts"] or 0.0) for one in positions if one["side"])
 
     def differ(self, units: float, others: float) -> bool:
-        """Whether the difference is large enough to be traded."""
+        """Whether the difference is large enough to trade."""
         return self._contracts(units - others) != 0
 
     def tradable(self, units: float, price: float, *, closes: bool) -> float:
-        """Units rounded down to what one order may have at this price; 0 if that is nothing."""
+        """Units rounded down to a valid size of one order at this price; 0 if they are too few."""
         amount = self._contracts(units) * self._contract_size
         minimum_cost = (self._market["limits"]["cost"] or {}).get("min") or 0.0
         if amount * price < minimum_cost and (self.is_spot or not closes):
@@ -138,21 +122,18 @@ class ExchangeAccount:
         return amount if units > 0 else -amount
 
     def now(self) -> int:
-        """The ``valid_from`` of an order that is sent now."""
+        """Current time as ``valid_from`` of an order."""
         return self._client.nonce()
 
     def send_order(self, name: str, units: float, *, closes: bool, valid_from: int | None) -> OrderStatus:
         """Send a market order that `find_order` finds by its name; one that ``closes`` only reduces a swap's position.
 
-        Parameters
-        ----------
-        valid_from
-            Start of the five seconds in which the exchange accepts it, however long it is on its way; None: when sent.
+        The exchange accepts it for five seconds from ``valid_from`` on, or from when it is sent if that is None.
 
         Raises
         ------
         NotExecutedError
-            If the exchange certainly did not accept it.
+            If the exchange has certainly not accepted the order.
         """
         side, amount = "buy" if units > 0 else "sell", self._contracts(units)
         params: dict[str, Any] = {"clientOrderId": name}
@@ -182,7 +163,7 @@ class ExchangeAccount:
             yield from (OpenOrder(one["id"], one["clientOrderId"], is_conditional) for one in orders)
 
     def cancel(self, order: OpenOrder) -> None:
-        """Cancel an order, unless it was filled meanwhile."""
+        """Cancel an order, unless it was filled in the meantime."""
         import ccxt
 
         def cancel() -> None:
@@ -192,7 +173,7 @@ class ExchangeAccount:
         self._request(cancel)
 
     def commission(self, number: str, price: float) -> float:
-        """Commission of an order in the symbol's quote currency; fees in a third currency are left out."""
+        """Commission of an order in the quote currency; fees in a third currency count as 0."""
         trades = self._request(lambda: self._client.fetch_my_trades(self._symbol, params={"orderId": number}))
         fees = [trade["fee"] for trade in trades if trade["fee"] and trade["fee"]["cost"]]
         prices = {self._market["base"]: price, self._market["quote"]: 1.0, self._market["settle"]: 1.0}
@@ -202,38 +183,38 @@ class ExchangeAccount:
         """Balance by currency."""
         totals = self._request(lambda: self._client.fetch_balance({"type": self._market["type"]}))["total"]
         if self._currency not in totals and not (self.is_spot and self._market["base"] in totals):
-            raise BrokerUnavailableError(f"it tells of no {self._currency} on the account")
+            raise BrokerUnavailableError(f"the answer has no balance of {self._currency}")
         return totals
 
     def _contracts(self, units: float) -> float:
-        """Contracts without sign, rounded down to the exchange's steps and largest order; 0 if below its smallest."""
+        """Contracts without sign, rounded down to the exchange's step and largest order; 0 below its smallest."""
         import ccxt
 
         limits = self._market["limits"]
-        exact = float(f"{abs(units) / self._contract_size:.12g}")  # 0.3 of 0.1 are 3, not 2.9999999999999996
+        exact = float(f"{abs(units) / self._contract_size:.12g}")  # 0.3 / 0.1 is 3, not 2.9999999999999996
         maxima = [limits[kind]["max"] for kind in ("amount", "market") if (limits.get(kind) or {}).get("max")]
         try:
             contracts = float(self._client.amount_to_precision(self._symbol, min([exact, *maxima])))
-        except ccxt.InvalidOrder:  # below one step
+        except ccxt.InvalidOrder:  # less than one step
             return 0.0
         return contracts if contracts >= (limits["amount"]["min"] or 0.0) else 0.0
 
     def _order_status(self, answer: Mapping[str, Any]) -> OrderStatus:
-        if answer["id"] is None:  # how ccxt returns an answer that it cannot read
-            raise BrokerUnavailableError("the answer about an order cannot be read")
+        if answer["id"] is None:  # ccxt could not read the answer
+            raise BrokerUnavailableError("the order's status cannot be read")
         units = float(answer["filled"] or 0.0) * self._contract_size
         reason = "" if answer["status"] == "closed" else str(answer["status"])
         return OrderStatus(answer["id"], answer["status"] in _FINAL, units, float(answer["average"] or 0.0), reason)
 
     def _request_list(self, request: Callable[[], list[Answer]]) -> list[Answer]:
-        """The list that the exchange sent; an empty one only if it really sent one."""
+        """The list in the answer; empty only if the exchange really sent an empty list."""
         answer = self._request(request)
         if not answer and not _has_list(self._client.last_json_response):
-            raise BrokerUnavailableError("the answer is not the list that was asked for")
+            raise BrokerUnavailableError("the answer is not a list")
         return answer
 
     def _request(self, request: Callable[[], Answer]) -> Answer:
-        """The answer, with ccxt's errors translated."""
+        """The answer; translates ccxt's errors."""
         import ccxt
 
         not_executed = (ccxt.InvalidNonce, ccxt.DDoSProtection, ccxt.RateLimitExceeded)
@@ -244,13 +225,13 @@ class ExchangeAccount:
                 with suppress(ccxt.BaseError):
                     self._client.load_time_difference()
             kind = NotExecutedError if isinstance(error, not_executed) else BrokerUnavailableError
-            if re.search(r'"code": ?-2015', str(error)):  # ccxt takes a revoked key for a temporary ban
+            if re.search(r'"code": ?-2015', str(error)):  # ccxt treats a revoked key as a temporary ban
                 kind = BrokerRejectedError
             raise kind(f"{type(error).__name__}: {error}") from error
         except ccxt.BaseError as error:
             raise BrokerRejectedError(f"{type(error).__name__}: {error}") from error
-        except Exception as error:  # ccxt fails on an answer that is not what it expects
-            raise BrokerUnavailableError(f"an answer that cannot be read ({type(error).__name__}: {error})") from error
+        except Exception as error:  # ccxt fails on an unexpected answer
+            raise BrokerUnavailableError(f"the answer cannot be read ({type(error).__name__}: {error})") from error
 
 
 def _has_list(answer: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Sends each real order once, even if answers are lost or the process dies."""
+"""Trades on an exchange, and sends each order once even if answers are lost or the process dies."""
 
 from __future__ import annotations
 
@@ -22,25 +22,20 @@ from runners.live.trading.broker import (
 from runners.live.trading.exchange_account import ExchangeAccount, OrderStatus
 from runners.live.trading.exchange_client import VALID_SECONDS
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to send an order, or two looks at it
-_SETTLE_SECONDS = VALID_SECONDS + 15.0  # in which an exchange may not yet know an order that it has received
-_RECHECK_SECONDS = 3.0  # before a flat account is checked once more, because a fill may show late
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to send an order, or two checks of it
+_SETTLE_SECONDS = VALID_SECONDS + 15.0  # how long an exchange may not find an order that it has received
+_RECHECK_SECONDS = 3.0  # before a flat account is checked again, because a fill may appear late
 
 
 class ExchangeBroker:
-    """Trades one symbol on an exchange account that nobody else should trade.
+    """Trades one symbol on an exchange account without other users.
 
-    On a spot market the position is all that the account has of the base currency, and never short; on a linear swap it
-    is the position there. A rest too small to be sold counts as nothing.
+    On a spot market the position is the account's whole amount of the base currency, and never short. On a linear swap
+    it is the position there. An amount too small to sell counts as 0.
 
-    Each order is a market order with our client id, sent only while the account holds what it did when the order was
-    made. If an answer is lost, the exchange is asked for that id, for long enough to have received the order, before it
-    is sent again. An order that cannot be sent by the end of its bar is dropped.
-
-    Parameters
-    ----------
-    settle_seconds
-        How long an exchange that does not find an order, whose answer was lost, is not believed.
+    Orders are market orders with a client id. An order is sent only while the account's position is the same as when
+    the order was made. If an answer is lost, the order is looked up by its id for ``settle_seconds`` before it is sent
+    again. An order that cannot be sent by the end of its bar is dropped.
     """
 
     def __init__(self, account: ExchangeAccount, settle_seconds: float = _SETTLE_SECONDS) -> None:
@@ -49,14 +44,14 @@ class ExchangeBroker:
         self._order: Order | None = None
         self._fills: list[Fill] = []
         self._flattened = 0
-        self._held = self._position = 0.0  # units; the position is 0 if they are too few to be sold
+        self._held = self._position = 0.0  # units; the position is 0 if they are too few to sell
         self._not_before, self._pause, self._in_doubt_until = 0.0, _FIRST_PAUSE, 0.0
-        self._was_flat, self._recheck_at = False, 0.0  # of an account that is being flattened
+        self._was_flat, self._recheck_at = False, 0.0  # used by `flatten`
 
     def open_bar(self, open_: float) -> None:
-        """Find the result of the previous bar's order, which is not sent any more."""
+        """Get the result of the previous bar's order, which is not sent any more."""
         if not self._settle("too late: it could not be sent"):
-            raise BrokerUnavailableError("the exchange may still have got an order whose answer was lost")
+            raise BrokerUnavailableError("the exchange may still have received an order without an answer")
 
     def can_fill_by(self, until: pd.Timestamp) -> bool:
         return self._account.time() < until
@@ -76,7 +71,7 @@ class ExchangeBroker:
         closes = self._position * units < 0 and abs(units) <= abs(self._position)
         tradable = self._account.tradable(units, close, closes=closes)
         if not tradable:
-            return Acceptance(0.0, reason or "below the exchange's least order")
+            return Acceptance(0.0, reason or "below the exchange's minimum order")
         self._order = replace(order, units=tradable, closes=closes, held=self._held)
         self._not_before, self._pause = 0.0, _FIRST_PAUSE
         return Acceptance(tradable, reason)
@@ -125,10 +120,10 @@ class ExchangeBroker:
         }
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        known = None
+        committed = None
         if state is not None:
             self._order = Order(**state["order"]) if state["order"] else None
-            self._flattened, known = state["flattened"], state["position"]
+            self._flattened, committed = state["flattened"], state["position"]
             self._fills = [Fill(**fill) for fill in state["fills"]]
         if self._order is not None:
             self._mark_in_doubt(self._order)  # it may have been sent just before the process died
@@ -137,19 +132,19 @@ class ExchangeBroker:
                 self._apply(self._order, status)
         self._held = self._account.units()
         self._position = self._held if self._account.differ(self._held, 0.0) else 0.0
-        self._log.info("reconciled", position=self._held, known=known, order_under_way=bool(self._order))
+        self._log.info("reconciled", position=self._held, known=committed, order_under_way=bool(self._order))
 
     def require_exclusive(self) -> None:
         ours = self._order.id if self._order else None
-        foreign = [one for one in self._account.open_orders() if one.name != ours]
-        if foreign:
+        others = [one for one in self._account.open_orders() if one.name != ours]
+        if others:
             raise LiveError(
-                f"{self._account.name} has {len(foreign)} open orders of this symbol, which this trader did not leave "
-                "there: it needs an account of its own. Cancel them, or use a sub-account."
+                f"{self._account.name} has {len(others)} open orders of this symbol from another program. The trader "
+                "needs its own account. Cancel them, or use a sub-account."
             )
 
     def _cancel_all(self) -> bool:
-        """Cancel open orders; True once none is left. A failure does not keep the position from being closed."""
+        """Cancel all open orders; True if there was none. After a failure the position is closed all the same."""
         done = True
         try:
             for one in self._account.open_orders():
@@ -162,10 +157,10 @@ class ExchangeBroker:
         return done
 
     def _find_or_send(self, order: Order) -> None:
-        """Apply the status of an order that the exchange knows; send one that it does not, if that is still right.
+        """Apply the status of an order that the exchange has received; otherwise send it if it is still valid.
 
-        The look for the order comes last, and an order that may open a position is valid for five seconds from before
-        that look: so however long the process pauses in between, it is not sent twice.
+        An order that may open a position is valid for five seconds, which begin before it is looked up. So it is not
+        sent twice, however long the process pauses in between.
         """
         changed = order.held is not None and self._account.differ(self._account.units(), order.held)
         late = bool(order.until) and not self.can_fill_by(pd.Timestamp(order.until))
@@ -178,7 +173,7 @@ class ExchangeBroker:
         elif late:
             self._drop(order, "too late: its bar is over")
         elif changed:
-            self._drop(order, "the position has changed since it was made")
+            self._drop(order, "the position has changed since the order was made")
         else:
             self._send(order, valid_from)
 
@@ -186,14 +181,14 @@ class ExchangeBroker:
         try:
             status = self._account.send_order(order.id, order.units, closes=order.closes, valid_from=valid_from)
         except BrokerRejectedError as error:
-            if "duplicate" in str(error).lower():  # the exchange has it, but may not find it yet
+            if "duplicate" in str(error).lower():  # the exchange has received it, but may not find it yet
                 self._mark_in_doubt(order)
                 raise BrokerUnavailableError(str(error)) from error
-            known = self._account.find_order(order.id)
-            if known is None:
+            found = self._account.find_order(order.id)
+            if found is None:
                 self._drop(order, f"refused: {error}")
                 return
-            status = known
+            status = found
         except NotExecutedError:
             raise
         except BrokerUnavailableError:
@@ -202,15 +197,12 @@ class ExchangeBroker:
         self._apply(order, status)
 
     def _mark_in_doubt(self, order: Order) -> None:
-        """The order may have been received; one that only closes can be sent again without harm."""
+        """Wait before the order is sent again, unless it only closes a position."""
         if not order.closes:
             self._in_doubt_until = time.monotonic() + self._settle_seconds
 
     def _settle(self, reason: str) -> bool:
-        """Find the result of an order that is not sent any more; False if that is not known yet.
-
-        ``reason`` is for an order that was never sent.
-        """
+        """Get the result of an order that is not sent any more, ``reason`` if it never was; False if still unknown."""
         if self._order is None:
             return True
         status = self._account.find_order(self._order.id)
@@ -223,7 +215,7 @@ class ExchangeBroker:
         return True
 
     def _apply(self, order: Order, status: OrderStatus) -> None:
-        """Record an order's fill; one that may still fill is looked at again later."""
+        """Record the fill of a final order; others are checked again later."""
         if not status.is_final:
             self._not_before = time.monotonic() + _FIRST_PAUSE
             return
@@ -231,13 +223,13 @@ class ExchangeBroker:
         self._record(Fill(order.id, units, status.price, self._commission(status), status.reason))
 
     def _commission(self, status: OrderStatus) -> float:
-        """Commission of a final order; 0 if the exchange does not give it."""
+        """Commission of a final order; 0 if it cannot be requested."""
         if not status.units:
             return 0.0
         try:
             return self._account.commission(status.number, status.price)
         except BrokerUnavailableError as error:
-            self._log.warning("the commission is not known", number=status.number, why=str(error))
+            self._log.warning("commission unknown", number=status.number, why=str(error))
             return 0.0
 
     def _drop(self, order: Order, reason: str) -> None:
@@ -254,7 +246,7 @@ class ExchangeBroker:
             self._not_before, self._pause = 0.0, _FIRST_PAUSE
 
     def _price(self, close: float | None) -> float:
-        """Current price, or else the last known one: only used to check a spot market's minimum cost."""
+        """Current price, or ``close`` if it is unavailable; only for a spot market's minimum cost."""
         try:
             return self._account.price()
         except BrokerUnavailableError:

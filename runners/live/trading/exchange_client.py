@@ -1,4 +1,4 @@
-"""Creates ccxt clients that may trade, with the credentials of the environment."""
+"""Creates ccxt clients that may trade, with credentials from environment variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from data.exchange import exchange_client
 if TYPE_CHECKING:
     import ccxt
 
-# Environment variables of ccxt's credentials.
+# Environment variable of each of ccxt's credentials.
 CREDENTIALS = {
     "apiKey": "EXCHANGE_API_KEY",
     "secret": "EXCHANGE_API_SECRET",
@@ -21,9 +21,9 @@ CREDENTIALS = {
     "walletAddress": "EXCHANGE_WALLET_ADDRESS",
     "privateKey": "EXCHANGE_PRIVATE_KEY",
 }
-# Exchanges tested to find an order by the client's id, without which it might be sent twice.
+# Exchanges that were tested to find an order by its client id. Without this an order might be sent twice.
 TESTED_EXCHANGES = ("binance",)
-VALID_SECONDS = 5.0  # for which Binance accepts a signed request
+VALID_SECONDS = 5.0  # how long Binance accepts a signed request
 
 
 def credentials() -> dict[str, str]:
@@ -37,13 +37,12 @@ def trading_client(exchange: str, symbol: str, options: Mapping[str, Any], *, sa
     Raises
     ------
     SettingsError
-        If credentials that the exchange needs are missing, it has no test network, or it is not tested for real money.
+        If credentials are missing, or the exchange has no test network or is not tested for real money.
     """
     if exchange not in TESTED_EXCHANGES and not sandbox:
         raise SettingsError(
-            f"--real trades with real money on {', '.join(TESTED_EXCHANGES)} only: elsewhere it was not tried that an "
-            "order is found by the id we gave it, without which it may be sent twice. Others can be tried with "
-            "--sandbox."
+            f"--real trades with real money on {', '.join(TESTED_EXCHANGES)} only. Elsewhere it was not tested that "
+            "an order is found by its client id, so it might be sent twice. Use --sandbox there."
         )
     client = exchange_client(exchange, {**options, **credentials()})
     missing = [CREDENTIALS.get(name, name) for name, needed in client.requiredCredentials.items() if needed]
@@ -51,7 +50,7 @@ def trading_client(exchange: str, symbol: str, options: Mapping[str, Any], *, sa
     if missing:
         raise SettingsError(f"--real needs {exchange}'s credentials in the environment: {', '.join(missing)}.")
     if any(letter.isspace() for letter in client.apiKey or ""):
-        raise SettingsError(f"{CREDENTIALS['apiKey']} has white space in it.")
+        raise SettingsError(f"{CREDENTIALS['apiKey']} contains white space.")
     client.options["recvWindow"] = int(1000 * VALID_SECONDS)
     client.options["fetchCurrencies"] = False  # not needed for orders, and may fail
     client.enableLastJsonResponse = True

@@ -1,4 +1,4 @@
-"""Limits the size of positions and orders, orders per day and the daily loss."""
+"""Limits the size of positions and orders, the orders per day and the daily loss."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class LimitedTarget(NamedTuple):
 
 @dataclass
 class TradingDay:
-    """What counts towards a day's limits; a bar belongs to the day (UTC) in which it opens.
+    """State of one day's limits; a bar belongs to the day (UTC) in which it opens.
 
     Attributes
     ----------
     first_equity
-        At the last close of the day before; on the very first day, at the first close.
+        Equity at the previous day's last close; on the first day at the first close.
     opened
         Number of orders so far that opened a position.
     lost
@@ -41,25 +41,25 @@ class TradingDay:
 
 @dataclass
 class RiskLimits:
-    """Applies the limits to the position that the rule wants; ``day`` is all that it must remember."""
+    """Applies the limits to the position that the rule wants; ``day`` is its state."""
 
     settings: LimitSettings
     day: TradingDay = field(default_factory=TradingDay)
 
     def start_bar(self, time: pd.Timestamp, previous_equity: float, held: float) -> None:
-        """Begin a new day if the bar does; a loss of the day before counts until its position is closed."""
+        """Begin a new day if the bar does; a loss of the previous day counts until its position is closed."""
         date = time.date().isoformat()
         if date != self.day.date:
             self.day = TradingDay(date, previous_equity, lost=self.day.lost and held != 0)
 
     def limit(self, target: float, account: Account, close: float) -> LimitedTarget:
-        """The part of ``target`` units that may be held; closing a position is always allowed."""
+        """The part of ``target`` units that the limits allow; closing a position is always allowed."""
         limits, day, held, reasons = self.settings, self.day, account.position, []
         if limits.max_daily_loss and account.equity <= day.first_equity * (1 - limits.max_daily_loss):
             day.lost = True
         if day.lost:
             return LimitedTarget(0.0, ["max_daily_loss"] if target != 0 or held != 0 else [])
-        kept = held if held * target > 0 else 0.0  # the part of the position that the order leaves
+        kept = held if held * target > 0 else 0.0  # the part of the position that the order does not close
         most = abs(target)
         if limits.max_orders_per_day and day.opened >= limits.max_orders_per_day:
             most = min(most, abs(kept))
@@ -73,5 +73,5 @@ class RiskLimits:
         return LimitedTarget(float(np.sign(target)) * most, reasons)
 
     def count_order(self, held: float, target: float) -> None:
-        """Count an order that takes the position from ``held`` to ``target`` units, if it opens or adds to one."""
+        """Count an order from ``held`` to ``target`` units if it opens or increases a position."""
         self.day.opened += target != 0 and (held * target <= 0 or abs(target) > abs(held))

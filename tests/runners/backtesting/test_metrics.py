@@ -25,7 +25,7 @@ from training.sharpe import TrackRecord, sharpe_interval
 def metrics_of_curve(
     equity: list[float], cash: float, *, position: list[float] | None = None, pnl: tuple[float, ...] = ()
 ) -> Metrics:
-    """Figures of a run with these equities on daily bars, which traded twice its mean equity for 7 at the last."""
+    """Figures of a daily equity curve; the last bar trades twice the mean equity, for a commission of 7."""
     index = pd.date_range("2023-01-01", periods=len(equity), freq="D", tz="UTC", name="timestamp")
     table = pd.DataFrame({"equity": equity, "position": position or [1.0] * len(equity)}, index=index)
     last = [0.0] * (len(equity) - 1)
@@ -34,7 +34,7 @@ def metrics_of_curve(
     return metrics_of(table, trades, cash)
 
 
-def test_sharpe_drawdown_and_cagr_are_the_formulas_on_a_hand_made_curve() -> None:
+def test_figures_of_a_short_curve_equal_their_formulas() -> None:
     equity = [110.0, 99.0, 108.9, 130.68, 104.544]
     metrics = metrics_of_curve(equity, 100.0)
     returns = np.array([0.1, -0.1, 0.1, 0.2, -0.2])
@@ -55,12 +55,12 @@ def test_a_loss_on_the_first_bar_is_a_drawdown_from_the_cash() -> None:
     assert metrics_of_curve([80.0, 90.0, 100.0], 100.0).max_drawdown == pytest.approx(-0.2)
 
 
-def test_a_curve_near_one_is_not_taken_for_returns() -> None:
+def test_an_equity_near_one_is_not_treated_as_returns() -> None:
     metrics = metrics_of_curve([1.2, 0.9, 1.1], 1.0)
     assert (metrics.max_drawdown, metrics.total_return) == (pytest.approx(-0.25), pytest.approx(0.1))
 
 
-def test_figures_are_the_same_in_whatever_unit_the_account_is_kept() -> None:
+def test_figures_do_not_depend_on_the_unit_of_currency() -> None:
     dollars, coins = (
         metrics_of_curve([unit * value for value in (110.0, 99.0, 108.9, 130.68, 104.544)], 100.0 * unit, pnl=pnl)
         for unit, pnl in ((1.0, (500.0, -200.0, 100.0)), (0.001, (0.5, -0.2, 0.1)))
@@ -68,7 +68,7 @@ def test_figures_are_the_same_in_whatever_unit_the_account_is_kept() -> None:
     assert {**coins.to_dict(), "final_value": 104.544} == pytest.approx(dollars.to_dict())
 
 
-def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
+def test_a_constant_equity_has_no_sharpe_ratio_and_gives_no_warning() -> None:
     metrics = metrics_of_curve([100.0] * 10, 100.0, position=[0.0] * 10)
     assert metrics.sharpe is None
     assert metrics.sortino is None
@@ -76,7 +76,7 @@ def test_an_account_that_never_moves_has_no_sharpe_and_no_warning() -> None:
     assert (metrics.max_drawdown, metrics.cagr, metrics.time_in_market) == (0, 0, 0)
 
 
-def test_an_account_in_debt_has_lost_all_once_and_rests() -> None:
+def test_equity_stays_zero_after_a_bankruptcy() -> None:
     equity = np.array([[90.0, 100.0], [-10.0, 110.0], [20.0, 110.0]])
     np.testing.assert_allclose(simple_returns(equity, 100.0), [[-0.1, 0.0], [-1.0, 0.1], [0.0, 0.0]])
     np.testing.assert_allclose(drawdown(equity, 100.0), [[-0.1, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
@@ -88,26 +88,26 @@ def test_an_account_in_debt_has_lost_all_once_and_rests() -> None:
     assert metrics.cagr == -1
 
 
-def test_an_account_that_never_falls_has_no_sortino_ratio() -> None:
+def test_an_equity_that_never_falls_has_no_sortino_ratio() -> None:
     metrics = metrics_of_curve([100.0, 100.0, 103.0], 100.0)
     assert metrics.sharpe is not None
     assert (metrics.sortino, metrics.max_drawdown) == (None, 0)
 
 
-def test_an_account_at_nothing_has_lost_all_and_rests() -> None:
+def test_an_equity_of_zero_is_a_bankruptcy() -> None:
     assert simple_returns(np.array([50.0, 0.0, 20.0]), 100.0).tolist() == [-0.5, -1.0, 0.0]
     assert drawdown(np.array([50.0, 0.0, 20.0]), 100.0).tolist() == [-0.5, -1.0, -1.0]
 
 
 @pytest.mark.parametrize("cash", [-10.0, 0.0])
 @pytest.mark.parametrize("equity", [[0.0, 0.0], [-5.0, 50.0, 60.0], [50.0, 40.0, 60.0]])
-def test_a_part_that_begins_without_money_earns_nothing(cash: float, equity: list[float]) -> None:
+def test_a_part_that_begins_bankrupt_has_no_return(cash: float, equity: list[float]) -> None:
     metrics = metrics_of_curve(equity, cash)
     assert (metrics.total_return, metrics.sharpe, metrics.turnover) == (0.0, None, 0.0)
     assert (metrics.max_drawdown, metrics.drawdown_days) == (0.0, 0.0)
 
 
-def test_fewer_than_twenty_bars_make_no_track_record() -> None:
+def test_fewer_than_twenty_bars_have_no_track_record() -> None:
     random = np.random.default_rng(0)
     equity = (100 * np.cumprod(1 + 0.01 * random.standard_normal(20))).tolist()
     assert metrics_of_curve(equity[:19], 100.0).track_record() is None
@@ -138,7 +138,7 @@ def test_the_track_record_is_in_bars_and_the_length_that_it_needs_in_years() -> 
     assert metrics.probabilistic_sharpe == pytest.approx(record.probabilistic_sharpe())
 
 
-def test_trades_are_judged_after_costs() -> None:
+def test_win_rate_and_profit_factor_are_after_costs() -> None:
     metrics = metrics_of_curve([100.0, 101.0, 102.0], 100.0, position=[0.0, 2.0, -2.0], pnl=(5.0, -2.0, 1.0))
     assert (metrics.trades, metrics.open_trades) == (3, 1)
     assert metrics.win_rate == pytest.approx(2 / 3)
@@ -149,12 +149,12 @@ def test_trades_are_judged_after_costs() -> None:
 
 
 @pytest.mark.parametrize(("position", "open_trades"), [(1.0, 1), (-1.0, 1), (0.5, 1), (-0.25, 1), (0.0, 0)])
-def test_a_position_held_at_the_end_is_an_open_trade_whichever_way(position: float, open_trades: int) -> None:
+def test_a_position_at_the_end_is_an_open_trade(position: float, open_trades: int) -> None:
     held = [0.0, 1.0 - open_trades, position]
     assert metrics_of_curve([100.0, 101.0, 102.0], 100.0, position=held).open_trades == open_trades
 
 
-def test_bars_per_year_are_counted_not_assumed(sp500: pd.DataFrame) -> None:
+def test_bars_per_year_are_counted(sp500: pd.DataFrame) -> None:
     assert bars_per_year(sp500.index) == pytest.approx(5030 / 20, rel=0.001)
     four_hours = pd.date_range("2022-01-01", periods=2192, freq="4h", tz="UTC")
     assert bars_per_year(four_hours) == pytest.approx(6 * 365.25)
@@ -172,7 +172,7 @@ def test_the_longest_drawdown_runs_from_a_peak_to_the_last_bar_below_it() -> Non
     assert metrics_of_curve([101.0, 102.0, 103.0], 100.0).drawdown_days == 0
 
 
-def test_a_part_has_its_own_bars_and_the_trades_that_closed_in_them() -> None:
+def test_metrics_of_a_part_use_its_bars_and_the_trades_closed_in_it() -> None:
     index = pd.date_range("2023-01-01", periods=6, freq="D", tz="UTC", name="timestamp")
     equity = pd.Series([100.0, 110.0, 121.0, 108.9, 119.79, 50.0], index)
     table = pd.DataFrame({"equity": equity, "position": 1.0, "traded": 0.0, "commission": 2.0, "borrowing": 3.0})
@@ -193,7 +193,7 @@ def test_equity_before_a_bar_is_the_close_before_it_or_the_cash() -> None:
     assert [equity_before(equity, bar, 100.0) for bar in index] == [100.0, 101.0, 102.0, 103.0]
 
 
-def test_turnover_is_what_was_traded_in_a_year_over_mean_equity() -> None:
+def test_turnover_is_the_value_traded_per_year_over_mean_equity() -> None:
     metrics = metrics_of_curve([100.0, 120.0, 140.0], 100.0)
     assert metrics.turnover == pytest.approx(2 * 365.25 / 3)
     assert metrics_of_curve([-1.0, -1.0], 100.0).turnover == 0

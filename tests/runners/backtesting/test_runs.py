@@ -21,7 +21,7 @@ from runners.report.write_run import write_backtest
 
 @pytest.fixture(scope="module")
 def results(candles: pd.DataFrame, model_set: ModelSet) -> list[Backtest]:
-    """The same bars traded with two thresholds."""
+    """Backtests of the same bars with two thresholds."""
     return [
         backtest(candles, model_set, BacktestSettings(long_threshold=edge, short_threshold=-edge))
         for edge in (0.0002, 0.0006)
@@ -30,7 +30,7 @@ def results(candles: pd.DataFrame, model_set: ModelSet) -> list[Backtest]:
 
 @pytest.fixture(scope="module")
 def folder(results: list[Backtest], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results in which the first run was made twice, the second once, and once more in-sample."""
+    """Results with the first run twice, the second run once, and once more in-sample."""
     tmp_path = tmp_path_factory.mktemp("results")
     for result in (results[0], results[0], results[1], replace(results[1], in_sample=True)):
         write_backtest(
@@ -44,7 +44,7 @@ def trials_of(result: Backtest, folder: Path) -> Trials:
     return Trials.of(read_trials(folder), result.metrics, None, index[0], index[-1])
 
 
-def test_runs_are_read_as_they_were_written(results: list[Backtest], folder: Path) -> None:
+def test_runs_are_read_as_written(results: list[Backtest], folder: Path) -> None:
     runs = read_runs(folder).runs
     assert [run.in_sample for run in runs] == [False, False, False, True]
     assert [run.metrics for run in runs[1:3]] == [result.metrics for result in results]
@@ -53,7 +53,7 @@ def test_runs_are_read_as_they_were_written(results: list[Backtest], folder: Pat
     assert (runs[0].first_bar, runs[0].last_bar) == (results[0].equity.index[0], results[0].equity.index[-1])
 
 
-def test_folders_that_hold_no_whole_run_are_left_out(folder: Path, tmp_path: Path) -> None:
+def test_incomplete_runs_are_skipped(folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(folder, tmp_path / "SWITCH")
     newest = read_runs(folder).runs[-1].folder
     figures = json.loads((newest / "metrics.json").read_text())
@@ -64,7 +64,7 @@ def test_folders_that_hold_no_whole_run_are_left_out(folder: Path, tmp_path: Pat
     assert read_runs(folder / "nowhere").runs == []
 
 
-def test_a_repeated_run_is_one_try_and_an_in_sample_one_is_none(results: list[Backtest], folder: Path) -> None:
+def test_a_repeated_run_is_one_trial_and_an_in_sample_run_is_none(results: list[Backtest], folder: Path) -> None:
     trials = trials_of(results[0], folder)
     assert trials.count == 2
     sharpes = [result.metrics.sharpe for result in results]
@@ -72,12 +72,12 @@ def test_a_repeated_run_is_one_try_and_an_in_sample_one_is_none(results: list[Ba
     assert trials.variance == pytest.approx(max(per_bar.var(ddof=1), 1 / (results[0].metrics.bars - 1)))
 
 
-def test_runs_on_other_bars_are_no_tries(results: list[Backtest], folder: Path) -> None:
+def test_runs_on_other_bars_are_no_trials(results: list[Backtest], folder: Path) -> None:
     later = results[0].equity.index[-1] + pd.Timedelta("1D")
     assert Trials.of(read_trials(folder), results[0].metrics, None, later, later + pd.Timedelta("9D")).count == 1
 
 
-def test_more_tries_deflate_the_sharpe_ratio_and_the_table_says_so(results: list[Backtest], folder: Path) -> None:
+def test_more_trials_deflate_the_sharpe_ratio_and_the_table_counts_them(results: list[Backtest], folder: Path) -> None:
     trials, alone = trials_of(results[0], folder), Trials(1, 0.0)
     deflated = trials.deflated_sharpe(results[0].metrics)
     assert deflated is not None
@@ -87,19 +87,19 @@ def test_more_tries_deflate_the_sharpe_ratio_and_the_table_says_so(results: list
     assert named["... as best of 2 trials"] == f"{100 * deflated:.1f} %"
 
 
-def test_tries_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(results: list[Backtest]) -> None:
-    """Trying a good setting again with a little more or less exposure must not make its rivals forgotten."""
+def test_trials_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(results: list[Backtest]) -> None:
+    """Such as one good setting, repeated with slightly different exposures."""
     metrics, index = results[0].metrics, results[0].equity.index
     random = np.random.default_rng(0)
     bars, record = metrics.bars, metrics.track_record()
     assert record is not None
 
-    def tries(sharpes: np.ndarray) -> list[Trial]:
+    def grid_trials(sharpes: np.ndarray) -> list[Trial]:
         table = {"first_bar": index[0], "last_bar": index[-1], "bars": bars, "tried": True}
         return trials_of_table(pd.DataFrame({"sharpe_per_bar": sharpes}).assign(**table))
 
-    honest = tries(random.standard_normal(300) / np.sqrt(bars))
-    alike = tries(record.sharpe + 1e-5 * random.random(20_000))
+    honest = grid_trials(random.standard_normal(300) / np.sqrt(bars))
+    alike = grid_trials(record.sharpe + 1e-5 * random.random(20_000))
     before, after = (
         Trials.of(some, metrics, None, index[0], index[-1]).deflated_sharpe(metrics)
         for some in (honest, honest + alike)
@@ -109,7 +109,7 @@ def test_tries_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(results
     assert after <= before + 0.01
 
 
-def test_a_try_on_few_bars_counts_as_the_luck_that_so_few_show(results: list[Backtest]) -> None:
+def test_the_sharpe_ratio_of_a_trial_on_few_bars_is_scaled(results: list[Backtest]) -> None:
     metrics, index = results[0].metrics, results[0].equity.index
     short = Trial(index[0], index[19], 20, "short", 0.5)  # 0.5 over 20 bars is as likely as 0.14 over 240
     trials = Trials.of([short], metrics, None, index[0], index[-1])
@@ -119,7 +119,7 @@ def test_a_try_on_few_bars_counts_as_the_luck_that_so_few_show(results: list[Bac
     assert trials.variance == pytest.approx(max(expected, 1 / (metrics.bars - 1)))
 
 
-def test_the_trials_of_the_study_that_found_the_settings_are_tries(results: list[Backtest]) -> None:
+def test_the_trials_of_the_study_of_the_settings_count(results: list[Backtest]) -> None:
     metrics, index = results[0].metrics, results[0].equity.index
     study = Study("S1", index[0], bars=120, trials={}, sharpes={"bearish": [0.01, None, 0.02], "all": [0.0]})
     assert Trials.of([], metrics, study, index[0], index[-1]).count == 5

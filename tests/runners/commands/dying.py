@@ -1,4 +1,4 @@
-"""Processes that die at a chosen step of what they write."""
+"""Processes that a signal ends at a chosen file operation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def in_a_process(work: Callable[[], object]) -> int:
-    """Do the work in a fork of this process; gives its exit status: 0 done, 1 failed, -signal where one ended it."""
+    """Do the work in a fork of this process; return the exit status: 0 done, 1 failed, -signal if one ended it."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -29,9 +29,9 @@ def in_a_process(work: Callable[[], object]) -> int:
 
 
 def die_at(workspace: Path, is_the_step: Callable[[str], bool], how: signal.Signals) -> None:
-    """Send this process the signal at the first step for which this holds, of all that write into the workspace.
+    """Send this process a signal at the first operation in the workspace for which ``is_the_step`` is true.
 
-    It is asked with the name of the file that is to be opened, renamed or removed next, or of the folder to be made.
+    ``is_the_step`` gets the name of the next file to open, rename or remove, or of the next folder to create.
     """
     armed = True
 
@@ -48,9 +48,9 @@ def die_at(workspace: Path, is_the_step: Callable[[str], bool], how: signal.Sign
 
 
 def die_at_every_step(workspace: Path, work: Callable[[], object], how: signal.Signals) -> Iterator[None]:
-    """Do the work in processes of which the first dies at its first step, the next at its second, and so on.
+    """Do the work in processes: the first dies at its first step, the next one at its second, and so on.
 
-    Stops after each death, for a look at what is there, and ends with the process that came through.
+    Yields after each death, so that the test can look at the files, and ends after the first process that succeeds.
     """
     status, step = -how, 0
     while status:

@@ -1,4 +1,4 @@
-"""What stands on the disk after a process was stopped, found no room, or met another one."""
+"""Files on disk after a process was killed, ran out of space, or ran beside another one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def workspace(traded: Path, tmp_path: Path) -> Path:
 
 
 def whole_sets(workspace: Path) -> list[ModelSet]:
-    """Every model set that a command may find; one that was cut short would not load."""
+    """All model sets that a command may load; an incomplete one would not load."""
     folder = workspace / "models" / "trained" / "SWITCH"
     assert find_model_set(folder).parent == folder
     return [ModelSet.load(path) for path in sorted(folder.glob("[0-9]*"))]
@@ -71,9 +71,7 @@ def half_written(workspace: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("how", STOPS)
-def test_a_model_set_that_was_stopped_at_any_step_of_being_saved_is_not_there(
-    workspace: Path, model_set: ModelSet, how: signal.Signals
-) -> None:
+def test_saving_a_model_set_is_all_or_nothing(workspace: Path, model_set: ModelSet, how: signal.Signals) -> None:
     trained = workspace / "models" / "trained"
     before, deaths = files_of(trained), 0
     for _ in die_at_every_step(workspace, lambda: model_set.save(trained), how):
@@ -86,12 +84,12 @@ def test_a_model_set_that_was_stopped_at_any_step_of_being_saved_is_not_there(
 
 
 @pytest.mark.parametrize("how", STOPS)
-def test_a_backtest_that_was_stopped_at_any_step_of_being_written_is_not_there(
+def test_writing_a_backtest_is_all_or_nothing(
     workspace: Path, candles: pd.DataFrame, model_set: ModelSet, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runners.report.write_run.report_html", lambda *_: "drawn at leisure")
-    monkeypatch.setattr("runners.report.write_run.cerebro_png", lambda *_: b"drawn at leisure")
-    monkeypatch.setattr("quantstats.reports.html", lambda *_, output, **__: Path(output).write_text("drawn at leisure"))
+    monkeypatch.setattr("runners.report.write_run.report_html", lambda *_: "not drawn")
+    monkeypatch.setattr("runners.report.write_run.cerebro_png", lambda *_: b"not drawn")
+    monkeypatch.setattr("quantstats.reports.html", lambda *_, output, **__: Path(output).write_text("not drawn"))
     results, (first,) = workspace / "results", read_runs(workspace / "results" / "SWITCH").runs
     before, result = files_of(first.folder), backtest(candles, model_set, A_WEEK)
     origin = {"models": str(workspace / "models" / "trained" / "SWITCH")}
@@ -111,14 +109,14 @@ def test_a_backtest_that_was_stopped_at_any_step_of_being_written_is_not_there(
     assert bool(half_written(workspace)) == (how is signal.SIGKILL)
 
 
-def test_a_training_that_was_killed_leaves_what_was_there_and_can_be_typed_again(workspace: Path) -> None:
+def test_a_killed_training_leaves_earlier_files_and_can_run_again(workspace: Path) -> None:
     before = files_of(workspace)
     program = (
         "import pathlib, signal; from tests.runners.commands.dying import die_at; from runners.cli import app; "
         f"die_at(pathlib.Path({str(workspace)!r}), lambda name: name == 'SWITCH_all.pt', signal.SIGKILL); app()"
     )
-    asked = [sys.executable, "-W", "error", "-c", program, "train", "--workspace", str(workspace), *QUICK]
-    killed = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "error", "-c", program, "train", "--workspace", str(workspace), *QUICK]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     after = files_of(workspace)
     assert {path: after[path] for path in before} == before
@@ -128,7 +126,7 @@ def test_a_training_that_was_killed_leaves_what_was_there_and_can_be_typed_again
     assert len(whole_sets(workspace)) == 2
 
 
-def test_two_trainings_of_one_dataset_at_once_do_not_mix(workspace: Path) -> None:
+def test_two_parallel_trainings_of_one_dataset_do_not_mix(workspace: Path) -> None:
     seeds = ["1", "2"]
     in_workspace = ["--workspace", str(workspace)]
     started = [
@@ -139,23 +137,19 @@ def test_two_trainings_of_one_dataset_at_once_do_not_mix(workspace: Path) -> Non
         for seed in seeds
     ]  # fmt: skip
     for process in started:
-        told, _ = process.communicate()
-        assert process.returncode == 0, told
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
     _, *new = whole_sets(workspace)
     assert sorted(str(one.provenance.settings["seed"]) for one in new) == seeds
     assert half_written(workspace) == []
 
 
-def test_a_file_that_may_not_grow_is_said_and_nothing_is_left_of_what_was_begun(
-    workspace: Path, model_set: ModelSet
-) -> None:
+def test_a_file_size_limit_is_an_error_and_leaves_no_partial_files(workspace: Path, model_set: ModelSet) -> None:
     before = files_of(workspace)
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-        with pytest.raises(
-            StorageError, match=r"cannot be written \(File too large\)\. What was there before is whole"
-        ):
+        with pytest.raises(StorageError, match=r"cannot be written \(File too large\)\. Earlier content is unchanged"):
             model_set.save(workspace / "models" / "trained")
 
     assert in_a_process(limited) == 0
@@ -163,12 +157,12 @@ def test_a_file_that_may_not_grow_is_said_and_nothing_is_left_of_what_was_begun(
 
 
 def may_mount() -> bool:
-    tried = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return bool(shutil.which("unshare")) and subprocess.run(tried, capture_output=True, check=False).returncode == 0
+    mount = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return bool(shutil.which("unshare")) and subprocess.run(mount, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(not may_mount(), reason="NO MOUNT: no disk could be made that is small enough to fill")
-def test_a_full_disk_is_said_and_leaves_the_earlier_runs(workspace: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not may_mount(), reason="NO MOUNT: cannot mount a small disk to fill")
+def test_a_full_disk_is_an_error_and_leaves_earlier_runs(workspace: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     script = f"""
@@ -182,9 +176,9 @@ def test_a_full_disk_is_said_and_leaves_the_earlier_runs(workspace: Path, tmp_pa
         echo status $?
         diff -r {workspace}/results {disk}/results && diff -r {workspace}/models {disk}/models && echo as before
     """
-    asked = ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
-    ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "cannot be written (No space left on device). What was there before is whole." in ran.stderr
+    command = ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "cannot be written (No space left on device). Earlier content is unchanged." in ran.stderr
     assert ran.stdout.split("\n")[-3:] == ["status 2", "as before", ""]
 
 
@@ -213,14 +207,14 @@ WORK = [
         ("results/SWITCH/overfitting", "overfit", ["SWITCH"]),
     ],
 )
-def test_a_file_where_a_folder_is_to_be_is_said_before_the_work(
+def test_a_file_in_place_of_a_folder_is_an_error_before_the_work_starts(
     workspace: Path, blocked: str, name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def began(*_: object, **__: object) -> None:
-        raise AssertionError("the work began")
+    def start(*_: object, **__: object) -> None:
+        raise AssertionError("the work started")
 
     for module, function in WORK:
-        monkeypatch.setattr(importlib.import_module(module), function, began)
+        monkeypatch.setattr(importlib.import_module(module), function, start)
     place = workspace / blocked
     shutil.rmtree(place, ignore_errors=True)
     place.write_text("not a folder")
@@ -230,14 +224,14 @@ def test_a_file_where_a_folder_is_to_be_is_said_before_the_work(
     assert "cannot be written (Not a directory)" in failed.stderr
 
 
-def test_a_folder_that_others_own_takes_nothing(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
     require_writable(tmp_path / "results" / "SWITCH")
     assert list(tmp_path.iterdir()) == []
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o555)
 
         def refused() -> None:
-            if os.geteuid() == 0:  # whom permissions do not stop
+            if os.geteuid() == 0:  # permissions do not apply to root
                 os.setuid(65534)
             with pytest.raises(StorageError, match=r"results/SWITCH: cannot be written \(Permission denied\)"):
                 require_writable(Path(folder) / "results" / "SWITCH")

@@ -1,4 +1,4 @@
-"""What another program reads: with --json standard output is JSON, and nothing else."""
+"""With --json, standard output is JSON and nothing else."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def workspace(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pyte
     return make_workspace(tmp_path_factory.mktemp("place") / "home", candles, model_set, BacktestSettings(), eager)
 
 
-def told(workspace: Path, name: str, *arguments: str) -> Any:
+def json_output(workspace: Path, name: str, *arguments: str) -> Any:
     ran = invoke(workspace, name, *arguments, "--json")
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 
 
-def test_runs_are_told_with_all_their_figures_in_the_order_asked_for(workspace: Path) -> None:
-    runs = told(workspace, "runs", "--sort", "sharpe")
+def test_runs_are_listed_with_all_figures_in_the_requested_order(workspace: Path) -> None:
+    runs = json_output(workspace, "runs", "--sort", "sharpe")
     assert len(runs) == 2
     assert runs[0]["sharpe"] <= runs[1]["sharpe"]
     for run in runs:
@@ -37,19 +37,19 @@ def test_runs_are_told_with_all_their_figures_in_the_order_asked_for(workspace: 
         assert 0 <= run["deflated_sharpe"] <= 1
 
 
-def test_a_backtest_tells_what_it_wrote(workspace: Path) -> None:
-    run = told(workspace, "backtest", "SWITCH", "--exposure", "0.5", "--note", "half")
+def test_a_backtest_prints_what_it_wrote(workspace: Path) -> None:
+    run = json_output(workspace, "backtest", "SWITCH", "--exposure", "0.5", "--note", "half")
     assert run.pop("trials") >= 2
     assert 0 <= run.pop("deflated_sharpe") <= 1
     folder = Path(run.pop("folder"))
     assert folder.name == run.pop("run")
     assert run == json.loads((folder / "metrics.json").read_text())
-    again = told(workspace, "backtest", "--forecasts", folder.name, "--exposure", "0.4")
+    again = json_output(workspace, "backtest", "--forecasts", folder.name, "--exposure", "0.4")
     assert again["strategy"]["trades"] == run["strategy"]["trades"]
 
 
-def test_a_notice_stays_out_of_the_json(workspace: Path) -> None:
-    folder = Path(told(workspace, "runs")[0]["folder"])
+def test_a_notice_is_not_part_of_the_json(workspace: Path) -> None:
+    folder = Path(json_output(workspace, "runs")[0]["folder"])
     config = folder / "config.toml"
     config.write_text(config.read_text().replace('fingerprint = "', 'fingerprint = "0'))
     ran = invoke(workspace, "backtest", "--config", str(config), "--json")
@@ -57,13 +57,13 @@ def test_a_notice_stays_out_of_the_json(workspace: Path) -> None:
     assert json.loads(ran.stdout)["dataset"] == "SWITCH"
 
 
-def test_an_evaluation_tells_what_it_wrote(workspace: Path) -> None:
-    found = told(workspace, "evaluate", "SWITCH")
-    folder = Path(found.pop("folder"))
-    assert found == json.loads((folder / "evaluation.json").read_text())
+def test_an_evaluation_prints_what_it_wrote(workspace: Path) -> None:
+    evaluation = json_output(workspace, "evaluate", "SWITCH")
+    folder = Path(evaluation.pop("folder"))
+    assert evaluation == json.loads((folder / "evaluation.json").read_text())
 
 
-def test_a_mistake_leaves_standard_output_empty(workspace: Path) -> None:
+def test_an_error_leaves_standard_output_empty(workspace: Path) -> None:
     for name in ("backtest", "evaluate", "compare"):
         ran = invoke(workspace, name, "NOTHING", "--json")
         assert (ran.returncode, ran.stdout) == (2, "")

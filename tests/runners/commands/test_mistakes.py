@@ -1,4 +1,4 @@
-"""A user's mistake is one line that says what to do, and no traceback unless it is asked for."""
+"""A user error is one line that says what to do, without a traceback unless --verbose is given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runners.commands.options import reporting_errors
 from tests.conftest import ROOT, SMALL, invoke, make_workspace, switching_candles, to_csv
 from training import TrainSettings, train
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -40,9 +40,7 @@ def forbidden() -> None:
     raise PermissionError(13, "Permission denied", "data.csv")
 
 
-def test_exit_statuses_are_those_of_the_readme(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_statuses_match_the_manual(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(monkeypatch, "--version") == 0
     assert ended(monkeypatch, "train", "nothing.csv") == 2
     assert capsys.readouterr().err == "Error: data/csv/nothing.csv: there is no such file.\n"
@@ -50,12 +48,12 @@ def test_exit_statuses_are_those_of_the_readme(
     assert "Did you mean 'train'" in capsys.readouterr().err
     assert ended(monkeypatch, "train", "--widnow", "3") == 2
     assert "Possible options: --min-windows, --window" in capsys.readouterr().err
-    told = {int(status) for status in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
-    assert told == {0, 1, 2, 3, 130}  # 1 is `regimes check`'s and `doctor`'s, tested with them
+    documented = {int(status) for status in re.findall(r"^\| (\d+) \|", FILES, flags=re.MULTILINE)}
+    assert documented == {0, 1, 2, 3, 130}  # 1 is `regimes check`'s and `doctor`'s, tested with them
 
 
 @pytest.mark.parametrize(("command", "status"), [(interrupted, 130), (faulty, 3), (forbidden, 2)])
-def test_what_ends_a_command_is_told_by_its_status(
+def test_the_exit_status_shows_why_a_command_ends(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: object, status: int
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["regimes"])
@@ -64,12 +62,12 @@ def test_what_ends_a_command_is_told_by_its_status(
     with pytest.raises(SystemExit) as exit_:
         alone()
     assert exit_.value.code == status
-    said = capsys.readouterr().err
+    errors = capsys.readouterr().err
     if command is faulty:
-        assert "ZeroDivisionError: ours" in said
-        assert "This is a fault of regimes. Please report it with what `regimes doctor` prints." in said
+        assert "ZeroDivisionError: ours" in errors
+        assert "This is a bug in regimes. Please report it with the output of `regimes doctor`." in errors
     if command is forbidden:
-        assert said == "Error: data.csv: Permission denied.\n"
+        assert errors == "Error: data.csv: Permission denied.\n"
 
 
 def test_verbose_shows_where_an_error_comes_from(
@@ -78,10 +76,10 @@ def test_verbose_shows_where_an_error_comes_from(
     (tmp_path / "bad.toml").write_text("[train\n")
     for verbose in ([], ["--verbose"]):
         assert ended(monkeypatch, "train", "x.csv", "--config", str(tmp_path / "bad.toml"), *verbose) == 2
-        said = capsys.readouterr().err
-        assert "bad.toml: is no TOML" in said
-        assert ("Traceback" in said) == bool(verbose)
-        assert ("TOMLDecodeError" in said) == bool(verbose)
+        errors = capsys.readouterr().err
+        assert "bad.toml: is not a TOML file" in errors
+        assert ("Traceback" in errors) == bool(verbose)
+        assert ("TOMLDecodeError" in errors) == bool(verbose)
 
 
 def test_every_command_offers_it() -> None:
@@ -107,11 +105,11 @@ FILE_COMMANDS = ["train", "optimize", "backtest", "walk-forward", "retrain"]
 
 
 @pytest.mark.parametrize("name", FILE_COMMANDS)
-def test_what_is_no_file_of_candles_is_refused_by_every_command(workspace: Path, name: str) -> None:
+def test_every_command_rejects_a_file_without_candles(workspace: Path, name: str) -> None:
     refused = {
         "SWITHC.csv": r"SWITHC\.csv: there is no such file\. Did you mean 'SWITCH\.csv'\?",
         str(workspace): "is a folder. Name a CSV file",
-        str(workspace / "binary"): "is no text file",
+        str(workspace / "binary"): "is not a text file",
     }
     for file, message in refused.items():
         ran = invoke(workspace, name, file)
@@ -120,9 +118,9 @@ def test_what_is_no_file_of_candles_is_refused_by_every_command(workspace: Path,
 
 
 @pytest.mark.parametrize("name", ["train", "optimize", "backtest", "walk-forward"])
-def test_a_file_of_settings_that_is_none_is_refused_by_every_command(workspace: Path, name: str) -> None:
+def test_every_command_rejects_an_invalid_settings_file(workspace: Path, name: str) -> None:
     refused = {
-        "binary": "is no TOML",
+        "binary": "is not a TOML file",
         "nothing.toml": "there is no such file",
         ".": "cannot be read .Is a directory",
         "table.toml": "train is 3, but must be a table",
@@ -142,17 +140,17 @@ def test_a_file_of_settings_that_is_none_is_refused_by_every_command(workspace: 
         (["train", "SWITCH", "--detector", "tredn"], r"no detector 'tredn'.* Did you mean 'trend'\?"),
         (
             ["train", "SWITCH", "--detector", "labels"],
-            "labels' learns from a column 'regime', which the candles do not",
+            "labels' needs a column 'regime', which the candles do not",
         ),
         (["evaluate", "SWITHC"], r"there is no model set\. Train one: .* Did you mean 'SWITCH'\?"),
         (["backtest", "SWITCH", "--models", "binary"], "binary: there is no model set"),
-        (["compare", "SWITHC"], "there is no such run in .* lists them"),
+        (["compare", "SWITHC"], "there is no such run in .* lists all runs"),
         (["runs", "rm", "*"], r"\*: there is no such run"),
         (["sweep", "["], r"\[: there is no such run"),
         (["check", "nothing"], "there is no model set"),
     ],
 )
-def test_unknown_names_are_refused_with_the_nearest_known(workspace: Path, command: list[str], message: str) -> None:
+def test_the_error_for_an_unknown_name_suggests_the_nearest(workspace: Path, command: list[str], message: str) -> None:
     name, *arguments = command
     before = ["rm"] if arguments[0] == "rm" else []
     ran = invoke(workspace, name, *before, *arguments[len(before) :])
@@ -170,12 +168,12 @@ def test_unknown_names_are_refused_with_the_nearest_known(workspace: Path, comma
         (["live", "--patience", "3"], "--patience is called --retry-seconds now"),
     ],
 )
-def test_an_old_flag_is_answered_with_its_new_name(workspace: Path, command: list[str], message: str) -> None:
+def test_the_error_for_a_renamed_flag_gives_the_new_name(workspace: Path, command: list[str], message: str) -> None:
     ran = invoke(workspace, *command)
     assert (ran.returncode, message in " ".join(ran.stderr.split())) == (2, True), ran.stderr
 
 
-def test_an_old_setting_in_a_file_is_answered_with_its_new_name(tmp_path: Path) -> None:
+def test_the_error_for_a_renamed_setting_gives_the_new_name(tmp_path: Path) -> None:
     for text, message in (
         ('home = "."\n', "home is called workspace now. Rename it."),
         ("[backtest]\nbetween = 'flat'\n", "between is called neutral now. Rename it."),
@@ -186,13 +184,15 @@ def test_an_old_setting_in_a_file_is_answered_with_its_new_name(tmp_path: Path) 
         assert (ran.returncode, message in ran.stderr) == (2, True), ran.stderr
 
 
-def test_a_run_that_was_mistyped_is_guessed(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
+def test_the_error_for_a_mistyped_run_suggests_the_nearest(
+    tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
     workspace = make_workspace(tmp_path, candles, model_set)
     (workspace / "results" / "SWITCH").mkdir(parents=True)
     assert "Did you mean 'SWITCH'?" in invoke(workspace, "compare", "SWITHC").stderr
 
 
-def test_candles_that_the_models_cannot_forecast_are_refused_by_file(
+def test_candles_that_the_models_cannot_forecast_are_an_error_that_names_the_file(
     tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
     workspace = make_workspace(tmp_path, candles, model_set)
@@ -216,24 +216,26 @@ def test_candles_that_the_models_cannot_forecast_are_refused_by_file(
         assert re.search(r"SWITCH\.csv: has no column funding, which the models of FUNDING read\.", ran.stderr)
 
 
-def test_a_file_of_one_bar_is_refused_by_name(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
+def test_a_file_of_one_bar_is_an_error_that_names_the_file(
+    tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
     workspace = make_workspace(tmp_path, candles, model_set)
     models = str(workspace / "models" / "trained" / "SWITCH")
     one = str(to_csv(candles.iloc[:1], tmp_path / "ONE.csv"))
-    told = {
+    messages = {
         ("train", one): r"ONE: has 1 bars, but at least \d+ are needed: .* Bring more history",
         ("optimize", one): r"ONE: has 1 bars, but at least \d+ are needed: .* Bring more history",
         ("walk-forward", one): r"ONE: there are 1 bars; 1 to train on .* or bring more history",
         ("backtest", one, "--models", models): r"ONE\.csv: has 1 bars, but at least 2 are needed\. Bring more history",
         ("evaluate", one, "--models", models): r"ONE\.csv: has 1 bars, but at least 2 are needed\. Bring more history",
     }
-    for command, message in told.items():
+    for command, message in messages.items():
         ran = invoke(workspace, *command)
         assert ran.returncode == 2
         assert re.search(message, ran.stderr), ran.stderr
 
 
-def test_trading_another_symbol_is_said_and_filed_under_its_own_name(
+def test_trading_another_symbol_is_a_warning_and_results_get_its_name(
     tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
     workspace = make_workspace(tmp_path, candles, model_set)
@@ -246,7 +248,7 @@ def test_trading_another_symbol_is_said_and_filed_under_its_own_name(
     assert [path.name for path in (workspace / "results").iterdir()] == ["OTHER"]
 
 
-def test_a_label_that_training_never_saw_is_said(tmp_path: Path, labelled: pd.DataFrame) -> None:
+def test_a_label_that_training_has_not_seen_is_a_warning(tmp_path: Path, labelled: pd.DataFrame) -> None:
     late = labelled.copy()
     late.loc[late.index[-100:], "regime"] = 3
     file = to_csv(late, tmp_path / "LATE.csv")
@@ -254,7 +256,7 @@ def test_a_label_that_training_never_saw_is_said(tmp_path: Path, labelled: pd.Da
     ran = invoke(tmp_path, "train", str(file), *small)
     assert ran.returncode == 0
     assert f"100 bars, the first at {late.index[-100]:%Y-%m-%d %H:%M}, have the regime 3, which is not in" in ran.stderr
-    assert "no expert was trained for it" in ran.stderr
+    assert "there is no expert for it" in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -267,7 +269,7 @@ def test_a_label_that_training_never_saw_is_said(tmp_path: Path, labelled: pd.Da
         ),
     ],
 )
-def test_candles_that_teach_nothing_are_refused_by_name(
+def test_candles_without_information_are_an_error_that_names_the_dataset(
     tmp_path: Path, labelled: pd.DataFrame, changed: dict[str, float], message: str
 ) -> None:
     file = to_csv(labelled.assign(**changed), tmp_path / "ONE.csv")

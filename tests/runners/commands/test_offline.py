@@ -1,4 +1,4 @@
-"""Nothing reaches for the network unless it was asked to."""
+"""Commands that need no network do not use it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tomli_w
 
 from tests.conftest import ROOT, SMALL, to_csv
 
-# Python runs this at the start of every process, the workers' included. What is caught is also written down, as a
-# library may go on quietly after it has failed.
+# Python runs this at the start of every process, also of workers. It logs each attempt, because a library may ignore
+# the error.
 NO_NETWORK = """
 import os
 import socket
@@ -22,7 +22,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost", None, "")
 
 
 def refuse(where):
-    with open(os.environ["REACHED_FOR"], "a") as file:
+    with open(os.environ["NETWORK_LOG"], "a") as file:
         file.write(f"{where}\\n")
     raise OSError(f"the network is blocked: {where}")
 
@@ -67,11 +67,11 @@ if __name__ == "__main__":
 
 
 def run_blocked(folder: Path, script: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """The script's end, and what it reached for."""
+    """The finished script, and its attempts to use the network."""
     (folder / "blocked").mkdir()
     (folder / "blocked" / "sitecustomize.py").write_text(NO_NETWORK)
     (folder / "script.py").write_text(script)
-    reached_for = folder / "reached_for.txt"
+    attempts = folder / "attempts.txt"
     path = os.pathsep.join([str(folder / "blocked"), str(ROOT)])
     ran = subprocess.run(
         [sys.executable, "-W", "error", str(folder / "script.py")],
@@ -79,9 +79,9 @@ def run_blocked(folder: Path, script: str) -> tuple[subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": path, "REACHED_FOR": str(reached_for)},
+        env={**os.environ, "PYTHONPATH": path, "NETWORK_LOG": str(attempts)},
     )
-    return ran, reached_for.read_text().splitlines() if reached_for.exists() else []
+    return ran, attempts.read_text().splitlines() if attempts.exists() else []
 
 
 def test_training_scoring_trading_comparing_and_reporting_need_no_network(
@@ -90,18 +90,18 @@ def test_training_scoring_trading_comparing_and_reporting_need_no_network(
     (tmp_path / "data" / "csv").mkdir(parents=True)
     to_csv(candles, tmp_path / "data" / "csv" / "SWITCH.csv")
     (tmp_path / "regimes.toml").write_text(tomli_w.dumps({"train": SMALL}))
-    ran, reached_for = run_blocked(tmp_path, LOOP)
+    ran, attempts = run_blocked(tmp_path, LOOP)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert reached_for == []
+    assert attempts == []
     assert len(list((tmp_path / "results" / "SWITCH").glob("*/report.html"))) == 1
 
 
-def test_what_blocks_the_network_would_have_noticed(tmp_path: Path) -> None:
+def test_the_block_notices_network_access(tmp_path: Path) -> None:
     for number, call in enumerate(
         ("socket.create_connection(('192.0.2.1', 80))", "socket.getaddrinfo('example.com', 80)")
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
-        ran, reached_for = run_blocked(folder, f"import socket\n{call}\n")
+        ran, attempts = run_blocked(folder, f"import socket\n{call}\n")
         assert ran.returncode == 1
-        assert len(reached_for) == 1
+        assert len(attempts) == 1

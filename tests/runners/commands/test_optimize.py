@@ -80,22 +80,22 @@ def test_the_settings_file_has_a_table_for_the_search(candles: pd.DataFrame, tmp
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """What another process does is seen in its files alone."""
+    """Another process shows its progress only in its files."""
     for _ in range(3000):
         if condition():
             return
         time.sleep(0.02)
-    pytest.fail("it did not come to that within a minute")
+    pytest.fail("the condition did not hold within a minute")
 
 
 @dataclass(frozen=True)
 class SearchedWorkspace:
-    """Where a search of all networks was stopped by Ctrl-C, and then one of them went on."""
+    """A workspace after a search of all networks that Ctrl-C stopped, and a resumed search of one of them."""
 
     path: Path
     stopped: subprocess.CompletedProcess[str]
     left_behind: dict[str, Any]
-    gone_on: Result
+    resumed: Result
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +113,9 @@ def searched(rare: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Se
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(first, cwd=ROOT, start_new_session=True, **pipes) as started:
         wait_until(lambda: all(finished >= 4 for finished in finished_trials(workspace)))
-        os.killpg(started.pid, signal.SIGINT)  # as a terminal does
-        told = started.communicate()
-    stopped = subprocess.CompletedProcess(first, started.returncode, *told)
+        os.killpg(started.pid, signal.SIGINT)  # like a terminal
+        output = started.communicate()
+    stopped = subprocess.CompletedProcess(first, started.returncode, *output)
     left_behind = content_of(study_folders(workspace)[0])
     trials = left_behind["studies"]["sideways"]["finished"] + 2
     return SearchedWorkspace(
@@ -139,10 +139,10 @@ def workspace(searched: SearchedWorkspace) -> Path:
     return searched.path
 
 
-def test_ctrl_c_keeps_what_is_done_and_says_so(searched: SearchedWorkspace) -> None:
+def test_ctrl_c_keeps_finished_trials_and_reports_it(searched: SearchedWorkspace) -> None:
     assert searched.stopped.returncode == 130
     assert "bullish: only 8 training windows, min_windows is 30; it will use" in searched.stopped.stderr
-    assert "the same command goes on from here" in searched.stopped.stderr
+    assert "Run the same command to resume" in searched.stopped.stderr
     assert "Traceback" not in searched.stopped.stderr
     assert "looks better there than it is" in " ".join(searched.stopped.stdout.split())
     for name in NETWORKS:
@@ -151,18 +151,18 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(searched: SearchedWorkspace) -> N
     assert list(searched.left_behind["skipped"]) == ["bullish"]
 
 
-def test_one_network_can_go_on_and_the_others_stay(searched: SearchedWorkspace) -> None:
-    assert searched.gone_on.exit_code == 0
+def test_one_network_can_resume_without_the_others(searched: SearchedWorkspace) -> None:
+    assert searched.resumed.exit_code == 0
     (folder,) = study_folders(searched.path)
     before, after = searched.left_behind["studies"], content_of(folder)["studies"]
-    known = sum(study["finished"] for study in before.values())
-    said = " ".join(searched.gone_on.output.split())
-    assert f"study {folder.name} goes on; {known} trials are there" in said
+    earlier = sum(study["finished"] for study in before.values())
+    output = " ".join(searched.resumed.output.split())
+    assert f"resuming study {folder.name} with {earlier} finished trials" in output
     assert after["sideways"]["trials"][:-2] == before["sideways"]["trials"]
     assert [after[name] for name in ("all", "bearish")] == [before[name] for name in ("all", "bearish")]
 
 
-def test_a_search_writes_what_it_is_of_and_what_it_found(workspace: Path, rare: pd.DataFrame) -> None:
+def test_a_search_writes_its_settings_and_results(workspace: Path, rare: pd.DataFrame) -> None:
     (folder,) = study_folders(workspace)
     assert {path.name for path in folder.iterdir()} == {"study.json", "study.html", "journal.log"}
     assert (folder.parent / "latest").read_text().strip() == folder.name
@@ -176,7 +176,7 @@ def test_a_search_writes_what_it_is_of_and_what_it_found(workspace: Path, rare: 
         assert TrainSettings(**study["best"]["settings"]).features[0] == "log_return"
 
 
-def test_training_takes_the_best_of_the_study_and_says_so(workspace: Path) -> None:
+def test_training_uses_the_best_settings_of_the_study_and_reports_it(workspace: Path) -> None:
     ran = invoke("train", "--workspace", workspace, "SWITCH", "--from-study")
     assert ran.exit_code == 0
     (folder,) = study_folders(workspace)
@@ -197,7 +197,7 @@ def test_training_takes_the_best_of_the_study_and_says_so(workspace: Path) -> No
     )
 
 
-def test_retraining_keeps_the_study_so_that_its_trials_stay_tries(workspace: Path, tmp_path: Path) -> None:
+def test_retraining_keeps_the_study_so_that_its_trials_still_count(workspace: Path, tmp_path: Path) -> None:
     workspace = Path(shutil.copytree(workspace, tmp_path / "home"))
     (folder,) = study_folders(workspace)
     for name in ("train", "retrain"):
@@ -212,16 +212,16 @@ def test_retraining_keeps_the_study_so_that_its_trials_stay_tries(workspace: Pat
     newest = read_runs(workspace / "results" / "SWITCH").runs[-1]
     assert newest.training.study == study
     trials = sum(study.trials.values())
-    tries = read_trials(workspace / "results" / "SWITCH")
-    told = Trials.of(tries, newest.metrics, newest.training.study, newest.first_bar, newest.last_bar)
-    assert trials < told.count <= trials + 2
+    earlier = read_trials(workspace / "results" / "SWITCH")
+    counted = Trials.of(earlier, newest.metrics, newest.training.study, newest.first_bar, newest.last_bar)
+    assert trials < counted.count <= trials + 2
 
 
-def test_training_that_would_trade_bars_the_study_has_seen_is_refused(workspace: Path, tmp_path: Path) -> None:
+def test_training_with_a_test_part_that_the_study_has_seen_is_an_error(workspace: Path, tmp_path: Path) -> None:
     from_study = ("train", "SWITCH", "--from-study", "--workspace")
     seen = refusal(*from_study, workspace, "--train-fraction", "0.6")
     assert re.search(r"study \S+ has seen the bars up to 2022-06-09 20:00.*traded as unseen", seen)
-    assert "--lr was searched" in refusal(*from_study, workspace, "--lr", "0.1")
+    assert "--lr cannot be used with --from-study" in refusal(*from_study, workspace, "--lr", "0.1")
     shutil.copytree(workspace / "data", tmp_path / "data")
     assert "Search first: regimes optimize SWITCH" in refusal(*from_study, tmp_path)
 
@@ -231,7 +231,7 @@ def test_training_that_would_trade_bars_the_study_has_seen_is_refused(workspace:
     [
         (["--regime", "bulish", "--detector", "trend"], "there is no regime 'bulish'. Did you mean 'bullish'?"),
         (["--storage", "redis://127.0.0.1:1/0"], "--storage redis://127.0.0.1:1/0: cannot be used"),
-        (["--storage", "here.log"], "--storage: an address has :// in it"),
+        (["--storage", "here.log"], "--storage: expected an address such as"),
         (["--window", "60,5"], "--window: the lower bound comes first"),
         (["--lr", "0,1"], "--lr: Input should be greater than 0, but '0' was given"),
         (["--objective", "profit"], "--objective: Input should be 'loss' or 'sharpe'"),
@@ -240,7 +240,7 @@ def test_training_that_would_trade_bars_the_study_has_seen_is_refused(workspace:
         (["--regime", "bullish", "--min-windows", "600", "--detector", "trend"], "SWITCH, bullish: only"),
     ],
 )
-def test_a_users_mistake_is_told_and_leaves_nothing(
+def test_a_user_error_leaves_no_study(
     candles: pd.DataFrame, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     workspace = new_workspace(tmp_path, candles)
@@ -248,22 +248,18 @@ def test_a_users_mistake_is_told_and_leaves_nothing(
     assert study_folders(workspace) == []
 
 
-def test_where_no_trial_comes_through_none_is_the_best_and_nothing_is_proposed(
-    rare: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_without_a_successful_trial_there_are_no_best_settings(rare: pd.DataFrame, tmp_path: Path) -> None:
     diverging = ["--lr", "1e30", "--trials", "1", "--jobs", "1"]
     ran = invoke("optimize", "--workspace", new_workspace(tmp_path, rare), "SWITCH", *QUICK, *diverging)
     assert ran.exit_code == 0, ran.output
     assert "bullish: only 8 training windows, min_windows is 30; it will use" in " ".join(ran.stderr.split())
     rows = [line.split() for line in ran.stdout.splitlines() if line.split()[:1] in [[name] for name in NETWORKS]]
     assert rows == [[name, "1", "1", "-", "-", "-"] for name in NETWORKS]
-    assert "train with these" not in ran.stdout
+    assert "To train with these" not in ran.stdout
     assert [study["best"] for study in content_of(study_folders(tmp_path)[0])["studies"].values()] == [None] * 3
 
 
-def test_a_storage_that_takes_no_trial_ends_the_search_with_what_is_wrong(
-    candles: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_a_read_only_storage_is_an_error(candles: pd.DataFrame, tmp_path: Path) -> None:
     workspace, database = new_workspace(tmp_path, candles), tmp_path / "study.db"
     open_storage(f"sqlite:///{database}")
     read_only = f"sqlite:///file:{database}?mode=ro&uri=true"
@@ -278,13 +274,13 @@ def search_of(candles: pd.DataFrame, changes: dict[str, Any] | None = None) -> S
     return replace(Search("SWITCH", candles, TrainSettings(), SearchSettings(), BacktestSettings()), **changes or {})
 
 
-def test_the_same_search_is_found_again_and_another_one_is_not(candles: pd.DataFrame, tmp_path: Path) -> None:
+def test_the_same_search_reuses_its_folder_and_another_does_not(candles: pd.DataFrame, tmp_path: Path) -> None:
     first = StudyFolder.open(tmp_path, search_of(candles))
     noisy = with_noise_from(candles, 960, seed=0)
     same = [
         {"options": SearchSettings(trials=99, timeout=1, pruner="hyperband", stale_after=1)},
-        {"settings": TrainSettings(window=9, lr=0.1)},  # what is begun with
-        {"candles": noisy},  # as far as the search looks
+        {"settings": TrainSettings(window=9, lr=0.1)},  # the start of the search
+        {"candles": noisy},  # equal up to the end of validation
         {"trading": BacktestSettings(neutral="flat", in_sample=True)},
     ]
     other = [
@@ -300,13 +296,13 @@ def test_the_same_search_is_found_again_and_another_one_is_not(candles: pd.DataF
     for changes in same:
         assert StudyFolder.open(tmp_path, search_of(candles, changes)).path == first.path
     keys = {search_of(candles, changes).study("all") for changes in [{}, *same]}
-    assert len(keys) == 1  # one name for all machines
+    assert len(keys) == 1  # the same name on all machines
     for number, changes in enumerate(other):
         StudyFolder.open(tmp_path, search_of(candles, changes))
         assert len(study_folders_in(tmp_path)) == 2 + number
 
 
-def test_a_folder_whose_study_cannot_be_read_is_left_alone(candles: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_damaged_study_is_not_changed(candles: pd.DataFrame, tmp_path: Path) -> None:
     damaged = StudyFolder.open(tmp_path, search_of(candles)).path / "study.json"
     damaged.write_text("{")
     assert StudyFolder.open(tmp_path, search_of(candles)).path != damaged.parent
@@ -322,18 +318,18 @@ def test_validation_is_traded_after_costs_and_flat_between_the_thresholds() -> N
     bought, sold = 1000 - units * 102 * 1.01, units * 120 * 0.98 * 0.99
     equity = np.array([1000, 1000, bought + units * 110, bought + units * 120, bought + sold, bought + sold])
     returns = equity[1:] / equity[:-1] - 1
-    found = ValidationTrade(open_, close, trading)(slice(0, 5), forecast)
-    assert found == pytest.approx(returns.mean() / returns.std(ddof=1))
+    sharpe = ValidationTrade(open_, close, trading)(slice(0, 5), forecast)
+    assert sharpe == pytest.approx(returns.mean() / returns.std(ddof=1))
     assert ValidationTrade(open_, close, trading)(slice(1, 4), np.zeros(3)) == 0
     short_of_a_rise = ValidationTrade(np.array([1.0, 1, 9]), np.array([1.0, 1, 9]), trading)
     assert short_of_a_rise(slice(0, 3), np.full(3, -1.0)) is None  # broke
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 4])
-def test_a_page_can_be_made_of_any_number_of_trials(workspace: Path, candles: pd.DataFrame, kept: int) -> None:
-    found = results_in(workspace)[0]
-    results = [StudyResult("some", found.search, found.trials[:kept])]
-    results += [StudyResult("equal", found.search, found.trials[:1] * kept)]
+def test_the_page_works_for_any_number_of_trials(workspace: Path, candles: pd.DataFrame, kept: int) -> None:
+    study = results_in(workspace)[0]
+    results = [StudyResult("some", study.search, study.trials[:kept])]
+    results += [StudyResult("equal", study.search, study.trials[:1] * kept)]
     page = study_html(search_of(candles), results, {"regime3": "only 3 training windows"})
     assert "regime3 was not searched: only 3 training windows." in page
     assert ("No trial is finished" in page) if not kept else (f"The best of {kept} trial" in page)
@@ -341,7 +337,7 @@ def test_a_page_can_be_made_of_any_number_of_trials(workspace: Path, candles: pd
 
 
 def study_of(search: SearchSettings, value: Callable[[NetworkSettings], float], trials: int = 30) -> StudyResult:
-    """A study whose trials are worth what is said of their settings."""
+    """A study whose trials have the given value of their settings."""
     study = optuna.create_study(direction=search.direction, sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(trials):
         trial = study.ask()
@@ -350,20 +346,20 @@ def study_of(search: SearchSettings, value: Callable[[NetworkSettings], float], 
 
 
 @pytest.mark.parametrize("objective", ["loss", "sharpe"])
-def test_the_page_shows_which_setting_tells_good_trials_from_others(candles: pd.DataFrame, objective: Any) -> None:
+def test_the_page_shows_the_most_important_setting(candles: pd.DataFrame, objective: Any) -> None:
     search = SearchSettings(objective=objective)
     page = study_html(
         search_of(candles, {"options": search}), [study_of(search, lambda settings: settings.dropout)], {}
     )
-    told = {"loss": "the validation loss over the zero forecast's", "sharpe": "the validation Sharpe ratio per bar"}
-    assert f"Values are {told[objective]}" in page.replace("&#39;", "'")
+    texts = {"loss": "the validation loss over the zero forecast's", "sharpe": "the validation Sharpe ratio per bar"}
+    assert f"Values are {texts[objective]}" in page.replace("&#39;", "'")
     drawn = page.split("<h3>What matters</h3>")[1].split("</svg>")[0]
     names = [text for text in re.findall(r"<!-- (.*?) -->", drawn) if text in RANGES or text.startswith("feature ")]
     assert len(names) == len(RANGES) + len(search.features)
     assert names[-1] == "dropout"  # the topmost
 
 
-def test_trials_that_are_all_alike_show_nothing_of_what_matters(candles: pd.DataFrame) -> None:
+def test_equal_trials_have_no_important_setting(candles: pd.DataFrame) -> None:
     page = study_html(search_of(candles), [study_of(SearchSettings(), lambda settings: 0.9)], {})
     assert "<h3>History</h3>" in page
     assert "What matters" not in page
@@ -381,14 +377,14 @@ def results_in(workspace: Path) -> list[StudyResult]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_is_quiet_self_contained_and_readable(browser: Any, workspace: Path, theme: str) -> None:
     page = browser.new_page(color_scheme=theme)
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    messages, requests = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
     address = (study_folders(workspace)[0] / "study.html").as_uri()
     page.goto(address)
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == [address]
     ink, ground = page.evaluate(
         "() => [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
     )

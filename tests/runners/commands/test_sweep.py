@@ -1,4 +1,4 @@
-"""Grids of trading settings on a run's forecasts: swept, counted as tries, and asked what picking the best is worth."""
+"""`regimes sweep` and `regimes overfit`: grids of trading settings on a run's forecasts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_every_combination_is_traded_and_the_runs_own_setting_is_among_them(tabl
     assert (np.all([table[name] == getattr(OWN, name) for name in AXES], axis=0)).sum() == 1
 
 
-def test_its_figures_are_those_that_backtrader_gives(swept: Path, table: pd.DataFrame) -> None:
+def test_its_figures_equal_those_of_backtrader(swept: Path, table: pd.DataFrame) -> None:
     run = runs_of(swept)[0]
     candles = read_candles(run.file)
     for number in (0, 100, 333, 555, len(table) - 1):
@@ -97,12 +97,12 @@ def test_the_best_at_the_runs_own_costs_becomes_a_run_that_its_config_repeats(sw
     assert best.note == f"best of {len(table):,} settings swept on the forecasts of {source.id}"
 
 
-def test_every_setting_that_could_be_chosen_counts_as_a_try(swept: Path, table: pd.DataFrame) -> None:
+def test_every_setting_that_could_be_chosen_counts_as_a_trial(swept: Path, table: pd.DataFrame) -> None:
     _, best = runs_of(swept)
-    tries = read_trials(swept / "results" / "SWITCH")
-    trials = Trials.of(tries, best.metrics, best.training.study, best.first_bar, best.last_bar)
+    earlier = read_trials(swept / "results" / "SWITCH")
+    trials = Trials.of(earlier, best.metrics, best.training.study, best.first_bar, best.last_bar)
     tried = table[table["tried"]]
-    assert trials.count == (tried["sharpe_per_bar"] + 0.0).map("{:.4f}".format).nunique()  # equal results are one try
+    assert trials.count == (tried["sharpe_per_bar"] + 0.0).map("{:.4f}".format).nunique()  # equal results are one trial
     alone = Trials.of([], best.metrics, best.training.study, best.first_bar, best.last_bar)
     deflated, undeflated = trials.deflated_sharpe(best.metrics), alone.deflated_sharpe(best.metrics)
     assert deflated is not None
@@ -126,12 +126,12 @@ def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(w
     assert set(table["commission"]) == {OWN.commission}
 
 
-def test_a_sweep_that_leaves_the_thresholds_alone_draws_no_map_of_them(workspace: Path) -> None:
+def test_a_sweep_of_one_pair_of_thresholds_draws_no_heatmap(workspace: Path) -> None:
     own = ["--long-threshold", "0.0002", "--short-threshold=-0.0002"]
     ran = invoke(workspace, "sweep", "SWITCH", *own, "--neutral", "flat")
     assert ran.returncode == 0, ran.stderr
     (folder,) = (workspace / "results" / "SWITCH" / "sweeps").iterdir()
-    assert set(pd.read_csv(folder / "settings.csv")["neutral"]) == {"hold", "flat"}  # its own, and the one asked for
+    assert set(pd.read_csv(folder / "settings.csv")["neutral"]) == {"hold", "flat"}  # its own, and the requested one
     page = (folder / "sweep.html").read_text()
     assert "Of 2 settings on unseen bars" in page
     assert "<svg" not in page
@@ -139,9 +139,9 @@ def test_a_sweep_that_leaves_the_thresholds_alone_draws_no_map_of_them(workspace
 
 def test_by_how_much_backtrader_differs_is_said(workspace: Path) -> None:
     few = {"long_threshold": "0.0004", "short_threshold": "-0.0004", "neutral": "hold"}
-    found = sweep(GridRun.of(runs_of(workspace)[0], few))
-    assert "gives the same equity at every bar, to the last bit" in verdict(found)
-    assert "differs by at most 2.0e-07 of it" in verdict(replace(found, disagreement=2e-7))
+    result = sweep(GridRun.of(runs_of(workspace)[0], few))
+    assert "gives the same equity at every bar, to the last bit" in verdict(result)
+    assert "differs by at most 2.0e-07 of its value" in verdict(replace(result, disagreement=2e-7))
 
 
 def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set:
         (["SWITCH", "--long-threshold", "low"], "--long-threshold low: write values separated by commas"),
         (["SWITCH", "--long-threshold", "nan"], "--long-threshold nan: write values separated by commas"),
         (["SWITCH", "--exposure", "0.1:1:0"], "--exposure 0.1:1:0: write values separated by commas"),
-        (["SWITCH", "--long-threshold", "0:1:400", "--short-threshold=-1:0:400"], "100,000 are the most"),
-        (["SWITCH", "--neutral", "wait"], "--neutral wait: it can be hold, flat"),
+        (["SWITCH", "--long-threshold", "0:1:400", "--short-threshold=-1:0:400"], "at most 100,000 are allowed"),
+        (["SWITCH", "--neutral", "wait"], "--neutral wait: write hold, flat"),
         (["SWITCH", "--exposure", "0"], "setting 0: exposure 0 must be above 0"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_grid_in_which_nothing_trades_is_said(candles: pd.DataFrame, model_set
 
 
 @pytest.mark.parametrize("change", ["a bar is missing", "a price is another"])
-def test_candles_that_are_not_those_of_the_run_any_more_are_refused(workspace: Path, change: str) -> None:
+def test_candles_that_changed_since_the_run_are_an_error(workspace: Path, change: str) -> None:
     csv = workspace / "data" / "csv" / "SWITCH.csv"
     (run,) = runs_of(workspace)
     config = run.folder / "config.toml"
@@ -196,15 +196,15 @@ def test_candles_that_are_not_those_of_the_run_any_more_are_refused(workspace: P
     to_csv(candles, csv)
     failed = invoke(workspace, "sweep", "SWITCH")
     assert failed.returncode == 2
-    assert "its bars are not those that" in failed.stderr
+    assert "its bars have changed since" in failed.stderr
 
 
-def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(workspace: Path) -> None:
+def test_overfit_applies_the_papers_methods_to_backtraders_returns(workspace: Path) -> None:
     few = ["--long-threshold", "0,0.0004", "--short-threshold=-0.0004,0"]
     ran = invoke(workspace, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6")
     assert ran.returncode == 0, ran.stderr
     (folder,) = (workspace / "results" / "SWITCH" / "overfitting").iterdir()
-    found = json.loads((folder / "overfitting.json").read_text())
+    analysis = json.loads((folder / "overfitting.json").read_text())
     (run,) = runs_of(workspace)
     candles, values = read_candles(run.file), [0.0, 0.0002, 0.0004]
     others = {name: [getattr(OWN, name)] for name in ("exposure", *COSTS)}
@@ -212,19 +212,19 @@ def test_overfit_tells_what_the_papers_methods_give_on_backtraders_returns(works
     grid = Grid.of({**thresholds, "neutral": ["flat", "hold"], **others})
     equity = [replay_run(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]
     returns = simple_returns(np.stack(equity, axis=1), OWN.cash)
-    assert found["settings"] == len(grid) == 18
-    assert found["combinations"] == 70
-    assert found["probability_of_overfitting"] == probability_of_overfitting(returns, 8).probability
+    assert analysis["settings"] == len(grid) == 18
+    assert analysis["combinations"] == 70
+    assert analysis["probability_of_overfitting"] == probability_of_overfitting(returns, 8).probability
     paths = combinatorial_paths(returns, 6, 2, 1)
-    np.testing.assert_allclose(found["path_sharpes"], paths.sharpe * np.sqrt(run.metrics.bars_per_year), rtol=1e-6)
+    np.testing.assert_allclose(analysis["path_sharpes"], paths.sharpe * np.sqrt(run.metrics.bars_per_year), rtol=1e-6)
     table = pd.read_csv(folder / "settings.csv")  # what it shows was tried
     np.testing.assert_allclose(table["final_value"], [one.iloc[-1] for one in equity])
     assert len(read_trials(workspace / "results" / "SWITCH")) == 1 + len(grid)
-    picked = {one["splits"] for one in found["chosen"]}
+    picked = {one["splits"] for one in analysis["chosen"]}
     assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
 
 
-def test_where_not_to_trade_is_best_in_every_half_no_slope_is_told(
+def test_if_not_trading_is_best_in_every_half_there_is_no_slope(
     candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
 ) -> None:
     ruinous = OWN.model_copy(update={"neutral": "flat", "commission": 0.2})
@@ -239,7 +239,7 @@ def test_where_not_to_trade_is_best_in_every_half_no_slope_is_told(
     assert "regression" not in (folder / "overfitting.html").read_text()
 
 
-def test_a_cross_validation_that_cannot_be_made_is_said(traded: Path) -> None:
+def test_an_impossible_cross_validation_is_an_error(traded: Path) -> None:
     failed = invoke(traded, "overfit", "SWITCH", "--blocks", "7")
     assert failed.returncode == 2
     assert "take an even number" in failed.stderr

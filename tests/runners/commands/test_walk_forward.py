@@ -73,7 +73,7 @@ def test_every_fold_trades_its_own_bars_in_one_backtest(workspace: Path, candles
     assert page.count("<td>2022-") > 9  # three folds and their sum
 
 
-def test_models_are_kept_when_asked_for(workspace: Path, candles: pd.DataFrame) -> None:
+def test_keep_models_keeps_each_folds_models(workspace: Path, candles: pd.DataFrame) -> None:
     (run,) = runs_of(workspace)
     kept = sorted((workspace / "models" / "trained" / "SWITCH" / "walk_forward" / run.id).iterdir())
     assert [ModelSet.load(path).validation_end for path in kept] == list(candles.index[[599, 799, 999]])
@@ -85,7 +85,7 @@ def test_its_config_repeats_it_bit_for_bit(copy: Path) -> None:
     config = first.folder / "config.toml"
     refused = invoke(copy, "backtest", "--config", str(config))
     assert refused.returncode == 2
-    assert "repeat it with regimes walk-forward --config" in refused.stderr
+    assert "Use regimes walk-forward --config" in refused.stderr
     repeated = invoke(copy, "walk-forward", "--config", str(config))
     assert repeated.returncode == 0, repeated.stderr
     assert figures(runs_of(copy)[-1]) == figures(first)
@@ -106,7 +106,7 @@ def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> No
     assert figures(runs_of(copy)[-1]) == figures(again)
 
 
-def test_a_killed_run_goes_on_at_the_first_unfinished_fold(workspace: Path, copy: Path) -> None:
+def test_a_killed_run_resumes_at_the_first_unfinished_fold(workspace: Path, copy: Path) -> None:
     (whole,) = runs_of(workspace)
     shutil.rmtree(copy / "results")
     arguments = [
@@ -131,46 +131,46 @@ def test_a_killed_run_goes_on_at_the_first_unfinished_fold(workspace: Path, copy
     process.wait()
     finished = list(checkpoint(copy).glob("*/[0-9]*"))
     assert 1 <= len(finished) < 3
-    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
-    assert went_on.returncode == 0, went_on.stderr
-    assert f"{len(finished)} of 3 folds are there already" in went_on.stderr
+    resumed = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{len(finished)} of 3 folds exist already" in resumed.stderr
     assert figures(runs_of(copy)[-1]) == figures(whole)
     assert not checkpoint(copy).exists()
 
 
-def test_a_fold_that_was_damaged_is_trained_again(workspace: Path, copy: Path) -> None:
+def test_a_damaged_fold_is_trained_again(workspace: Path, copy: Path) -> None:
     (whole,) = runs_of(workspace)
     shutil.rmtree(copy / "results")
     kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
     (kept / "0002" / "detector.json").write_text("{}")
     candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
     shutil.move(kept, Checkpoint(copy / "results", "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ()).folder)
-    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
-    assert went_on.returncode == 0, went_on.stderr
-    assert "2 of 3 folds are there already" in went_on.stderr
+    resumed = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "2 of 3 folds exist already" in resumed.stderr
     assert figures(runs_of(copy)[-1]) == figures(whole)
 
 
-def test_a_run_that_was_stopped_while_it_traded_trains_nothing_again(workspace: Path, copy: Path) -> None:
+def test_a_run_stopped_while_trading_trains_no_fold_again(workspace: Path, copy: Path) -> None:
     (whole,) = runs_of(workspace)
     shutil.rmtree(copy / "results")
     kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
     candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
     shutil.move(kept, Checkpoint(copy / "results", "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ()).folder)
-    went_on = invoke(copy, "walk-forward", *PLAN, *TRADED)
-    assert went_on.returncode == 0, went_on.stderr
-    assert "3 of 3 folds are there already" in went_on.stderr
-    assert "training folds" not in went_on.stderr
+    resumed = invoke(copy, "walk-forward", *PLAN, *TRADED)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "3 of 3 folds exist already" in resumed.stderr
+    assert "training folds" not in resumed.stderr
     assert figures(runs_of(copy)[-1]) == figures(whole)
 
 
-def test_a_fold_is_kept_once_and_where_it_cannot_be_that_is_said(
+def test_a_fold_is_written_once_and_a_failure_is_an_error(
     candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
 ) -> None:
     kept = Checkpoint(tmp_path, "SWITCH", candles, TrainSettings(**SMALL), SCHEDULE, ())
     kept.save(0, model_set)
     first = {path.name: path.stat().st_ino for path in fold_folder(kept.folder, 0).iterdir()}
-    kept.save(0, model_set)  # the same walk-forward runs twice, and the other has been faster
+    kept.save(0, model_set)  # an equal walk-forward in parallel was faster
     assert {path.name: path.stat().st_ino for path in fold_folder(kept.folder, 0).iterdir()} == first
     assert [path.name for path in kept.folder.iterdir()] == ["0001"]
     shutil.rmtree(kept.folder)
@@ -179,7 +179,7 @@ def test_a_fold_is_kept_once_and_where_it_cannot_be_that_is_said(
         kept.save(0, model_set)
 
 
-def test_folds_are_not_taken_over_from_another_code_of_the_users(copy: Path) -> None:
+def test_folds_of_other_user_code_are_not_reused(copy: Path) -> None:
     (whole,) = runs_of(copy)
     kept = copy / "models" / "trained" / "SWITCH" / "walk_forward" / whole.id
     candles = read_candles(copy / "data" / "csv" / "SWITCH.csv")
@@ -193,7 +193,7 @@ def test_folds_are_not_taken_over_from_another_code_of_the_users(copy: Path) -> 
     assert after.load() == {}
 
 
-def test_two_equal_walk_forwards_at_once_both_end_well(copy: Path, workspace: Path) -> None:
+def test_two_equal_parallel_walk_forwards_both_succeed(copy: Path, workspace: Path) -> None:
     (whole,) = runs_of(workspace)
     arguments = [
         sys.executable,
@@ -212,7 +212,7 @@ def test_two_equal_walk_forwards_at_once_both_end_well(copy: Path, workspace: Pa
     assert [figures(run) for run in runs_of(copy)[1:]] == [figures(whole)] * 2
 
 
-def test_a_range_for_backtests_does_not_cut_the_folds(workspace: Path, copy: Path) -> None:
+def test_the_range_setting_of_backtests_does_not_apply_to_folds(workspace: Path, copy: Path) -> None:
     assert invoke(copy, "init").returncode == 0  # its table for walk-forwards is not a walk-forward's run
     file = copy / "regimes.toml"
     file.write_text(file.read_text().replace("# start = ", "start = 2022-06-01"))
@@ -224,7 +224,7 @@ def test_a_range_for_backtests_does_not_cut_the_folds(workspace: Path, copy: Pat
     assert trained.returncode == traded.returncode == 0, trained.stderr + traded.stderr
 
 
-def test_an_expert_that_a_fold_lacks_is_told(copy: Path) -> None:
+def test_an_expert_that_a_fold_lacks_is_reported(copy: Path) -> None:
     ran = invoke(copy, "walk-forward", *PLAN, "--min-windows", "200", "--epochs", "1")
     assert ran.returncode == 0, ran.stderr
     assert re.search(r"Fold 1: \w+ uses the all-regimes network: only \d+ training windows", ran.stdout)
@@ -239,7 +239,7 @@ def test_a_kept_fold_can_be_checked(copy: Path) -> None:
     assert checked.returncode in (0, 1), checked.stderr
 
 
-def test_series_that_share_no_bars_are_not_compared_and_that_is_no_mistake(copy: Path, candles: pd.DataFrame) -> None:
+def test_series_without_common_bars_are_not_compared_without_an_error(copy: Path, candles: pd.DataFrame) -> None:
     earlier = candles.set_axis(candles.index - pd.Timedelta("2000D")).iloc[:900]
     other = to_csv(earlier, copy / "data" / "csv" / "EARLIER.csv")
     ran = invoke(copy, "walk-forward", str(other), "SWITCH", *PLAN, *TRADED, "--regime-source", "detector")
@@ -247,21 +247,19 @@ def test_series_that_share_no_bars_are_not_compared_and_that_is_no_mistake(copy:
     assert "these runs have 0 bars in common" in ran.stderr
 
 
-def test_two_files_of_one_name_are_refused_before_anything_is_trained(workspace: Path, tmp_path: Path) -> None:
+def test_two_files_of_one_name_are_an_error_before_training(workspace: Path, tmp_path: Path) -> None:
     other = shutil.copy(workspace / "data" / "csv" / "SWITCH.csv", tmp_path / "SWITCH.csv")
     failed = invoke(workspace, "walk-forward", "SWITCH", str(other), *PLAN)
     assert failed.returncode == 2
     assert f"two of SWITCH, {other} have the same name" in failed.stderr
 
 
-def test_the_names_of_labels_are_the_users_and_no_fold_is_said_to_break_their_order(
-    labelled: pd.DataFrame, tmp_path: Path
-) -> None:
-    fallen = labelled.assign(regime=2 - labelled["regime"])  # those called bullish fall
+def test_labels_keep_their_meaning_and_no_fold_warns_about_their_order(labelled: pd.DataFrame, tmp_path: Path) -> None:
+    fallen = labelled.assign(regime=2 - labelled["regime"])  # prices fall in the regime named bullish
     file = to_csv(fallen, tmp_path / "FALLEN.csv")
     ran = invoke(tmp_path, "walk-forward", str(file), *PLAN, *TRADED, "--keep-models")
     assert ran.returncode == 0, ran.stderr
-    assert "do not stand in the order of the names" not in ran.stdout
+    assert "are not in the order of the names" not in ran.stdout
     (run,) = runs_of(tmp_path, "FALLEN")
     kept = sorted((tmp_path / "models" / "trained" / "FALLEN" / "walk_forward" / run.id).iterdir())
     for folder, stop in zip(kept, (600, 800, 1000), strict=True):
@@ -270,31 +268,31 @@ def test_the_names_of_labels_are_the_users_and_no_fold_is_said_to_break_their_or
         assert (guessed[known] == fallen.loc[known, "regime"]).mean() > 0.5  # its own numbers, in every fold
 
 
-def test_a_missing_column_of_regimes_is_said_before_anything_is_trained(workspace: Path) -> None:
+def test_a_missing_regime_column_is_an_error_before_training(workspace: Path) -> None:
     failed = invoke(workspace, "walk-forward", *PLAN, "--regime-source", "column")
     assert failed.returncode == 2
     assert "SWITCH: has no column 'regime'" in failed.stderr
     assert not checkpoint(workspace).exists()
 
 
-def test_recorded_forecasts_come_with_their_own_candles_settings_and_models(copy: Path) -> None:
+def test_recorded_forecasts_fix_candles_settings_and_models(copy: Path) -> None:
     (run,) = runs_of(copy)
     refused = invoke(copy, "backtest", "SWITCH", "--forecasts", run.id)
     assert refused.returncode == 2
-    assert "DATASET cannot be given with --forecasts" in refused.stderr
+    assert "DATASET cannot be used with --forecasts" in refused.stderr
     candles = read_candles(run.file)
     candles.iloc[-100, candles.columns.get_indexer(["high", "close"])] *= 1.01
     config = run.folder / "config.toml"
     config.write_text(config.read_text().replace(str(run.file), str(to_csv(candles, copy / "CHANGED.csv"))))
     changed = invoke(copy, "backtest", "--forecasts", run.id)
     assert changed.returncode == 2
-    assert "its bars are not those that" in changed.stderr
+    assert "its bars have changed since" in changed.stderr
     gone = invoke(copy, "backtest", "--forecasts", str(copy / "nowhere"))
     assert gone.returncode == 2
     assert "there is no such run" in gone.stderr
 
 
-def test_recorded_forecasts_are_traded_on_their_own_bars_alone(workspace: Path) -> None:
+def test_recorded_forecasts_can_only_be_traded_on_their_own_bars(workspace: Path) -> None:
     (run,) = runs_of(workspace)
     failed = invoke(workspace, "backtest", "--forecasts", run.id, "--end", "2022-02-01")  # the first fold trades later
     assert failed.returncode == 2
@@ -302,7 +300,7 @@ def test_recorded_forecasts_are_traded_on_their_own_bars_alone(workspace: Path) 
     assert runs_of(workspace) == [run]
 
 
-def test_several_csvs_give_one_page_that_compares_them(copy: Path) -> None:
+def test_several_csvs_are_compared_on_one_page(copy: Path) -> None:
     other = to_csv(switching_candles(900, seed=3).drop(columns="regime"), copy / "data" / "csv" / "OTHER.csv")
     ran = invoke(copy, "walk-forward", str(other), "SWITCH", *PLAN, *TRADED)
     assert ran.returncode == 0, ran.stderr
@@ -312,7 +310,7 @@ def test_several_csvs_give_one_page_that_compares_them(copy: Path) -> None:
     assert figures(runs_of(copy)[-1]) == figures(runs_of(copy)[0])
 
 
-def test_a_detector_of_ones_own_is_fitted_in_the_worker_processes(copy: Path) -> None:
+def test_a_user_detector_is_fitted_in_worker_processes(copy: Path) -> None:
     (copy / "regimes.toml").write_text(f'code = ["{ROOT / "runners" / "examples" / "own_code.py"}"]\n')
     ran = command(copy, "walk-forward", *PLAN, "--detector", "mean_reversion", cwd=copy)
     assert ran.returncode == 0, ran.stderr
@@ -329,19 +327,19 @@ def cluster() -> Iterator[tuple[str, list[int]]]:
         yield local.scheduler_address, pids
 
 
-def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
+def test_a_cluster_that_loses_a_worker_gives_the_same_models(
     workspace: Path, candles: pd.DataFrame, cluster: tuple[str, list[int]]
 ) -> None:
     address, pids = cluster
     (run,) = runs_of(workspace)
     kept = workspace / "models" / "trained" / "SWITCH" / "walk_forward" / run.id
-    found: dict[FoldId, ModelSet] = {}
+    trained: dict[FoldId, ModelSet] = {}
     with workers(address, None):
         for fold, model_set in fit_folds({"SWITCH": candles}, TrainSettings(**SMALL), SCHEDULE, {}):
-            if not found:
+            if not trained:
                 os.kill(pids[0], signal.SIGKILL)
-            found[fold] = model_set
-    for fold, model_set in found.items():
+            trained[fold] = model_set
+    for fold, model_set in trained.items():
         local = ModelSet.load(fold_folder(kept, fold.number))
         assert model_set.detector.parameters() == local.detector.parameters()
         for regime, expert in model_set.experts.items():
@@ -349,14 +347,14 @@ def test_a_cluster_that_loses_a_worker_gives_what_this_machine_gives(
                 assert value.equal(local.experts[regime].network.state_dict()[name])
 
 
-def test_without_dask_it_is_told_how_to_install_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_dask_says_how_to_install_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     failed = invoke(workspace, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
     assert failed.returncode == 2
     assert "--cluster needs Dask: pip install -c constraints.txt -e '.[cluster]'" in failed.stderr
 
 
-def test_a_cluster_that_is_not_there_is_said(workspace: Path) -> None:
+def test_a_cluster_that_cannot_be_reached_is_an_error(workspace: Path) -> None:
     failed = invoke(workspace, "walk-forward", *PLAN, "--cluster", "tcp://127.0.0.1:9")
     assert failed.returncode == 2
-    assert "there is no Dask scheduler to be reached" in failed.stderr
+    assert "no Dask scheduler answers" in failed.stderr

@@ -1,4 +1,4 @@
-"""A real Redis for each test, and what the services of a small model set need."""
+"""Fixtures of the live tests: a real Redis, services of a small model set, and an exchange simulator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.runners.live.serving import PATIENCE, Client, serving
 
 @pytest.fixture(autouse=True)
 def _logging_of_its_own() -> Iterator[None]:
-    """What a test starts to log to ends with it."""
+    """Reset the log after each test."""
     yield
     structlog.reset_defaults()
 
@@ -44,7 +44,7 @@ def bus(location: BusLocation) -> Bus:
 
 @pytest.fixture
 def factory(location: BusLocation, saved: Path) -> ServiceFactory:
-    """Paper trading of the small model set, whose dataset's folder holds that set alone."""
+    """Paper trading of the small model set."""
     return ServiceFactory(location, saved, BacktestSettings(), LiveSettings(symbol="BTC/USDT", retry_seconds=0.01))
 
 
@@ -61,7 +61,7 @@ def server(saved: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
-    """One on which the environment's credentials open an account."""
+    """An exchange with an account for the credentials in the environment."""
     with Exchange(switching_candles(100).drop(columns="regime"), closed=60) as one:
         monkeypatch.setenv("EXCHANGE_API_KEY", one.key)
         monkeypatch.setenv("EXCHANGE_API_SECRET", one.secret)
@@ -69,7 +69,7 @@ def exchange(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
 
 
 def hold(exchange: Exchange, units: float) -> None:
-    """Let the account have that position of the swap."""
+    """Give the account this position of the swap."""
     exchange.account.swap_position, exchange.account.swap_entry_price = units, exchange.price
 
 
@@ -79,7 +79,7 @@ def somebody(exchange: Exchange) -> ccxt.binance:
 
 
 def run_until(services: list[Service], done: Callable[[], bool]) -> None:
-    """Run services in threads until something holds, then end them; what one of them raises is raised here."""
+    """Run services in threads until ``done`` returns True, then stop them; raises the first failure."""
     stop, failures = threading.Event(), []
 
     def run(service: Service) -> None:
@@ -100,11 +100,11 @@ def run_until(services: list[Service], done: Callable[[], bool]) -> None:
             thread.join()
     if failures:
         raise failures[0]
-    assert held, "it did not happen in time"
+    assert held, "timeout"
 
 
 def wait_until(done: Callable[[], bool]) -> bool:
-    """Look until something holds; False if it does not in time."""
+    """Wait until ``done`` returns True; False after the timeout."""
     tick = threading.Event()
     for _ in range(int(PATIENCE / 0.01)):
         if done():

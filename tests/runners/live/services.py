@@ -1,4 +1,4 @@
-"""The live services as processes of their own, with a Redis and an exchange of their own, to be killed by tests."""
+"""Runs the live services as processes that tests can kill, with their own Redis and exchange."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ SERVICES = ("ingest", "engine", "trader")
 
 
 class House:
-    """A workspace whose models trade the candles that an exchange has not closed yet; a context manager.
+    """A workspace whose services trade the candles that the exchange closes from now on; a context manager.
 
     Parameters
     ----------
-    known
-        How many candles have closed when it begins.
+    closed
+        Number of candles that have closed at the start.
     """
 
-    def __init__(self, workspace: Path, candles: pd.DataFrame, model_set: ModelSet, known: int) -> None:
+    def __init__(self, workspace: Path, candles: pd.DataFrame, model_set: ModelSet, closed: int) -> None:
         self.workspace, self.candles, self.model_set = make_workspace(workspace, candles, model_set), candles, model_set
-        self.exchange = Exchange(candles, closed=known)
-        self.first = self.advanced = known
-        self.environment: dict[str, str] = {}  # of the services that start from now on, beyond this process's
+        self.exchange = Exchange(candles, closed=closed)
+        self.first = self.advanced = closed
+        self.environment: dict[str, str] = {}  # further variables of services that start from now on
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> House:
@@ -60,7 +60,7 @@ class House:
         self.exchange.__exit__()
 
     def configure(self, **options: Any) -> None:
-        """Write the settings of the services that start from now on, with options of the exchange's client."""
+        """Write the settings of services that start from now on, with options of the exchange's client."""
         client = {**self.exchange.client_options(), **options}
         live = {"symbol": "BTC/USDT", "retry_seconds": 0.05}
         (self.workspace / "regimes.toml").write_text(tomli_w.dumps({"exchange": {"binance": client}, "live": live}))
@@ -92,13 +92,13 @@ class House:
         self.advanced += count
 
     def decide(self, count: int = 1) -> None:
-        """Let bars close, one by one, and wait until each has been decided on."""
+        """Let bars close, one by one, and wait for each decision."""
         for _ in range(count):
             self.close_bars()
             self.wait()
 
     def wait(self) -> None:
-        """Until the last bar that has closed is decided on."""
+        """Wait for the decision on the last closed bar."""
         last = self.candles.index[self.advanced - 1]
 
         def decided() -> bool:
@@ -108,7 +108,7 @@ class House:
         assert wait_until(decided), "\n".join(self.log(name)[-2000:] for name in self.processes)
 
     def ready(self) -> None:
-        """Until all services run and know the history."""
+        """Wait until all services run and have the history."""
         assert wait_until(lambda: (last := self.bus.candles.last()) is not None and last.time == self._last_known())
         assert wait_until(lambda: set(self.processes) <= set(self.bus.heartbeats())), self.bus.heartbeats()
         self.exchange.wait_for_subscriber(timeout=PATIENCE)
@@ -117,10 +117,7 @@ class House:
         return self.candles.index[self.advanced - 1]
 
     def difference(self) -> str | None:
-        """How the decisions so far differ from those of an undisturbed run over the same bars, which are a backtest's.
-
-        Every bar must have been decided on, once.
-        """
+        """The first difference between the decisions and a backtest's; each bar must have exactly one decision."""
         traded = self.candles.index[self.first : self.advanced]
         settings = BacktestSettings(start=traded[0].to_pydatetime(), end=traded[-1].to_pydatetime())
         decisions = self.bus.decisions.newest(100_000)

@@ -1,4 +1,4 @@
-"""A real server on loopback in a thread, and a real Redis that can go away."""
+"""Runs a real server in a thread, and a real Redis that tests can stop."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from runners.live.bus.bus import Bus
 from runners.live.server import Server
 from runners.live.services.model_reloader import ModelReloader
 
-PATIENCE = 60.0  # seconds after which a test gives up
+PATIENCE = 60.0  # seconds until a test fails
 
 
 @dataclass
 class Client:
-    """Asks a server as a program of a user's would."""
+    """HTTP client of a server."""
 
     server: Server
     stop: threading.Event
@@ -45,14 +45,14 @@ class Client:
         return self.session.post(f"{self.url}/forecast", json=content, timeout=PATIENCE, **options)
 
     def metric(self, sample: str, **options: Any) -> float | None:
-        """One figure of /metrics by its name and labels, as they stand there."""
+        """Value of a metric by its name and labels."""
         lines = self.get("/metrics", **options).text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{sample} ")), None)
 
 
 @contextmanager
 def serving(models: Path | ModelReloader, connect: Callable[[], Bus] | None = None, **options: Any) -> Iterator[Client]:
-    """A server that listens on a free port; it has ended when the block has."""
+    """A server on a free port, which runs within the block."""
     newest = models if isinstance(models, ModelReloader) else ModelReloader(models)
     server, stop = Server(newest, connect, port=0, **options), threading.Event()
     thread = threading.Thread(target=server.run, args=(stop,))
@@ -69,7 +69,7 @@ def serving(models: Path | ModelReloader, connect: Callable[[], Bus] | None = No
 
 
 class OneRedis:
-    """A Redis of its own that a test may stop and start again; then empty, unless its options say otherwise."""
+    """A Redis that a test may stop and start again; it is empty then, unless the options make it persistent."""
 
     def __init__(self, folder: str, *options: str) -> None:
         self._socket = f"{folder}/redis.sock"
@@ -108,12 +108,12 @@ def one_redis() -> Iterator[OneRedis]:
 
 
 def as_json(candles: pd.DataFrame) -> list[dict[str, Any]]:
-    """Candles as the server takes them."""
+    """Candles as in a request."""
     return [{"timestamp": time.isoformat(), **row.to_dict()} for time, row in candles.iterrows()]
 
 
 def trade(bus: Bus, candles: pd.DataFrame, *, stopped: str | None = None) -> None:
-    """Have the services say what they would of these candles: all held long, with an equity that follows the close."""
+    """Write what the services would write for these candles: always long, with an equity of 100 times the close."""
     bus.store_facts({"symbol": "SWITCH/USDT", "timeframe": "4h", "mode": "paper"})
     for version, (time, candle) in enumerate(candles.iterrows(), start=1):
         close = float(candle["close"])

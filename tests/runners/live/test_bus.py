@@ -26,7 +26,7 @@ def filled(bus: Bus, n_bars: int) -> Bus:
     return bus
 
 
-def test_a_bar_goes_into_a_stream_once_and_in_order(bus: Bus) -> None:
+def test_a_stream_takes_each_bar_once_and_in_order(bus: Bus) -> None:
     assert bus.candles.append(bar(1), {"close": 0.1})
     assert not bus.candles.append(bar(1), {"close": 0.2})
     assert not bus.candles.append(bar(0), {"close": 0.2})
@@ -37,7 +37,7 @@ def test_a_bar_goes_into_a_stream_once_and_in_order(bus: Bus) -> None:
     ]
 
 
-def test_numbers_come_back_to_the_last_bit(bus: Bus) -> None:
+def test_numbers_are_stored_exactly(bus: Bus) -> None:
     values = {"a": 0.1 + 0.2, "b": 1e-308, "c": 12345678901234567, "d": None}
     bus.forecasts.append(bar(0), values)
     last = bus.forecasts.last()
@@ -45,13 +45,13 @@ def test_numbers_come_back_to_the_last_bit(bus: Bus) -> None:
     assert last.values == values
 
 
-def test_a_number_that_is_none_does_not_get_in(bus: Bus) -> None:
+def test_nan_is_refused(bus: Bus) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         bus.forecasts.append(bar(0), {"log_return": float("nan")})
     assert bus.forecasts.last() is None
 
 
-def test_entries_are_found_by_their_bars(bus: Bus) -> None:
+def test_entries_are_read_by_time(bus: Bus) -> None:
     filled(bus, 5)
 
     def numbers(entries: list) -> list[int]:
@@ -66,7 +66,7 @@ def test_entries_are_found_by_their_bars(bus: Bus) -> None:
     assert bus.candles.count_after(None) == 5
 
 
-def test_who_waits_for_a_bar_gets_it_when_it_comes(bus: Bus) -> None:
+def test_a_waiting_reader_gets_a_new_bar(bus: Bus) -> None:
     found: list = []
     waiting = threading.Thread(target=lambda: found.extend(bus.candles.after(None, 10, wait=10.0)))
     waiting.start()
@@ -75,7 +75,7 @@ def test_who_waits_for_a_bar_gets_it_when_it_comes(bus: Bus) -> None:
     assert [entry.time for entry in found] == [bar(0)]
 
 
-def test_what_is_dropped_is_old_enough(bus: Bus) -> None:
+def test_trimming_keeps_newer_entries(bus: Bus) -> None:
     filled(bus, 1000)
     bus.candles.trim(300)
     assert 300 <= bus.candles.count_after(None) < 1000
@@ -83,13 +83,13 @@ def test_what_is_dropped_is_old_enough(bus: Bus) -> None:
     assert bus.candles.after(None, 1)[0].time <= bar(900)
 
 
-def test_the_first_bar_that_trades_is_said_once(bus: Bus) -> None:
+def test_the_first_live_bar_is_set_once(bus: Bus) -> None:
     assert bus.set_first_live(bar(3)) == bar(3)
     assert bus.set_first_live(bar(5)) == bar(3)
 
 
-def test_another_symbol_under_the_same_name_is_refused(bus: Bus) -> None:
-    bus.require_same_facts({"symbol": "ETH/USDT"})  # which is not to be remembered yet
+def test_another_symbol_for_the_same_dataset_is_refused(bus: Bus) -> None:
+    bus.require_same_facts({"symbol": "ETH/USDT"})  # does not store them
     bus.store_facts({"symbol": "BTC/USDT"})
     bus.store_facts({"symbol": "BTC/USDT", "mode": "paper"})
     for refuse in (bus.require_same_facts, bus.store_facts):
@@ -108,13 +108,13 @@ def test_state_and_decision_are_committed_together(bus: Bus) -> None:
     assert [entry.values for entry in bus.decisions.newest(9)] == [{"order": 1.0}]
 
 
-def test_a_commit_that_is_repeated_changes_nothing(bus: Bus) -> None:
+def test_a_repeated_commit_changes_nothing(bus: Bus) -> None:
     for _ in range(2):
         bus.commit({"version": 1, "cash": 5.0}, (bar(0), 0, {"order": 1.0}))
     assert bus.decisions.count_after(None) == 1
 
 
-def test_a_decision_that_cannot_be_added_leaves_the_state_as_it_was(bus: Bus) -> None:
+def test_a_decision_that_cannot_be_added_leaves_the_state_unchanged(bus: Bus) -> None:
     bus.commit(state(1), (bar(1), 0, {}))
     with pytest.raises(redis.ResponseError):
         bus.commit(state(2), (bar(0), 0, {}))
@@ -124,13 +124,13 @@ def test_a_decision_that_cannot_be_added_leaves_the_state_as_it_was(bus: Bus) ->
 
 def test_a_second_trader_cannot_commit(bus: Bus) -> None:
     bus.commit(state(1, by="one"), (bar(0), 0, {}))
-    with pytest.raises(LiveError, match="another trader of SWITCH is at work"):
+    with pytest.raises(LiveError, match="another trader of SWITCH is active"):
         bus.commit(state(1, by="two"), (bar(0), 0, {}))
     assert bus.trader_state() == state(1, by="one")
     assert bus.decisions.count_after(None) == 1
 
 
-def test_a_redis_that_has_forgotten_commits_takes_the_next_one(bus: Bus) -> None:
+def test_a_redis_that_has_lost_commits_accepts_the_next_one(bus: Bus) -> None:
     bus.commit(state(1))
     bus.commit(state(7), (bar(3), 0, {}))
     assert bus.trader_state() == state(7)
@@ -145,7 +145,7 @@ def test_a_bar_may_have_a_second_decision(bus: Bus) -> None:
     ]
 
 
-def test_a_dead_letter_keeps_the_candle_and_the_reason(bus: Bus) -> None:
+def test_a_dead_letter_has_the_candle_and_the_reason(bus: Bus) -> None:
     bus.add_dead_letter(bar(0), {"close": float("nan")}, "close is nan")
     (letter,) = bus.dead_letters()
     assert letter["reason"] == "close is nan"
@@ -153,7 +153,7 @@ def test_a_dead_letter_keeps_the_candle_and_the_reason(bus: Bus) -> None:
     assert "close" in json.loads(letter["json"])
 
 
-def test_the_kill_switch_is_seen_until_it_is_taken_back(bus: Bus) -> None:
+def test_the_kill_switch_stays_set_until_it_is_cleared(bus: Bus) -> None:
     assert not bus.kill_switch_is_set()
     bus.set_kill_switch(True)
     assert bus.kill_switch_is_set()
@@ -161,7 +161,7 @@ def test_the_kill_switch_is_seen_until_it_is_taken_back(bus: Bus) -> None:
     assert not bus.kill_switch_is_set()
 
 
-def test_names_do_not_meddle_with_each_other_and_are_forgotten_alone(bus: Bus) -> None:
+def test_datasets_are_separate_and_forgotten_separately(bus: Bus) -> None:
     other = Bus(bus.redis, "OTHER")
     filled(bus, 2)
     filled(other, 3)
@@ -174,7 +174,7 @@ def test_milliseconds_do_not_depend_on_the_unit_of_a_time() -> None:
     assert {milliseconds(bar(0).as_unit(unit)) for unit in ("s", "ms", "us", "ns")} == {1704067200000}
 
 
-def test_a_redis_whose_keys_are_somebody_else_s_is_refused_with_a_reason(bus: Bus, factory: ServiceFactory) -> None:
+def test_keys_of_another_program_are_an_error(bus: Bus, factory: ServiceFactory) -> None:
     bus.redis.set(bus.forecasts.key, "something else")
-    with pytest.raises(LiveError, match=r"Redis refuses what is asked of it \(WRONGTYPE .* with regimes: must be"):
+    with pytest.raises(LiveError, match=r"Redis rejects a command \(WRONGTYPE .* keys that begin with regimes:"):
         factory.paper_trader(factory.model_reloader(), "BTC/USDT").run(threading.Event())

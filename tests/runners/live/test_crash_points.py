@@ -1,7 +1,7 @@
-"""A service that dies at any one of its calls to Redis or the exchange, before it or just after it.
+"""Kills a service at each of its calls to Redis or the exchange, before or just after the call.
 
-Each call is tried. The death is an exception that no service catches, and that leaves nothing of it; then another one
-starts. What it leads to must be what comes of a life without death.
+The kill is an exception that no service catches; then another service starts. The result must equal that of a service
+that was never killed.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ from tests.exchange import BAR, Exchange
 _BARS = 4
 
 
-class DeathError(BaseException):
-    """Not an Exception, so that nothing takes it for an error to be dealt with."""
+class CrashError(BaseException):
+    """Not an Exception, so that no code handles it."""
 
 
 @dataclass
-class Fate:
-    """Dies at the ``at``-th call, counted from 1; 0 never."""
+class CrashPoint:
+    """Crashes at call number ``at``, from 1 on; never if it is 0."""
 
     at: int = 0
     after: bool = False
     calls: int = 0
 
-    def meet(self, call: Callable[[], Any]) -> Any:
+    def run(self, call: Callable[[], Any]) -> Any:
         self.calls += 1
-        dies = self.calls == self.at
-        if dies and not self.after:
-            raise DeathError
+        crashes = self.calls == self.at
+        if crashes and not self.after:
+            raise CrashError
         answer = call()
-        if dies:
-            raise DeathError
+        if crashes:
+            raise CrashError
         return answer
 
 
-class Mortal:
-    """A client of Redis whose calls meet a fate."""
+class CrashingClient:
+    """A client of Redis that crashes at one of its calls."""
 
-    def __init__(self, redis: Any, fate: Fate) -> None:
-        self._redis, self._fate = redis, fate
+    def __init__(self, redis: Any, crash: CrashPoint) -> None:
+        self._redis, self._crash = redis, crash
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._redis, name)
-        return lambda *args, **kwargs: self._fate.meet(lambda: method(*args, **kwargs))
+        return lambda *args, **kwargs: self._crash.run(lambda: method(*args, **kwargs))
 
 
-class Until(threading.Event):
-    """A stop that is set as soon as something holds."""
+class StopWhen(threading.Event):
+    """A stop event that is set when a condition holds."""
 
     def __init__(self, holds: Callable[[], bool]) -> None:
         super().__init__()
@@ -77,17 +77,17 @@ class Until(threading.Event):
         return self._holds()
 
 
-def lives(start: Callable[[Fate], None], *, after: bool) -> Iterator[int]:
-    """Begin with a fate at each call in turn, until one life is too short to meet it."""
+def crash_at_each_call(start: Callable[[CrashPoint], None], *, after: bool) -> Iterator[int]:
+    """Run ``start`` with a crash at each call in turn, until it ends before the crash."""
     for at in range(1, 10_000):
-        fate = Fate(at, after)
+        crash = CrashPoint(at, after)
         try:
-            start(fate)
-        except DeathError:
-            start(Fate())
+            start(crash)
+        except CrashError:
+            start(CrashPoint())
             yield at
         else:
-            assert at > _BARS  # there was something to die of
+            assert at > _BARS  # there were calls
             return
 
 
@@ -103,13 +103,13 @@ def replay_into(bus: Bus, part: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_who_brings_candles_may_die_at_any_call(bus: Bus, part: pd.DataFrame, after: bool) -> None:
+def test_ingest_may_die_at_any_call(bus: Bus, part: pd.DataFrame, after: bool) -> None:
     few = part.iloc[-2 * _BARS :]
 
-    def start(fate: Fate) -> None:
-        replay_into(Bus(Mortal(bus.redis, fate), bus.name), few)
+    def start(crash: CrashPoint) -> None:
+        replay_into(Bus(CrashingClient(bus.redis, crash), bus.name), few)
 
-    for _ in lives(start, after=after):
+    for _ in crash_at_each_call(start, after=after):
         entries = bus.candles.after(None, 100)
         assert [entry.time for entry in entries] == list(few.index)
         assert [entry.values["live"] for entry in entries] == [False] * _BARS + [True] * _BARS
@@ -121,16 +121,16 @@ def test_who_brings_candles_may_die_at_any_call(bus: Bus, part: pd.DataFrame, af
 def test_the_engine_may_die_at_any_call(bus: Bus, factory: ServiceFactory, part: pd.DataFrame, after: bool) -> None:
     replay_into(bus, part)
     models = factory.model_reloader()
-    done = Until(lambda: bus.forecasts.count_after(None) == _BARS)
+    done = StopWhen(lambda: bus.forecasts.count_after(None) == _BARS)
 
-    def start(fate: Fate) -> None:
-        mortal = Bus(Mortal(bus.redis, fate), bus.name)
+    def start(crash: CrashPoint) -> None:
+        mortal = Bus(CrashingClient(bus.redis, crash), bus.name)
         factory.engine(models).work(mortal, done)
 
-    start(Fate())
+    start(CrashPoint())
     undisturbed = [(entry.time, entry.values) for entry in bus.forecasts.after(None, 100)]
     bus.redis.delete(bus.forecasts.key)
-    for _ in lives(start, after=after):
+    for _ in crash_at_each_call(start, after=after):
         for (time, values), entry in zip(undisturbed, bus.forecasts.after(None, 100), strict=True):
             assert entry.time == time
             assert entry.values["regime"] == values["regime"]
@@ -153,37 +153,37 @@ def forecasts() -> list[tuple[pd.Timestamp, dict[str, Any]]]:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_trader_on_paper_may_die_at_any_call(bus: Bus, factory: ServiceFactory, after: bool) -> None:
-    def start(fate: Fate) -> None:
+    def start(crash: CrashPoint) -> None:
         for time, values in forecasts():
             bus.forecasts.append(time, values)
-        mortal = Bus(Mortal(bus.redis, fate), bus.name)
-        done = Until(lambda: (last := bus.decisions.last()) is not None and last.time == forecasts()[-1][0])
+        mortal = Bus(CrashingClient(bus.redis, crash), bus.name)
+        done = StopWhen(lambda: (last := bus.decisions.last()) is not None and last.time == forecasts()[-1][0])
         factory.paper_trader(models, "BTC/USDT").work(mortal, done)
 
     models = factory.model_reloader()
-    start(Fate())
+    start(CrashPoint())
     undisturbed = bus.decisions.newest(100)
     assert [entry.values["order"] != 0 for entry in undisturbed] == [True, True, False, True]
     bus.forget()
-    for _ in lives(start, after=after):
+    for _ in crash_at_each_call(start, after=after):
         assert bus.decisions.newest(100) == undisturbed
         bus.forget()
 
 
-def real_decider(exchange: Exchange, symbol: str, fate: Fate, markets: list[Any]) -> PositionDecider:
-    """A decider whose requests to the exchange meet a fate; the markets are loaded once for all."""
+def real_decider(exchange: Exchange, symbol: str, crash: CrashPoint, markets: list[Any]) -> PositionDecider:
+    """A decider that crashes at one of its requests to the exchange; the markets are loaded only once."""
     client = trading_client("binance", symbol, exchange.client_options(), sandbox=False)
     if not markets:
         markets.append(client.load_markets())
     client.set_markets(markets[0])
     fetch = client.fetch
-    client.fetch = lambda *args, **kwargs: fate.meet(lambda: fetch(*args, **kwargs))
+    client.fetch = lambda *args, **kwargs: crash.run(lambda: fetch(*args, **kwargs))
     broker = ExchangeBroker(ExchangeAccount(client, symbol), settle_seconds=0.0)
     return PositionDecider(TradingSettings(exposure=0.5), LimitSettings(), broker, symbol, "4h", BAR)
 
 
 def has_traded(bus: Bus, exchange: Exchange, symbol: str, n_bars: int) -> bool:
-    """Whether all bars are decided on, and the last decision's order was sent."""
+    """Whether all bars have a decision, and the last order was sent."""
     decisions = bus.decisions.newest(10)
     if len(decisions) < n_bars:
         return False
@@ -195,11 +195,11 @@ def has_traded(bus: Bus, exchange: Exchange, symbol: str, n_bars: int) -> bool:
 def test_a_trader_with_real_orders_may_die_at_any_call(
     bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, symbol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Just after it, which nobody can tell from just before the next one."""
+    """A crash just after a call equals one just before the next call."""
     bars, markets = 2, []
 
-    def life(fate: Fate) -> tuple[list[tuple[str, float]], list[tuple[float, float]]]:
-        """Orders as the exchange took them, and what was ordered and held at each bar."""
+    def life(crash: CrashPoint) -> tuple[list[tuple[str, float]], list[tuple[float, float]]]:
+        """Orders that the exchange received, and the order and position at each bar."""
         with Exchange(candles, closed=50) as exchange:
             monkeypatch.setenv("EXCHANGE_API_KEY", exchange.key)
             monkeypatch.setenv("EXCHANGE_API_SECRET", exchange.secret)
@@ -209,22 +209,22 @@ def test_a_trader_with_real_orders_may_die_at_any_call(
                 time, close = candles.index[49 + number], candles["close"].iloc[49 + number]
                 known = {"regime": 1, "log_return": forecast, "models": "run"}
                 bus.forecasts.append(time, {"open": close, "close": close, **known})
-                done = Until(partial(has_traded, bus, exchange, symbol, number))
-                new_decider = partial(real_decider, exchange, symbol, fate, markets)
+                done = StopWhen(partial(has_traded, bus, exchange, symbol, number))
+                new_decider = partial(real_decider, exchange, symbol, crash, markets)
                 while not done.is_set():
-                    with suppress(DeathError):
+                    with suppress(CrashError):
                         trader = Trader(lambda: bus, new_decider, {}, factory.location.kill_file)
-                        trader.work(Bus(Mortal(bus.redis, fate), bus.name), done)
+                        trader.work(Bus(CrashingClient(bus.redis, crash), bus.name), done)
             orders = [(one.client_id, one.signed) for one in exchange.account.orders]
         decided = [(entry.values["order"], entry.values["position"]) for entry in bus.decisions.newest(10)]
         bus.forget()
         return orders, decided
 
-    undisturbed = life(Fate())
+    undisturbed = life(CrashPoint())
     assert [units > 0 for _, units in undisturbed[0]] == [True, False]
     for at in range(1, 1000):
-        fate = Fate(at, after=True)
-        assert life(fate) == undisturbed
-        if fate.calls < at:
+        crash = CrashPoint(at, after=True)
+        assert life(crash) == undisturbed
+        if crash.calls < at:
             break
     assert at > 3 * bars  # there was something to die of

@@ -1,4 +1,4 @@
-"""One bar at a time with a paper account; what each bar leads to is worked out by hand."""
+"""Decisions on a paper account, bar by bar, compared with results computed by hand."""
 
 from __future__ import annotations
 
@@ -55,45 +55,45 @@ def test_costs_are_those_of_the_settings() -> None:
     assert second.equity == pytest.approx(1000 - 5 * 2 - 5.10)
 
 
-def test_a_turn_sells_what_is_held_and_as_much_again() -> None:
+def test_a_turn_sells_the_position_and_the_same_size_again() -> None:
     _, second, third = decided(decider(), (100, 100, _UP), (100, 100, _DOWN), (100, 100, _CALM))
     assert (second.wanted, second.order) == (-1, -20.0)
     assert third.position == -10.0
 
 
-def test_nothing_is_done_where_nothing_is_known() -> None:
+def test_without_a_forecast_the_position_stays() -> None:
     decisions = decided(decider(), (100, 100, None), (100, 100, _UP), (100, 100, None))
     assert [one.order for one in decisions] == [0.0, 10.0, 0.0]
     assert decisions[0].regime is None
 
 
-def test_an_order_without_the_cash_for_it_is_not_taken() -> None:
+def test_an_order_without_enough_cash_is_rejected() -> None:
     (only,) = decided(decider(commission=0.01), (100, 100, _UP))
     assert (only.order, only.reason) == (0.0, "not enough cash")
 
 
-def test_an_order_that_the_next_open_makes_too_dear_is_told_as_not_filled() -> None:
+def test_an_order_that_is_too_expensive_at_the_next_open_is_reported_as_unfilled() -> None:
     _, second = decided(decider(), (100, 100, _UP), (200, 200, _CALM))
     assert second.position == 0.0
     assert [(fill.units, fill.reason) for fill in second.fills] == [(0.0, "not enough cash at the open")]
 
 
-def test_a_position_is_opened_no_larger_than_its_limit() -> None:
+def test_max_position_limits_the_size_of_a_position() -> None:
     one = decider(LimitSettings(max_position=300.0))
     first, second, third = decided(one, (100, 100, _UP), (100, 100, _CALM), (100, 200, _CALM))
     assert (first.order, first.reason) == (3.0, "max_position")
     assert (second.order, second.reason) == (0.0, "")
-    assert third.order == 0.0  # a position that has grown is left alone
+    assert third.order == 0.0  # a position may grow through its price
 
 
-def test_an_order_opens_no_more_than_its_limit_and_closes_all() -> None:
+def test_max_order_limits_opening_but_not_closing() -> None:
     one = decider(LimitSettings(max_order=300.0))
     first, second = decided(one, (100, 100, _UP), (100, 100, _DOWN))
     assert (first.order, first.reason) == (3.0, "max_order")
     assert second.order == -6.0  # closes 3 and opens 3
 
 
-def test_after_the_orders_of_a_day_positions_are_only_closed_until_the_next() -> None:
+def test_after_max_orders_per_day_positions_are_only_closed() -> None:
     one = decider(LimitSettings(max_orders_per_day=1))
     bars = [(100, 100, _UP), (100, 100, _DOWN), (100, 100, _DOWN), *[(100, 100, _CALM)] * 3, (100, 100, _DOWN)]
     decisions = decided(one, *bars)
@@ -102,7 +102,7 @@ def test_after_the_orders_of_a_day_positions_are_only_closed_until_the_next() ->
     assert decisions[6].reason == ""  # the bar that opens at midnight begins a day
 
 
-def test_a_day_that_loses_too_much_ends_flat() -> None:
+def test_max_daily_loss_closes_the_position() -> None:
     one = decider(LimitSettings(max_daily_loss=0.1))
     bars = [(100, 100, _UP), (100, 91, _CALM), (91, 90, _CALM), (90, 90, _UP), (90, 90, _UP), (90, 90, _UP)]
     decisions = decided(one, *bars, (90, 90, _UP))
@@ -110,7 +110,7 @@ def test_a_day_that_loses_too_much_ends_flat() -> None:
     assert [one.reason for one in decisions] == ["", "", *["max_daily_loss"] * 4, ""]
 
 
-def test_a_loss_counts_on_until_the_position_is_closed() -> None:
+def test_a_daily_loss_counts_until_the_position_is_closed() -> None:
     limits = RiskLimits(LimitSettings(max_daily_loss=0.1), TradingDay("2024-01-01", 1000.0, 1, lost=True))
     limits.start_bar(_START + pd.Timedelta(days=1), 800.0, held=5.0)
     assert limits.limit(5.0, Account(800.0, 5.0), 100.0) == (0.0, ["max_daily_loss"])
@@ -118,8 +118,8 @@ def test_a_loss_counts_on_until_the_position_is_closed() -> None:
     assert limits.limit(5.0, Account(800.0, 0.0), 100.0) == (5.0, [])
 
 
-def test_the_first_day_s_loss_is_counted_from_what_the_account_has_then() -> None:
-    """As at an exchange, where it has nothing to do with the cash that a paper account begins with."""
+def test_the_first_day_s_loss_is_measured_from_the_account_s_equity() -> None:
+    """As at an exchange, where the equity differs from the paper account's cash."""
     one = decider(LimitSettings(max_daily_loss=0.1))
     one.broker.restore({"cash": 50.0, "size": 0.0, "entry": 0.0, "order": None, "order_id": "", "fills": []})
     first, second, third = decided(one, (10, 10, _UP), (10, 9.5, _CALM), (9.5, 8.9, _CALM))
@@ -136,7 +136,7 @@ def test_the_first_day_s_loss_is_counted_from_what_the_account_has_then() -> Non
     n_orders=st.integers(1, 3),
     opened=st.integers(0, 4),
 )
-def test_whatever_is_wanted_stays_within_the_limits(
+def test_positions_and_orders_stay_within_the_limits(
     target: float, held: float, close: float, position: float, order: float, n_orders: int, opened: int
 ) -> None:
     limits = LimitSettings(max_position=position, max_order=order, max_orders_per_day=n_orders)
@@ -152,7 +152,7 @@ def test_whatever_is_wanted_stays_within_the_limits(
     assert bool(reasons) == (abs(units) < abs(target))
 
 
-def test_a_state_leads_to_the_same_decisions() -> None:
+def test_a_restored_decider_makes_the_same_decisions() -> None:
     bars = [(100, 100, _UP), (101, 102, _CALM), (102, 99, _DOWN), (98, 97, None), (97, 99, _UP), (99, 100, _CALM)]
     limits = LimitSettings(max_orders_per_day=3, max_position=800.0)
     settings = {"commission": 0.001, "slippage": 0.0005, "borrow_rate": 0.0001, "exposure": 0.9}
@@ -179,7 +179,7 @@ def test_stopping_sells_at_once_at_the_last_close_with_costs() -> None:
     assert one.state()["stopped"] == "kill switch"
 
 
-def test_stopping_drops_an_order_that_was_not_filled_yet() -> None:
+def test_stopping_drops_an_unfilled_order() -> None:
     one = decider()
     decided(one, (100, 100, _UP))
     last = one.stop("kill switch", _START)
@@ -188,20 +188,20 @@ def test_stopping_drops_an_order_that_was_not_filled_yet() -> None:
     assert one.state()["broker"]["order"] is None
 
 
-def test_stopping_before_the_first_bar_has_nothing_to_close() -> None:
+def test_stopping_before_the_first_bar_closes_nothing() -> None:
     last = decider().stop("kill switch", _START)
     assert last is not None
     assert (last.order, last.equity) == (0.0, 1000.0)
 
 
-def test_an_account_that_has_lost_all_orders_nothing() -> None:
+def test_a_bankrupt_account_sends_no_order() -> None:
     decisions = decided(decider(exposure=2.0), (100, 100, _DOWN), (100, 160, _UP), (160, 160, _UP))
     assert decisions[1].equity < 0
     assert [one.order for one in decisions[1:]] == [0.0, 0.0]
 
 
 @given(st.sampled_from(["BTC/USDT", "1000SHIB/USDT:USDT", "A-VERY-LONG-SYMBOL-INDEED/USDT:USDT-260327"]))
-def test_an_order_s_id_is_one_that_exchanges_take(symbol: str) -> None:
+def test_an_order_s_id_is_valid_for_exchanges(symbol: str) -> None:
     name = order_id(symbol, "4h", _START, "-stop9")
     assert len(name) <= 36
     assert name.replace("-", "").isalnum()

@@ -22,7 +22,7 @@ def ended(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_it_keeps_what_it_was_told_when_it_is_killed(tmp_path: Path) -> None:
+def test_it_keeps_its_data_when_it_is_killed(tmp_path: Path) -> None:
     location = BusLocation("X", tmp_path)
     bus = location.connect()
     bus.candles.append(_TIME, {"close": 1.0})
@@ -32,7 +32,7 @@ def test_it_keeps_what_it_was_told_when_it_is_killed(tmp_path: Path) -> None:
     disconnect(tmp_path)
 
 
-def test_it_ends_with_the_last_process_that_uses_it_and_begins_again_with_its_data(tmp_path: Path) -> None:
+def test_it_ends_with_its_last_process_and_restarts_with_its_data(tmp_path: Path) -> None:
     client = embedded_redis(tmp_path)
     process = psutil.Process(client.info("server")["process_id"])
     Bus(client, "X").set_kill_switch(True)
@@ -50,7 +50,7 @@ print(embedded_redis(Path({str(tmp_path)!r})).info("server")["process_id"])
     disconnect(tmp_path)
 
 
-def test_processes_that_start_at_once_share_one(tmp_path: Path) -> None:
+def test_processes_that_start_together_share_one_server(tmp_path: Path) -> None:
     reads = f"""
 import sys
 from pathlib import Path
@@ -71,7 +71,7 @@ sys.stdin.read()
     assert ended(int(found.pop()))
 
 
-def test_nobody_else_may_talk_to_it(tmp_path: Path) -> None:
+def test_only_this_user_may_open_the_socket(tmp_path: Path) -> None:
     client = embedded_redis(tmp_path)
     socket = Path(client.config_get("unixsocket")["unixsocket"])
     assert socket.stat().st_mode & 0o077 == 0
@@ -79,7 +79,7 @@ def test_nobody_else_may_talk_to_it(tmp_path: Path) -> None:
     disconnect(tmp_path)
 
 
-def test_a_folder_with_a_long_path_has_its_socket_elsewhere(tmp_path: Path) -> None:
+def test_a_folder_with_a_long_path_has_its_socket_in_the_temporary_directory(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 30)
     client = embedded_redis(folder)
     assert client.ping()
@@ -87,29 +87,29 @@ def test_a_folder_with_a_long_path_has_its_socket_elsewhere(tmp_path: Path) -> N
     disconnect(folder)
 
 
-def test_a_database_that_cannot_be_read_is_an_error_with_the_log_named(tmp_path: Path) -> None:
+def test_a_damaged_database_is_an_error_that_names_the_log(tmp_path: Path) -> None:
     embedded_redis(tmp_path).set("a", "1")
     disconnect(tmp_path)
     (tmp_path / "appendonly.aof").write_bytes(b"no commands of Redis")
-    with pytest.raises(LiveError, match=r"its Redis does not start; see .*redis\.log"):
+    with pytest.raises(LiveError, match=r"the embedded Redis does not start; see .*redis\.log"):
         embedded_redis(tmp_path)
     assert "appendonly" in (tmp_path / "redis.log").read_text().lower() or (tmp_path / "redis.log").stat().st_size
 
 
-def test_a_wrong_url_is_named_without_its_password(tmp_path: Path) -> None:
+def test_the_error_for_an_invalid_url_hides_the_password(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         _ = BusLocation("X", tmp_path, "http://:hush@localhost").connect
     assert "--redis http://:***@localhost" in str(caught.value)
 
 
-def test_a_redis_that_is_away_is_said_plainly(tmp_path: Path) -> None:
+def test_an_unreachable_redis_is_an_error(tmp_path: Path) -> None:
     away = connected(BusLocation("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect)
     with pytest.raises(LiveError, match=r"Redis cannot be reached: .*[^.]\. Start it"), away:
         pass
     assert durability_warning(BusLocation("X", tmp_path, f"unix://{tmp_path}/nobody.sock").connect) is None
 
 
-def test_a_redis_that_forgets_is_pointed_out(tmp_path: Path) -> None:
+def test_a_redis_without_persistence_gives_a_warning(tmp_path: Path) -> None:
     durable, forgetful = BusLocation("X", tmp_path / "a"), BusLocation("X", tmp_path / "b", durable=False)
     assert durability_warning(durable.connect) is None
     assert "Set appendonly yes" in str(durability_warning(forgetful.connect))

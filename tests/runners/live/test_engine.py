@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import structlog
 
 from models import Forecaster, ModelSet
 from runners.live.assembly import ServiceFactory
@@ -23,7 +25,7 @@ def expected(candles: pd.DataFrame, model_set: ModelSet) -> pd.DataFrame:
 
 
 def feed(bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, n_bars: int) -> None:
-    """Put the candles up to the ``n_bars``-th unseen one into the stream; those before are only looked back on."""
+    """Write the candles up to the ``n_bars``-th unseen one; earlier ones only fill the lookback."""
     model_set = ModelSet.load(factory.models)
     first = candles.index.searchsorted(model_set.validation_end, side="right")
     lookback = Forecaster(model_set).lookback
@@ -32,7 +34,7 @@ def feed(bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, n_bars: int) 
 
 
 def feed_new_engine(bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, n_bars: int) -> None:
-    """Feed up to the ``n_bars``-th unseen candle, and run an engine that starts then until each is forecast."""
+    """Write the candles up to the ``n_bars``-th unseen one, then run an engine until each has a forecast."""
     feed(bus, factory, candles, n_bars)
     run_until([factory.engine(factory.model_reloader())], lambda: bus.forecasts.count_after(None) >= n_bars)
 
@@ -45,7 +47,7 @@ def require_equal(bus: Bus, expected: pd.DataFrame, n_forecasts: int) -> None:
     np.testing.assert_allclose([entry.values["log_return"] for entry in entries], batch["forecast"], rtol=1e-6)
 
 
-def test_forecasts_are_those_of_the_batch(
+def test_forecasts_equal_those_of_a_batch(
     bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
     feed_new_engine(bus, factory, candles, 100)
@@ -56,7 +58,7 @@ def test_forecasts_are_those_of_the_batch(
     assert sum(first.values["probabilities"].values()) == pytest.approx(1.0)
 
 
-def test_one_that_starts_again_goes_on_where_the_last_one_was(
+def test_a_restarted_engine_continues_after_the_last_forecast(
     bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
     for n_bars in (1, 2, 30, 31, 57):
@@ -64,7 +66,7 @@ def test_one_that_starts_again_goes_on_where_the_last_one_was(
     require_equal(bus, expected, 57)
 
 
-def test_two_of_them_write_each_forecast_once(
+def test_two_engines_write_each_forecast_once(
     bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
     feed(bus, factory, candles, 80)
@@ -73,7 +75,7 @@ def test_two_of_them_write_each_forecast_once(
     require_equal(bus, expected, 80)
 
 
-def test_what_it_no_longer_needs_is_dropped_and_it_starts_from_the_rest(
+def test_it_trims_old_candles_and_can_start_from_the_rest(
     bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
     feed_new_engine(bus, factory, candles, 100)
@@ -82,7 +84,7 @@ def test_what_it_no_longer_needs_is_dropped_and_it_starts_from_the_rest(
     require_equal(bus, expected, 120)
 
 
-def test_candles_that_were_taken_away_unread_are_told_and_forecasts_begin_again_when_enough_are_known(
+def test_removed_unread_candles_are_logged_and_forecasts_continue_after_the_lookback(
     bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame
 ) -> None:
     feed_new_engine(bus, factory, candles, 10)
@@ -102,7 +104,7 @@ def test_candles_that_were_taken_away_unread_are_told_and_forecasts_begin_again_
 
 @pytest.fixture
 def trained(tmp_path: Path, saved: Path) -> Path:
-    """A dataset's folder with one model set, to put newer ones beside."""
+    """A dataset's folder with one model set, to which tests add newer ones."""
     folder = tmp_path / "trained" / "SWITCH"
     shutil.copytree(saved, folder / "20240101T000000.000000Z")
     return folder
@@ -114,7 +116,7 @@ def newer(trained: Path, name: str) -> Path:
     return folder
 
 
-def test_newer_models_are_taken_between_two_candles(
+def test_newer_models_are_loaded_between_two_candles(
     bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame, trained: Path
 ) -> None:
     feed(bus, factory, candles, 10)
@@ -141,35 +143,33 @@ def test_newer_models_are_taken_between_two_candles(
     assert engine.counted["models_taken"] == 1
 
 
-def test_newer_models_that_are_damaged_are_left_alone_until_they_are_repaired(trained: Path) -> None:
+def test_damaged_newer_models_are_not_loaded_until_they_are_repaired(trained: Path) -> None:
     models = ModelReloader(trained)
     folder = newer(trained, "20240202T000000.000000Z")
     weights = folder / "SWITCH_all.pt"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
-    assert not models.refresh()
+    assert not models.refresh(Counter(), structlog.get_logger())
     assert "has changed since it was written" in str(models.rejection)
     assert models.run == "20240101T000000.000000Z"
-    assert not models.refresh()
+    assert not models.refresh(Counter(), structlog.get_logger())
     weights.write_bytes(whole)
-    assert models.refresh()
+    assert models.refresh(Counter(), structlog.get_logger())
     assert (models.run, models.rejection) == ("20240202T000000.000000Z", None)
 
 
-def test_models_of_another_interval_are_not_taken_while_it_runs(
-    trained: Path, sp500: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_newer_models_of_another_interval_are_refused(trained: Path, sp500: pd.DataFrame, tmp_path: Path) -> None:
     from tests.conftest import SMALL
     from training import TrainSettings, train
 
     models = ModelReloader(trained)
     train(sp500.iloc[:1500], "SWITCH", TrainSettings(**SMALL)).save(trained.parent)
-    assert not models.refresh()
-    assert "is of bars 1 d apart, those before of 4 h" in str(models.rejection)
+    assert not models.refresh(Counter(), structlog.get_logger())
+    assert "trained on bars 1 d apart, the previous models on 4 h" in str(models.rejection)
 
 
-def test_a_folder_that_goes_away_changes_nothing(trained: Path) -> None:
+def test_a_removed_folder_changes_nothing(trained: Path) -> None:
     models = ModelReloader(trained)
     shutil.rmtree(trained)
-    assert not models.refresh()
+    assert not models.refresh(Counter(), structlog.get_logger())
     assert models.rejection is None

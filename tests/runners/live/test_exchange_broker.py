@@ -1,4 +1,4 @@
-"""Real orders of the real ccxt client on an exchange on loopback."""
+"""Real orders through the real ccxt client on the exchange simulator."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def broker(
 
 
 def work(one: ExchangeBroker, times: int = 1) -> None:
-    """Let it work as often, each time as if it had waited before."""
+    """Call `process_order` several times, each as if after a wait."""
     for _ in range(times):
         one._not_before = 0.0
         one.process_order()
 
 
 def flatten(one: ExchangeBroker, exchange: Exchange, times: int = 8) -> bool:
-    """Let it close the position, as if it had waited before each step."""
+    """Close the position, as if after a wait before each step."""
     for _ in range(times):
         one._not_before = one._recheck_at = 0.0
         if one.flatten(_STOP, exchange.price):
@@ -60,7 +60,7 @@ def order(exchange: Exchange, units: float, name: str = "BTCUSDT-4h-1") -> Order
 
 
 def trade(one: ExchangeBroker, exchange: Exchange, units: float, name: str = "BTCUSDT-4h-1") -> Acceptance:
-    """Submit an order and let it be sent."""
+    """Submit an order and send it."""
     accepted = one.submit(order(exchange, units, name), exchange.price)
     one.process_order()
     return accepted
@@ -70,7 +70,7 @@ def sent(exchange: Exchange) -> list[tuple[str, float]]:
     return [(one.client_id, one.filled * (1 if one.side == "BUY" else -1)) for one in exchange.account.orders]
 
 
-def test_a_spot_order_is_sent_and_its_fill_told(exchange: Exchange) -> None:
+def test_a_spot_order_is_sent_and_its_fill_reported(exchange: Exchange) -> None:
     one = broker(exchange)
     assert trade(one, exchange, 2.5) == (2.5, "")
     (fill,) = one.take_fills()
@@ -83,7 +83,7 @@ def test_a_spot_order_is_sent_and_its_fill_told(exchange: Exchange) -> None:
     assert one.take_fills() == []
 
 
-def test_a_swap_may_be_short_and_turned(exchange: Exchange) -> None:
+def test_a_swap_position_can_be_short_and_reversed(exchange: Exchange) -> None:
     one = broker(exchange, _SWAP)
     for name, units, position in (("a", -3.0, -3.0), ("b", 5.0, 2.0)):
         assert trade(one, exchange, units, name) == (units, "")
@@ -95,7 +95,7 @@ def test_a_swap_may_be_short_and_turned(exchange: Exchange) -> None:
     assert one.account(exchange.price).equity == pytest.approx(10_000 - fees + gained)
 
 
-def test_a_spot_position_is_sold_and_no_more(exchange: Exchange) -> None:
+def test_a_spot_order_sells_at_most_the_position(exchange: Exchange) -> None:
     exchange.account.base = 1.0
     one = broker(exchange)
     assert trade(one, exchange, -2.0) == (-1.0, "a spot market cannot be short")
@@ -104,20 +104,18 @@ def test_a_spot_position_is_sold_and_no_more(exchange: Exchange) -> None:
     assert one.submit(order(exchange, -1.0, "b"), exchange.price) == (0.0, "a spot market cannot be short")
 
 
-def test_units_are_cut_to_what_the_exchange_trades(exchange: Exchange) -> None:
+def test_units_are_rounded_down_to_the_exchange_s_step(exchange: Exchange) -> None:
     one = broker(exchange)
     assert trade(one, exchange, 1.2345678) == (1.23456, "")
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.23456)]
-    for units in (0.000001, 0.03):  # less than a step, and less than it costs at least
+    for units in (0.000001, 0.03):  # below one step; below the minimum cost
         one.account(exchange.price)
-        assert one.submit(order(exchange, units, "b"), exchange.price) == (0.0, "below the exchange's least order")
+        assert one.submit(order(exchange, units, "b"), exchange.price) == (0.0, "below the exchange's minimum order")
 
 
 @pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
 @pytest.mark.parametrize("reuse", [True, False])
-def test_an_order_whose_answer_is_lost_is_found_and_not_sent_again(
-    exchange: Exchange, symbol: str, reuse: bool
-) -> None:
+def test_an_order_with_a_lost_answer_is_found_and_not_sent_again(exchange: Exchange, symbol: str, reuse: bool) -> None:
     exchange.account.refuses_filled_ids = not reuse
     one = broker(exchange, symbol)
     exchange.order_faults.append(Fault(accepts=True))
@@ -128,7 +126,7 @@ def test_an_order_whose_answer_is_lost_is_found_and_not_sent_again(
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
 
 
-def test_an_order_that_did_not_arrive_is_sent_again_when_there_is_time(exchange: Exchange) -> None:
+def test_an_order_that_did_not_arrive_is_sent_again_in_its_bar(exchange: Exchange) -> None:
     one = broker(exchange)
     exchange.order_faults.extend([Fault(drops=True), Fault(status=503, headers={"Content-Type": "text/html"}, body="")])
     one.submit(order(exchange, 1.0), exchange.price)
@@ -137,7 +135,7 @@ def test_an_order_that_did_not_arrive_is_sent_again_when_there_is_time(exchange:
     assert [fill.units for fill in one.take_fills()] == [1.0]
 
 
-def test_an_answer_that_is_cut_off_leads_to_a_look_at_the_order(exchange: Exchange) -> None:
+def test_after_a_truncated_answer_the_order_is_looked_up(exchange: Exchange) -> None:
     one = broker(exchange)
     exchange.order_faults.append(Fault(cuts=True, accepts=True))
     one.submit(order(exchange, 1.0), exchange.price)
@@ -146,7 +144,7 @@ def test_an_answer_that_is_cut_off_leads_to_a_look_at_the_order(exchange: Exchan
     assert [fill.units for fill in one.take_fills()] == [1.0]
 
 
-def test_an_order_whose_bar_is_over_is_not_sent(exchange: Exchange) -> None:
+def test_an_order_is_not_sent_after_its_bar(exchange: Exchange) -> None:
     one = broker(exchange)
     one.submit(order(exchange, 1.0), exchange.price)
     state = one.state()
@@ -158,7 +156,7 @@ def test_an_order_whose_bar_is_over_is_not_sent(exchange: Exchange) -> None:
     assert sent(exchange) == []
 
 
-def test_an_order_that_was_filled_before_its_bar_was_over_counts_though_it_is_asked_for_late(
+def test_an_order_filled_in_its_bar_counts_even_if_it_is_looked_up_later(
     exchange: Exchange,
 ) -> None:
     one = broker(exchange)
@@ -171,7 +169,7 @@ def test_an_order_that_was_filled_before_its_bar_was_over_counts_though_it_is_as
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
 
 
-def test_an_order_that_could_not_be_sent_in_its_bar_makes_way_for_the_next(exchange: Exchange) -> None:
+def test_an_order_that_could_not_be_sent_in_its_bar_is_dropped(exchange: Exchange) -> None:
     one = broker(exchange)
     one.submit(order(exchange, 1.0, "first"), exchange.price)
     exchange.order_faults.append(Fault(drops=True))
@@ -184,7 +182,7 @@ def test_an_order_that_could_not_be_sent_in_its_bar_makes_way_for_the_next(excha
     assert sent(exchange) == [("second", 2.0)]
 
 
-def test_an_order_whose_answer_was_lost_counts_before_the_next_one_is_made(exchange: Exchange) -> None:
+def test_an_order_with_a_lost_answer_counts_before_the_next_decision(exchange: Exchange) -> None:
     one = broker(exchange)
     one.submit(order(exchange, 1.0, "first"), exchange.price)
     exchange.order_faults.append(Fault(accepts=True))
@@ -195,7 +193,7 @@ def test_an_order_whose_answer_was_lost_counts_before_the_next_one_is_made(excha
     assert [(fill.order, fill.units) for fill in one.take_fills()] == [("first", 1.0)]
 
 
-def test_an_order_that_is_refused_is_told_with_the_reason(exchange: Exchange) -> None:
+def test_a_refused_order_is_reported_with_the_reason(exchange: Exchange) -> None:
     one = broker(exchange)
     trade(one, exchange, 1e6)
     (fill,) = one.take_fills()
@@ -204,8 +202,8 @@ def test_an_order_that_is_refused_is_told_with_the_reason(exchange: Exchange) ->
     assert one.state()["order"] is None
 
 
-def test_a_key_that_may_not_order_is_refused_and_not_taken_for_a_ban(exchange: Exchange) -> None:
-    """As ccxt takes it, once the key was good for something."""
+def test_a_key_without_order_permission_is_not_treated_as_a_ban(exchange: Exchange) -> None:
+    """As ccxt treats it after a first successful request."""
     one = broker(exchange)
     exchange.account.trades = False
     trade(one, exchange, 1.0)
@@ -215,19 +213,19 @@ def test_a_key_that_may_not_order_is_refused_and_not_taken_for_a_ban(exchange: E
 
 
 @pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
-def test_flattening_closes_all_and_says_when_it_is_done(exchange: Exchange, symbol: str) -> None:
+def test_flattening_closes_the_position_and_reports_when_it_is_done(exchange: Exchange, symbol: str) -> None:
     one = broker(exchange, symbol)
     trade(one, exchange, 1.5)
     exchange.order_faults.append(Fault(drops=True))
     assert not one.flatten(_STOP, exchange.price)
-    assert [units for _, units in sent(exchange)] == [1.5]  # what is to be sent is committed before
+    assert [units for _, units in sent(exchange)] == [1.5]  # the closing order is committed before it is sent
     assert flatten(one, exchange)
     assert one.account(exchange.price).position == 0.0
     assert sent(exchange)[1:] == [(f"{_STOP}1", -1.5)]
     assert flatten(one, exchange, 2)
 
 
-def test_flattening_forgets_an_order_that_was_not_sent(exchange: Exchange) -> None:
+def test_flattening_drops_an_unsent_order(exchange: Exchange) -> None:
     one = broker(exchange)
     one.submit(order(exchange, 1.5), exchange.price)
     assert flatten(one, exchange, 2)
@@ -235,8 +233,8 @@ def test_flattening_forgets_an_order_that_was_not_sent(exchange: Exchange) -> No
     assert [fill.reason for fill in one.take_fills()] == ["stopped"]
 
 
-def test_flattening_cancels_what_rests_whoever_ordered_it(exchange: Exchange) -> None:
-    """Or it would be filled after the position was closed."""
+def test_flattening_cancels_all_open_orders(exchange: Exchange) -> None:
+    """Otherwise it would be filled after the position is closed."""
     one = broker(exchange, _SWAP)
     exchange.account.market_orders_rest = True
     trade(one, exchange, 1.0)
@@ -250,7 +248,7 @@ def test_flattening_cancels_what_rests_whoever_ordered_it(exchange: Exchange) ->
     assert [fill.reason for fill in one.take_fills()] == ["canceled", ""]
 
 
-def test_a_position_that_the_exchange_does_not_let_it_close_is_tried_again_and_again(exchange: Exchange) -> None:
+def test_flattening_retries_until_the_exchange_accepts(exchange: Exchange) -> None:
     hold(exchange, 1.0)
     one = broker(exchange, _SWAP)
     exchange.account.trades = False
@@ -265,7 +263,7 @@ def test_a_position_that_the_exchange_does_not_let_it_close_is_tried_again_and_a
 
 
 @pytest.mark.parametrize("contract", [0.001, 0.01, 10.0])
-def test_contracts_of_another_size_are_told_apart_from_units(exchange: Exchange, contract: float) -> None:
+def test_contracts_are_converted_to_units(exchange: Exchange, contract: float) -> None:
     exchange.account.contract, exchange.account.contract_step, exchange.account.largest = contract, "1", 1e6
     one = broker(exchange, _SWAP)
     assert trade(one, exchange, -30.0) == (-30.0, "")
@@ -277,12 +275,12 @@ def test_contracts_of_another_size_are_told_apart_from_units(exchange: Exchange,
     assert exchange.account.swap_position == pytest.approx(-30.0)
     assert one.account(exchange.price).position == pytest.approx(-30.0)
     step = order(exchange, 0.99 * contract, "b")
-    assert one.submit(step, exchange.price) == (0.0, "below the exchange's least order")
+    assert one.submit(step, exchange.price) == (0.0, "below the exchange's minimum order")
     assert flatten(one, exchange)
     assert exchange.account.swap_position == 0.0
 
 
-def test_whole_contracts_are_not_lost_to_rounding(exchange: Exchange) -> None:
+def test_rounding_does_not_lose_a_contract(exchange: Exchange) -> None:
     exchange.account.contract, exchange.account.contract_step = 0.1, "1"
     one = broker(exchange, _SWAP)
     for number, units in enumerate((0.3, 0.7, 2.3)):
@@ -291,7 +289,7 @@ def test_whole_contracts_are_not_lost_to_rounding(exchange: Exchange) -> None:
     assert [ordered.quantity for ordered in exchange.account.orders] == [3.0, 7.0, 23.0]
 
 
-def test_a_rest_that_cannot_be_sold_is_no_position(exchange: Exchange) -> None:
+def test_an_amount_too_small_to_sell_is_not_a_position(exchange: Exchange) -> None:
     exchange.account.base = 4.0 / exchange.price  # the exchange takes no order below 5 USDT
     one = broker(exchange)
     assert one.account(exchange.price).position == 0.0
@@ -301,19 +299,17 @@ def test_a_rest_that_cannot_be_sold_is_no_position(exchange: Exchange) -> None:
 
 
 @pytest.mark.parametrize("units", [-2.0, -4.0])
-def test_an_order_is_not_sent_when_the_position_is_not_that_for_which_it_was_made(
-    exchange: Exchange, units: float
-) -> None:
+def test_an_order_is_not_sent_after_the_position_has_changed(exchange: Exchange, units: float) -> None:
     hold(exchange, 2.0)
     one = broker(exchange, _SWAP)
     one.submit(order(exchange, units), exchange.price)
-    hold(exchange, 0.0)  # such as by a liquidation
+    hold(exchange, 0.0)  # for example by a liquidation
     one.process_order()
     assert sent(exchange) == []
-    assert [fill.reason for fill in one.take_fills()] == ["the position has changed since it was made"]
+    assert [fill.reason for fill in one.take_fills()] == ["the position has changed since the order was made"]
 
 
-def test_a_position_beyond_the_largest_order_is_closed_in_parts(exchange: Exchange) -> None:
+def test_a_position_above_the_largest_order_is_closed_in_parts(exchange: Exchange) -> None:
     exchange.account.largest = 50.0
     hold(exchange, 120.0)
     one = broker(exchange, _SWAP)
@@ -322,7 +318,7 @@ def test_a_position_beyond_the_largest_order_is_closed_in_parts(exchange: Exchan
     assert [units for _, units in sent(exchange)] == [-50.0, -50.0, -20.0]
 
 
-def test_a_position_that_shows_late_is_not_taken_for_closed(exchange: Exchange) -> None:
+def test_a_position_that_appears_late_is_closed_too(exchange: Exchange) -> None:
     one = broker(exchange, _SWAP)
     one.submit(order(exchange, 1.0), exchange.price)
     exchange.account.lags_for = 2
@@ -332,14 +328,14 @@ def test_a_position_that_shows_late_is_not_taken_for_closed(exchange: Exchange) 
     assert exchange.account.swap_position == 0.0
 
 
-def test_a_fee_that_is_not_told_holds_nothing_up(exchange: Exchange) -> None:
+def test_a_missing_fee_does_not_stop_trading(exchange: Exchange) -> None:
     exchange.account.tells_fees = False
     one = broker(exchange)
     trade(one, exchange, 1.0)
     assert [(fill.units, fill.commission) for fill in one.take_fills()] == [(1.0, 0.0)]
 
 
-def test_positions_with_two_sides_are_refused(exchange: Exchange) -> None:
+def test_hedge_mode_is_refused(exchange: Exchange) -> None:
     exchange.account.hedged = True
     hold(exchange, 1.0)
     with pytest.raises(LiveError, match="binance is in hedge mode"):
@@ -348,10 +344,8 @@ def test_positions_with_two_sides_are_refused(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("body", ["{}", "<html>", '""', '{"status": "ok"}', '{"code": 0}'])
 @pytest.mark.parametrize("number", range(4))
-def test_what_is_no_answer_never_counts_as_an_account_that_holds_nothing(
-    exchange: Exchange, body: str, number: int
-) -> None:
-    """Whichever of the requests is answered so: by a proxy, or by a page that is shown while it is repaired."""
+def test_an_invalid_answer_never_counts_as_an_empty_account(exchange: Exchange, body: str, number: int) -> None:
+    """For each of the requests, such as a page of a proxy or a maintenance page."""
     hold(exchange, 1.0)
     one = broker(exchange, _SWAP)
     one.flatten(_STOP, exchange.price)
@@ -371,7 +365,7 @@ def test_what_is_no_answer_never_counts_as_an_account_that_holds_nothing(
 
 
 @pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
-def test_an_order_that_the_exchange_does_not_know_yet_is_not_sent_twice(exchange: Exchange, symbol: str) -> None:
+def test_an_order_that_the_exchange_cannot_find_yet_is_not_sent_twice(exchange: Exchange, symbol: str) -> None:
     exchange.account.refuses_filled_ids = False
     one = broker(exchange, symbol, settle_seconds=PATIENCE)
     exchange.order_faults.append(Fault(accepts=True))
@@ -384,21 +378,21 @@ def test_an_order_that_the_exchange_does_not_know_yet_is_not_sent_twice(exchange
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
 
 
-def test_an_order_that_may_still_be_on_its_way_is_waited_for_before_the_next_one_is_made(exchange: Exchange) -> None:
+def test_the_next_decision_waits_for_an_order_in_doubt(exchange: Exchange) -> None:
     one = broker(exchange, settle_seconds=PATIENCE)
     exchange.order_faults.append(Fault(accepts=True))
     trade(one, exchange, 1.0)
     exchange.account.unknown_for = 2
-    with pytest.raises(BrokerUnavailableError, match="may still have got an order"):
+    with pytest.raises(BrokerUnavailableError, match="may still have received an order"):
         one.open_bar(exchange.price)
     assert not one.flatten(_STOP, exchange.price)
     one.open_bar(exchange.price)
     assert [fill.units for fill in one.take_fills()] == [1.0]
 
 
-def test_an_answer_that_leaves_out_what_became_of_an_order_does_not_count_as_an_end(exchange: Exchange) -> None:
+def test_an_answer_without_a_status_is_not_final(exchange: Exchange) -> None:
     one = broker(exchange)
-    exchange.account.untold_for = 2
+    exchange.account.incomplete_for = 2
     trade(one, exchange, 1.0)
     work(one)
     assert one.take_fills() == []
@@ -408,31 +402,29 @@ def test_an_answer_that_leaves_out_what_became_of_an_order_does_not_count_as_an_
 
 
 @pytest.mark.parametrize(("units", "opens"), [(-2.0, False), (-4.0, True)])
-def test_an_order_that_opens_is_valid_only_from_before_the_look_whether_it_is_known(
-    exchange: Exchange, units: float, opens: bool
-) -> None:
-    """So one whose sending stood still, while another trader sent it, comes too late. One that only closes may come."""
+def test_an_opening_order_is_valid_from_before_it_is_looked_up(exchange: Exchange, units: float, opens: bool) -> None:
+    """So an order that was paused while sent, and sent by another trader, is too late. Closing orders have no limit."""
     hold(exchange, 2.0)
     one = broker(exchange, _SWAP)
     one.submit(order(exchange, units), exchange.price)
-    client, asked = one._account._client, []
+    client, requested = one._account._client, []
     fetch = client.fetch
 
     def slow(url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         path = urlsplit(url).path
         signed_at = int(dict(parse_qsl(body or urlsplit(url).query)).get("timestamp", 0))
-        asked.append((method, path.rpartition("/")[2], signed_at))
+        requested.append((method, path.rpartition("/")[2], signed_at))
         threading.Event().wait(0.01)
         return fetch(url, method, headers, body)
 
     client.fetch = slow
     one.process_order()
-    (*_, looked, sent_at) = [at for _, what, at in asked if what == "order"]
+    (*_, looked, sent_at) = [at for _, what, at in requested if what == "order"]
     assert (sent_at <= looked) == opens
 
 
 @pytest.mark.parametrize("path", ["cancel", "list", "price"])
-def test_what_closing_does_not_need_does_not_keep_it_from_closing(exchange: Exchange, path: str) -> None:
+def test_closing_works_without_the_requests_that_it_does_not_need(exchange: Exchange, path: str) -> None:
     hold(exchange, 2.0)
     one = broker(exchange, _SWAP)
     somebody(exchange).create_order(_SWAP, "limit", "sell", 1.0, 2 * exchange.price)
@@ -451,7 +443,7 @@ def test_what_closing_does_not_need_does_not_keep_it_from_closing(exchange: Exch
     assert {one.status for one in exchange.account.orders} == {"CANCELED", "FILLED"}
 
 
-def test_a_request_too_many_is_known_not_to_be_done(exchange: Exchange) -> None:
+def test_a_rate_limited_request_counts_as_not_executed(exchange: Exchange) -> None:
     one = broker(exchange, settle_seconds=PATIENCE)
     exchange.order_faults.append(Fault(status=429, body='{"code": -1015, "msg": "Too many new orders."}'))
     one.submit(order(exchange, 1.0), exchange.price)
@@ -459,7 +451,7 @@ def test_a_request_too_many_is_known_not_to_be_done(exchange: Exchange) -> None:
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
 
 
-def test_a_crumb_that_is_credited_does_not_change_the_position(exchange: Exchange) -> None:
+def test_a_tiny_credit_does_not_change_the_position(exchange: Exchange) -> None:
     exchange.account.base = 2.0
     one = broker(exchange)
     one.submit(order(exchange, -2.0), exchange.price)
@@ -468,7 +460,7 @@ def test_a_crumb_that_is_credited_does_not_change_the_position(exchange: Exchang
     assert sent(exchange) == [("BTCUSDT-4h-1", -2.0)]
 
 
-def test_a_key_that_is_revoked_is_told_apart_from_an_exchange_that_is_away(exchange: Exchange) -> None:
+def test_a_revoked_key_differs_from_an_unavailable_exchange(exchange: Exchange) -> None:
     one = broker(exchange)
     one.submit(order(exchange, 1.0), exchange.price)
     exchange.key = "another key than was given"
@@ -476,11 +468,11 @@ def test_a_key_that_is_revoked_is_told_apart_from_an_exchange_that_is_away(excha
         one.account(exchange.price)
     work(one, 2)
     assert (one.take_fills(), sent(exchange)) == ([], [])
-    assert one.state()["order"] is not None  # it may be put right before the bar is over
+    assert one.state()["order"] is not None  # the problem may be solved before the bar is over
 
 
 @pytest.mark.parametrize(("symbol", "waits"), [(_SPOT, {}), (_SWAP, {}), (_SWAP, {"triggerPrice": 150.0})])
-def test_orders_of_somebody_else_are_a_reason_not_to_start(
+def test_the_trader_does_not_start_beside_other_open_orders(
     exchange: Exchange, symbol: str, waits: dict[str, float]
 ) -> None:
     kind, price = ("market", None) if waits else ("limit", exchange.price / 2)
@@ -489,29 +481,29 @@ def test_orders_of_somebody_else_are_a_reason_not_to_start(
         broker(exchange, symbol)
 
 
-def test_an_exchange_that_is_away_leaves_all_as_it_was(exchange: Exchange) -> None:
+def test_an_unavailable_exchange_changes_no_state(exchange: Exchange) -> None:
     one = broker(exchange)
     exchange.account_faults.extend([Fault(drops=True)] * 3)
     with pytest.raises(BrokerUnavailableError):
         one.account(exchange.price)
 
 
-def test_a_clock_that_differs_from_the_exchange_s_is_made_up_for(exchange: Exchange) -> None:
+def test_a_clock_difference_to_the_exchange_is_corrected(exchange: Exchange) -> None:
     one = broker(exchange)
     late = '{"code": -1021, "msg": "Timestamp for this request is outside of the recvWindow."}'
     exchange.account_faults.append(Fault(status=400, body=late))
     with pytest.raises(BrokerUnavailableError, match="recvWindow"):
         one.account(exchange.price)
     signed_at = one._account._client.nonce()
-    assert abs(signed_at - exchange.now.timestamp() * 1000) < 60_000  # the exchange lives in 2022
+    assert abs(signed_at - exchange.now.timestamp() * 1000) < 60_000  # the simulator's time is in 2022
     assert one.account(exchange.price).equity == 10_000.0
 
 
-def test_without_credentials_or_limits_nothing_real_is_traded(
+def test_real_trading_needs_credentials_and_limits(
     exchange: Exchange, factory: ServiceFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = replace(factory, options=exchange.client_options())
-    with pytest.raises(SettingsError, match="--real needs limits: set max_position and max_daily_loss"):
+    with pytest.raises(SettingsError, match=r"--real needs limits\. Set max_position"):
         real.real_trader(factory.model_reloader(), sandbox=False)
     limited = replace(real, live=LiveSettings(symbol=_SPOT, max_position=100.0, max_daily_loss=0.1))
     assert limited.real_trader(factory.model_reloader(), sandbox=False).facts["mode"] == "real"
@@ -522,7 +514,7 @@ def test_without_credentials_or_limits_nothing_real_is_traded(
         limited.real_trader(factory.model_reloader(), sandbox=False)
 
 
-def test_the_sandbox_is_another_place(exchange: Exchange) -> None:
+def test_the_sandbox_uses_other_addresses(exchange: Exchange) -> None:
     client = trading_client("binance", _SPOT, exchange.client_options(), sandbox=True)
     before = exchange.sandbox_requests
     ExchangeAccount(client, _SPOT).units()
@@ -531,18 +523,18 @@ def test_the_sandbox_is_another_place(exchange: Exchange) -> None:
         trading_client("bitvavo", "BTC/EUR", {}, sandbox=True)
 
 
-def test_real_money_goes_only_where_it_was_tried(exchange: Exchange) -> None:
+def test_real_money_is_refused_on_untested_exchanges(exchange: Exchange) -> None:
     with pytest.raises(SettingsError, match="--real trades with real money on binance only"):
         trading_client("okx", _SPOT, {}, sandbox=False)
 
 
-def test_what_it_cannot_trade_is_refused(exchange: Exchange) -> None:
+def test_an_unknown_symbol_is_refused(exchange: Exchange) -> None:
     client = trading_client("binance", _SPOT, exchange.client_options(), sandbox=False)
     with pytest.raises(SettingsError, match="binance has no symbol 'BTC/USD'"):
         ExchangeAccount(client, "BTC/USD")
 
 
-def test_no_secret_gets_into_the_log(exchange: Exchange, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_contains_no_secrets(exchange: Exchange, capsys: pytest.CaptureFixture[str]) -> None:
     start_logging([exchange.key, exchange.secret])
     one = broker(exchange)
     one.submit(order(exchange, 1.0), exchange.price)
@@ -555,7 +547,7 @@ def test_no_secret_gets_into_the_log(exchange: Exchange, capsys: pytest.CaptureF
     assert exchange.key not in logged
     assert exchange.secret not in logged
     assert "***" in logged
-    assert exchange.key in fill.reason  # that it was there to be hidden
+    assert exchange.key in fill.reason  # the key was in the message
     exchange.account_faults.extend([Fault(drops=True)] * 3)
     with pytest.raises(BrokerUnavailableError) as caught:
         one.account(1.0)
@@ -566,7 +558,7 @@ def test_no_secret_gets_into_the_log(exchange: Exchange, capsys: pytest.CaptureF
     assert "signature=***" in capsys.readouterr().err
 
 
-def test_a_trader_that_runs_in_threads_can_use_it(exchange: Exchange) -> None:
+def test_a_trader_in_a_thread_uses_the_broker(exchange: Exchange) -> None:
     one = broker(exchange)
     found: list[float] = []
     thread = threading.Thread(target=lambda: found.append(one.account(exchange.price).equity))

@@ -1,7 +1,7 @@
-"""What goes wrong with processes, Redis, the exchange, files and clocks changes no decision.
+"""Faults of processes, Redis, the exchange, files and clocks change no decision.
 
-The services are real processes and go on through all tests of this file; after each fault the decisions of all bars so
-far must be those of an undisturbed run: none lost, none twice.
+The services are real processes that run through all tests of this file. After each fault the decisions of all bars so
+far must equal those of an undisturbed run: none is lost, none is made twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLOCK = "clock"
 
 
 def fake_clock(house: House) -> None:
-    """Let the services tell the time by a file, which says by how much their clocks are wrong."""
+    """Let the services' clocks differ by the offset in a file."""
     write_text(house.workspace / CLOCK, "+0")
     house.environment |= {
         "LD_PRELOAD": str(FAKETIME),
@@ -36,7 +36,7 @@ def fake_clock(house: House) -> None:
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    house.configure(enableRateLimit=False)  # faketime breaks the system call that Python sleeps with
+    house.configure(enableRateLimit=False)  # faketime breaks the system call of Python's sleep
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def house(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.T
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_that_is_killed_between_two_bars_misses_none(house: House, name: str) -> None:
+def test_a_service_killed_between_two_bars_misses_none(house: House, name: str) -> None:
     house.kill(name)
     house.close_bars(3)
     house.start(name)
@@ -62,17 +62,17 @@ def test_a_service_that_is_killed_between_two_bars_misses_none(house: House, nam
     assert house.difference() is None
 
 
-def test_services_that_are_killed_in_the_middle_of_their_work_do_nothing_twice(house: House) -> None:
+def test_services_killed_at_work_do_nothing_twice(house: House) -> None:
     house.close_bars(4)
     for name in SERVICES:
-        house.kill(name)  # wherever it is
+        house.kill(name)  # at any point
     house.start(*SERVICES)
     house.close_bars(2)
     house.wait()
     assert house.difference() is None
 
 
-def test_a_redis_that_is_killed_and_started_again_has_lost_nothing(house: House) -> None:
+def test_a_killed_redis_loses_nothing(house: House) -> None:
     house.close_bars(2)
     house.redis.kill()
     house.close_bars(2)
@@ -83,7 +83,7 @@ def test_a_redis_that_is_killed_and_started_again_has_lost_nothing(house: House)
     assert house.difference() is None
 
 
-def test_an_exchange_that_is_silent_and_refuses_is_waited_for(house: House) -> None:
+def test_services_wait_for_an_exchange_that_is_silent_or_refuses(house: House) -> None:
     house.exchange.silence()
     house.exchange.faults.append(Fault(status=503, headers={"Content-Type": "text/html"}, body=""))
     house.close_bars(2)
@@ -94,7 +94,7 @@ def test_an_exchange_that_is_silent_and_refuses_is_waited_for(house: House) -> N
     assert house.difference() is None
 
 
-def test_connections_that_drop_all_the_time_lose_no_candle(house: House) -> None:
+def test_dropped_connections_lose_no_candle(house: House) -> None:
     for _ in range(4):
         house.close_bars()
         house.exchange.drop_connections()
@@ -103,7 +103,7 @@ def test_connections_that_drop_all_the_time_lose_no_candle(house: House) -> None
     assert house.difference() is None
 
 
-def test_newer_models_that_are_damaged_are_not_taken(house: House, saved: Path) -> None:
+def test_damaged_newer_models_are_refused(house: House, saved: Path) -> None:
     trained = house.workspace / "models" / "trained" / "SWITCH"
     damaged = trained / "99990101T000000.000000Z"
     shutil.copytree(saved, damaged)
@@ -115,7 +115,7 @@ def test_newer_models_that_are_damaged_are_not_taken(house: House, saved: Path) 
     assert house.difference() is None
     house.kill("engine")
     house.start("engine")
-    assert house.processes["engine"].wait() == 2  # nothing to begin with: it says so and leaves it to whoever looks
+    assert house.processes["engine"].wait() == 2  # no valid models: this needs a person
     assert "has changed since it was written" in house.log("engine")
     house.close_bars(2)
     shutil.rmtree(damaged)
@@ -124,7 +124,7 @@ def test_newer_models_that_are_damaged_are_not_taken(house: House, saved: Path) 
     assert house.difference() is None
 
 
-def test_a_consumer_that_stands_still_loses_no_candle_to_the_trimming_of_the_stream(house: House) -> None:
+def test_a_paused_reader_loses_no_candle_when_the_stream_is_trimmed(house: House) -> None:
     house.processes["engine"].send_signal(signal.SIGSTOP)
     house.close_bars(30)
     last = house.candles.index[house.advanced - 1]
@@ -134,13 +134,13 @@ def test_a_consumer_that_stands_still_loses_no_candle_to_the_trimming_of_the_str
     assert house.difference() is None
 
 
-def test_of_two_traders_the_second_gives_way_and_two_of_the_others_do_no_harm(house: House) -> None:
+def test_a_second_trader_ends_and_other_duplicate_services_are_harmless(house: House) -> None:
     first, started = dict(house.processes), {name: house.log(name).count('"started"') for name in SERVICES}
     house.start(*SERVICES)
     second = dict(house.processes)
     assert wait_until(lambda: all(house.log(name).count('"started"') > started[name] for name in SERVICES))
     assert second["trader"].wait() == 2
-    assert "another trader of SWITCH is at work" in house.log("trader")
+    assert "another trader of SWITCH is active" in house.log("trader")
     house.close_bars(3)
     house.wait()
     assert first["trader"].poll() is None

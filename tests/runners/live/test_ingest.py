@@ -1,4 +1,4 @@
-"""Ingest with the real clients of ccxt, REST and websocket, against an exchange on loopback."""
+"""Ingest with the real ccxt clients, REST and websocket, on the exchange simulator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import switching_candles
 from tests.exchange import BAR, Exchange, Fault
 from tests.runners.live.conftest import run_until, wait_until
 
-_KNOWN = 60  # candles that have closed when a test begins
+_KNOWN = 60  # number of closed candles at the start of a test
 _LOOKBACK = 20
 
 
@@ -40,7 +40,7 @@ def has(bus: Bus, exchange: Exchange, n_bars: int) -> bool:
 
 
 def withhold_the_next(bus: Bus, exchange: Exchange) -> pd.Timestamp:
-    """Ingest what has closed, then let two more candles close, the first of which the exchange keeps to itself."""
+    """Ingest the closed candles, then let two more close, of which the first is missing at the exchange."""
     run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
     withheld = exchange.candles.index[_KNOWN]
     exchange.withheld.add(withheld)
@@ -71,12 +71,12 @@ def test_history_comes_first_and_then_each_candle_that_closes(bus: Bus, exchange
     assert service.counted["asked_again"] == 0
 
 
-def test_a_candle_is_not_passed_on_before_it_has_closed(bus: Bus, exchange: Exchange) -> None:
+def test_an_open_candle_is_not_written(bus: Bus, exchange: Exchange) -> None:
     run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
     assert exchange.candles.index[_KNOWN] not in times(bus)
 
 
-def test_candles_missed_while_it_was_down_are_filled_in_before_newer_ones(bus: Bus, exchange: Exchange) -> None:
+def test_missed_candles_are_written_before_newer_ones(bus: Bus, exchange: Exchange) -> None:
     run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
     exchange.advance(5)
     run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN + 5))
@@ -84,7 +84,7 @@ def test_candles_missed_while_it_was_down_are_filled_in_before_newer_ones(bus: B
     assert [entry.values["live"] for entry in bus.candles.newest(6)] == [False] + [True] * 5
 
 
-def test_a_lost_websocket_is_connected_again_and_the_gap_filled(bus: Bus, exchange: Exchange) -> None:
+def test_it_reconnects_a_lost_websocket_and_fills_the_gap(bus: Bus, exchange: Exchange) -> None:
     service = ingest(bus, exchange)
 
     def lose_and_find() -> bool:
@@ -103,12 +103,12 @@ def test_a_lost_websocket_is_connected_again_and_the_gap_filled(bus: Bus, exchan
     assert service.counted["websocket_lost"] >= 1
 
 
-def test_a_silent_websocket_is_made_up_for_by_the_clock(bus: Bus, exchange: Exchange) -> None:
+def test_it_polls_when_the_websocket_is_silent(bus: Bus, exchange: Exchange) -> None:
     exchange.silence()
     service = ingest(bus, exchange)
     assert not service.counted
     run_until([service], lambda: has(bus, exchange, _KNOWN))
-    exchange.now += BAR  # as the clock of an exchange whose websocket says nothing
+    exchange.now += BAR  # the clock moves on, but the websocket sends nothing
     run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN + 1))
 
 
@@ -129,7 +129,7 @@ def test_repeated_and_old_messages_change_nothing(bus: Bus, exchange: Exchange) 
     assert times(bus) == list(exchange.candles.index[_KNOWN + 2 - len(times(bus)) : _KNOWN + 2])
 
 
-def test_a_candle_that_is_withheld_is_asked_for_again(bus: Bus, exchange: Exchange) -> None:
+def test_a_missing_candle_is_requested_again(bus: Bus, exchange: Exchange) -> None:
     late = withhold_the_next(bus, exchange)
     service = ingest(bus, exchange)
     run_until(
@@ -142,7 +142,7 @@ def test_a_candle_that_is_withheld_is_asked_for_again(bus: Bus, exchange: Exchan
     assert late in times(bus)
 
 
-def test_a_candle_that_never_comes_is_told_and_passed_over(bus: Bus, exchange: Exchange) -> None:
+def test_a_candle_that_stays_missing_is_logged_and_skipped(bus: Bus, exchange: Exchange) -> None:
     gone = withhold_the_next(bus, exchange)
     service = ingest(bus, exchange)
     run_until([service], lambda: has(bus, exchange, _KNOWN + 2))
@@ -159,7 +159,7 @@ def test_a_candle_that_never_comes_is_told_and_passed_over(bus: Bus, exchange: E
         ((-1.0, 110.0, 95.0, 100.0, 1.0), "open is -1"),
     ],
 )
-def test_an_impossible_candle_goes_to_the_dead_letters(
+def test_an_invalid_candle_becomes_a_dead_letter(
     bus: Bus, exchange: Exchange, values: tuple[float, ...], reason: str
 ) -> None:
     run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
@@ -175,14 +175,14 @@ def test_an_impossible_candle_goes_to_the_dead_letters(
     assert service.counted["dead_letters"] == 1
 
 
-def test_an_exchange_that_fails_is_asked_until_it_answers(bus: Bus, exchange: Exchange) -> None:
+def test_a_failing_exchange_is_retried_until_it_answers(bus: Bus, exchange: Exchange) -> None:
     exchange.faults.extend([Fault(status=451), Fault(status=403)])
     service = ingest(bus, exchange)
     run_until([service], lambda: has(bus, exchange, _KNOWN))
     assert service.counted["exchange_lost"] == 2
 
 
-def test_history_that_was_cut_short_by_a_stop_is_gone_on_with(bus: Bus, exchange: Exchange) -> None:
+def test_interrupted_history_is_continued(bus: Bus, exchange: Exchange) -> None:
     first = exchange.candles.index[_KNOWN - 10]
     bus.set_first_live(exchange.candles.index[_KNOWN])
     row = exchange.candles.loc[first].to_dict()
@@ -193,7 +193,7 @@ def test_history_that_was_cut_short_by_a_stop_is_gone_on_with(bus: Bus, exchange
     assert [entry.values["live"] for entry in bus.candles.newest(2)] == [False, True]
 
 
-def test_each_candle_names_the_one_before(bus: Bus, exchange: Exchange) -> None:
+def test_each_candle_has_the_previous_one_s_time(bus: Bus, exchange: Exchange) -> None:
     run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
     entries = bus.candles.after(None, 1000)
     assert entries[0].values["previous"] is None
@@ -201,14 +201,14 @@ def test_each_candle_names_the_one_before(bus: Bus, exchange: Exchange) -> None:
     assert before == [entry.time for entry in entries[:-1]]
 
 
-def test_a_symbol_that_is_unknown_ends_it(bus: Bus, exchange: Exchange) -> None:
+def test_an_unknown_symbol_ends_the_service(bus: Bus, exchange: Exchange) -> None:
     market = Market("binance", "BTC/USD", "4h", 0.01, exchange.client_options())
     with pytest.raises(SettingsError, match="binance has no symbol 'BTC/USD'"):
         run_until([Ingest(lambda: bus, market, _LOOKBACK)], lambda: False)
-    assert bus.facts() == {}  # a slip of the hand is not remembered
+    assert bus.facts() == {}  # a mistyped symbol is not stored
 
 
-def test_another_symbol_than_before_is_refused(bus: Bus, exchange: Exchange) -> None:
+def test_a_different_symbol_is_refused(bus: Bus, exchange: Exchange) -> None:
     bus.store_facts({"symbol": "ETH/USDT"})
     with pytest.raises(LiveError, match="is live with symbol ETH/USDT, not BTC/USDT"):
         run_until([ingest(bus, exchange)], lambda: False)
@@ -221,10 +221,8 @@ def test_the_timeframe_is_the_models_interval() -> None:
         timeframe_of(pd.Timedelta("90s"))
 
 
-def test_a_timeframe_that_the_models_do_not_know_is_refused(factory: ServiceFactory) -> None:
+def test_a_timeframe_other_than_the_models_is_refused(factory: ServiceFactory) -> None:
     wrong = factory.live.model_copy(update={"timeframe": "1h"})
     models = factory.model_reloader()
-    with pytest.raises(
-        SettingsError, match="--timeframe: 1h was given, but the models of SWITCH were trained on bars of 4h"
-    ):
+    with pytest.raises(SettingsError, match="--timeframe is 1h, but the models of SWITCH were trained on 4h bars"):
         ServiceFactory(factory.location, factory.models, factory.trading, wrong).market(models)

@@ -1,4 +1,4 @@
-"""`regimes live` as a person types it."""
+"""The command `regimes live`."""
 
 from __future__ import annotations
 
@@ -38,34 +38,44 @@ def workspace(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Ite
     disconnect(tmp_path / "results" / "SWITCH" / "live")
 
 
-def at_home(factory: ServiceFactory, workspace: Path) -> ServiceFactory:
+def in_workspace(factory: ServiceFactory, workspace: Path) -> ServiceFactory:
     return replace(factory, location=BusLocation("SWITCH", workspace / "results" / "SWITCH" / "live"))
 
 
-def bus_of(workspace: Path) -> Bus:
+def open_bus(workspace: Path) -> Bus:
     return BusLocation("SWITCH", workspace / "results" / "SWITCH" / "live").connect()
 
 
-def traded(bus: Bus, factory: ServiceFactory) -> None:
-    """Let a paper trader decide on a few forecasts, the last of which leaves it with a position."""
-    known = forecasts()[:2]
-    for time, values in known:
+def trade(bus: Bus, factory: ServiceFactory) -> None:
+    """Let a paper trader decide on two forecasts, which leaves it with a position."""
+    entries = forecasts()[:2]
+    for time, values in entries:
         bus.forecasts.append(time, values)
     trader = factory.paper_trader(factory.model_reloader(), "BTC/USDT")
-    run_until([trader], lambda: trader.decided_up_to == known[-1][0])
+    run_until([trader], lambda: trader.decided_up_to == entries[-1][0])
 
 
 def test_all_services_run_in_one_process_until_ctrl_c(
     workspace: Path, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
-    known = int(candles.index.searchsorted(model_set.validation_end, side="right")) + 5
+    closed = int(candles.index.searchsorted(model_set.validation_end, side="right")) + 5
     log = workspace / "log"
-    with Exchange(candles, closed=known) as exchange, log.open("wb") as out:
+    with Exchange(candles, closed=closed) as exchange, log.open("wb") as out:
         client = {"exchange": {"binance": exchange.client_options()}, "live": {"retry_seconds": 0.05}}
         (workspace / "regimes.toml").write_text(tomli_w.dumps(client))
-        asked = "SWITCH --exchange binance --symbol BTC/USDT --timeframe 4h --port 0"
+        command = "SWITCH --exchange binance --symbol BTC/USDT --timeframe 4h --port 0"
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "runners.cli", "live", *asked.split(), "--workspace", str(workspace)],
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-m",
+                "runners.cli",
+                "live",
+                *command.split(),
+                "--workspace",
+                str(workspace),
+            ],
             cwd=ROOT,
             stdout=out,
             stderr=out,
@@ -73,10 +83,10 @@ def test_all_services_run_in_one_process_until_ctrl_c(
         )
         try:
             exchange.wait_for_subscriber(timeout=PATIENCE)
-            bus = bus_of(workspace)
+            bus = open_bus(workspace)
             for number in range(3):
                 exchange.advance()
-                time = candles.index[known + number]
+                time = candles.index[closed + number]
                 assert wait_until(lambda time=time: (last := bus.decisions.last()) is not None and last.time == time)
             assert wait_until(lambda: set(bus.heartbeats()) == {"ingest", "engine", "trader", "server"})
             events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
@@ -100,20 +110,16 @@ def test_all_services_run_in_one_process_until_ctrl_c(
     }
 
 
-def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(
-    workspace: Path, factory: ServiceFactory
-) -> None:
-    bus = bus_of(workspace)
-    here = at_home(factory, workspace)
-    traded(bus, here)
+def test_the_kill_switch_closes_the_position_and_stops_until_resume(workspace: Path, factory: ServiceFactory) -> None:
+    bus = open_bus(workspace)
+    here = in_workspace(factory, workspace)
+    trade(bus, here)
     last = bus.decisions.newest(1)[0].values
-    told = invoke(workspace, "live", "kill", "SWITCH")
-    assert told.returncode == 1
-    assert "NOTHING WAS CLOSED: no trader of SWITCH is at work in this Redis." in told.stdout
-    assert (
-        f"When it was heard of last, it held {last['position']:g}, and {last['order']:+g} was ordered." in told.stdout
-    )
-    assert "THE KILL SWITCH IS THROWN" in invoke(workspace, "live", "status", "SWITCH").stdout
+    ran = invoke(workspace, "live", "kill", "SWITCH")
+    assert ran.returncode == 1
+    assert "NOTHING WAS CLOSED: no trader of SWITCH is active in this Redis." in ran.stdout
+    assert f"Its last known position was {last['position']:g}, with an order of {last['order']:+g}." in ran.stdout
+    assert "THE KILL SWITCH IS ACTIVE" in invoke(workspace, "live", "status", "SWITCH").stdout
     here.paper_trader(here.model_reloader(), "BTC/USDT").run(threading.Event())
     before, last = bus.decisions.newest(2)
     assert before.time == last.time
@@ -123,8 +129,8 @@ def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(
     assert [fill["units"] for fill in last.values["fills"]] == [-before.values["position"]]
     shown = invoke(workspace, "live", "status", "SWITCH").stdout
     assert "STOPPED: kill switch: regimes live kill." in shown
-    told = invoke(workspace, "live", "kill", "SWITCH")
-    assert (told.returncode, "was stopped before, and held nothing then" in told.stdout) == (0, True)
+    ran = invoke(workspace, "live", "kill", "SWITCH")
+    assert (ran.returncode, "had already stopped without a position" in ran.stdout) == (0, True)
     with pytest.raises(LiveError, match=r"the trader of SWITCH was stopped .* regimes live resume SWITCH"):
         here.paper_trader(here.model_reloader(), "BTC/USDT").run(threading.Event())
 
@@ -139,21 +145,19 @@ def test_the_kill_switch_closes_the_position_and_stops_until_it_is_taken_back(
     assert "was not stopped" in invoke(workspace, "live", "resume", "SWITCH").stdout
 
 
-def test_killing_waits_until_the_trader_has_stopped(workspace: Path) -> None:
-    bus = bus_of(workspace)
+def test_kill_waits_until_the_trader_has_stopped(workspace: Path) -> None:
+    bus = open_bus(workspace)
     for time, values in forecasts()[:2]:
         bus.forecasts.append(time, values)
-    asked = [sys.executable, "-m", "runners.cli", "live", "trader", "--workspace", str(workspace), "SWITCH"]
+    command = [sys.executable, "-m", "runners.cli", "live", "trader", "--workspace", str(workspace), "SWITCH"]
     with (workspace / "log").open("wb") as log:
-        process = subprocess.Popen(asked, cwd=ROOT, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)})
         try:
             assert wait_until(lambda: bus.decisions.count_after(None) == 2)
             refused = invoke(workspace, "live", "forget", "SWITCH")
-            assert (
-                "SWITCH is at work: trader said something a moment ago. End all its services first." in refused.stderr
-            )
-            told = invoke(workspace, "live", "kill", "SWITCH")
-            assert (told.returncode, "has stopped, and holds nothing" in told.stdout) == (0, True)
+            assert "services of SWITCH are still running (trader). Stop them first." in refused.stderr
+            ran = invoke(workspace, "live", "kill", "SWITCH")
+            assert (ran.returncode, "has stopped and holds no position" in ran.stdout) == (0, True)
             assert (bus.trader_state() or {})["broker"]["size"] == 0.0
             assert process.wait() == 0
         finally:
@@ -161,25 +165,25 @@ def test_killing_waits_until_the_trader_has_stopped(workspace: Path) -> None:
             process.wait()
 
 
-@pytest.mark.parametrize("asked", ["status", "kill", "resume", "forget"])
-def test_a_dataset_that_was_never_live_is_not_taken_for_one(workspace: Path, asked: str) -> None:
-    ran = invoke(workspace, "live", asked, "SWICHT")
+@pytest.mark.parametrize("command", ["status", "kill", "resume", "forget"])
+def test_a_dataset_that_was_never_live_is_an_error(workspace: Path, command: str) -> None:
+    ran = invoke(workspace, "live", command, "SWICHT")
     assert ran.returncode == 2
-    assert "nothing of SWICHT was live here: there is no " in ran.stderr
+    assert "SWICHT was never live here: " in ran.stderr
     assert not (workspace / "results" / "SWICHT").exists()
 
 
-@pytest.mark.parametrize("asked", ["kill", "resume", "forget"])
-def test_a_dataset_that_a_redis_does_not_know_is_told_from_those_it_knows(workspace: Path, asked: str) -> None:
+@pytest.mark.parametrize("command", ["kill", "resume", "forget"])
+def test_a_dataset_without_live_services_in_this_redis_is_an_error(workspace: Path, command: str) -> None:
     with one_redis() as store:
         store.connect().store_facts({"symbol": "BTC/USDT"})
-        ran = invoke(workspace, "live", asked, "SWICHT", "--redis", store.url)
+        ran = invoke(workspace, "live", command, "SWICHT", "--redis", store.url)
     assert ran.returncode == 2
-    assert "this Redis knows no live services of SWICHT; it knows of SWITCH." in ran.stderr
+    assert "this Redis has no live services of SWICHT, only of: SWITCH." in ran.stderr
 
 
-def test_a_trader_that_is_closing_its_position_is_not_resumed(workspace: Path) -> None:
-    bus = bus_of(workspace)
+def test_resume_is_refused_while_the_position_is_being_closed(workspace: Path) -> None:
+    bus = open_bus(workspace)
     bus.store_facts({"mode": "real"})
     bus.commit({"time": None, "stopped": "kill switch", "stopping": True, "version": 1})
     assert "STOPPING: kill switch." in invoke(workspace, "live", "status", "SWITCH").stdout
@@ -188,61 +192,61 @@ def test_a_trader_that_is_closing_its_position_is_not_resumed(workspace: Path) -
     assert "the trader of SWITCH has not closed its position yet" in ran.stderr
 
 
-def test_a_kill_switch_that_nobody_heard_is_taken_back(workspace: Path) -> None:
-    bus = bus_of(workspace)
+def test_resume_clears_a_kill_switch_without_a_trader(workspace: Path) -> None:
+    bus = open_bus(workspace)
     bus.store_facts({"mode": "paper"})
     bus.set_kill_switch(True)
-    assert "The kill switch is taken back" in invoke(workspace, "live", "resume", "SWITCH").stdout
+    assert "The kill switch is cleared" in invoke(workspace, "live", "resume", "SWITCH").stdout
     assert not bus.kill_switch_is_set()
 
 
-def test_what_was_live_can_be_forgotten_unless_it_still_holds_something(workspace: Path) -> None:
-    bus = bus_of(workspace)
+def test_forget_is_refused_while_a_position_is_open(workspace: Path) -> None:
+    bus = open_bus(workspace)
     bus.store_facts({"symbol": "BTC/USDT:USDT", "mode": "sandbox"})
     broker = {"order": None, "position": -0.5, "flattened": 0, "fills": []}
     state = {"time": None, "stopped": None, "stopping": False}
     bus.commit({**state, "version": 1, "broker": broker})
     ran = invoke(workspace, "live", "forget", "SWITCH")
     assert (ran.returncode, bool(bus.facts())) == (2, True)
-    assert "the trader of SWITCH left a position of -0.5. Start it, then: regimes live kill" in ran.stderr
+    assert "the trader of SWITCH left a position of -0.5. Start it, then run: regimes live kill" in ran.stderr
     bus.commit({**state, "version": 2, "broker": {**broker, "position": 0.0}})
     (workspace / "results" / "SWITCH" / "live" / "KILL").touch()
     ran = invoke(workspace, "live", "forget", "SWITCH")
-    assert "All that Redis had of SWITCH's live services is gone" in ran.stdout
+    assert "Removed the live state of SWITCH from Redis." in ran.stdout
     assert (bus.facts(), bus.trader_state()) == ({}, None)
     assert not (workspace / "results" / "SWITCH" / "live" / "KILL").exists()
 
 
-def test_a_damaged_redis_is_told_and_can_be_begun_anew(workspace: Path) -> None:
-    bus = bus_of(workspace)
+def test_damaged_state_is_an_error_and_can_be_forgotten(workspace: Path) -> None:
+    bus = open_bus(workspace)
     bus.store_facts({"symbol": "BTC/USDT"})
     for damaged in ("{", "[]", "{}", "7"):
         bus.redis.set("regimes:SWITCH:trader", damaged)
         ran = invoke(workspace, "live", "status", "SWITCH")
-        assert "what Redis has under regimes:SWITCH:trader is not the trader's state" in ran.stderr
+        assert "the value of regimes:SWITCH:trader is not the trader's state" in ran.stderr
     bus.redis.set(bus.candles.key, "something else")
     bus.redis.delete("regimes:SWITCH:trader")
     ran = invoke(workspace, "live", "status", "SWITCH")
-    assert "Redis refuses what is asked of it (WRONGTYPE" in ran.stderr
+    assert "Redis rejects a command (WRONGTYPE" in ran.stderr
     assert invoke(workspace, "live", "forget", "SWITCH").returncode == 0
     assert "no trader yet" in invoke(workspace, "live", "status", "SWITCH").stdout
 
 
-def test_a_wrong_password_of_redis_is_said_and_ends_a_service(workspace: Path, factory: ServiceFactory) -> None:
+def test_a_wrong_redis_password_is_an_error(workspace: Path, factory: ServiceFactory) -> None:
     with one_redis() as store:
         store.connect().redis.config_set("requirepass", "hush")
         for arguments in (["status"], ["trader"], ["kill"]):
             ran = invoke(workspace, "live", *arguments, "SWITCH", "--redis", store.url)
             assert ran.returncode == 2
-            assert "Redis does not let us in (" in ran.stderr
+            assert "Redis rejects the login (" in ran.stderr
             assert ("NOTHING WAS CLOSED" in ran.stderr) == (arguments == ["kill"])
 
 
-def test_a_file_is_a_kill_switch_too(workspace: Path, factory: ServiceFactory) -> None:
-    bus = bus_of(workspace)
+def test_a_file_is_also_a_kill_switch(workspace: Path, factory: ServiceFactory) -> None:
+    bus = open_bus(workspace)
     folder = workspace / "results" / "SWITCH" / "live"
-    here = at_home(factory, workspace)
-    traded(bus, here)
+    here = in_workspace(factory, workspace)
+    trade(bus, here)
     (folder / "KILL").touch()
     here.paper_trader(here.model_reloader(), "BTC/USDT").run(threading.Event())
     assert bus.decisions.newest(1)[0].values["reason"] == "kill switch: the file KILL"
@@ -250,31 +254,31 @@ def test_a_file_is_a_kill_switch_too(workspace: Path, factory: ServiceFactory) -
     assert not (folder / "KILL").exists()
 
 
-def test_the_status_can_be_read_by_programs(workspace: Path, factory: ServiceFactory) -> None:
-    here = at_home(factory, workspace)
-    traded(bus_of(workspace), here)
-    told = json.loads(invoke(workspace, "live", "status", "SWITCH", "--json").stdout)
-    assert (told["name"], told["mode"], told["stopped"]) == ("SWITCH", "paper", None)
-    assert told["services"]["trader"]["counted"]["decisions"] == 2
-    assert told["services"]["trader"]["behind"] == 0
-    assert [time for time, _ in told["recent"]] == ["2024-01-01T00:00:00Z", "2024-01-01T04:00:00Z"]
+def test_the_status_is_available_as_json(workspace: Path, factory: ServiceFactory) -> None:
+    here = in_workspace(factory, workspace)
+    trade(open_bus(workspace), here)
+    status = json.loads(invoke(workspace, "live", "status", "SWITCH", "--json").stdout)
+    assert (status["name"], status["mode"], status["stopped"]) == ("SWITCH", "paper", None)
+    assert status["services"]["trader"]["counted"]["decisions"] == 2
+    assert status["services"]["trader"]["behind"] == 0
+    assert [time for time, _ in status["recent"]] == ["2024-01-01T00:00:00Z", "2024-01-01T04:00:00Z"]
 
 
-def test_before_anything_ran_the_status_says_so(workspace: Path) -> None:
-    bus_of(workspace)
+def test_the_status_without_a_trader_says_so(workspace: Path) -> None:
+    open_bus(workspace)
     shown = invoke(workspace, "live", "status", "SWITCH")
     assert "SWITCH: no trader yet" in shown.stdout
     assert shown.returncode == 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        ([], "--symbol is needed, as ccxt writes it, such as BTC/USDT."),
-        (["--symbol", "BTC/USDT", "--sandbox"], "--sandbox is for --real"),
-        (["--replay", "--real"], "--replay trades on paper: leave out --real and --sandbox."),
-        (["--symbol", "BTC/USDT", "--real"], "--real needs limits: set max_position and max_daily_loss"),
-        (["--symbol", "BTC/USDT", "--timeframe", "1h"], "--timeframe: 1h was given, but the models"),
+        ([], "--symbol is missing. Use ccxt's notation, such as BTC/USDT."),
+        (["--symbol", "BTC/USDT", "--sandbox"], "--sandbox needs --real"),
+        (["--replay", "--real"], "--replay trades on paper. Remove --real and --sandbox."),
+        (["--symbol", "BTC/USDT", "--real"], "--real needs limits. Set max_position and max_daily_loss"),
+        (["--symbol", "BTC/USDT", "--timeframe", "1h"], "--timeframe is 1h, but the models"),
         (["--symbol", "BTC/USDT", "--host", "0.0.0.0"], "which needs a key for that"),
         (["--symbol", "BTC/USDT", "--exchange", "binanse"], "there is no exchange 'binanse'. Did you mean 'binance'?"),
         (["--symbol", "BTC/USDT", "--models", "nowhere"], "nowhere: there is no model set"),
@@ -282,13 +286,15 @@ def test_before_anything_ran_the_status_says_so(workspace: Path) -> None:
         (["--symbol", "BTC/USDT", "--max-daily-loss", "2"], "--max-daily-loss: Input should be less than 1"),
     ],
 )
-def test_what_cannot_be_meant_is_said_before_anything_runs(workspace: Path, arguments: list[str], told: str) -> None:
+def test_invalid_arguments_are_refused_before_anything_runs(
+    workspace: Path, arguments: list[str], message: str
+) -> None:
     ran = invoke(workspace, "live", "SWITCH", *arguments)
     assert ran.returncode == 2
-    assert told in ran.stderr
+    assert message in ran.stderr
 
 
-def test_models_that_read_what_no_exchange_has_are_refused(tmp_path: Path, labelled: pd.DataFrame) -> None:
+def test_models_with_columns_that_no_exchange_has_are_refused(tmp_path: Path, labelled: pd.DataFrame) -> None:
     from tests.conftest import SMALL
     from training import TrainSettings, train
 
@@ -298,7 +304,7 @@ def test_models_that_read_what_no_exchange_has_are_refused(tmp_path: Path, label
     disconnect(tmp_path / "results" / "SWITCH" / "live")
 
 
-def test_services_that_run_together_end_when_one_fails() -> None:
+def test_all_services_end_when_one_fails() -> None:
     ended = []
 
     class Fails:
@@ -314,7 +320,7 @@ def test_services_that_run_together_end_when_one_fails() -> None:
     assert ended == [True]
 
 
-def test_events_are_lines_of_json_where_nobody_reads_along(capsys: pytest.CaptureFixture[str]) -> None:
+def test_events_are_json_lines_outside_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     import structlog
 
     start_logging(["hush"])
@@ -330,5 +336,5 @@ def test_events_are_lines_of_json_where_nobody_reads_along(capsys: pytest.Captur
         "none": None,
     }
     start_logging(level="warning")
-    structlog.get_logger().info("not told")
+    structlog.get_logger().info("hidden")
     assert capsys.readouterr().err == ""

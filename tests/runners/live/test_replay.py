@@ -1,4 +1,4 @@
-"""History through the live services decides what the backtest does, to the last bit."""
+"""Replays through the live services equal the backtest."""
 
 from __future__ import annotations
 
@@ -26,52 +26,52 @@ def workspace(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Pat
     [
         [],
         ["--neutral", "flat", "--blend", "--borrow-rate", "0.0003"],
-        ["--exposure", "1", "--commission", "0.05", "--slippage", "0.03"],  # orders that there is no cash for
-        ["--long-threshold", "0", "--short-threshold", "0", "--exposure", "3"],  # an account that goes broke
+        ["--exposure", "1", "--commission", "0.05", "--slippage", "0.03"],  # orders without enough cash
+        ["--long-threshold", "0", "--short-threshold", "0", "--exposure", "3"],  # a bankrupt account
     ],
 )
-def test_a_replay_decides_what_the_backtest_does(workspace: Path, settings: list[str]) -> None:
+def test_a_replay_equals_the_backtest(workspace: Path, settings: list[str]) -> None:
     ran = invoke(workspace, "live", "SWITCH", "--replay", "--json", *settings)
-    told = json.loads(ran.stdout)
-    assert told["compared"]
-    assert told["difference"] is None
+    output = json.loads(ran.stdout)
+    assert output["compared"]
+    assert output["difference"] is None
     assert ran.returncode == 0
-    assert told["orders"] > 0
+    assert output["orders"] > 0
 
 
-def test_a_replay_of_real_candles_decides_what_the_backtest_does(tmp_path: Path, sp500: pd.DataFrame) -> None:
+def test_a_replay_of_real_candles_equals_the_backtest(tmp_path: Path, sp500: pd.DataFrame) -> None:
     workspace = make_workspace(tmp_path, sp500, train(sp500, "SWITCH", TrainSettings(**SMALL)))
     ran = invoke(workspace, "live", "SWITCH", "--replay")
-    assert "The same as the backtest's on every bar: regime, forecast, position and equity." in ran.stdout
+    assert "Regime, forecast, position and equity equal the backtest's on every bar." in ran.stdout
     assert "1,006 decisions from 2015-01-02 00:00 to 2018-12-31 00:00" in ran.stdout
 
 
 @pytest.mark.skipif(not BTC.exists(), reason="needs the shared candles")
-def test_a_replay_of_candles_of_an_exchange_decides_what_the_backtest_does(tmp_path: Path) -> None:
+def test_a_replay_of_exchange_candles_equals_the_backtest(tmp_path: Path) -> None:
     from data.candles import read_candles
 
     candles = read_candles(BTC).iloc[-3000:]
     workspace = make_workspace(tmp_path, candles, train(candles, "SWITCH", TrainSettings(**SMALL)))
-    told = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json").stdout)
-    assert (told["decisions"], told["compared"], told["difference"]) == (600, True, None)
+    output = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json").stdout)
+    assert (output["decisions"], output["compared"], output["difference"]) == (600, True, None)
 
 
-def test_labels_of_the_file_can_say_the_regime(tmp_path: Path, labelled: pd.DataFrame) -> None:
+def test_the_regime_may_come_from_the_file_s_column(tmp_path: Path, labelled: pd.DataFrame) -> None:
     workspace = make_workspace(tmp_path, labelled, train(labelled, "SWITCH", TrainSettings(**SMALL)))
-    told = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json", "--regime-source", "column").stdout)
-    assert (told["compared"], told["difference"]) == (True, None)
+    output = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json", "--regime-source", "column").stdout)
+    assert (output["compared"], output["difference"]) == (True, None)
 
 
 def test_the_bars_of_the_backtest_s_table_are_replayed(workspace: Path, candles: pd.DataFrame) -> None:
     start, end = candles.index[-100], candles.index[-51]
     (workspace / "regimes.toml").write_text(f"[backtest]\nstart = {start.isoformat()}\nend = {end.isoformat()}\n")
-    told = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json").stdout)
-    assert (told["decisions"], told["difference"]) == (50, None)
+    output = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json").stdout)
+    assert (output["decisions"], output["difference"]) == (50, None)
 
 
-def test_limits_are_kept_and_not_compared(workspace: Path) -> None:
+def test_a_replay_with_limits_is_not_compared(workspace: Path) -> None:
     ran = invoke(workspace, "live", "SWITCH", "--replay", "--max-order", "1000")
-    assert "Not compared with the backtest, which knows no limits (max_order)." in ran.stdout
+    assert "Not compared with the backtest, which has no limits (max_order)." in ran.stdout
     assert ran.returncode == 0
 
 
@@ -81,10 +81,10 @@ def test_a_replay_leaves_nothing_behind(workspace: Path) -> None:
     assert sorted(workspace.rglob("*")) == before
 
 
-def test_a_speed_that_is_none_is_refused(workspace: Path) -> None:
+def test_an_invalid_speed_is_refused(workspace: Path) -> None:
     ran = invoke(workspace, "live", "SWITCH", "--replay", "--speed", "fast")
     assert ran.returncode == 2
-    assert "--speed: 'fast' is neither max nor a number" in ran.stderr
+    assert "Unknown --speed 'fast'. Use max" in ran.stderr
 
 
 def test_a_speed_paces_the_candles(workspace: Path, candles: pd.DataFrame) -> None:
@@ -95,14 +95,14 @@ def test_a_speed_paces_the_candles(workspace: Path, candles: pd.DataFrame) -> No
     assert ran.stderr.count('"event": "decision"') == 5
 
 
-def test_candles_that_the_models_do_not_fit_are_refused(workspace: Path, sp500: pd.DataFrame) -> None:
+def test_candles_that_do_not_fit_the_models_are_refused(workspace: Path, sp500: pd.DataFrame) -> None:
     file = to_csv(sp500.loc["2017":], workspace / "DAILY.csv")
     ran = invoke(workspace, "live", str(file), "--replay", "--models", str(workspace / "models" / "trained" / "SWITCH"))
     assert ran.returncode == 2
     assert "bars are 1 d apart, but the models of SWITCH were trained on bars 4 h apart" in ran.stderr
 
 
-def test_a_difference_is_named_with_its_bar(candles: pd.DataFrame, model_set: ModelSet) -> None:
+def test_a_difference_is_reported_with_its_bar(candles: pd.DataFrame, model_set: ModelSet) -> None:
     equity = backtest(candles, model_set).equity
     entries = [
         Entry(
@@ -122,7 +122,7 @@ def test_a_difference_is_named_with_its_bar(candles: pd.DataFrame, model_set: Mo
     entries[3].values["log_return"] *= 1 + 2e-6
     assert f"{equity.index[3]:%Y-%m-%d %H:%M}: forecast" in str(first_difference(entries, equity))
     del entries[2]
-    assert "the first odd one is" in str(first_difference(entries, equity))
+    assert "the first difference is at" in str(first_difference(entries, equity))
 
 
 def test_a_replay_that_differs_ends_with_status_1(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The model server over real connections: what it answers, refuses, withstands and tells."""
+"""The model server over real connections: forecasts, errors, keys, load, metrics and status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from data.errors import LiveError, SettingsError
 from data.features import compute_features
 from data.files import mark_latest, new_run_id
-from models import Forecaster, ModelSet
+from models import Forecaster, ForecastSettings, ModelSet
 from models.network import Passes, time_slots
 from runners.live.server import Server, app, middleware
 from runners.live.server.app import Limits
@@ -42,7 +42,7 @@ def store() -> Iterator[OneRedis]:
 
 
 def window(forecaster: Forecaster, candles: pd.DataFrame, bar: int, regime: int) -> dict[str, Any]:
-    """What an expert reads for the forecast at a bar: from ``window - 1`` bars before its block on."""
+    """Input of an expert for the forecast at a bar: from ``window - 1`` bars before its block on."""
     expert = forecaster.model_set.expert_for(regime)
     slots = time_slots(pd.DatetimeIndex(candles.index), forecaster.interval)
     first = Passes.over(slots, expert.window, expert.stride).block_start[bar] - expert.window + 1
@@ -54,29 +54,29 @@ def problem(answer: requests.Response, status: int) -> dict[str, Any]:
     """The problem details of an answer."""
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
-    told = answer.json()
-    assert (told["status"], told["type"]) == (status, "about:blank")
-    assert told["title"]
-    return told
+    result = answer.json()
+    assert (result["status"], result["type"]) == (status, "about:blank")
+    assert result["title"]
+    return result
 
 
-# what it answers
+# forecasts
 
 
-def test_a_window_is_forecast_as_in_a_backtest_by_the_expert_of_its_regime(
+def test_a_window_is_forecast_by_its_regime_s_expert_as_in_a_backtest(
     server: Client, forecaster: Forecaster, candles: pd.DataFrame
 ) -> None:
     expected = forecaster.forecast(candles)
     for bar in range(len(candles) - 60, len(candles)):
         regime = int(expected["regime"].iloc[bar])
-        told = server.forecast(window(forecaster, candles, bar, regime)).json()
-        assert told["log_return"] == pytest.approx(expected["forecast"].iloc[bar], rel=1e-9, abs=1e-15)
-        assert told["regime"] == regime
-        assert told["expert"] == told["regime_name"] == forecaster.model_set.expert_for(regime).name
-        assert told["models"] == server.get("/ready").json()["models"]
+        result = server.forecast(window(forecaster, candles, bar, regime)).json()
+        assert result["log_return"] == pytest.approx(expected["forecast"].iloc[bar], rel=1e-9, abs=1e-15)
+        assert result["regime"] == regime
+        assert result["expert"] == result["regime_name"] == forecaster.model_set.expert_for(regime).name
+        assert result["models"] == server.get("/ready").json()["models"]
 
 
-def test_a_batch_is_forecast_as_its_windows_alone_and_in_their_order(
+def test_a_batch_gives_the_same_forecasts_as_its_windows(
     server: Client, forecaster: Forecaster, candles: pd.DataFrame
 ) -> None:
     windows = [window(forecaster, candles, 1000 + number, number % 4) for number in range(64)]
@@ -89,81 +89,81 @@ def test_a_batch_is_forecast_as_its_windows_alone_and_in_their_order(
     )
 
 
-def test_a_regime_without_an_expert_is_answered_by_the_network_of_all_regimes(
+def test_a_regime_without_an_expert_uses_the_all_regimes_network(
     server: Client, forecaster: Forecaster, candles: pd.DataFrame
 ) -> None:
-    asked = window(forecaster, candles, 1100, 57)
-    told = server.forecast(asked).json()
-    assert (told["expert"], told["regime_name"]) == ("all", "regime57")
-    expected = window_log_returns(forecaster.model_set.all_regimes, np.array([asked["features"]]))
-    assert told["log_return"] == pytest.approx(expected[0], rel=1e-12)
+    content = window(forecaster, candles, 1100, 57)
+    result = server.forecast(content).json()
+    assert (result["expert"], result["regime_name"]) == ("all", "regime57")
+    expected = window_log_returns(forecaster.model_set.all_regimes, np.array([content["features"]]))
+    assert result["log_return"] == pytest.approx(expected[0], rel=1e-12)
 
 
 @pytest.mark.parametrize("further", [0, 3, 500])
 def test_candles_are_forecast_as_in_a_backtest(
     server: Client, forecaster: Forecaster, candles: pd.DataFrame, further: int
 ) -> None:
-    given = candles.iloc[-(forecaster.lookback + 1 + further) :]
-    told = server.forecast({"candles": as_json(given)}).json()
+    sent = candles.iloc[-(forecaster.lookback + 1 + further) :]
+    result = server.forecast({"candles": as_json(sent)}).json()
     expected = forecaster.forecast(candles).iloc[-1]
-    assert pd.Timestamp(told["timestamp"]) == candles.index[-1]
-    assert told["regime"] == expected["regime"]
-    assert told["log_return"] == pytest.approx(expected["forecast"], rel=1e-6)
-    shares = [told["probabilities"][str(regime)] for regime in range(3)]
+    assert pd.Timestamp(result["timestamp"]) == candles.index[-1]
+    assert result["regime"] == expected["regime"]
+    assert result["log_return"] == pytest.approx(expected["forecast"], rel=1e-6)
+    shares = [result["probabilities"][str(regime)] for regime in range(3)]
     np.testing.assert_allclose(shares, expected[["p_bearish", "p_sideways", "p_bullish"]], atol=1e-6)
-    assert told["reason"] is None
+    assert result["reason"] is None
 
 
-def test_a_column_that_the_models_read_must_stand_in_each_candle(saved: Path, labelled: pd.DataFrame) -> None:
-    models = ModelReloader(saved, regime_source="column")
-    given = labelled.iloc[-(models.forecaster.lookback + 1) :]
+def test_each_candle_needs_the_models_columns(saved: Path, labelled: pd.DataFrame) -> None:
+    models = ModelReloader(saved, ForecastSettings(regime_source="column"))
+    sent = labelled.iloc[-(models.forecaster.lookback + 1) :]
     with serving(models) as server:
         assert server.get("/models").json()["columns"] == ["open", "high", "low", "close", "volume", "regime"]
-        told = server.forecast({"candles": as_json(given)}).json()
-        assert told["regime"] == given["regime"].iloc[-1]
-        without = server.forecast({"candles": as_json(given.drop(columns="regime"))})
-        assert problem(without, 422)["detail"] == "candles, row 0: regime is missing; the models read it."
+        result = server.forecast({"candles": as_json(sent)}).json()
+        assert result["regime"] == sent["regime"].iloc[-1]
+        without = server.forecast({"candles": as_json(sent.drop(columns="regime"))})
+        assert problem(without, 422)["detail"] == "candles, row 0: regime is missing, but the models read it."
 
 
-def test_where_nothing_is_known_the_forecast_is_null_with_a_reason(
+def test_a_forecast_that_cannot_be_computed_is_null_with_a_reason(
     server: Client, forecaster: Forecaster, candles: pd.DataFrame
 ) -> None:
-    given = candles.iloc[-(forecaster.lookback + 1) :].copy()
-    given.iloc[::2, :4] *= 1e-300
-    given.iloc[1::2, :4] *= 1e300
-    told = server.forecast({"candles": as_json(given)}).json()
-    assert (told["regime"], told["log_return"], told["probabilities"]) == (None, None, None)
-    assert "not a finite number" in told["reason"]
+    sent = candles.iloc[-(forecaster.lookback + 1) :].copy()
+    sent.iloc[::2, :4] *= 1e-300
+    sent.iloc[1::2, :4] *= 1e300
+    result = server.forecast({"candles": as_json(sent)}).json()
+    assert (result["regime"], result["log_return"], result["probabilities"]) == (None, None, None)
+    assert "not a finite number" in result["reason"]
 
 
-def test_models_tells_what_each_expert_reads(server: Client, forecaster: Forecaster, saved: Path) -> None:
-    told = server.get("/models").json()
-    assert (told["dataset"], told["run"], told["interval_seconds"]) == ("SWITCH", saved.name, 4 * 3600)
-    assert told["lookback"] == forecaster.lookback
-    assert [(one["name"], one["regime"]) for one in told["experts"]] == [
+def test_models_lists_each_expert_s_inputs(server: Client, forecaster: Forecaster, saved: Path) -> None:
+    result = server.get("/models").json()
+    assert (result["dataset"], result["run"], result["interval_seconds"]) == ("SWITCH", saved.name, 4 * 3600)
+    assert result["lookback"] == forecaster.lookback
+    assert [(one["name"], one["regime"]) for one in result["experts"]] == [
         ("bearish", 0),
         ("sideways", 1),
         ("bullish", 2),
         ("all", None),
     ]
-    first = told["experts"][0]
+    first = result["experts"][0]
     assert first["columns"] == ["log_return", "volatility", "rsi", "macd", "boll_width"]
     assert (first["window"], first["stride"], first["hidden_dim"], first["num_layers"]) == (6, 4, 8, 1)
     assert first["validation_loss"] > 0
 
 
-# what it refuses
+# errors
 
 ROW = [0.001, 0.01, 50.0, 0.0, 0.05]
 WINDOW = {"regime": 2, "features": [ROW] * 6}
 
 
 @pytest.mark.parametrize(
-    ("asked", "detail", "location"),
+    ("content", "detail", "location"),
     [
-        ({}, "body: give an object with regime and features, with candles, or with a batch", []),
-        ([], "body: give an object with regime and features, with candles, or with a batch", []),
-        ({**WINDOW, "candles": []}, "body: give an object with regime and features, with candles, or", []),
+        ({}, "body: send an object with regime and features, candles, or batch", []),
+        ([], "body: send an object with regime and features, candles, or batch", []),
+        ({**WINDOW, "candles": []}, "body: send an object with regime and features, candles, or", []),
         ({"regime": 2}, "features: Field required", ["features"]),
         ({**WINDOW, "regime": 100}, "regime: Input should be less than or equal to 99", ["regime"]),
         ({**WINDOW, "regime": -1}, "regime: Input should be greater than or equal to 0", ["regime"]),
@@ -172,22 +172,22 @@ WINDOW = {"regime": 2, "features": [ROW] * 6}
         ({**WINDOW, "features": [[float("nan")]]}, "features.0.0: Input should be a finite", ["features", 0, 0]),
         ({**WINDOW, "features": [[float("inf")]]}, "features.0.0: Input should be a finite", ["features", 0, 0]),
         ({**WINDOW, "symbol": "X"}, "symbol: Extra inputs are not permitted", ["symbol"]),
-        ({**WINDOW, "features": [ROW] * 5}, "features: expert bullish reads 6 to 9 bars, but 5 were given.", None),
-        ({**WINDOW, "features": [ROW] * 10}, "features: expert bullish reads 6 to 9 bars, but 10 were given.", None),
-        ({**WINDOW, "features": [ROW] * 5 + [[1.0]]}, "features, row 5: has 1 values; expert bullish reads 5:", None),
-        ({**WINDOW, "features": [[1e308] * 5] * 6}, "features: values are beyond all that the expert was made", None),
+        ({**WINDOW, "features": [ROW] * 5}, "features: expert bullish reads 6 to 9 bars, not 5.", None),
+        ({**WINDOW, "features": [ROW] * 10}, "features: expert bullish reads 6 to 9 bars, not 10.", None),
+        ({**WINDOW, "features": [ROW] * 5 + [[1.0]]}, "features, row 5: 1 values, but expert bullish reads 5:", None),
+        ({**WINDOW, "features": [[1e308] * 5] * 6}, "features: values are far outside the training", None),
         ({"batch": [WINDOW] * 65}, "batch: List should have at most 64 items", ["batch"]),
         ({"batch": []}, "batch: List should have at least 1 item", ["batch"]),
         ({"batch": [WINDOW, {**WINDOW, "features": [ROW]}]}, "batch, entry 1: features: expert bullish reads", None),
-        ({"batch": [WINDOW, {**WINDOW, "features": [ROW[:2]] * 6}]}, "batch, entry 1: features, row 0: has 2", None),
+        ({"batch": [WINDOW, {**WINDOW, "features": [ROW[:2]] * 6}]}, "batch, entry 1: features, row 0: 2 values", None),
     ],
 )
-def test_what_is_no_forecast_to_ask_for_is_refused_with_its_place(
-    server: Client, asked: Any, detail: str, location: list[Any] | None
+def test_an_invalid_request_is_refused_with_its_location(
+    server: Client, content: Any, detail: str, location: list[Any] | None
 ) -> None:
-    told = problem(server.session.post(f"{server.url}/forecast", data=json.dumps(asked), headers=JSON), 422)
-    assert told["detail"].startswith(detail)
-    assert (told["errors"][0]["location"] if "errors" in told else None) == location
+    result = problem(server.session.post(f"{server.url}/forecast", data=json.dumps(content), headers=JSON), 422)
+    assert result["detail"].startswith(detail)
+    assert (result["errors"][0]["location"] if "errors" in result else None) == location
 
 
 JSON = {"Content-Type": "application/json"}
@@ -201,7 +201,7 @@ def changed(name: str, value: Any) -> Callable[[list[dict[str, Any]]], Any]:
     ("change", "detail"),
     [
         (lambda rows: rows.pop(), "candles: has 147 bars, but at least 148 are needed. Bring more history."),
-        (lambda rows: rows.extend(rows * 15), "candles: 2368 were given; send at most 2148."),
+        (lambda rows: rows.extend(rows * 15), "candles: 2368 are too many. Send at most 2148."),
         (lambda rows: rows.reverse(), "candles, row 1: timestamp"),
         (changed("high", 0.01), "candles, row 147: high 0.01 is below low"),
         (changed("close", 0), "candles.147.close: Input should be greater than 0"),
@@ -215,7 +215,7 @@ def changed(name: str, value: Any) -> Callable[[list[dict[str, Any]]], Any]:
         (lambda rows: rows[3].pop("open"), "candles.3.open: Field required"),
     ],
 )
-def test_candles_that_no_exchange_could_have_printed_are_refused(
+def test_invalid_candles_are_refused(
     server: Client, forecaster: Forecaster, candles: pd.DataFrame, change: Callable[[Any], Any], detail: str
 ) -> None:
     rows = as_json(candles.iloc[-(forecaster.lookback + 1) :])
@@ -225,19 +225,19 @@ def test_candles_that_no_exchange_could_have_printed_are_refused(
 
 def test_candles_of_another_interval_are_refused(server: Client, forecaster: Forecaster, candles: pd.DataFrame) -> None:
     every_other = candles.iloc[::2].iloc[-(forecaster.lookback + 1) :]
-    told = problem(server.forecast({"candles": as_json(every_other)}), 422)
-    assert told["detail"].startswith("candles: bars are 8 h apart, but the models of SWITCH were trained on bars 4 h")
+    result = problem(server.forecast({"candles": as_json(every_other)}), 422)
+    assert result["detail"].startswith("candles: bars are 8 h apart, but the models of SWITCH were trained on bars 4 h")
 
 
-def test_a_refusal_repeats_nothing_long_of_the_input(server: Client) -> None:
-    told = server.forecast({**WINDOW, "x" * 100_000: 1})
-    assert problem(told, 422)["errors"][0]["message"] == "Extra inputs are not permitted"
-    told_of_many = server.forecast({**WINDOW, "features": [["no"] * 500] * 200})
-    assert len(problem(told_of_many, 422)["errors"]) == 1
-    assert max(len(told.content), len(told_of_many.content)) < 1000
+def test_an_error_does_not_repeat_long_input(server: Client) -> None:
+    result = server.forecast({**WINDOW, "x" * 100_000: 1})
+    assert problem(result, 422)["errors"][0]["message"] == "Extra inputs are not permitted"
+    many_errors = server.forecast({**WINDOW, "features": [["no"] * 500] * 200})
+    assert len(problem(many_errors, 422)["errors"]) == 1
+    assert max(len(result.content), len(many_errors.content)) < 1000
 
 
-def test_what_is_no_json_is_refused(server: Client) -> None:
+def test_invalid_json_is_refused(server: Client) -> None:
     def post(body: bytes, headers: dict[str, str]) -> requests.Response:
         return server.session.post(f"{server.url}/forecast", data=body, headers=headers)
 
@@ -248,7 +248,7 @@ def test_what_is_no_json_is_refused(server: Client) -> None:
     assert post(json.dumps(WINDOW).encode(), {"Content-Type": "Application/JSON; charset=utf-8"}).ok
 
 
-def test_addresses_and_methods_that_there_are_not_are_problems_too(server: Client) -> None:
+def test_unknown_routes_and_methods_give_problem_details(server: Client) -> None:
     assert "openapi.json" in problem(server.get("/nothing"), 404)["detail"]
     assert problem(server.get("/redoc"), 404)
     answer = server.session.delete(f"{server.url}/models")
@@ -256,18 +256,18 @@ def test_addresses_and_methods_that_there_are_not_are_problems_too(server: Clien
     assert answer.headers["Allow"] == "GET"
 
 
-def test_a_body_that_is_too_long_is_refused_whether_or_not_it_says_so(saved: Path) -> None:
+def test_a_body_that_is_too_long_is_refused_with_or_without_its_length(saved: Path) -> None:
     with serving(saved, limits=Limits(body=10_000)) as server:
         url = f"{server.url}/forecast"
         assert problem(server.session.post(url, data=b" " * 10_001, headers=JSON), 413)
         piece_by_piece = (b" " * 1000 for _ in range(11))
-        told = problem(server.session.post(url, data=piece_by_piece, headers=JSON), 413)
-        assert told["detail"] == "The body is longer than 10000 bytes."
+        result = problem(server.session.post(url, data=piece_by_piece, headers=JSON), 413)
+        assert result["detail"] == "The body is longer than 10000 bytes."
         assert server.forecast(WINDOW).ok
 
 
-def test_a_body_that_does_not_arrive_gives_its_place_up(saved: Path) -> None:
-    with serving(saved, limits=Limits(at_work=1, waiting=0, body_seconds=0.05)) as server:
+def test_a_body_that_does_not_arrive_times_out(saved: Path) -> None:
+    with serving(saved, limits=Limits(threads=1, waiting=0, body_seconds=0.05)) as server:
         with socket.create_connection(("127.0.0.1", server.server.port), PATIENCE) as slow:
             slow.sendall(
                 b"POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -277,7 +277,7 @@ def test_a_body_that_does_not_arrive_gives_its_place_up(saved: Path) -> None:
         assert server.forecast(WINDOW).ok
 
 
-def test_a_head_without_an_end_is_cut_off(server: Client) -> None:
+def test_an_endless_header_is_refused(server: Client) -> None:
     with socket.create_connection(("127.0.0.1", server.server.port), PATIENCE) as endless:
         endless.sendall(b"GET /health HTTP/1.1\r\n")
         with pytest.raises(ConnectionError):
@@ -285,7 +285,7 @@ def test_a_head_without_an_end_is_cut_off(server: Client) -> None:
     assert server.get("/health").ok
 
 
-# who may ask
+# keys
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def keyed(saved: Path) -> Iterator[Client]:
 
 @pytest.mark.parametrize("path", [*ROUTES, "/nothing"])
 @pytest.mark.parametrize(
-    "given",
+    "sent",
     [
         {},
         {"headers": {"X-API-Key": ""}},
@@ -307,8 +307,8 @@ def keyed(saved: Path) -> Iterator[Client]:
         {"headers": {"Authorization": "Basic ???"}},
     ],
 )
-def test_every_address_needs_the_key(keyed: Client, path: str, given: dict[str, Any]) -> None:
-    answer = keyed.get(path, **given)
+def test_every_route_needs_the_key(keyed: Client, path: str, sent: dict[str, Any]) -> None:
+    answer = keyed.get(path, **sent)
     problem(answer, 401)
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
 
@@ -319,14 +319,14 @@ def test_a_forecast_needs_the_key(keyed: Client) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in ROUTES if path != "/status"])
-def test_the_key_opens_every_address_as_a_header_or_as_a_password_and_is_never_told(keyed: Client, path: str) -> None:
-    for given in ({"headers": {"X-API-Key": KEY}}, {"auth": ("anybody", KEY)}):
-        answer = keyed.get(path, **given)
+def test_the_key_works_as_header_and_as_password_and_is_never_shown(keyed: Client, path: str) -> None:
+    for sent in ({"headers": {"X-API-Key": KEY}}, {"auth": ("anybody", KEY)}):
+        answer = keyed.get(path, **sent)
         assert answer.status_code == 200
         assert KEY not in answer.text + str(answer.headers)
 
 
-def test_whether_it_is_well_needs_no_key(keyed: Client) -> None:
+def test_health_checks_need_no_key(keyed: Client) -> None:
     assert keyed.get("/health").json() == {"status": "ok"}
     assert keyed.get("/ready").json()["status"] == "ready"
 
@@ -334,8 +334,8 @@ def test_whether_it_is_well_needs_no_key(keyed: Client) -> None:
 def test_keys_are_compared_in_constant_time(keyed: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
 
-    def compare(given: bytes, key: bytes) -> bool:
-        compared.append((given, key))
+    def compare(sent: bytes, key: bytes) -> bool:
+        compared.append((sent, key))
         return False
 
     monkeypatch.setattr(middleware.hmac, "compare_digest", compare)
@@ -344,7 +344,7 @@ def test_keys_are_compared_in_constant_time(keyed: Client, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", "", "127.0.0.1.example.com"])
-def test_other_machines_are_served_with_a_key_only(saved: Path, host: str) -> None:
+def test_serving_other_machines_requires_a_key(saved: Path, host: str) -> None:
     models = ModelReloader(saved)
     for none in (None, ""):
         with pytest.raises(SettingsError, match="REGIMES_SERVER_KEY"):
@@ -353,11 +353,11 @@ def test_other_machines_are_served_with_a_key_only(saved: Path, host: str) -> No
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1", "[::1]", "LOCALHOST"])
-def test_this_machine_is_served_without_a_key(saved: Path, host: str) -> None:
+def test_serving_this_machine_needs_no_key(saved: Path, host: str) -> None:
     Server(ModelReloader(saved), None, host)
 
 
-def test_without_a_key_another_name_for_this_machine_is_refused(server: Client) -> None:
+def test_without_a_key_other_host_names_are_refused(server: Client) -> None:
     assert problem(server.get("/models", headers={"Host": "evil.example:8000"}), 421)
     for name in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "[::1]"):
         assert server.get("/models", headers={"Host": name}).ok
@@ -366,14 +366,14 @@ def test_without_a_key_another_name_for_this_machine_is_refused(server: Client) 
 # newer models
 
 
-def test_newer_models_are_taken_while_it_answers_and_no_answer_mixes_two(
+def test_newer_models_are_loaded_without_mixing_two_sets_in_one_answer(
     saved: Path, model_set: ModelSet, candles: pd.DataFrame, tmp_path: Path
 ) -> None:
     shutil.copytree(saved.parent, tmp_path / "SWITCH")
     newer = train(candles, "SWITCH", TrainSettings(**SMALL, seed=5))
     forecaster = Forecaster(model_set)
-    asked = window(forecaster, candles, 1100, 2)
-    expected = {saved.name: window_log_returns(model_set.experts[2], np.array([asked["features"]]))[0]}
+    content = window(forecaster, candles, 1100, 2)
+    expected = {saved.name: window_log_returns(model_set.experts[2], np.array([content["features"]]))[0]}
     with serving(tmp_path / "SWITCH") as server:
         asking = threading.Event()
 
@@ -381,7 +381,7 @@ def test_newer_models_are_taken_while_it_answers_and_no_answer_mixes_two(
             seen = {}
             with requests.Session() as session:
                 while len(seen) < 2:
-                    answer = session.post(f"{server.url}/forecast", json=asked, timeout=PATIENCE)
+                    answer = session.post(f"{server.url}/forecast", json=content, timeout=PATIENCE)
                     assert answer.status_code == 200
                     seen.setdefault(answer.json()["models"], answer.json()["log_return"])
                     assert seen[answer.json()["models"]] == answer.json()["log_return"]
@@ -392,14 +392,14 @@ def test_newer_models_are_taken_while_it_answers_and_no_answer_mixes_two(
             answers = [clients.submit(ask) for _ in range(4)]
             assert asking.wait(PATIENCE)
             run = newer.save(tmp_path).name
-            told = [answer.result(PATIENCE) for answer in answers]
-        expected[run] = window_log_returns(newer.experts[2], np.array([asked["features"]]))[0]
-        for one in told:
+            contents = [answer.result(PATIENCE) for answer in answers]
+        expected[run] = window_log_returns(newer.experts[2], np.array([content["features"]]))[0]
+        for one in contents:
             assert one == pytest.approx(expected, rel=1e-12)
         assert wait_until(lambda: server.metric("regimes_server_reloads_total") == 1)
 
 
-def test_newer_models_that_are_damaged_leave_the_old_ones_in_place_and_are_told_of(
+def test_damaged_newer_models_are_reported_and_the_old_ones_stay(
     saved: Path, model_set: ModelSet, tmp_path: Path
 ) -> None:
     shutil.copytree(saved.parent, tmp_path / "SWITCH")
@@ -421,7 +421,7 @@ def test_newer_models_that_are_damaged_leave_the_old_ones_in_place_and_are_told_
         assert server.forecast(WINDOW).json()["models"] == saved.name
 
 
-# many at once, faults, and the end
+# load, internal errors and shutdown
 
 
 @pytest.fixture
@@ -439,13 +439,15 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     release.set()
 
 
-def test_more_requests_than_there_are_places_for_are_told_to_come_back(
+def test_too_many_requests_are_answered_503_with_retry_after(
     saved: Path, forecaster: Forecaster, candles: pd.DataFrame, held: threading.Event
 ) -> None:
-    asked = {"candles": as_json(candles.iloc[-(forecaster.lookback + 1) :])}
-    with serving(saved, limits=Limits(at_work=1, waiting=1)) as server, ThreadPoolExecutor(2) as clients:
-        inside = [clients.submit(requests.post, f"{server.url}/forecast", json=asked) for _ in range(2)]
-        assert wait_until(lambda: server.metric("regimes_server_requests_in_flight") == 3)  # with that for the metrics
+    content = {"candles": as_json(candles.iloc[-(forecaster.lookback + 1) :])}
+    with serving(saved, limits=Limits(threads=1, waiting=1)) as server, ThreadPoolExecutor(2) as clients:
+        inside = [clients.submit(requests.post, f"{server.url}/forecast", json=content) for _ in range(2)]
+        assert wait_until(
+            lambda: server.metric("regimes_server_requests_in_flight") == 3
+        )  # including the one for the metrics
         answer = server.forecast(WINDOW)
         problem(answer, 503)
         assert answer.headers["Retry-After"] == "1"
@@ -455,12 +457,12 @@ def test_more_requests_than_there_are_places_for_are_told_to_come_back(
         assert server.forecast(WINDOW).ok
 
 
-def test_what_was_begun_is_answered_before_the_end(
+def test_requests_in_progress_are_answered_before_the_server_stops(
     saved: Path, forecaster: Forecaster, candles: pd.DataFrame, held: threading.Event
 ) -> None:
-    asked = {"candles": as_json(candles.iloc[-(forecaster.lookback + 1) :])}
+    content = {"candles": as_json(candles.iloc[-(forecaster.lookback + 1) :])}
     with serving(saved) as server, ThreadPoolExecutor(1) as clients:
-        begun = clients.submit(requests.post, f"{server.url}/forecast", json=asked)
+        begun = clients.submit(requests.post, f"{server.url}/forecast", json=content)
         assert wait_until(lambda: server.metric("regimes_server_requests_in_flight") == 2)
         server.stop.set()
 
@@ -476,31 +478,29 @@ def test_what_was_begun_is_answered_before_the_end(
         assert begun.result(PATIENCE).status_code == 200
 
 
-def test_a_fault_inside_is_answered_without_a_word_of_the_inside_and_logged(
-    server: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_internal_error_is_logged_and_reveals_nothing(server: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("/secret/path")
 
     monkeypatch.setattr(app, "describe_models", fail)
     with capture_logs() as logged:
         answer = server.get("/models")
-    assert problem(answer, 500)["detail"] == "The server failed to answer this; its log says why."
+    assert problem(answer, 500)["detail"] == "Internal error. The server's log has the details."
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
     assert [(one["event"], one["path"], one["exc_info"]) for one in logged] == [("request failed", "/models", True)]
 
 
-def test_a_port_that_is_taken_is_refused_with_what_to_do(server: Client, saved: Path) -> None:
+def test_a_port_in_use_is_an_error(server: Client, saved: Path) -> None:
     second = Server(ModelReloader(saved), None, port=server.server.port)
     with pytest.raises(LiveError, match=r"cannot listen on 127\.0\.0\.1, port \d+ .*--port"):
         second.run(threading.Event())
 
 
-# what it tells of the other services
+# metrics and status of all services
 
 
-def test_metrics_tell_of_the_server_and_of_all_services(
+def test_metrics_cover_the_server_and_all_services(
     saved: Path, store: OneRedis, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
     bus = store.connect("METRICS")
@@ -531,7 +531,7 @@ def test_metrics_tell_of_the_server_and_of_all_services(
         assert server.get("/status").json()["decision"]["position"] == 1.5
 
 
-def test_it_tells_that_it_is_alive_and_that_it_has_ended(saved: Path, store: OneRedis) -> None:
+def test_it_sends_heartbeats_and_a_last_one(saved: Path, store: OneRedis) -> None:
     bus = store.connect("BEATS")
     with serving(saved, lambda: bus) as server:
         assert wait_until(lambda: bus.heartbeats().get("server", {}).get("state") == "answering")
@@ -540,7 +540,7 @@ def test_it_tells_that_it_is_alive_and_that_it_has_ended(saved: Path, store: One
     assert bus.heartbeats()["server"]["state"] == "ended"
 
 
-def test_without_redis_it_goes_on_answering_and_finds_it_again(saved: Path) -> None:
+def test_it_answers_without_redis_and_reconnects(saved: Path) -> None:
     with one_redis() as store, serving(saved, store.connect) as server:
         assert wait_until(lambda: server.metric("regimes_dead_letters") == 0)
         store.stop()
@@ -555,6 +555,6 @@ def test_without_redis_it_goes_on_answering_and_finds_it_again(saved: Path) -> N
         assert wait_until(lambda: "server" in store.connect().heartbeats())
 
 
-def test_a_server_without_redis_says_that_it_knows_no_services(server: Client) -> None:
+def test_a_server_without_redis_has_no_status(server: Client) -> None:
     assert "has no Redis" in problem(server.get("/status"), 503)["detail"]
     assert server.get("/ready").ok

@@ -1,4 +1,4 @@
-"""Whatever the model server is asked: an answer as its own description has it, or a problem, and never a fault."""
+"""Property tests: the model server answers every request as its OpenAPI description says, and never with 500."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 
 
 @pytest.mark.skipif(not SCHEMATHESIS.exists(), reason="schemathesis is not installed")
-def test_every_answer_is_as_the_server_describes_it(saved: Path, candles: pd.DataFrame, tmp_path: Path) -> None:
-    """Schemathesis reads the description, and sends what it allows and what it does not, with the key and without."""
+def test_every_answer_matches_the_openapi_description(saved: Path, candles: pd.DataFrame, tmp_path: Path) -> None:
+    """Schemathesis sends valid and invalid requests, with and without the key."""
     with one_redis() as store:
         trade(store.connect(), candles.iloc[-3:])
         with serving(saved, store.connect, key=KEY) as server:
@@ -32,7 +32,7 @@ def test_every_answer_is_as_the_server_describes_it(saved: Path, candles: pd.Dat
                 "--header": f"X-API-Key: {KEY}",
                 "--phases": "examples,coverage,fuzzing",
                 "--max-examples": "100",
-                # a description cannot say which numbers make candles, or features of these models
+                # OpenAPI cannot describe valid candles, or the features of these models
                 "--exclude-checks": "positive_data_acceptance",
                 "--generation-database": "none",
             }
@@ -54,15 +54,15 @@ def post(server: Client, body: bytes) -> requests.Response:
     return server.session.post(f"{server.url}/forecast", data=body, headers={"Content-Type": "application/json"})
 
 
-def asked(server: Client, content: Any) -> Any:
-    """The answer as a program reads it, or None where it is refused; nothing else may happen."""
+def forecast_or_refusal(server: Client, content: Any) -> Any:
+    """The forecast, or None if the request is refused."""
     answer = post(server, json.dumps(content).encode())
     assert answer.status_code in (200, 422), answer.text
     return answer.json() if answer.ok else None
 
 
 @given(body=st.binary() | st.text().map(str.encode))
-def test_any_bytes_are_refused(server: Client, body: bytes) -> None:
+def test_random_bytes_are_refused(server: Client, body: bytes) -> None:
     assert post(server, body).status_code == 422
 
 
@@ -73,7 +73,7 @@ _ANY_JSON = st.recursive(
 
 
 @given(content=_ANY_JSON)
-def test_any_json_is_refused_with_its_place(server: Client, content: Any) -> None:
+def test_invalid_json_content_is_refused_with_its_location(server: Client, content: Any) -> None:
     answer = post(server, json.dumps(content).encode())
     assert answer.status_code == 422
     assert answer.json()["errors"]
@@ -81,7 +81,7 @@ def test_any_json_is_refused_with_its_place(server: Client, content: Any) -> Non
 
 
 @pytest.mark.parametrize("digits", [400, 5000])
-def test_a_number_beyond_all_floats_is_refused(server: Client, digits: int) -> None:
+def test_a_number_too_large_for_a_float_is_refused(server: Client, digits: int) -> None:
     assert post(server, b'{"regime": 2, "features": [[' + b"9" * digits + b"]]}").status_code == 422
 
 
@@ -92,11 +92,11 @@ _ROWS = st.lists(st.lists(st.floats(), min_size=5, max_size=5), min_size=6, max_
 def test_any_numbers_in_a_window_give_a_finite_forecast_or_a_refusal(
     server: Client, regime: int, features: list[list[float]]
 ) -> None:
-    told = asked(server, {"regime": regime, "features": features})
-    if told is not None:
-        assert math.isfinite(told["log_return"])
+    result = forecast_or_refusal(server, {"regime": regime, "features": features})
+    if result is not None:
+        assert math.isfinite(result["log_return"])
     tame = all(abs(value) < 1e6 for row in features for value in row)  # false for NaN
-    assert told is not None or not tame
+    assert result is not None or not tame
 
 
 _PLACES = st.dictionaries(
@@ -116,11 +116,11 @@ def test_any_values_in_candles_give_a_forecast_with_its_regime_or_neither_or_a_r
     rows = as_json(given_candles)
     for (row, name), value in places.items():
         rows[row][name] = value
-    told = asked(server, {"candles": rows})
-    if told is None:
+    result = forecast_or_refusal(server, {"candles": rows})
+    if result is None:
         assert places
-    elif told["reason"]:
-        assert (told["regime"], told["log_return"]) == (None, None)
+    elif result["reason"]:
+        assert (result["regime"], result["log_return"]) == (None, None)
     else:
-        assert math.isfinite(told["log_return"])
-        assert sum(told["probabilities"].values()) == pytest.approx(1)
+        assert math.isfinite(result["log_return"])
+        assert sum(result["probabilities"].values()) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""The status page in a real browser, on services whose figures are known."""
+"""The status page in a real browser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "correct horse battery staple"
 
 
 class Place(NamedTuple):
-    """Where the page is served, and what it tells of."""
+    """The server of the page, and its Redis."""
 
     server: Client
     store: OneRedis
@@ -33,40 +33,40 @@ def place(saved: Path) -> Iterator[Place]:
         yield Place(server, store, store.connect())
 
 
-def text_of(page: sync_api.Page, name: str) -> str:
+def inner_text(page: sync_api.Page, name: str) -> str:
     return page.locator(f"#{name}").inner_text()
 
 
 def shows(page: sync_api.Page, name: str, text: str) -> None:
-    """Wait until the place of that name holds the text."""
+    """Wait until the element with this id contains the text."""
     sync_api.expect(page.locator(f"#{name}")).to_contain_text(text, timeout=20_000)
 
 
-def test_it_shows_what_the_services_have_said_and_updates_itself(
+def test_it_shows_the_services_state_and_updates_itself(
     place: Place, page: sync_api.Page, candles: pd.DataFrame
 ) -> None:
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    messages, urls = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(place.server.url)
-    shows(page, "regime-more", "no candle was forecast yet")
+    shows(page, "regime-more", "no forecast yet")
     shows(page, "services", "server")
 
     seen = candles.iloc[-30:-1]
     trade(place.bus, seen)
     close = seen["close"].iloc[-1]
     shows(page, "regime", "bullish")
-    assert text_of(page, "name") == "SWITCH/USDT, 4h"
-    assert text_of(page, "mode") == "paper"
-    assert text_of(page, "forecast") == "+0.213 %"
-    assert text_of(page, "decision") == "buy 0.25"
-    assert text_of(page, "position") == "long 1.5"
-    assert text_of(page, "position-more") == f"worth {1.5 * close:,.2f} at the last close"
-    assert text_of(page, "equity") == f"{100 * close:,.2f}"
-    assert text_of(page, "candle") == f"{seen.index[-1]:%Y-%m-%d %H:%M}"
-    assert "closed" in text_of(page, "candle-more")
-    assert text_of(page, "dead") == "None:"
+    assert inner_text(page, "name") == "SWITCH/USDT, 4h"
+    assert inner_text(page, "mode") == "paper"
+    assert inner_text(page, "forecast") == "+0.213 %"
+    assert inner_text(page, "decision") == "buy 0.25"
+    assert inner_text(page, "position") == "long 1.5"
+    assert inner_text(page, "position-more") == f"worth {1.5 * close:,.2f} at the last close"
+    assert inner_text(page, "equity") == f"{100 * close:,.2f}"
+    assert inner_text(page, "candle") == f"{seen.index[-1]:%Y-%m-%d %H:%M}"
+    assert "closed" in inner_text(page, "candle-more")
+    assert inner_text(page, "dead") == "None:"
     assert page.title() == "bullish, long · SWITCH/USDT"
     points = page.locator("polyline").get_attribute("points").split()
     assert len(points) == len(seen)
@@ -80,16 +80,14 @@ def test_it_shows_what_the_services_have_said_and_updates_itself(
 
     place.bus.add_dead_letter(seen.index[-1], {"close": -1}, "close is -1")
     shows(page, "dead", "1")
-    assert said == []
-    assert {url for url in asked if not url.startswith("data:")} == {
+    assert messages == []
+    assert {url for url in urls if not url.startswith("data:")} == {
         f"{place.server.url}/",
         f"{place.server.url}/status",
     }
 
 
-def test_it_says_that_the_trader_is_stopped_and_that_a_service_is_late(
-    place: Place, page: sync_api.Page, candles: pd.DataFrame
-) -> None:
+def test_it_shows_a_stopped_trader_and_a_late_service(place: Place, page: sync_api.Page, candles: pd.DataFrame) -> None:
     trade(place.bus, candles.iloc[-3:], stopped="kill switch: regimes live kill")
     long_ago = {"beat": int(place.bus.now().timestamp() * 1000) - 95_000, "state": "streaming", "counted": {}}
     place.bus.redis.hset("regimes:SWITCH:services", "ingest", json.dumps(long_ago))
@@ -101,41 +99,39 @@ def test_it_says_that_the_trader_is_stopped_and_that_a_service_is_late(
     assert late == ["1 min ago: late"]
 
 
-def test_a_kill_switch_that_waits_and_a_trader_that_has_died_cannot_be_overlooked(
+def test_it_shows_an_active_kill_switch_and_a_dead_trader(
     place: Place, page: sync_api.Page, candles: pd.DataFrame
 ) -> None:
     bus = place.bus
     trade(bus, candles.iloc[-3:])
     bus.set_kill_switch(True)
     page.goto(place.server.url)
-    shows(page, "stopped", "The kill switch is thrown")
+    shows(page, "stopped", "The kill switch is active")
     assert not page.locator("#silent").is_visible()
     bus.set_kill_switch(False)
     heartbeats = {"trader": {"state": "waiting for a forecast"}, "engine": {"state": "ended"}}
-    for name, told in heartbeats.items():
+    for name, fields in heartbeats.items():
         long_ago = int(1000 * (bus.now().timestamp() - 60))
-        bus.redis.hset("regimes:SWITCH:services", name, json.dumps({"counted": {}, "beat": long_ago, **told}))
-    shows(page, "silent", "trader. A position is open, and nobody looks after it.")
-    assert "engine" not in text_of(page, "silent")
+        bus.redis.hset("regimes:SWITCH:services", name, json.dumps({"counted": {}, "beat": long_ago, **fields}))
+    shows(page, "silent", "trader. A position is open and not managed.")
+    assert "engine" not in inner_text(page, "silent")
     assert not page.locator("#stopped").is_visible()
 
 
-def test_real_money_cannot_be_overlooked(place: Place, page: sync_api.Page) -> None:
+def test_it_shows_real_money(place: Place, page: sync_api.Page) -> None:
     place.bus.store_facts({"mode": "real"})
     page.goto(place.server.url)
     shows(page, "mode", "REAL MONEY")
 
 
-def test_it_says_when_redis_or_the_server_cannot_be_reached_and_when_they_are_back(
-    place: Place, page: sync_api.Page, candles: pd.DataFrame
-) -> None:
+def test_it_shows_that_redis_or_the_server_is_down(place: Place, page: sync_api.Page, candles: pd.DataFrame) -> None:
     trade(place.bus, candles.iloc[-3:])
     page.goto(place.server.url)
     shows(page, "regime", "bullish")
     assert not page.locator("#trouble").is_visible()
     place.store.stop()
-    shows(page, "trouble", "Redis cannot be reached. What stands below is of ")
-    assert text_of(page, "regime") == "bullish"
+    shows(page, "trouble", "Redis cannot be reached. The values below are ")
+    assert inner_text(page, "regime") == "bullish"
     assert page.title().startswith("? ")
     place.store.start()
     sync_api.expect(page.locator("#trouble")).to_be_hidden(timeout=20_000)
@@ -143,11 +139,13 @@ def test_it_says_when_redis_or_the_server_cannot_be_reached_and_when_they_are_ba
     shows(page, "trouble", "The server cannot be reached.")
 
 
-def test_a_key_is_asked_for_as_a_password(saved: Path, browser: sync_api.Browser, candles: pd.DataFrame) -> None:
+def test_the_browser_asks_for_the_key_as_a_password(
+    saved: Path, browser: sync_api.Browser, candles: pd.DataFrame
+) -> None:
     with one_redis() as store, serving(saved, store.connect, key=KEY) as server:
         trade(store.connect(), candles.iloc[-3:])
         stranger = browser.new_page()
-        with pytest.raises(sync_api.Error, match="INVALID_AUTH_CREDENTIALS"):  # nobody is there to type it
+        with pytest.raises(sync_api.Error, match="INVALID_AUTH_CREDENTIALS"):  # without a password
             stranger.goto(server.url)
         stranger.close()
         context = browser.new_context(http_credentials={"username": "me", "password": KEY})
@@ -159,7 +157,7 @@ def test_a_key_is_asked_for_as_a_password(saved: Path, browser: sync_api.Browser
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
-def test_it_fits_a_phone_and_a_desk_in_both_themes(
+def test_it_fits_small_and_large_screens_in_both_themes(
     place: Place, browser: sync_api.Browser, candles: pd.DataFrame, width: int, theme: str
 ) -> None:
     trade(place.bus, candles.iloc[-40:])
@@ -175,12 +173,10 @@ def test_it_fits_a_phone_and_a_desk_in_both_themes(
     page.close()
 
 
-def test_the_description_can_be_read_and_tried_in_the_browser_without_the_internet(
-    place: Place, page: sync_api.Page
-) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+def test_the_api_documentation_works_without_the_internet(place: Place, page: sync_api.Page) -> None:
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(f"{place.server.url}/docs")
     sync_api.expect(page.locator("#swagger-ui")).to_contain_text("/forecast", timeout=20_000)
     sync_api.expect(page.locator("#swagger-ui")).to_contain_text("Show Models", timeout=20_000)
-    assert all(url.startswith((place.server.url, "data:")) for url in asked)
+    assert all(url.startswith((place.server.url, "data:")) for url in urls)

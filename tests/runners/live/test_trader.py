@@ -1,4 +1,4 @@
-"""Traders with real orders on an exchange on loopback: how they begin, are stopped, and give way to each other."""
+"""Traders with real orders on the exchange simulator: start, kill switch and lease."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def real_trader(factory: ServiceFactory, exchange: Exchange, **live: Any) -> Callable[[], Trader]:
-    """Makes traders of the swap, with these settings."""
+    """Function that returns new traders of the swap with these settings."""
     settings = {"symbol": _SWAP, "retry_seconds": 0.01, "max_position": 1e6, "max_daily_loss": 0.5, **live}
     real = replace(factory, live=LiveSettings(**settings), options=exchange.client_options())
     models = factory.model_reloader()
@@ -58,8 +58,8 @@ def new_trader(exchange: Exchange, factory: ServiceFactory) -> Callable[[], Trad
 
 
 @contextmanager
-def at_work(trader: Trader) -> Iterator[list[Exception]]:
-    """A trader in a thread; gives what it ended with."""
+def running(trader: Trader) -> Iterator[list[Exception]]:
+    """Run a trader in a thread; yields the list of its exceptions."""
     stop, ended = threading.Event(), []
 
     def run() -> None:
@@ -77,54 +77,56 @@ def at_work(trader: Trader) -> Iterator[list[Exception]]:
         thread.join()
 
 
-def test_it_says_what_it_trades_where(bus: Bus, new_trader: Callable[[], Trader]) -> None:
+def test_it_stores_what_it_trades(bus: Bus, new_trader: Callable[[], Trader]) -> None:
     trader = new_trader()
     run_until([trader], lambda: bool(bus.facts()))
     assert bus.facts() == {"exchange": "binance", "symbol": _SWAP, "timeframe": "4h", "mode": "real"}
 
 
-def test_it_refuses_to_trade_beside_candles_of_another_exchange(bus: Bus, new_trader: Callable[[], Trader]) -> None:
+def test_it_refuses_candles_of_another_exchange(bus: Bus, new_trader: Callable[[], Trader]) -> None:
     bus.store_facts({"exchange": "kraken", "symbol": _SWAP, "timeframe": "4h"})
     with pytest.raises(LiveError, match="SWITCH is live with exchange kraken, not binance"):
         new_trader().run(threading.Event())
 
 
-def test_what_it_cannot_trade_is_not_remembered(bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]) -> None:
+def test_it_does_not_store_facts_that_it_cannot_trade(
+    bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
+) -> None:
     exchange.key = "another key than was given"
-    with pytest.raises(LiveError, match="does not let the trader in"):
+    with pytest.raises(LiveError, match="rejects the trader's requests"):
         new_trader().run(threading.Event())
     assert bus.facts() == {}
 
 
-def test_a_key_that_is_refused_at_the_start_ends_it_without_telling_the_key(
+def test_a_key_that_is_refused_at_the_start_ends_it_and_is_not_logged(
     exchange: Exchange, new_trader: Callable[[], Trader], capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_logging([exchange.key, exchange.secret])
     exchange.account_faults.append(Fault(status=401, echoes_key=True))
-    with pytest.raises(LiveError, match=r"does not let the trader in \(AuthenticationError; its words") as caught:
+    with pytest.raises(LiveError, match=r"rejects the trader's requests \(AuthenticationError; the log") as caught:
         new_trader().run(threading.Event())
     logged = capsys.readouterr().err
     assert "API-key format invalid: ***" in logged
     assert exchange.key not in logged + str(caught.value)
 
 
-def test_a_key_that_is_revoked_on_the_way_is_complained_of_until_it_is_back(
+def test_a_key_that_is_revoked_later_is_logged_and_retried(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
 ) -> None:
     trader, key = new_trader(), exchange.key
-    with at_work(trader) as ended:
+    with running(trader) as ended:
         assert wait_until(lambda: trader.state == "waiting for a forecast")
         exchange.key = "another key than was given"
         time, values = forecasts()[0]
         bus.forecasts.append(time, values)
-        assert wait_until(lambda: trader.state == "refused by the broker")
+        assert wait_until(lambda: trader.state == "rejected by the broker")
         assert ended == []
         exchange.key = key
         assert wait_until(lambda: trader.decided_up_to == time)
     assert [entry.values["reason"] for entry in bus.decisions.newest(9)] == [""]
 
 
-def test_the_kill_switch_closes_what_the_account_had_before_the_first_bar(
+def test_the_kill_switch_closes_a_position_from_before_the_first_bar(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
 ) -> None:
     hold(exchange, 3.0)
@@ -139,14 +141,14 @@ def test_the_kill_switch_closes_what_the_account_had_before_the_first_bar(
     assert state["equity"] == pytest.approx(exchange.account.swap_wallet)
 
 
-def test_it_is_not_stopped_before_the_position_is_closed(
+def test_it_stops_only_after_the_position_is_closed(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
 ) -> None:
     hold(exchange, 3.0)
     exchange.account.trades = False
     bus.set_kill_switch(True)
     trader = new_trader()
-    with at_work(trader):
+    with running(trader):
         assert wait_until(lambda: any("refused" in fill["reason"] for fill in fills(bus)))
         state = bus.trader_state()
         assert state is not None
@@ -161,7 +163,7 @@ def fills(bus: Bus) -> list[dict[str, object]]:
     return state["broker"]["fills"] if state else []
 
 
-def test_the_kill_switch_works_with_orders_of_somebody_else_and_a_key_that_comes_back(
+def test_the_kill_switch_works_despite_other_orders_and_a_revoked_key(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
 ) -> None:
     hold(exchange, -2.0)
@@ -171,8 +173,8 @@ def test_the_kill_switch_works_with_orders_of_somebody_else_and_a_key_that_comes
     bus.set_kill_switch(True)
     trader, key = new_trader(), exchange.key
     exchange.key = "another key than was given"
-    with at_work(trader) as ended:
-        assert wait_until(lambda: trader.state == "refused by the broker")
+    with running(trader) as ended:
+        assert wait_until(lambda: trader.state == "rejected by the broker")
         exchange.key = key
         assert wait_until(lambda: trader.state == "stopped")
     assert ended == []
@@ -180,14 +182,14 @@ def test_the_kill_switch_works_with_orders_of_somebody_else_and_a_key_that_comes
     assert [order.status for order in exchange.account.orders] == ["CANCELED", "FILLED"]
 
 
-def test_it_heeds_the_kill_switch_while_it_catches_up(
+def test_the_kill_switch_works_while_it_catches_up(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader], candles: pd.DataFrame
 ) -> None:
     for time in candles.index[:60]:
         bus.forecasts.append(time, {"open": 90.0, "close": 90.0, "regime": 1, "log_return": None, "models": "run"})
     hold(exchange, 1.0)
     trader = new_trader()
-    with at_work(trader):
+    with running(trader):
         assert wait_until(lambda: bus.decisions.count_after(None) > 0)
         bus.set_kill_switch(True)
         assert wait_until(lambda: trader.state == "stopped")
@@ -195,7 +197,7 @@ def test_it_heeds_the_kill_switch_while_it_catches_up(
     assert exchange.account.swap_position == 0.0
 
 
-def test_it_can_be_stopped_and_resumed_again_and_again_within_a_bar(
+def test_it_can_be_stopped_and_resumed_several_times_within_a_bar(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
 ) -> None:
     time, values = forecasts()[0]
@@ -208,13 +210,13 @@ def test_it_can_be_stopped_and_resumed_again_and_again_within_a_bar(
     assert [entry.time for entry in bus.decisions.newest(9)] == [time] * 4
 
 
-def test_a_kill_is_remembered_though_redis_forgets_it(
+def test_the_kill_switch_stays_set_if_redis_loses_it(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader]
 ) -> None:
     hold(exchange, 3.0)
     exchange.account.trades = False
     trader = new_trader()
-    with at_work(trader):
+    with running(trader):
         assert wait_until(lambda: trader.state == "waiting for a forecast")
         bus.set_kill_switch(True)
         assert wait_until(lambda: trader.state == "stopping")
@@ -226,7 +228,7 @@ def test_a_kill_is_remembered_though_redis_forgets_it(
     assert exchange.account.swap_position == 0.0
 
 
-def test_what_it_took_over_is_not_forgotten(
+def test_a_position_found_at_the_start_prevents_forget(
     bus: Bus, exchange: Exchange, new_trader: Callable[[], Trader], location: BusLocation
 ) -> None:
     hold(exchange, 3.0)
@@ -235,17 +237,15 @@ def test_what_it_took_over_is_not_forgotten(
         forget(location)
 
 
-def test_bars_that_are_long_over_move_neither_orders_nor_the_day_s_loss(
-    bus: Bus, exchange: Exchange, factory: ServiceFactory
-) -> None:
-    """What the account has now says nothing of the days that were missed."""
+def test_old_bars_cause_neither_orders_nor_a_daily_loss(bus: Bus, exchange: Exchange, factory: ServiceFactory) -> None:
+    """The account's current value does not belong to the missed days."""
     new_trader = real_trader(factory, exchange, max_daily_loss=0.05)
     first = exchange.candles.index[59].floor("D") + pd.Timedelta(hours=20)
     exchange.now = first + BAR
     known = {"open": 90.0, "close": 90.0, "regime": 1, "log_return": 0.0, "models": "run"}
     bus.forecasts.append(first, known)
     run_until([trader := new_trader()], lambda: trader.decided_up_to == first)
-    exchange.account.swap_wallet = 9_000.0  # lost while nobody looked
+    exchange.account.swap_wallet = 9_000.0  # lost while the trader was down
     later = [first + number * BAR for number in range(1, 6)]
     for time in later:
         bus.forecasts.append(time, {**known, "log_return": 0.01})
@@ -256,13 +256,13 @@ def test_bars_that_are_long_over_move_neither_orders_nor_the_day_s_loss(
     assert exchange.account.orders == []
 
 
-def test_a_short_wanted_on_a_spot_market_only_sells_and_counts_as_no_opening(
-    bus: Bus, exchange: Exchange, factory: ServiceFactory
-) -> None:
-    known = [(time, {**values, "close": exchange.price}) for time, values in forecasts()]  # long, short, nothing, long
+def test_a_short_signal_on_a_spot_market_only_sells(bus: Bus, exchange: Exchange, factory: ServiceFactory) -> None:
+    entries = [
+        (time, {**values, "close": exchange.price}) for time, values in forecasts()
+    ]  # long, short, nothing, long
     trader = real_trader(factory, exchange, symbol="BTC/USDT", max_orders_per_day=2)()
-    with at_work(trader):
-        for number, (time, values) in enumerate(known):
+    with running(trader):
+        for number, (time, values) in enumerate(entries):
             bus.forecasts.append(time, values)
             assert wait_until(lambda time=time: trader.decided_up_to == time)
             assert wait_until(lambda n=number: len(exchange.account.orders) >= [1, 2, 2, 3][n])
@@ -274,7 +274,7 @@ def test_a_short_wanted_on_a_spot_market_only_sells_and_counts_as_no_opening(
     assert [decision["reason"] for decision in decisions] == ["", "a spot market cannot be short", "", ""]
 
 
-def test_a_second_trader_gives_way_at_once_and_the_first_goes_on(bus: Bus, new_trader: Callable[[], Trader]) -> None:
+def test_a_second_trader_ends_and_the_first_continues(bus: Bus, new_trader: Callable[[], Trader]) -> None:
     script = "from time import sleep; print(flush=True); sleep(600)"
     other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     holder = json.dumps({"host": socket.gethostname(), "pid": other.pid, "mark": "other"})
@@ -288,35 +288,35 @@ def test_a_second_trader_gives_way_at_once_and_the_first_goes_on(bus: Bus, new_t
     try:
         assert bus.acquire_lease(holder) is None
         thread.start()
-        with pytest.raises(LiveError, match=rf"another trader of SWITCH is at work: process {other.pid} on"):
+        with pytest.raises(LiveError, match=rf"another trader of SWITCH is active: process {other.pid} on"):
             new_trader().run(threading.Event())
-        assert bus.acquire_lease(holder) is None  # it still is the only one
+        assert bus.acquire_lease(holder) is None  # the lease is still its own
     finally:
         renewed.set()
         thread.join()
         other.kill()
         other.communicate()
-    run_until([trader := new_trader()], lambda: trader.state == "waiting for a forecast")  # the other one has died
+    run_until([trader := new_trader()], lambda: trader.state == "waiting for a forecast")  # the other one is dead
 
 
-def test_a_trader_whose_place_was_taken_gives_way(bus: Bus, new_trader: Callable[[], Trader]) -> None:
+def test_a_trader_that_lost_its_lease_ends(bus: Bus, new_trader: Callable[[], Trader]) -> None:
     trader = new_trader()
-    with at_work(trader) as ended:
+    with running(trader) as ended:
         assert wait_until(lambda: trader.state == "waiting for a forecast")
         elsewhere = json.dumps({"host": "elsewhere", "pid": 1, "mark": "other"})
         bus.redis.set("regimes:SWITCH:only_trader", elsewhere)
         assert wait_until(lambda: bool(ended))
-    assert "another trader of SWITCH is at work: process 1 on elsewhere" in str(ended[0])
+    assert "another trader of SWITCH is active: process 1 on elsewhere" in str(ended[0])
     assert bus.lease_holder() == elsewhere
 
 
-def test_the_place_of_one_that_ended_or_died_here_is_free(bus: Bus) -> None:
+def test_the_lease_of_a_trader_that_ended_or_died_here_is_free(bus: Bus) -> None:
     first, second = Lease(), Lease()
     first.acquire(bus, threading.Event())
-    assert Lease.is_held(bus) is False  # as it is of this process, which asks: no other can be
+    assert Lease.is_held(bus) is False  # the lease is of this process
     first.release(bus)
     second.acquire(bus, threading.Event())
     second.renew(bus)
-    first.release(bus)  # which is not its own any more
+    first.release(bus)  # not its lease any more
     second.renew(bus)
     assert json.loads(bus.lease_holder() or "")["pid"] == os.getpid()

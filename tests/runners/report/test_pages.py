@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing fails, nothing leaves the page, both themes can be read."""
+"""Pages in a real browser: no errors, no requests, readable in both themes."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.T
 
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_page_is_quiet_self_contained_and_readable(
+def test_a_page_has_no_errors_and_no_requests_and_is_readable(
     browser: sync_api.Browser, pages: dict[str, Path], name: str, theme: str
 ) -> None:
     page = browser.new_page(color_scheme=theme)
-    said, asked = [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    messages, requests = [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
     page.goto(pages[name].as_uri())
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == [pages[name].as_uri()]
     colours = page.evaluate(
         "() => [getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
     )
@@ -76,7 +76,7 @@ def test_a_page_is_quiet_self_contained_and_readable(
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_wide_tables_scroll_inside_themselves_on_a_phone(
+def test_a_page_does_not_scroll_sideways_on_a_phone(
     browser: sync_api.Browser, pages: dict[str, Path], name: str
 ) -> None:
     page = browser.new_page(viewport={"width": 400, "height": 800})
@@ -86,7 +86,7 @@ def test_wide_tables_scroll_inside_themselves_on_a_phone(
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_no_table_is_cut_on_a_desk_and_plots_stay_legible_on_a_phone(
+def test_tables_fit_on_a_desktop_and_plots_are_legible_on_a_phone(
     browser: sync_api.Browser, pages: dict[str, Path], name: str
 ) -> None:
     page = browser.new_page(viewport={"width": 1200, "height": 800})
@@ -101,7 +101,7 @@ def test_no_table_is_cut_on_a_desk_and_plots_stay_legible_on_a_phone(
     page.close()
 
 
-def test_trades_sort_by_a_click_up_and_down(page: sync_api.Page, pages: dict[str, Path]) -> None:
+def test_a_click_on_a_header_sorts_the_trades_in_either_order(page: sync_api.Page, pages: dict[str, Path]) -> None:
     page.goto(pages["report"].as_uri())
     table = page.locator("table.sortable")
 
@@ -119,7 +119,7 @@ def test_trades_sort_by_a_click_up_and_down(page: sync_api.Page, pages: dict[str
     assert values(1) == sorted(values(1))
 
 
-def test_the_scale_of_the_equity_can_be_chosen(page: sync_api.Page, pages: dict[str, Path]) -> None:
+def test_the_equity_can_be_shown_on_a_logarithmic_scale(page: sync_api.Page, pages: dict[str, Path]) -> None:
     page.goto(pages["report"].as_uri())
     assert page.locator(".linear svg").is_visible()
     assert not page.locator(".log svg").is_visible()

@@ -1,4 +1,4 @@
-"""What a report says and draws: p values, line ends, the trade that is open at the end, axes over one another."""
+"""Texts and plots of a report: p values, line breaks, the open trade, fold notes, aligned axes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def whole(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
 
 
 @pytest.mark.parametrize(
-    ("p", "said"),
+    ("p", "text"),
     [
         (0.0, "p < 0.001"),
         (0.0009, "p < 0.001"),
@@ -38,16 +38,16 @@ def whole(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
         (0.3712, "p = 0.37"),
     ],
 )
-def test_a_p_value_is_never_rounded_across_the_level_that_decides(p: float, said: str) -> None:
-    assert format_p(p) == said
+def test_a_p_value_is_never_rounded_across_the_level_of_significance(p: float, text: str) -> None:
+    assert format_p(p) == text
 
 
 @pytest.mark.parametrize("width", range(24, 50))
-def test_no_line_ends_before_a_per_cent_sign_or_within_a_p_value(
+def test_no_line_breaks_before_a_per_cent_sign_or_within_a_p_value(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(terminal.out, "_width", width)
-    sentence = "it returned 4.3 %, less than 12.1 %, and is not told from it (difference -1.02, p = 0.61)."
+    sentence = "it returned 4.3 %, less than 12.1 %, not significantly different (difference -1.02, p = 0.61)."
     terminal.say(sentence)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
@@ -55,7 +55,7 @@ def test_no_line_ends_before_a_per_cent_sign_or_within_a_p_value(
     assert [line for line in lines if line[0] in "%=-" or line.split()[0].startswith("0.61")] == []
 
 
-def test_the_trade_that_is_open_at_the_end_is_the_one_that_a_longer_run_closes(
+def test_the_open_trade_equals_the_trade_that_a_longer_run_closes(
     whole: Backtest, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
     for _, closed in whole.trades[whole.trades["bars"] > 2].head(4).iterrows():
@@ -67,12 +67,12 @@ def test_the_trade_that_is_open_at_the_end_is_the_one_that_a_longer_run_closes(
         assert still.entry_price == pytest.approx(closed["entry_price"])
         assert (still.regime, still.forecast) == (closed["regime"], pytest.approx(closed["forecast"]))
         signed = closed["size"] if closed["direction"] == "long" else -closed["size"]
-        paid = closed["size"] * closed["entry_price"] * EAGER.commission
-        earned = signed * (float(candles.loc[end.tz_localize("UTC"), "close"]) - closed["entry_price"])
-        assert still.net_pnl == pytest.approx(earned - paid)
+        commission = closed["size"] * closed["entry_price"] * EAGER.commission
+        profit = signed * (float(candles.loc[end.tz_localize("UTC"), "close"]) - closed["entry_price"])
+        assert still.net_pnl == pytest.approx(profit - commission)
 
 
-def test_an_open_trade_is_listed_last_and_called_open(whole: Backtest) -> None:
+def test_the_open_trade_is_listed_last_and_marked_open(whole: Backtest) -> None:
     assert open_trade(whole) is not None
     rows = trade_rows(whole)
     assert len(rows) == len(whole.trades) + 1
@@ -81,17 +81,17 @@ def test_an_open_trade_is_listed_last_and_called_open(whole: Backtest) -> None:
     assert sorted(rows, key=lambda row: row[closed][1])[-1] == rows[-1]  # sorted by its close, it stays last
 
 
-def test_folds_whose_regimes_change_their_order_are_named(whole: Backtest) -> None:
+def test_fold_notes_name_the_folds_whose_regimes_are_out_of_order(whole: Backtest) -> None:
     index = whole.equity.index
     fold = TradedFold(index[0], index[99], index[100], index[-1], notes=("bullish: too few windows.",))
     out_of_order = replace(fold, notes=(), names_in_order=False)
 
-    def said(*folds: TradedFold) -> list[str]:
+    def notes(*folds: TradedFold) -> list[str]:
         return backtest_tables.fold_notes(replace(whole, source=replace(whole.source, folds=folds)))
 
-    assert said(fold, fold) == ["Fold 1: bullish: too few windows.", "Fold 2: bullish: too few windows."]
-    assert "in fold 1 their mean returns do not stand in the order of the names" in said(out_of_order, fold)[-1]
-    assert "in folds 1, 3 their mean returns" in said(out_of_order, fold, out_of_order)[-1]
+    assert notes(fold, fold) == ["Fold 1: bullish: too few windows.", "Fold 2: bullish: too few windows."]
+    assert "in fold 1 their mean returns are not in the order of the names" in notes(out_of_order, fold)[-1]
+    assert "in folds 1, 3 their mean returns" in notes(out_of_order, fold, out_of_order)[-1]
 
 
 def test_an_account_without_a_position_has_no_open_trade(whole: Backtest) -> None:
@@ -100,7 +100,7 @@ def test_an_account_without_a_position_has_no_open_trade(whole: Backtest) -> Non
     assert len(trade_rows(idle)) == len(whole.trades)
 
 
-def test_figures_that_are_aligned_have_the_same_time_at_the_same_place() -> None:
+def test_aligned_figures_share_their_left_and_right_edges() -> None:
     figures = []
     for largest in (1, 10_000_000):
         figure, axes = plt.subplots(figsize=(6, 2), layout="constrained")

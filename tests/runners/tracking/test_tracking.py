@@ -1,4 +1,4 @@
-"""Trainings in TensorBoard's files and backtests in an MLflow store, read back with their own libraries."""
+"""Reads trainings from TensorBoard's files and backtests from an MLflow store, with those libraries."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def test_tensorboard_shows_the_losses_that_the_model_set_holds(workspace: Path) 
     training = the_training(workspace / "logs")
     assert {path.name for path in training.iterdir()} == networks
     for name in networks:
-        told = json.loads((models / f"LSTM_SWITCH_{name}.json").read_text())["training"]
+        written = json.loads((models / f"LSTM_SWITCH_{name}.json").read_text())["training"]
         log = events(training / name)
         for tag, losses in LOSSES.items():
             assert [event.step for event in log.Scalars(tag)] == list(range(1, SMALL["epochs"] + 1))
-            assert [event.value for event in log.Scalars(tag)] == np.float32(told[losses]).tolist()
+            assert [event.value for event in log.Scalars(tag)] == np.float32(written[losses]).tolist()
         (test,) = log.Scalars("loss/test")
-        assert (test.step, test.value) == (told["best_epoch"], np.float32(told["relative_loss"]["test"]))
+        assert (test.step, test.value) == (written["best_epoch"], np.float32(written["relative_loss"]["test"]))
         assert log.Tensors("models/text_summary")[0].tensor_proto.string_val[0].decode() == str(models.resolve())
 
 
@@ -79,27 +79,30 @@ def test_tensorboard_compares_the_settings_of_each_network(tmp_path: Path) -> No
     with TensorBoardLog(tmp_path, "SWITCH", settings) as log:
         log.on_epoch(Progress("all", 1, 0.9))
         log.on_epoch(Progress("bullish", 1, 0.9))
-    of_all, of_bullish = (hyperparameters(the_training(tmp_path) / name) for name in ("all", "bullish"))
-    assert of_all.items() >= {**SMALL, "features": "log_return,rsi", "lr": 0.005, "seed": 0, "detector": "auto"}.items()
-    assert of_bullish == {**of_all, "window": 9}
+    all_regimes, bullish = (hyperparameters(the_training(tmp_path) / name) for name in ("all", "bullish"))
+    assert (
+        all_regimes.items()
+        >= {**SMALL, "features": "log_return,rsi", "lr": 0.005, "seed": 0, "detector": "auto"}.items()
+    )
+    assert bullish == {**all_regimes, "window": 9}
 
 
-def test_a_training_that_breaks_off_leaves_the_losses_so_far(tmp_path: Path) -> None:
+def test_an_interrupted_training_leaves_the_losses_so_far(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path, "SWITCH", TrainSettings())
     for epoch, loss in ((1, 0.75), (2, 0.5)):
         log.on_epoch(Progress("all", epoch, loss))
-        on_disk = events(the_training(tmp_path) / "all").Scalars("loss/validation")  # nothing was closed
+        on_disk = events(the_training(tmp_path) / "all").Scalars("loss/validation")  # without closing the log
         assert (on_disk[-1].step, on_disk[-1].value) == (epoch, loss)
     log.__exit__()
 
 
-def test_a_network_that_no_test_bar_belongs_to_has_no_test_loss(labelled: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_network_without_test_bars_has_no_test_loss(labelled: pd.DataFrame, tmp_path: Path) -> None:
     early = labelled.assign(regime=labelled["regime"].where(np.arange(len(labelled)) < 900, 1.0))  # then all sideways
     file = to_csv(early, tmp_path / "SWITCH.csv")
     ran = invoke(tmp_path, "train", str(file), "--tensorboard", str(tmp_path / "logs"), *QUICK)
     assert ran.returncode == 0, ran.stderr
     tags = {path.name: events(path).Tags()["scalars"] for path in the_training(tmp_path / "logs").iterdir()}
-    has_test_loss = {name: "loss/test" in of_network for name, of_network in tags.items()}
+    has_test_loss = {name: "loss/test" in network_tags for name, network_tags in tags.items()}
     assert has_test_loss == {"all": True, "sideways": True, "bearish": False, "bullish": False}
 
 
@@ -115,7 +118,7 @@ def test_without_tensorboard_nothing_is_trained(
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_folder_that_cannot_be_written_to_is_told(workspace: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_an_error(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ran = invoke(workspace, "train", "NOTHING", "--tensorboard", str(tmp_path / "file"))
     assert ran.returncode == 2
@@ -128,7 +131,7 @@ def run_folders(workspace: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Of a store that is made once: MLflow takes seconds to set up its tables."""
+    """The client of one store for all tests: MLflow takes seconds to set up its tables."""
     pytest.importorskip("mlflow")
     return open_store(f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
 
@@ -151,15 +154,15 @@ def logged_run(workspace: Path, client: Any) -> tuple[Any, Path]:
     return log_backtest(workspace, client, "SWITCH", "--long-threshold", "0.0002", "--note", "a first try")
 
 
-def test_mlflow_holds_figures_settings_and_files_of_a_run(
+def test_mlflow_stores_figures_settings_and_files_of_a_run(
     workspace: Path, client: Any, logged_run: tuple[Any, Path], tmp_path: Path
 ) -> None:
     logged, folder = logged_run
     figures = json.loads((folder / "metrics.json").read_text())
     assert logged.data.metrics == {
-        f"{whose}/{name}": value
-        for whose in ("strategy", "buy_and_hold")
-        for name, value in figures[whose].items()
+        f"{strategy}/{name}": value
+        for strategy in ("strategy", "buy_and_hold")
+        for name, value in figures[strategy].items()
         if value is not None
     }
     params = logged.data.params
@@ -198,7 +201,7 @@ def test_mlflow_marks_runs_that_are_not_on_unseen_bars(
     assert (logged.data.tags["in_sample"], logged.info.run_name) == ("true", f"{run.id} in-sample")
 
 
-def test_mlflow_takes_runs_on_recorded_forecasts(workspace: Path, client: Any, logged_run: tuple[Any, Path]) -> None:
+def test_mlflow_logs_runs_on_recorded_forecasts(workspace: Path, client: Any, logged_run: tuple[Any, Path]) -> None:
     source = logged_run[1]
     logged, folder = log_backtest(workspace, client, "--forecasts", source.name, "--exposure", "0.5")
     assert folder != source
@@ -206,18 +209,18 @@ def test_mlflow_takes_runs_on_recorded_forecasts(workspace: Path, client: Any, l
     assert logged.data.params["backtest.exposure"] == "0.5"
 
 
-def test_mlflow_takes_walk_forwards(workspace: Path, client: Any) -> None:
+def test_mlflow_logs_walk_forwards(workspace: Path, client: Any) -> None:
     plan = ["--train-bars", "800", "--test-bars", "400", "--jobs", "1"]
     ran = invoke(workspace, "walk-forward", *plan, *QUICK, "--mlflow", client.tracking_uri)
     assert ran.returncode == 0, ran.stderr
     logged, folder = newest_run(client), run_folders(workspace)[-1]
     assert logged.info.run_name == f"{folder.name} walk-forward"
-    assert (logged.data.tags["kind"], logged.data.tags["models"]) == ("walk-forward", "one a fold")
+    assert (logged.data.tags["kind"], logged.data.tags["models"]) == ("walk-forward", "one per fold")
     assert logged.data.params["walk_forward.test_bars"] == "400"
 
 
 @pytest.mark.parametrize("uri", ["nonsense://here", "a/folder", "sqlite:////dev/null/mlflow.db"])
-def test_a_store_that_cannot_be_used_is_told_before_the_backtest(workspace: Path, uri: str) -> None:
+def test_a_store_that_cannot_be_used_is_an_error_before_the_backtest(workspace: Path, uri: str) -> None:
     pytest.importorskip("mlflow")
     before = run_folders(workspace)
     ran = invoke(workspace, "backtest", "SWITCH", "--mlflow", uri)
@@ -226,7 +229,7 @@ def test_a_store_that_cannot_be_used_is_told_before_the_backtest(workspace: Path
     assert run_folders(workspace) == before
 
 
-def test_mlflow_reports_to_nobody() -> None:
+def test_mlflow_sends_no_telemetry() -> None:
     pytest.importorskip("mlflow")
     code = (
         "from runners.tracking import mlflow as mlflow_log\n"
@@ -248,7 +251,7 @@ def test_without_mlflow_nothing_is_traded(workspace: Path, monkeypatch: pytest.M
     assert run_folders(workspace) == before
 
 
-def test_neither_is_imported_unless_it_is_asked_for() -> None:
+def test_neither_library_is_imported_by_default() -> None:
     probe = "import sys, runners.cli; print({'tensorboard', 'mlflow', 'torch'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"

@@ -37,7 +37,7 @@ _VALUES = st.one_of(
 
 
 def tables(kind: type[Settings]) -> st.SearchStrategy[dict[str, Any]]:
-    """A few settings with values of any kind that TOML knows, most of them one that is allowed."""
+    """A few settings with values of any TOML type, most of them valid."""
     allowed = kind().model_dump(mode="json", exclude_none=True)
     entries = [
         st.tuples(st.just(name), st.one_of(*([st.just(allowed[name])] * 2 if name in allowed else []), _VALUES))
@@ -48,7 +48,7 @@ def tables(kind: type[Settings]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_a_table_is_refused_by_the_name_of_a_setting_or_repeated_by_what_is_written_of_it(
+def test_a_table_is_an_error_that_names_a_setting_or_survives_a_round_trip(
     kind: type[Settings],
 ) -> None:
     @given(tables(kind))
@@ -69,8 +69,8 @@ def test_a_table_is_refused_by_the_name_of_a_setting_or_repeated_by_what_is_writ
     holds()
 
 
-def test_a_table_that_is_none_is_said() -> None:
-    with pytest.raises(SettingsError, match=r"regimes\.toml: 3 stands where a table of settings belongs"):
+def test_a_value_that_is_not_a_table_is_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"regimes\.toml: expected a table of settings such as .*, but found 3"):
         BacktestSettings.from_table(3, "regimes.toml")
 
 
@@ -83,7 +83,7 @@ def test_a_table_that_is_none_is_said() -> None:
         ({"long_threshold": -0.5}, "regimes.toml: short_threshold -0.001 lies above long_threshold -0.5."),
     ],
 )
-def test_trading_settings_that_make_no_sense_are_refused(table: dict[str, float], message: str) -> None:
+def test_invalid_trading_settings_are_an_error(table: dict[str, float], message: str) -> None:
     with pytest.raises(SettingsError) as refused:
         BacktestSettings.from_table(table, "regimes.toml")
     assert message in str(refused.value)

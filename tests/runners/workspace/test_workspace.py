@@ -1,4 +1,4 @@
-"""Setting a workspace up and looking around in it."""
+"""`init`, `config`, `data` and `doctor` of a workspace."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def test_every_line_of_a_new_settings_file_can_be_uncommented() -> None:
         assert set(in_file[table]) == named
 
 
-def test_init_writes_settings_once_and_config_says_where_values_come_from(tmp_path: Path) -> None:
+def test_init_writes_settings_once_and_config_shows_the_source_of_values(tmp_path: Path) -> None:
     assert regimes(tmp_path, "init").returncode == 0
     assert (tmp_path / "data" / "csv").is_dir()
     assert regimes(tmp_path, "init").returncode == 2  # nothing is overwritten
     file = tmp_path / "regimes.toml"
     file.write_text(file.read_text().replace("# window = 20", "window = 33"))
-    told = json.loads(regimes(tmp_path, "config", "--json").stdout)
-    assert told["train.window"] == {"value": 33, "from": "regimes.toml"}
-    assert told["backtest.exposure"] == {"value": 0.95, "from": "default"}
+    values = json.loads(regimes(tmp_path, "config", "--json").stdout)
+    assert values["train.window"] == {"value": 33, "from": "regimes.toml"}
+    assert values["backtest.exposure"] == {"value": 0.95, "from": "default"}
     shown = {row.split()[0]: row.split()[1:] for row in invoke(tmp_path, "config").stdout.splitlines() if "." in row}
     assert shown["train.window"] == ["33", "regimes.toml"]
     assert shown["train.networks"] == ["-", "default"]
 
 
-def test_the_workspace_is_the_folder_that_the_settings_file_names_unless_one_is_given(
+def test_the_settings_file_names_the_workspace_unless_a_folder_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "regimes.toml").write_text('workspace = "elsewhere"\n')
@@ -70,9 +70,7 @@ def test_the_workspace_is_the_folder_that_the_settings_file_names_unless_one_is_
     assert Workspace.open(tmp_path).path == tmp_path
 
 
-def test_the_only_csv_need_not_be_named_but_none_or_several_are_an_error(
-    tmp_path: Path, labelled: pd.DataFrame
-) -> None:
+def test_the_only_csv_is_the_default_but_none_or_several_are_an_error(tmp_path: Path, labelled: pd.DataFrame) -> None:
     workspace = Workspace(tmp_path, {})
     workspace.csv.mkdir(parents=True)
     with pytest.raises(DataError, match="holds no CSV"):
@@ -84,34 +82,34 @@ def test_the_only_csv_need_not_be_named_but_none_or_several_are_an_error(
         workspace.candle_file(None)
 
 
-def test_an_unknown_entry_is_answered_with_the_nearest(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_entry_suggests_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "regimes.toml").write_text("[trian]\nwindow = 3\n")
     with pytest.raises(SettingsError, match=r"no entry 'trian'. Did you mean 'train'"):
         Workspace.open(tmp_path)
 
 
-def test_data_lists_whole_files_and_says_what_is_wrong_with_others(tmp_path: Path, labelled: pd.DataFrame) -> None:
+def test_data_lists_valid_files_and_reports_errors_of_others(tmp_path: Path, labelled: pd.DataFrame) -> None:
     folder = tmp_path / "data" / "csv"
     folder.mkdir(parents=True)
     to_csv(labelled.drop(labelled.index[[5, 6]]), folder / "SWITCH.csv")
     (folder / "BROKEN.csv").write_text("timestamp,open\n1,2\n")
-    told = command(tmp_path, "data", "--json")
-    (one,) = json.loads(told.stdout)["datasets"]
-    assert (one["dataset"], one["bars"], one["missing"], one["regimes"]) == ("SWITCH", 1198, 2, "0 1 2")
-    assert "BROKEN.csv" in told.stderr
+    ran = command(tmp_path, "data", "--json")
+    (dataset,) = json.loads(ran.stdout)["datasets"]
+    assert (dataset["dataset"], dataset["bars"], dataset["missing"], dataset["regimes"]) == ("SWITCH", 1198, 2, "0 1 2")
+    assert "BROKEN.csv" in ran.stderr
     assert "SWITCH" in command(tmp_path, "data").stdout
 
 
-def test_where_no_file_is_whole_data_only_says_what_is_wrong(tmp_path: Path) -> None:
+def test_data_without_a_valid_file_only_reports_errors(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "csv"
     folder.mkdir(parents=True)
     (folder / "BROKEN.csv").write_text("timestamp,open\n1,2\n")
-    told = invoke(tmp_path, "data")
-    assert (told.returncode, told.stdout) == (0, "")
-    assert "BROKEN.csv: column high, low, close, volume is missing" in told.stderr
+    ran = invoke(tmp_path, "data")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert "BROKEN.csv: column high, low, close, volume is missing" in ran.stderr
 
 
-def test_data_fits_a_terminal_of_80_columns_however_long_the_names_are(
+def test_data_fits_a_terminal_of_80_columns_with_long_names(
     tmp_path: Path, labelled: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "A_name_of_a_dataset_that_is_far_longer_than_most_names_are_BTCUSDT_4h_20220101_20250707"
@@ -126,36 +124,35 @@ def test_data_fits_a_terminal_of_80_columns_however_long_the_names_are(
     assert "".join(line.split()[0] for line in lines[first_row:] if line.strip()) == name
 
 
-def test_version_and_doctor_answer(tmp_path: Path) -> None:
+def test_version_and_doctor_succeed(tmp_path: Path) -> None:
     assert regimes(tmp_path, "--version").stdout.startswith("regimes ")
-    told = command(tmp_path, "doctor")
-    assert told.returncode == 0
-    assert "torch" in told.stdout
-    assert "can be written to" in told.stdout
+    ran = command(tmp_path, "doctor")
+    assert ran.returncode == 0
+    assert "torch" in ran.stdout
+    assert "writable" in ran.stdout
 
 
-def test_the_doctor_finds_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+def test_doctor_reports_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
-    told = invoke(tmp_path, "doctor")
-    assert told.returncode == 1
-    rows = {line.split()[0]: line.split()[1:] for line in told.stdout.splitlines() if "be written to" in line}
-    assert rows[f"{tmp_path}/results"] == ["cannot", "be", "written", "to"]
-    assert rows[f"{tmp_path}/data/csv"] == ["can", "be", "written", "to"]
+    ran = invoke(tmp_path, "doctor")
+    assert ran.returncode == 1
+    rows = {line.split()[0]: line.split()[1:] for line in ran.stdout.splitlines() if "writable" in line}
+    assert rows[f"{tmp_path}/results"] == ["not", "writable"]
+    assert rows[f"{tmp_path}/data/csv"] == ["writable"]
 
 
-def test_the_doctor_finds_folders_that_cannot_be_written_to() -> None:
+def test_doctor_reports_folders_that_are_not_writable() -> None:
     is_root = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as folder:
         assert invoke(Path(folder), "doctor").returncode == 0
         Path(folder).chmod(0o555)
-        if is_root:  # whom permissions do not stop: ask as somebody else
+        if is_root:  # permissions do not apply to root, so be another user
             os.seteuid(65534)
         try:
-            told = invoke(Path(folder), "doctor")
+            ran = invoke(Path(folder), "doctor")
         finally:
             if is_root:
                 os.seteuid(0)
-    assert told.returncode == 1
-    rows = [line.split() for line in told.stdout.splitlines() if "be written to" in line]
-    locked = ["cannot", "be", "written", "to"]
-    assert rows == [[f"{folder}/{name}", *locked] for name in ("data/csv", "models/trained", "results")]
+    assert ran.returncode == 1
+    rows = [line.split() for line in ran.stdout.splitlines() if "writable" in line]
+    assert rows == [[f"{folder}/{name}", "not", "writable"] for name in ("data/csv", "models/trained", "results")]

@@ -1,4 +1,4 @@
-"""What a dataset's last search has found, to train with."""
+"""The best settings of a dataset's last search, to train with."""
 
 from __future__ import annotations
 
@@ -18,29 +18,23 @@ from training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
-class FoundSettings:
-    """The best settings of each network that was searched, and what they came from.
+class BestSettings:
+    """The best settings of each searched network, and the study that they come from.
 
     Attributes
     ----------
     table
-        As in a TOML file's ``[train]``: what the search began from, and what it found for each network.
+        Content of a ``[train]`` table: the start of the search, with each network's best settings.
     study
-        What a model set keeps of the search.
+        The record of the search for the model set.
     """
 
     table: dict[str, Any]
     study: Study
 
     @classmethod
-    def newest(cls, results: Path, dataset: str) -> FoundSettings:
-        """Of the search that was worked on last.
-
-        Raises
-        ------
-        SettingsError
-            If there is none, or it has not finished a trial.
-        """
+    def newest(cls, results: Path, dataset: str) -> BestSettings:
+        """The best settings of the latest search; raise a `SettingsError` if no trial has finished."""
         parent = results / dataset / STUDIES
         folder = latest_run(parent)
         content = read_study(folder) if folder else {}
@@ -55,28 +49,22 @@ class FoundSettings:
                 validation_end=pd.Timestamp(content["validation_end"]),
                 bars=content["split"]["validation"]["bars"],
                 trials={name: study["finished"] for name, study in studies.items()},
-                sharpes={name: [one["sharpe"] for one in study["trials"]] for name, study in studies.items()},
+                sharpes={name: [trial["sharpe"] for trial in study["trials"]] for name, study in studies.items()},
             ),
         )
 
     @classmethod
-    def of(cls, model_set: ModelSet) -> FoundSettings | None:
-        """What a model set was trained with, if that came from a search."""
-        known = model_set.provenance
-        return cls(known.settings, known.study) if known.study else None
+    def from_model_set(cls, model_set: ModelSet) -> BestSettings | None:
+        """The settings of a model set that was trained after a search; None for any other."""
+        provenance = model_set.provenance
+        return cls(provenance.settings, provenance.study) if provenance.study else None
 
-    def require_seen(self, candles: pd.DataFrame, settings: TrainSettings, source: str) -> None:
-        """Refuse a training that would have bars traded as unseen which the search has seen.
-
-        Raises
-        ------
-        SettingsError
-            Naming both bars.
-        """
+    def require_unseen_test_part(self, candles: pd.DataFrame, settings: TrainSettings, source: str) -> None:
+        """Raise a `SettingsError` if the study has seen bars of the training's test part."""
         split = chronological_split(len(candles), settings.train_fraction, settings.validation_fraction)
         end = candles.index[split.validation.stop - 1]
         if self.study.validation_end > end:
             raise SettingsError(
                 f"{source}: study {self.study.id} has seen the bars up to {self.study.validation_end}, but validation "
-                f"would end at {end} here, and the bars between would be traded as unseen. Search again on these."
+                f"ends at {end} here, so the bars in between would be traded as unseen. Search again on these candles."
             )

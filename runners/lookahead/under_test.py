@@ -1,0 +1,115 @@
+"""What the checks examine: a model set, or a Python file with the user's features, detectors and strategies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import backtrader as bt
+import pandas as pd
+
+from data.candles import fingerprint
+from data.errors import DataError, ModelSetError, SettingsError
+from data.features import FEATURES
+from models.model_set import ModelSet
+from models.regimes import DETECTORS
+from runners.workspace.user_code import load_code
+from strategies import LSTMRegimeStrategy
+from training.prepare import Prepared, prepare
+from training.settings import TrainSettings
+
+_MIN_BARS = 200  # enough to draw the cuts from the second half
+
+
+@dataclass(frozen=True)
+class UnderTest:
+    """The models or user code to check, and the candles to check them on.
+
+    Attributes
+    ----------
+    candles
+        For a model set, the candles of its training.
+    model_set
+        None for a Python file.
+    features
+        Names of the features to check.
+    trainings
+        Settings of trainings to repeat on changed candles.
+    strategies
+        Strategies to check, with their parameters.
+    """
+
+    name: str
+    candles: pd.DataFrame
+    model_set: ModelSet | None
+    features: tuple[str, ...]
+    trainings: tuple[TrainSettings, ...]
+    strategies: tuple[tuple[type[bt.Strategy], dict[str, Any]], ...]
+
+    @cached_property
+    def prepared(self) -> tuple[Prepared, ...]:
+        """The detector and scalers of each training, fitted."""
+        return tuple(prepare(self.candles, self.name, settings) for settings in self.trainings)
+
+
+def models_under_test(model_set: ModelSet, candles: pd.DataFrame) -> UnderTest:
+    """A model set, with the candles of its training; raise a `ModelSetError` if the candles have changed."""
+    training = model_set.provenance
+    own = candles.loc[training.first_bar : training.last_bar]
+    if len(own) != training.n_bars or fingerprint(own) != training.fingerprint:
+        raise ModelSetError(
+            f"{model_set.dataset}: the candles differ from those of the training ({training.n_bars} bars, "
+            f"{training.first_bar} to {training.last_bar}). Name the CSV of the training, or train again."
+        )
+    experts = [*model_set.experts.values(), model_set.all_regimes]
+    names = {*model_set.detector.features, *(name for expert in experts for name in expert.features)}
+    return UnderTest(
+        name=model_set.dataset,
+        candles=own,
+        model_set=model_set,
+        features=tuple(sorted(names)),
+        trainings=(TrainSettings(**{**training.settings, "detector": model_set.detector.name}),),
+        strategies=((LSTMRegimeStrategy, {"models": model_set}),),
+    )
+
+
+def code_under_test(file: Path, candles: pd.DataFrame, model_set: ModelSet | None) -> UnderTest:
+    """The features, detectors and strategies of a Python file; subclasses of our strategy trade ``model_set``.
+
+    Raises
+    ------
+    DataError
+        If there are too few candles to cut.
+    SettingsError
+        If the file cannot be run, contains nothing to check, or needs a model set.
+    """
+    if len(candles) < _MIN_BARS:
+        raise DataError(f"the candles hold {len(candles)} bars, but a check needs {_MIN_BARS}. Bring more history.")
+    features, detectors = dict(FEATURES), dict(DETECTORS)
+    module = load_code(file)
+    own_features = tuple(name for name, feature in FEATURES.items() if features.get(name) is not feature)
+    own_detectors = [name for name, detector in DETECTORS.items() if detectors.get(name) is not detector]
+    strategies: list[tuple[type[bt.Strategy], dict[str, Any]]] = []
+    for member in vars(module).values():
+        if not (isinstance(member, type) and issubclass(member, bt.Strategy) and member.__module__ == module.__name__):
+            continue
+        trades_models = issubclass(member, LSTMRegimeStrategy)
+        if trades_models and model_set is None:
+            raise SettingsError(f"{file}: {member.__name__} trades a model set. Name one with --models.")
+        strategies.append((member, {"models": model_set} if trades_models else {}))
+    if not (own_features or own_detectors or strategies):
+        raise SettingsError(
+            f"{file}: registers no feature (@feature) or detector (@register_detector) and defines no bt.Strategy."
+        )
+    settings = TrainSettings().model_copy(update={"features": own_features} if own_features else {})
+    detectors_to_train = own_detectors or (["auto"] if own_features else [])
+    return UnderTest(
+        name=file.name,
+        candles=candles,
+        model_set=None,
+        features=own_features,
+        trainings=tuple(settings.model_copy(update={"detector": name}) for name in detectors_to_train),
+        strategies=tuple(strategies),
+    )
