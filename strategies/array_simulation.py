@@ -6,13 +6,38 @@ Equity must be equal to the last bit, because the broker rejects orders by the s
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from data.errors import SettingsError
-from strategies.settings import AXES, TradingSettings, bounds_of
+from strategies.settings import AXES, TradingSettings
+
+_COMPARISONS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "gt": (operator.gt, "above"),
+    "ge": (operator.ge, "at least"),
+    "lt": (operator.lt, "below"),
+    "le": (operator.le, "at most"),
+}
+
+
+def _bounds_of(name: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """A function that checks many values of one setting against its bounds, and the bounds in words."""
+    bounds = [
+        (holds, getattr(bound, comparison), words)
+        for bound in TradingSettings.model_fields[name].metadata
+        for comparison, (holds, words) in _COMPARISONS.items()
+        if hasattr(bound, comparison)
+    ]
+
+    def within(values: np.ndarray) -> np.ndarray:
+        return np.logical_and.reduce([np.isfinite(values), *(holds(values, limit) for holds, limit, _ in bounds)])
+
+    return within, " and ".join(f"{words} {limit:g}" for _, limit, words in bounds) or "a finite number"
 
 
 @dataclass(frozen=True)
@@ -56,7 +81,7 @@ class SettingsGrid:
             raise SettingsError(f"neutral_flat has the type {self.neutral_flat.dtype}; it must be bool.")
         for name in AXES:
             if name != "neutral":
-                within, bounds = bounds_of(name)
+                within, bounds = _bounds_of(name)
                 self._refuse_first(~within(getattr(self, name)), name, f"must be {bounds}")
         self._refuse_first(self.short_threshold > self.long_threshold, "short_threshold", "lies above long_threshold")
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from data.settings import Settings
@@ -68,28 +65,6 @@ class TradingSettings(ForecastSettings, CostSettings, RuleSettings):
 
 # Settings that a grid may vary: those that affect orders and their costs.
 AXES = (*RuleSettings.model_fields, *CostSettings.model_fields)
-
-_COMPARISONS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
-    "gt": (operator.gt, "above"),
-    "ge": (operator.ge, "at least"),
-    "lt": (operator.lt, "below"),
-    "le": (operator.le, "at most"),
-}
-
-
-def bounds_of(name: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """A function that checks many values of one setting against its bounds, and the bounds in words."""
-    bounds = [
-        (holds, getattr(bound, comparison), words)
-        for bound in TradingSettings.model_fields[name].metadata
-        for comparison, (holds, words) in _COMPARISONS.items()
-        if hasattr(bound, comparison)
-    ]
-
-    def within(values: np.ndarray) -> np.ndarray:
-        return np.logical_and.reduce([np.isfinite(values), *(holds(values, limit) for holds, limit, _ in bounds)])
-
-    return within, " and ".join(f"{words} {limit:g}" for _, limit, words in bounds) or "a finite number"
 
 
 def position_units(direction: float, exposure: float, equity: float, close: float) -> float:
