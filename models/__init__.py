@@ -1,7 +1,8 @@
 """Networks, regime detectors, model sets, and forecasts by them."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from data.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from models.forecaster import Forecast as Forecast
@@ -10,17 +11,14 @@ if TYPE_CHECKING:
     from models.recorded import RecordedForecasts as RecordedForecasts
     from models.settings import ForecastSettings as ForecastSettings
 
-_MODULES = {
-    "Forecast": "forecaster",
-    "ForecastSettings": "settings",
-    "Forecaster": "forecaster",
-    "ModelSet": "model_set",
-    "RecordedForecasts": "recorded",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import torch only when one of the names is used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"models.{_MODULES[name]}"), name)
+# Torch is imported only when one of these is used.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Forecast": "models.forecaster",
+        "ForecastSettings": "models.settings",
+        "Forecaster": "models.forecaster",
+        "ModelSet": "models.model_set",
+        "RecordedForecasts": "models.recorded",
+    },
+)

@@ -1,6 +1,8 @@
 """Python API of backtests: ``from runners import backtest, compare, find_run, BacktestSettings``."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from data.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from runners.backtesting.comparison import compare as compare
@@ -8,13 +10,13 @@ if TYPE_CHECKING:
     from runners.backtesting.runs import find_run as find_run
     from runners.backtesting.settings import BacktestSettings as BacktestSettings
 
-_NAMES = ("BacktestSettings", "backtest", "compare", "find_run")
-
-
-def __getattr__(name: str) -> Any:
-    """Import Backtrader, torch and the reports only when a name is used."""
-    if name in _NAMES:
-        from runners.report import notebook
-
-        return getattr(notebook, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The notebook module also adds to the results how they show themselves; it imports Backtrader and torch.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "BacktestSettings": "runners.report.notebook",
+        "backtest": "runners.report.notebook",
+        "compare": "runners.report.notebook",
+        "find_run": "runners.report.notebook",
+    },
+)

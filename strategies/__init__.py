@@ -1,7 +1,8 @@
 """Strategies for Backtrader, their settings and costs."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from data.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from strategies.baselines import BuyAndHold as BuyAndHold
@@ -12,19 +13,16 @@ if TYPE_CHECKING:
     from strategies.settings import TradingSettings as TradingSettings
     from strategies.settings import target_size as target_size
 
-_MODULES = {
-    "BuyAndHold": "baselines",
-    "CandleFeed": "feed",
-    "LSTMRegimeStrategy": "lstm_regime",
-    "TradingCosts": "costs",
-    "TradingSettings": "settings",
-    "candle_feed": "feed",
-    "target_size": "settings",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import Backtrader and torch only when one of the names is used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"strategies.{_MODULES[name]}"), name)
+# Backtrader and torch are imported only when one of these is used.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "BuyAndHold": "strategies.baselines",
+        "CandleFeed": "strategies.feed",
+        "LSTMRegimeStrategy": "strategies.lstm_regime",
+        "TradingCosts": "strategies.costs",
+        "TradingSettings": "strategies.settings",
+        "candle_feed": "strategies.feed",
+        "target_size": "strategies.settings",
+    },
+)

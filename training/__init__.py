@@ -1,20 +1,18 @@
 """Training of model sets, their evaluation, the search for settings, and the statistics of results."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from data.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from training.settings import TrainSettings as TrainSettings
     from training.trainer import train as train
 
-
-def __getattr__(name: str) -> Any:
-    """Import torch only when `train` is used."""
-    if name == "train":
-        from training.trainer import train
-
-        return train
-    if name == "TrainSettings":
-        from training.settings import TrainSettings
-
-        return TrainSettings
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Torch is imported only when one of these is used.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "TrainSettings": "training.settings",
+        "train": "training.trainer",
+    },
+)
