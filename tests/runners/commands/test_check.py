@@ -169,11 +169,16 @@ def test_a_scaler_fitted_on_all_rows_is_reported(model_set: ModelSet, candles: p
     assert refit(models_under_test(model_set, candles)).findings == []
 
 
+def with_classifier_of_all_rows(model_set: ModelSet, candles: pd.DataFrame) -> ModelSet:
+    detector = model_set.detector
+    features = compute_features(candles, detector.features).dropna()
+    labels = candles.loc[features.index, "regime"].to_numpy()
+    return replace(model_set, detector=type(detector)().fit(features.to_numpy(), labels, 0))
+
+
 def test_a_classifier_fitted_on_all_rows_is_reported(labelled: pd.DataFrame) -> None:
     honest = train(labelled, "LABELLED", TrainSettings(**SMALL))
-    features = compute_features(labelled, honest.detector.features).dropna()
-    everything = type(honest.detector)().fit(features.to_numpy(), labelled.loc[features.index, "regime"].to_numpy(), 0)
-    findings = refit(models_under_test(replace(honest, detector=everything), labelled)).findings
+    findings = refit(models_under_test(with_classifier_of_all_rows(honest, labelled), labelled)).findings
     assert any(sentence.startswith("classifier coefficients: changes") for sentence in findings)
     assert refit(models_under_test(honest, labelled)).findings == []
 
@@ -182,9 +187,7 @@ def test_a_classifier_with_a_regime_from_after_training_is_reported(labelled: pd
     late = labelled.copy()
     late.loc[late.index[-100:], "regime"] = 3.0
     honest = train(late, "LATE", TrainSettings(**SMALL))
-    features = compute_features(late, honest.detector.features).dropna()
-    everything = type(honest.detector)().fit(features.to_numpy(), late.loc[features.index, "regime"].to_numpy(), 0)
-    findings = refit(models_under_test(replace(honest, detector=everything), late)).findings
+    findings = refit(models_under_test(with_classifier_of_all_rows(honest, late), late)).findings
     assert any(sentence.startswith("classifier regimes: changes by inf") for sentence in findings)
     assert refit(models_under_test(honest, late)).findings == []
 

@@ -106,22 +106,16 @@ def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> No
     assert figures(runs_of(copy)[-1]) == figures(again)
 
 
+def start_walk_forward(workspace: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "runners.cli", "walk-forward", "--workspace", str(workspace)]
+    command += [*PLAN, *TRADED, "--jobs", "1"]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
 def test_a_killed_run_resumes_at_the_first_unfinished_fold(workspace: Path, copy: Path) -> None:
     (whole,) = runs_of(workspace)
     shutil.rmtree(copy / "results")
-    arguments = [
-        sys.executable,
-        "-m",
-        "runners.cli",
-        "walk-forward",
-        "--workspace",
-        str(copy),
-        *PLAN,
-        *TRADED,
-        "--jobs",
-        "1",
-    ]
-    process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = start_walk_forward(copy)
     while not list(checkpoint(copy).glob("*/0001")) and process.poll() is None:
         try:
             process.wait(0.02)
@@ -195,19 +189,7 @@ def test_folds_of_other_user_code_are_not_reused(copy: Path) -> None:
 
 def test_two_equal_parallel_walk_forwards_both_succeed(copy: Path, workspace: Path) -> None:
     (whole,) = runs_of(workspace)
-    arguments = [
-        sys.executable,
-        "-m",
-        "runners.cli",
-        "walk-forward",
-        "--workspace",
-        str(copy),
-        *PLAN,
-        *TRADED,
-        "--jobs",
-        "1",
-    ]
-    both = [subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(2)]
+    both = [start_walk_forward(copy) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert [figures(run) for run in runs_of(copy)[1:]] == [figures(whole)] * 2
 
