@@ -70,12 +70,11 @@ BorrowRates = Annotated[str | None, _grid_option("Borrowing fees per bar for sho
 
 # Renamed flags; those of renamed settings are in data.settings.
 _RENAMED_FLAGS = {
-    "--home": "--workspace",
     "--dataset": "the argument DATASET",
     "--candles": "the argument DATASET",
     **{
         f"--{old}": f"--{new.replace('_', '-')}"
-        for table in ("backtest", "live")
+        for table in ("regimes.toml", "backtest", "live")
         for old, new in RENAMED[table].items()
     },
 }
