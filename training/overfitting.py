@@ -1,14 +1,17 @@
 """Probability of backtest overfitting, and combinatorial purged cross-validation, of many trading settings.
 
-Both take a table of simple returns per bar of every setting that was tried, ``(n_bars, n_settings)``; leaving out bad
-settings biases the results. Sharpe ratios are *per bar*, with the risk-free rate 0.
+Both are computed from sums of the simple returns per bar of every setting that was tried (`ReturnSums`), so that the
+returns of all settings need not be in memory at once. Leaving out bad settings biases the results. Sharpe ratios are
+*per bar*, with the risk-free rate 0.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from typing import Self
 
 import numpy as np
 
@@ -83,7 +86,22 @@ class CrossValidated:
     times_chosen: np.ndarray
 
 
-def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfitting:
+def block_bounds(n_bars: int, blocks: int) -> np.ndarray:
+    """Bounds ``(blocks + 1,)`` of consecutive blocks of bars, whose lengths differ by one bar at most.
+
+    Raises
+    ------
+    SettingsError
+        ``blocks`` is odd or outside 2 to `MOST_BLOCKS`.
+    DataError
+        Fewer than `FEWEST_BARS` bars per block.
+    """
+    if blocks % 2 or not 2 <= blocks <= MOST_BLOCKS:
+        raise SettingsError(f"blocks = {blocks}: take an even number from 2 to {MOST_BLOCKS}, 16 for instance")
+    return _bounds(n_bars, blocks, "blocks")
+
+
+def probability_of_overfitting(parts: ReturnSums) -> Overfitting:
     """Probability of backtest overfitting, by combinatorially symmetric cross-validation.
 
     Bailey, Borwein, López de Prado and Zhu (2017), "The probability of backtest overfitting". If several settings tie
@@ -97,23 +115,15 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfit
 
     Parameters
     ----------
-    returns
-        ``(n_bars, n_settings)`` simple returns per bar.
-    blocks
-        Even number of consecutive blocks, half of them in-sample. Their lengths differ by one bar at most.
+    parts
+        Of all settings, over the blocks of `block_bounds`; half of them are in-sample.
 
     Raises
     ------
-    SettingsError
-        ``blocks`` is odd or outside 2 to `MOST_BLOCKS`.
     DataError
-        Fewer than two settings or `FEWEST_BARS` bars per block, or a return that is not finite.
+        Fewer than two settings.
     """
-    if blocks % 2 or not 2 <= blocks <= MOST_BLOCKS:
-        raise SettingsError(f"blocks = {blocks}: take an even number from 2 to {MOST_BLOCKS}, 16 for instance")
-    returns = _checked(returns, blocks, "blocks")
-    n_settings = returns.shape[1]
-    parts = _Parts.of(returns, _bounds(len(returns), blocks))
+    blocks, n_settings = len(parts.bars), _number_of_settings(parts)
     inside = np.zeros((math.comb(blocks, blocks // 2), blocks), dtype=bool)
     np.put_along_axis(inside, np.array(list(combinations(range(blocks), blocks // 2))), True, axis=1)
     ranks, in_sample, out_of_sample = np.empty((3, len(inside)))
@@ -138,8 +148,71 @@ def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfit
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The splits of combinatorial purged cross-validation.
+
+    Attributes
+    ----------
+    bounds
+        ``(n_groups + 1,)`` group ``g`` has the bars ``bounds[g]`` to ``bounds[g + 1] - 1``.
+    test_groups
+        ``(n_splits, n_test_groups)`` ascending indices.
+    training
+        ``(n_splits, n_parts)`` which parts of the bars each split chooses on.
+    part_bounds
+        ``(n_parts + 1,)``
+    """
+
+    bounds: np.ndarray
+    test_groups: np.ndarray
+    training: np.ndarray
+    part_bounds: np.ndarray
+
+    @classmethod
+    def of(cls, n_bars: int, groups: int = 10, test_groups: int = 2, embargo: int = 1) -> Self:
+        """All splits of the bars.
+
+        Parameters
+        ----------
+        groups, test_groups
+            Number of consecutive groups of bars, equally long except for one bar, and of those that a split tests on.
+        embargo
+            Bars left out after each test group, in addition to the one that is always purged.
+
+        Raises
+        ------
+        SettingsError
+            ``test_groups`` outside 1 to ``groups - 1``, more than `MOST_SPLITS` splits, a negative embargo or one that
+            leaves a split fewer than `FEWEST_BARS` training bars.
+        DataError
+            Fewer than `FEWEST_BARS` bars per group.
+        """
+        if not 1 <= test_groups < groups:
+            raise SettingsError(
+                f"test_groups = {test_groups} of {groups} groups: take at least 1 and leave 1 to train on"
+            )
+        if embargo < 0:
+            raise SettingsError(f"embargo = {embargo}: take 0 bars or more")
+        bounds = _bounds(n_bars, groups, "groups")  # before the number of splits, which takes long for a billion groups
+        if math.comb(groups, test_groups) > MOST_SPLITS:
+            raise SettingsError(
+                f"{test_groups} test groups of {groups} make more than {MOST_SPLITS:,} splits: take fewer groups"
+            )
+        splits = np.array(list(combinations(range(groups), test_groups)))
+        training = np.stack([training_bars(bounds, split, embargo) for split in splits])
+        fewest = int(training.sum(axis=1).min())
+        if fewest < FEWEST_BARS:
+            raise SettingsError(
+                f"a split keeps {fewest} bars to pick a setting on, fewer than {FEWEST_BARS}: shorten the embargo "
+                f"({embargo} bars) or take fewer test groups ({test_groups} of {groups})"
+            )
+        starts = [0, *(np.flatnonzero((training[:, 1:] != training[:, :-1]).any(axis=0)) + 1)]
+        return cls(bounds, splits, training[:, starts], np.array([*starts, n_bars]))
+
+
 def combinatorial_paths(
-    returns: np.ndarray, groups: int = 10, test_groups: int = 2, embargo: int = 1
+    parts: ReturnSums, splits: Splits, returns_of: Callable[[np.ndarray], np.ndarray]
 ) -> CrossValidated:
     """Backtest the choice of a setting on many paths, by combinatorial purged cross-validation.
 
@@ -153,49 +226,31 @@ def combinatorial_paths(
 
     Parameters
     ----------
-    returns
-        ``(n_bars, n_settings)`` simple returns per bar.
-    groups, test_groups
-        Number of consecutive groups of bars, equally long except for one bar, and of those that a split tests on.
-    embargo
-        Bars left out after each test group, in addition to the one that is always purged.
+    parts
+        Of all settings, over the parts of the splits.
+    returns_of
+        Simple returns per bar ``(n_bars, n)`` of ``n`` settings, by their numbers.
 
     Raises
     ------
-    SettingsError
-        ``test_groups`` outside 1 to ``groups - 1``, more than `MOST_SPLITS` splits, a negative embargo or one that
-        leaves a split fewer than `FEWEST_BARS` training bars.
     DataError
-        Fewer than two settings or `FEWEST_BARS` bars per group, or a return that is not finite.
+        Fewer than two settings.
     """
-    if not 1 <= test_groups < groups:
-        raise SettingsError(f"test_groups = {test_groups} of {groups} groups: take at least 1 and leave 1 to train on")
-    if math.comb(groups, test_groups) > MOST_SPLITS:
-        raise SettingsError(
-            f"{test_groups} test groups of {groups} make {math.comb(groups, test_groups):,} splits, more than "
-            f"{MOST_SPLITS:,}: take fewer groups"
-        )
-    if embargo < 0:
-        raise SettingsError(f"embargo = {embargo}: take 0 bars or more")
-    returns = _checked(returns, groups, "groups")
-    bounds = _bounds(len(returns), groups)
-    splits = np.array(list(combinations(range(groups), test_groups)))
-    training = np.stack([training_bars(bounds, split, embargo) for split in splits])
-    fewest = int(training.sum(axis=1).min())
-    if fewest < FEWEST_BARS:
-        raise SettingsError(
-            f"a split keeps {fewest} bars to pick a setting on, fewer than {FEWEST_BARS}: shorten the embargo "
-            f"({embargo} bars) or take fewer test groups ({test_groups} of {groups})"
-        )
-    starts = [0, *(np.flatnonzero((training[:, 1:] != training[:, :-1]).any(axis=0)) + 1)]
-    sharpe = _Parts.of(returns, np.array([*starts, len(returns)])).sharpe(training[:, starts])
-    chosen = (sharpe >= sharpe.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
-    path_splits = np.stack([np.flatnonzero((splits == group).any(axis=1)) for group in range(groups)], axis=1)
-    trading = np.repeat(chosen[path_splits], np.diff(bounds), axis=1)  # (n_paths, n_bars)
-    paths = returns[np.arange(len(returns)), trading]
-    path_sharpe = _Parts.of(paths.T, np.array([0, len(returns)])).sharpe(np.ones((1, 1), dtype=bool))[0]
-    counts = np.bincount(chosen, minlength=returns.shape[1])
-    return CrossValidated(paths, path_sharpe, chosen, splits, path_splits, bounds, counts)
+    n_settings, n_splits = _number_of_settings(parts), len(splits.training)
+    chosen = np.empty(n_splits, dtype=int)
+    rows = max(1, _CHUNK // n_settings)
+    for start in range(0, n_splits, rows):
+        sharpe = parts.sharpe(splits.training[start : start + rows])
+        chosen[start : start + rows] = (sharpe >= sharpe.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
+    groups = range(len(splits.bounds) - 1)
+    path_splits = np.stack([np.flatnonzero((splits.test_groups == group).any(axis=1)) for group in groups], axis=1)
+    settings, column = np.unique(chosen, return_inverse=True)
+    trading = np.repeat(column[path_splits], np.diff(splits.bounds), axis=1)  # (n_paths, n_bars)
+    n_bars = trading.shape[1]
+    paths = returns_of(settings)[np.arange(n_bars), trading]
+    path_sharpe = ReturnSums.of(paths.T, np.array([0, n_bars])).sharpe(np.ones((1, 1), dtype=bool))[0]
+    counts = np.bincount(chosen, minlength=n_settings)
+    return CrossValidated(paths, path_sharpe, chosen, splits.test_groups, path_splits, splits.bounds, counts)
 
 
 def training_bars(bounds: np.ndarray, test_groups: np.ndarray, embargo: int) -> np.ndarray:
@@ -211,8 +266,8 @@ def training_bars(bounds: np.ndarray, test_groups: np.ndarray, embargo: int) -> 
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """Sums over consecutive parts of the bars, for the Sharpe ratios of any union of parts.
+class ReturnSums:
+    """Sums of returns over consecutive parts of the bars, for the Sharpe ratios of any union of parts.
 
     ``mean`` ``(n_settings,)`` is over all bars. The sums ``(n_parts, n_settings)`` are of deviations from it, to avoid
     cancellation in the variance.
@@ -224,13 +279,33 @@ class _Parts:
     squares: np.ndarray
 
     @classmethod
-    def of(cls, returns: np.ndarray, bounds: np.ndarray) -> _Parts:
+    def of(cls, returns: np.ndarray, bounds: np.ndarray, first: int = 0) -> Self:
+        """Sums of the simple returns ``(n_bars, n)`` of ``n`` settings, the first of which has the number ``first``.
+
+        Raises a `DataError` if a return is not finite.
+        """
+        if not np.isfinite(returns).all():
+            bar, setting = np.argwhere(~np.isfinite(returns))[0]
+            raise DataError(
+                f"the return of setting {first + setting} at bar {bar} is {returns[bar, setting]}: fill it, or leave "
+                "the bar out"
+            )
         mean = returns.mean(axis=0)
         sums, squares = np.empty((2, len(bounds) - 1, len(mean)))
         for part, (start, stop) in enumerate(pairwise(bounds)):
             centred = returns[start:stop] - mean
             sums[part], squares[part] = centred.sum(axis=0), np.square(centred).sum(axis=0)
         return cls(mean, np.diff(bounds).astype(float), sums, squares)
+
+    @classmethod
+    def joined(cls, sums: Sequence[ReturnSums]) -> Self:
+        """The sums of all settings, given those of consecutive ones over the same parts."""
+        return cls(
+            np.concatenate([one.mean for one in sums]),
+            sums[0].bars,
+            np.concatenate([one.sums for one in sums], axis=1),
+            np.concatenate([one.squares for one in sums], axis=1),
+        )
 
     def sharpe(self, inside: np.ndarray) -> np.ndarray:
         """Sharpe ratios ``(n_unions, n_settings)`` of the parts ``inside`` ``(n_unions, n_parts)``; 0 if constant."""
@@ -243,21 +318,15 @@ class _Parts:
         return np.where(varies, mean / np.sqrt(np.where(varies, variance, 1.0)), 0.0)
 
 
-def _bounds(n_bars: int, parts: int) -> np.ndarray:
+def _bounds(n_bars: int, parts: int, name: str) -> np.ndarray:
+    if n_bars < FEWEST_BARS * parts:
+        raise DataError(
+            f"{n_bars} bars in {parts} {name} are fewer than {FEWEST_BARS} each: add bars or take fewer {name}"
+        )
     return np.arange(parts + 1) * n_bars // parts
 
 
-def _checked(returns: np.ndarray, parts: int, name: str) -> np.ndarray:
-    returns = np.asarray(returns, dtype=float)
-    if returns.ndim != 2 or returns.shape[1] < 2:
-        raise DataError(f"returns of shape {returns.shape}: give two columns or more, one for each setting tried")
-    if len(returns) < FEWEST_BARS * parts:
-        raise DataError(
-            f"{len(returns)} bars in {parts} {name} are fewer than {FEWEST_BARS} each: add bars or take fewer {name}"
-        )
-    if not np.isfinite(returns).all():
-        bar, setting = np.argwhere(~np.isfinite(returns))[0]
-        raise DataError(
-            f"the return of setting {setting} at bar {bar} is {returns[bar, setting]}: fill it, or leave the bar out"
-        )
-    return returns
+def _number_of_settings(parts: ReturnSums) -> int:
+    if len(parts.mean) < 2:
+        raise DataError(f"{len(parts.mean)} setting was tried: try two or more, for there is no choice between fewer")
+    return len(parts.mean)

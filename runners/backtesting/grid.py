@@ -72,12 +72,16 @@ def _axes(given: Mapping[str, str | None], settings: BacktestSettings, forecast:
         else:
             added = ["hold", "flat"] if name == "neutral" else []
         values[name] = sorted({*added, own})
-    count = math.prod(map(len, values.values()))
-    if count > _MOST_SETTINGS:
-        raise SettingsError(
-            f"the grid has {count:,} settings; at most {_MOST_SETTINGS:,} are allowed. Give fewer values."
-        )
+    _require_size(math.prod(map(len, values.values())))
     return values
+
+
+def _require_size(n_settings: int) -> None:
+    """Raise a `SettingsError` if a grid has too many settings, before memory is allocated for them."""
+    if n_settings > _MOST_SETTINGS:
+        raise SettingsError(
+            f"the grid has {n_settings:,} settings; at most {_MOST_SETTINGS:,} are allowed. Give fewer values."
+        )
 
 
 def _parse(name: str, text: str) -> list:
@@ -89,6 +93,7 @@ def _parse(name: str, text: str) -> list:
     try:
         if ":" in text:
             first, last, count = text.split(":")
+            _require_size(int(count))
             numbers = [float(f"{value:.6g}") for value in np.linspace(float(first), float(last), int(count))]
         else:
             numbers = [float(word) for word in text.split(",")]
@@ -174,11 +179,11 @@ class GridRun:
         """Each part of the settings and its results."""
         return simulate_grid(self.bars, self.forecast, self.grid, self.run.cash)
 
-    def equity_of(self, number: int) -> np.ndarray:
-        """Equity ``(n_bars,)`` of one setting."""
-        single = Grid(self.grid.table.iloc[[number]])
-        (_, simulated), *_ = simulate_grid(self.bars, self.forecast, single, self.run.cash)
-        return simulated.equity[:, 0]
+    def equity_of(self, numbers: list[int] | np.ndarray) -> np.ndarray:
+        """Equity ``(n_bars, n)`` of ``n`` settings, by their numbers."""
+        some = Grid(self.grid.table.iloc[numbers])
+        parts = simulate_grid(self.bars, self.forecast, some, self.run.cash)
+        return np.concatenate([simulated.equity for _, simulated in parts], axis=1)
 
     def figures(self, which: slice, simulated: Simulated) -> pd.DataFrame:
         """One row per setting: its values, and its results over the bars ``first_bar`` to ``last_bar``.
@@ -262,7 +267,7 @@ def sweep(grid_run: GridRun) -> Sweep:
     table = pd.concat([grid_run.figures(which, simulated) for which, simulated in grid_run.simulate()])
     best = int(np.where(candidates(table), table["sharpe_per_bar"], -np.inf).argmax())
     confirmed = replay_run(run, grid_run.candles, grid_run.grid.settings(best, run.settings), chosen_from=len(table))
-    simulated = grid_run.equity_of(best)
+    simulated = grid_run.equity_of([best])[:, 0]
     expected = confirmed.equity["equity"].to_numpy()
     index, trials = grid_run.bars.index, [*read_trials(run.folder.parent), *trials_of_table(table)]
     return Sweep(

@@ -9,11 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.errors import SettingsError
 from runners.backtesting.grid import GridRun, candidates
 from runners.backtesting.metrics import simple_returns
 from runners.backtesting.runs import Run
 from strategies.settings import AXES
-from training.overfitting import CrossValidated, Overfitting, combinatorial_paths, probability_of_overfitting
+from training.overfitting import (
+    CrossValidated,
+    Overfitting,
+    ReturnSums,
+    Splits,
+    block_bounds,
+    combinatorial_paths,
+    probability_of_overfitting,
+)
+
+_MOST_SUMS = 25_000_000  # parts of the bars times settings, 200 MB per array
 
 
 @dataclass(frozen=True)
@@ -91,21 +102,28 @@ def analyse_overfitting(
     Raises
     ------
     DataError, SettingsError
-        If no setting trades, or there are too few bars for these blocks and groups.
+        If no setting trades, there are too few bars for these blocks and groups, or too many groups and settings.
     """
-    bars, cash = grid_run.bars, grid_run.run.cash
-    returns, parts = np.empty((len(bars), len(grid_run.grid))), []
+    bars, cash, n_settings = grid_run.bars, grid_run.run.cash, len(grid_run.grid)
+    halves, splits = block_bounds(len(bars), blocks), Splits.of(len(bars), groups, test_groups, embargo)
+    if (len(splits.part_bounds) - 1) * n_settings > _MOST_SUMS:
+        raise SettingsError(f"{groups} groups of {n_settings:,} settings are too many: take fewer of either")
+    tables, by_block, by_split = [], [], []
     for which, simulated in grid_run.simulate():
-        returns[:, which] = simple_returns(simulated.equity, cash)
-        parts.append(grid_run.figures(which, simulated))
-    table = pd.concat(parts)
+        returns = simple_returns(simulated.equity, cash)
+        tables.append(grid_run.figures(which, simulated))
+        by_block.append(ReturnSums.of(returns, halves, which.start))
+        by_split.append(ReturnSums.of(returns, splits.part_bounds, which.start))
+    table = pd.concat(tables)
     candidates(table)  # raises if no setting trades
-    crossed = combinatorial_paths(returns, groups, test_groups, embargo)
+    crossed = combinatorial_paths(
+        ReturnSums.joined(by_split), splits, lambda numbers: simple_returns(grid_run.equity_of(numbers), cash)
+    )
     return OverfittingAnalysis(
         run=grid_run.run,
         table=table,
         own=grid_run.own,
-        overfitting=probability_of_overfitting(returns, blocks),
+        overfitting=probability_of_overfitting(ReturnSums.joined(by_block)),
         blocks=blocks,
         crossed=crossed,
         embargo=embargo,

@@ -13,7 +13,22 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import linregress, rankdata
 
 from data.errors import DataError, SettingsError
-from training.overfitting import combinatorial_paths, probability_of_overfitting, training_bars
+from training import overfitting
+from training.overfitting import CrossValidated, Overfitting, ReturnSums, Splits, block_bounds, training_bars
+
+
+def probability_of_overfitting(returns: np.ndarray, blocks: int = 16) -> Overfitting:
+    """Of a table of returns ``(n_bars, n_settings)``."""
+    return overfitting.probability_of_overfitting(ReturnSums.of(returns, block_bounds(len(returns), blocks)))
+
+
+def combinatorial_paths(
+    returns: np.ndarray, groups: int = 10, test_groups: int = 2, embargo: int = 1
+) -> CrossValidated:
+    """Of a table of returns ``(n_bars, n_settings)``."""
+    splits = Splits.of(len(returns), groups, test_groups, embargo)
+    sums = ReturnSums.of(returns, splits.part_bounds)
+    return overfitting.combinatorial_paths(sums, splits, lambda settings: returns[:, settings])
 
 
 def noise(seed: int, n_bars: int = 320, n_settings: int = 20) -> np.ndarray:
@@ -101,9 +116,10 @@ def test_every_combination_follows_the_definition() -> None:
 
 
 def test_the_chunk_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = probability_of_overfitting(noise(4), blocks=8)
+    whole, paths = probability_of_overfitting(noise(4), blocks=8), combinatorial_paths(noise(4))
     monkeypatch.setattr("training.overfitting._CHUNK", 60)  # three combinations of 35
     portions = probability_of_overfitting(noise(4), blocks=8)
+    np.testing.assert_array_equal(combinatorial_paths(noise(4)).paths, paths.paths)
     np.testing.assert_array_equal(portions.logits, whole.logits)
     np.testing.assert_allclose(portions.in_sample, whole.in_sample, atol=1e-14)
     np.testing.assert_allclose(portions.out_of_sample, whole.out_of_sample, atol=1e-14)
@@ -282,6 +298,11 @@ def test_training_bars_touch_neither_test_bars_nor_their_targets_nor_the_embargo
         assert test[max(bar - embargo - 1, 0) : bar + 2].any()
 
 
+def test_a_billion_groups_are_refused_before_their_splits_are_counted() -> None:
+    with pytest.raises(DataError, match="320 bars in 1000000000 groups are fewer than 5 each"):
+        combinatorial_paths(noise(16), 10**9, 5 * 10**8)
+
+
 @pytest.mark.parametrize(
     ("blocks", "says"), [(7, "even number"), (0, "even number"), (-2, "even number"), (22, "from 2 to 20")]
 )
@@ -292,10 +313,8 @@ def test_blocks_that_cannot_be_halved_or_are_too_many_are_refused(blocks: int, s
 
 @pytest.mark.parametrize("ask", [probability_of_overfitting, combinatorial_paths])
 def test_invalid_tables_are_refused(ask: Callable[[np.ndarray], object]) -> None:
-    with pytest.raises(DataError, match="two columns or more"):
+    with pytest.raises(DataError, match="try two or more"):
         ask(noise(15, n_settings=1))
-    with pytest.raises(DataError, match="two columns or more"):
-        ask(noise(15)[:, 0])
     with pytest.raises(DataError, match=r"49 bars in 1\d (blocks|groups) are fewer than 5 each"):
         ask(noise(15, n_bars=49))
     for wrong in (np.nan, np.inf):
@@ -311,7 +330,7 @@ def test_invalid_tables_are_refused(ask: Callable[[np.ndarray], object]) -> None
         (5, 5, 1, "leave 1 to train on"),
         (5, 0, 1, "take at least 1"),
         (1, 1, 1, "leave 1 to train on"),
-        (20, 10, 1, "184,756 splits"),
+        (20, 10, 1, "more than 1,000 splits"),
         (10, 2, -1, "0 bars or more"),
         (10, 2, 400, "shorten the embargo"),
         (2, 1, 155, "keeps 4 bars"),

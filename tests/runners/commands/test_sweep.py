@@ -21,7 +21,7 @@ from runners.backtesting.settings import BacktestSettings
 from runners.report.sweep_page import verdict
 from strategies.settings import AXES
 from tests.conftest import invoke, make_workspace, to_csv
-from training.overfitting import combinatorial_paths, probability_of_overfitting
+from tests.training.test_overfitting import combinatorial_paths, probability_of_overfitting
 
 OWN = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, commission=0.002, borrow_rate=0.0001)
 THRESHOLDS = ["--long-threshold", "0:0.002:6", "--short-threshold=-0.002:0:6"]
@@ -222,6 +222,43 @@ def test_overfit_applies_the_papers_methods_to_backtraders_returns(workspace: Pa
     assert len(read_trials(workspace / "results" / "SWITCH")) == 1 + len(grid)
     picked = {one["splits"] for one in analysis["chosen"]}
     assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
+
+
+def test_overfit_holds_a_few_settings_in_memory_at_once(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is that of all settings at once."""
+
+    def path_sharpes() -> list[float]:
+        few = ["--long-threshold", "0:0.0004:5", "--short-threshold=-0.0004:0:5"]
+        ran = invoke(workspace, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6")
+        assert ran.returncode == 0, ran.stderr
+        newest = max((workspace / "results" / "SWITCH" / "overfitting").iterdir())
+        return list(json.loads((newest / "overfitting.json").read_text())["path_sharpes"])
+
+    def counted(equity: np.ndarray, cash: float) -> np.ndarray:
+        sizes.append(equity.size)
+        return simple_returns(equity, cash)
+
+    whole, sizes = path_sharpes(), list[int]()
+    monkeypatch.setattr("runners.backtesting.grid._CELLS_AT_ONCE", 2000)
+    monkeypatch.setattr("runners.backtesting.overfitting.simple_returns", counted)
+    assert path_sharpes() == pytest.approx(whole, rel=1e-9)
+    assert max(sizes[:-1]) <= 2000  # the last one is of the settings that were chosen
+
+
+def test_a_grid_that_is_too_large_is_refused_before_it_is_expanded(traded: Path) -> None:
+    for name in ("sweep", "overfit"):
+        failed = invoke(traded, name, "SWITCH", "--long-threshold", "0:1:1000000000000")
+        assert failed.returncode == 2
+        assert "the grid has 1,000,000,000,000 settings; at most 100,000 are allowed" in failed.stderr
+
+
+def test_more_groups_and_settings_than_fit_into_memory_are_refused(
+    traded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.backtesting.overfitting._MOST_SUMS", 1000)
+    failed = invoke(traded, "overfit", "SWITCH")
+    assert failed.returncode == 2
+    assert "10 groups of 882 settings are too many" in failed.stderr
 
 
 def test_if_not_trading_is_best_in_every_half_there_is_no_slope(
