@@ -14,7 +14,7 @@ import pandas as pd
 from data.candles import fingerprint
 from data.files import LATEST, new_run_id, write_json, write_text
 from data.splits import Split, chronological_split
-from strategies.settings import TradingSettings
+from strategies.settings import AXES, TradingSettings
 from training.search.settings import SearchSettings
 from training.search.storage import without_password
 from training.settings import SharedSettings, TrainSettings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 STUDIES = "studies"
 _STUDY, _JOURNAL = "study.json", "journal.log"
-_TRADED_BY = {"long_threshold", "short_threshold", "exposure", "commission", "slippage", "borrow_rate", "cash"}
+_TRADED_BY = {*AXES, "cash"}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from training.sharpe import sharpe_ratio
 
 @dataclass(frozen=True)
 class ValidationTrade:
-    """Trades the forecasts of one network with the thresholds and costs of a backtest, flat between the thresholds.
+    """Trades the forecasts of one network with the rule and costs of a backtest.
+
+    At bars of other regimes its forecast is 0, so that the rule between the thresholds applies there.
 
     Attributes
     ----------
@@ -28,7 +30,7 @@ class ValidationTrade:
     def __call__(self, bars: slice, forecast: np.ndarray) -> float | None:
         """Sharpe ratio per bar, after costs, of the forecasts ``(n_bars,)``; None if the account goes bankrupt."""
         trading = self.trading
-        grid = SettingsGrid.of(trading.model_copy(update={"neutral": "flat"}))
+        grid = SettingsGrid.of(trading)
         equity = simulate(self.open[bars], self.close[bars], forecast, grid, trading.cash).equity[:, 0]
         if equity.min() <= 0:
             return None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -281,7 +281,7 @@ def test_the_same_search_reuses_its_folder_and_another_does_not(candles: pd.Data
         {"options": SearchSettings(trials=99, timeout=1, pruner="hyperband", stale_after=1)},
         {"settings": TrainSettings(window=9, lr=0.1)},  # the start of the search
         {"candles": noisy},  # equal up to the end of validation
-        {"trading": BacktestSettings(neutral="flat", in_sample=True)},
+        {"trading": BacktestSettings(in_sample=True)},
     ]
     other = [
         {"options": SearchSettings(objective="sharpe")},
@@ -291,6 +291,7 @@ def test_the_same_search_reuses_its_folder_and_another_does_not(candles: pd.Data
         {"settings": TrainSettings(seed=1)},
         {"settings": TrainSettings(epochs=9)},
         {"trading": BacktestSettings(commission=0)},
+        {"trading": BacktestSettings(neutral="flat")},
         {"candles": candles.iloc[:-5]},
     ]
     for changes in same:
@@ -309,20 +310,26 @@ def test_a_damaged_study_is_not_changed(candles: pd.DataFrame, tmp_path: Path) -
     assert damaged.read_text() == "{"
 
 
-def test_validation_is_traded_after_costs_and_flat_between_the_thresholds() -> None:
-    """By hand: bought at the open of bar 1, sold at that of bar 3, both with commission and slippage."""
-    open_, close = np.array([100.0, 100, 110, 120, 120]), np.array([100.0, 110, 120, 120, 120])
-    trading = BacktestSettings(exposure=0.5, commission=0.01, slippage=0.02, cash=1000)
+@pytest.mark.parametrize("neutral", ["hold", "flat"])
+def test_validation_is_traded_by_the_rule_after_costs(neutral: Literal["hold", "flat"]) -> None:
+    """By hand: bought at the open of bar 1 and, if neutral is flat, sold at that of bar 3, with all costs."""
+    open_, close = np.array([100.0, 100, 110, 120, 120]), np.array([100.0, 110, 120, 120, 130])
+    trading = BacktestSettings(neutral=neutral, exposure=0.5, commission=0.01, slippage=0.02, cash=1000)
     forecast = np.array([0.01, 0.01, 0.0, 0.0, 0.0])
     units = 500 / 100
     bought, sold = 1000 - units * 102 * 1.01, units * 120 * 0.98 * 0.99
-    equity = np.array([1000, 1000, bought + units * 110, bought + units * 120, bought + sold, bought + sold])
+    rest = [bought + sold, bought + sold] if neutral == "flat" else [bought + units * 120, bought + units * 130]
+    equity = np.array([1000, 1000, bought + units * 110, bought + units * 120, *rest])
     returns = equity[1:] / equity[:-1] - 1
     sharpe = ValidationTrade(open_, close, trading)(slice(0, 5), forecast)
     assert sharpe == pytest.approx(returns.mean() / returns.std(ddof=1))
-    assert ValidationTrade(open_, close, trading)(slice(1, 4), np.zeros(3)) == 0
-    short_of_a_rise = ValidationTrade(np.array([1.0, 1, 9]), np.array([1.0, 1, 9]), trading)
-    assert short_of_a_rise(slice(0, 3), np.full(3, -1.0)) is None  # broke
+
+
+def test_a_validation_without_orders_has_a_sharpe_of_zero_and_a_bankrupt_one_none() -> None:
+    rises = np.array([1.0, 1, 9])
+    trade = ValidationTrade(rises, rises, BacktestSettings())
+    assert trade(slice(0, 3), np.zeros(3)) == 0
+    assert trade(slice(0, 3), np.full(3, -1.0)) is None  # short
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 4])
