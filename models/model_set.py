@@ -105,11 +105,15 @@ class ModelSet:
                 )
         return notes
 
-    def save(self, trained: str | Path) -> Path:
-        """Write the set to a new folder ``<trained>/<dataset>/<run>/``, named in ``latest`` beside it; returns it."""
+    def save(self, trained: str | Path, *, promote: bool = True) -> Path:
+        """Write the set to a new folder ``<trained>/<dataset>/<run>/`` and return it.
+
+        ``promote`` names it in ``latest`` beside it, so that live services and the next commands use it.
+        """
         folder = Path(trained) / self.dataset / new_run_id()
         self.write(folder)
-        mark_latest(folder)
+        if promote:
+            mark_latest(folder)
         return folder
 
     def write(self, folder: Path) -> None:

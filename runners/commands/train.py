@@ -10,6 +10,8 @@ from runners.workspace.workspace import Workspace
 from training.settings import NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from models.model_set import ModelSet
     from runners.search.best_settings import BestSettings
 
@@ -63,9 +65,33 @@ def train_file(
     sort: bool = False,
     tensorboard: Path | None = None,
 ) -> Path:
-    """Train on one CSV, save the model set, print its table, and return its folder.
+    """Train on one CSV, save the model set as the dataset's ``latest``, print its table, and return its folder.
 
-    ``searched`` is the study that the settings come from; ``tensorboard`` is a folder for TensorBoard's logs.
+    Options as in `train_candles`.
+    """
+    from data.candles import read_candles
+    from data.files import mark_latest
+
+    candles = read_candles(file, sort=sort)
+    folder = train_candles(workspace, file, candles, settings, searched=searched, jobs=jobs, tensorboard=tensorboard)
+    mark_latest(folder)
+    return folder
+
+
+def train_candles(
+    workspace: Workspace,
+    file: Path,
+    candles: "pd.DataFrame",
+    settings: TrainSettings,
+    *,
+    searched: "BestSettings | None" = None,
+    jobs: int | None = None,
+    tensorboard: Path | None = None,
+) -> Path:
+    """Train on the candles of ``file``, write the model set, print its table, and return its folder.
+
+    The set is not the dataset's ``latest`` yet. ``searched`` is the study that the settings come from; ``tensorboard``
+    is a folder for TensorBoard's logs.
     """
     from contextlib import nullcontext
     from dataclasses import replace
@@ -73,7 +99,7 @@ def train_file(
     import pandas as pd
 
     from data.calendar import missing_bars
-    from data.candles import candle_warnings, interval_of, interval_text, read_candles
+    from data.candles import candle_warnings, interval_of, interval_text
     from data.files import require_writable
     from models.forecaster import regime_warnings
     from runners.terminal import notice, training_progress, warn
@@ -83,7 +109,6 @@ def train_file(
 
     require_writable(workspace.trained / file.stem)
     log = TensorBoardLog(tensorboard, file.stem, settings) if tensorboard else None
-    candles = read_candles(file, sort=sort)
     index = pd.DatetimeIndex(candles.index)
     missing = missing_bars(index)
     if missing:
@@ -104,7 +129,7 @@ def train_file(
             model_set = train_model_set(candles, file.stem, settings, jobs=jobs, progress=on_epoch)
         if searched:
             model_set = replace(model_set, provenance=replace(model_set.provenance, study=searched.study))
-        folder = model_set.save(workspace.trained)
+        folder = model_set.save(workspace.trained, promote=False)
         if log:
             log.end(model_set, folder)
     _print(model_set, folder)

@@ -13,6 +13,7 @@ import pytest
 
 from data.errors import DataError
 from models import ModelSet
+from models.model_set import find_model_set
 from models.provenance import Study
 from runners.backtesting.comparison import compare
 from runners.backtesting.metrics import metrics_of
@@ -264,6 +265,39 @@ def test_retraining_trades_old_and_new_models_on_the_same_bars(workspace: Path, 
     assert old.models < new.models
     assert new.training.settings == old.training.settings
     assert "before (A) and after (B)" in (workspace / "results" / "compare.html").read_text()
+
+
+@pytest.mark.parametrize("kept", [slice(900), slice(0, 961)])
+def test_retraining_without_unseen_bars_ends_before_it_trains(
+    workspace: Path, candles: pd.DataFrame, kept: slice
+) -> None:
+    to_csv(candles.iloc[kept], workspace / "data" / "csv" / "SWITCH.csv")
+    before = sorted((workspace / "models").rglob("*"))
+    ran = invoke(workspace, "retrain", "SWITCH")
+    assert ran.returncode == 2
+    assert "so no bars are left to compare them on. Bring newer candles" in ran.stderr
+    assert f"use the bars up to {candles.index[959]}" in ran.stderr
+    assert sorted((workspace / "models").rglob("*")) == before
+
+
+def test_live_services_do_not_see_retrained_models_before_the_comparison_has_succeeded(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = workspace / "models" / "trained" / "SWITCH"
+    old = find_model_set(models)
+
+    def compare_runs(*_: object) -> None:
+        assert len(list(models.glob("2*"))) == 2
+        assert find_model_set(models) == old
+        raise DataError("no comparison")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("runners.commands.compare.compare_runs", compare_runs)
+        ran = invoke(workspace, "retrain", "SWITCH")
+        assert (ran.returncode, ran.stderr.splitlines()[-1]) == (2, "Error: no comparison")
+    assert find_model_set(models) == old
+    assert invoke(workspace, "retrain", "SWITCH").returncode == 0
+    assert find_model_set(models) == max(models.glob("2*"))
 
 
 def test_retraining_reports_how_the_candles_have_changed(candles: pd.DataFrame, model_set: ModelSet) -> None:

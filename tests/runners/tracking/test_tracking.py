@@ -112,7 +112,7 @@ def test_without_tensorboard_nothing_is_trained(
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    ran = invoke(workspace, "train", "NOTHING", "--tensorboard", str(tmp_path / "logs"))
+    ran = invoke(workspace, "train", "SWITCH", "--tensorboard", str(tmp_path / "logs"))
     assert ran.returncode == 2
     assert "pip install -c constraints.txt -e '.[tensorboard]'" in ran.stderr
     assert not (tmp_path / "logs").exists()
@@ -120,7 +120,7 @@ def test_without_tensorboard_nothing_is_trained(
 
 def test_a_folder_that_cannot_be_written_to_is_an_error(workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    ran = invoke(workspace, "train", "NOTHING", "--tensorboard", str(tmp_path / "file"))
+    ran = invoke(workspace, "train", "SWITCH", "--tensorboard", str(tmp_path / "file"))
     assert ran.returncode == 2
     assert f"--tensorboard {tmp_path / 'file'}: cannot be written to" in ran.stderr
 
