@@ -68,6 +68,15 @@ def switching_candles(n_bars: int = 1200, seed: int = 0) -> pd.DataFrame:
     )
 
 
+def halted(candles: pd.DataFrame, still: np.ndarray) -> pd.DataFrame:
+    """The candles, without a change of the close after each bar that is ``still`` ``(n_bars,)``."""
+    change = np.where(still[:-1], 0.0, np.diff(np.log(candles["close"])))
+    close = candles["close"].iloc[0] * np.exp(np.cumsum(np.append(0.0, change)))
+    opened = np.append(close[0], close[:-1])
+    prices = {"open": opened, "high": np.maximum(opened, close), "low": np.minimum(opened, close), "close": close}
+    return candles.assign(**prices)
+
+
 def pytest_configure() -> None:
     """Enable Ctrl-C in the processes that tests start, even if the tests run in the background of a shell.
 

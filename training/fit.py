@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,10 @@ _SMALLEST_SHARE = 0.02  # of the newest weights in their average
 
 @dataclass(frozen=True)
 class FitResult:
-    """A network at its best epoch, and its mean squared errors per epoch, relative to the zero forecast's."""
+    """A network at its best epoch, and its mean squared errors per epoch, relative to the zero forecast's.
+
+    ``best_epoch`` is 0 if no epoch has finite losses; the network then has its initial weights.
+    """
 
     network: RegimeLSTM
     train_losses: list[float]
@@ -40,7 +44,7 @@ def fit_network(
     """Train a network on the training bars and return it at the epoch with the best validation loss.
 
     Validation uses a moving average of the weights (Polyak and Juditsky 1992), over fifty steps except at the start: it
-    is less noisy than the weights of one step.
+    is less noisy than the weights of one step. An epoch whose loss is not finite ends the training.
 
     Parameters
     ----------
@@ -57,10 +61,12 @@ def fit_network(
     train_losses: list[float] = []
     validation_losses: list[float] = []
     for epoch in range(1, settings.epochs + 1):
-        train_losses.append(learner.run_epoch())
-        loss = learner.validation_loss()
-        validation_losses.append(loss)
+        train_loss, loss = learner.run_epoch(), learner.validation_loss()
         on_epoch(epoch, loss)
+        if not (math.isfinite(train_loss) and math.isfinite(loss)):
+            break
+        train_losses.append(train_loss)
+        validation_losses.append(loss)
         if loss < best_loss:
             best_state, best_epoch, best_loss = copy.deepcopy(averaged.state_dict()), epoch, loss
         elif epoch - best_epoch >= settings.patience:

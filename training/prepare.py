@@ -48,8 +48,8 @@ class NetworkData:
         ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN if unknown.
     slots
         ``(n_bars,)`` from `models.network.time_slots`.
-    too_few
-        Why the regime has too few windows for a network; None if it has enough.
+    fallback
+        Why the regime uses the all-regimes network; None if it gets a network of its own.
     """
 
     settings: NetworkSettings
@@ -60,7 +60,7 @@ class NetworkData:
     target: np.ndarray
     slots: np.ndarray
     samples: Samples
-    too_few: str | None
+    fallback: str | None
 
     @property
     def passes(self) -> Passes:
@@ -101,7 +101,7 @@ class Prepared:
     def network(self, regime: int | None, settings: NetworkSettings) -> NetworkData:
         """The data of a regime's network (None: the all-regimes network) with these settings.
 
-        Raises a `DataError` if too few windows have all features, or the close never changes.
+        Raises a `DataError` if too few windows have all features, or the close never changes in a part.
         """
         values = np.concatenate([self.features[name] for name in settings.features], axis=1)
         complete = Passes.over(self.slots, settings.window, settings.stride).complete(values)
@@ -114,11 +114,13 @@ class Prepared:
                 "Look for empty cells in the columns that are used as features."
             )
         mean, scale = _scaler(values[self.split.train])
+        for part, bars in (("training", everything.train), ("validation", everything.validation)):
+            if np.ptp(self.log_returns[bars]) == 0:
+                raise DataError(
+                    f"{self.dataset}: the close does not change in the {part} part, so there is nothing to forecast. "
+                    "Remove bars without trading, or change train_fraction and validation_fraction."
+                )
         target_scale = float(np.std(self.log_returns[everything.train]))
-        if target_scale == 0:
-            raise DataError(
-                f"{self.dataset}: the close does not change in the training part, so there is nothing to forecast."
-            )
         samples = everything
         if regime is not None:
             samples = _with_validation(self._samples(regime, complete), self.settings)
@@ -131,7 +133,7 @@ class Prepared:
             target=self.log_returns / target_scale,
             slots=self.slots,
             samples=samples,
-            too_few=None if regime is None else _too_few(samples, self.settings),
+            fallback=None if regime is None else _fallback(samples, self.log_returns, self.settings),
         )
 
     def _samples(self, regime: int | None, complete: np.ndarray) -> Samples:
@@ -238,12 +240,15 @@ def _scaler(train_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(scale > 0, scale, 1.0)
 
 
-def _too_few(samples: Samples, settings: TrainSettings) -> str | None:
-    """Why a regime has too few windows for its own network, or None."""
+def _fallback(samples: Samples, log_returns: np.ndarray, settings: TrainSettings) -> str | None:
+    """Why a regime's windows cannot train and validate a network of its own, or None."""
     if len(samples.train) < settings.min_windows:
         return f"only {len(samples.train)} training windows, min_windows is {settings.min_windows}"
     if len(samples.validation) < _MIN_VALIDATION_WINDOWS:
         return f"only {len(samples.validation)} validation windows, {_MIN_VALIDATION_WINDOWS} are needed"
+    for part, bars in (("training", samples.train), ("validation", samples.validation)):
+        if np.ptp(log_returns[bars]) == 0:
+            return f"the returns after its {part} windows are all equal"
     return None
 
 

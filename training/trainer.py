@@ -89,7 +89,8 @@ def train(
     DataError
         If there are too few bars for features, windows and the split, or regimes cannot be estimated.
     SettingsError
-        If training and validation leave no test part, or the device is cuda and there is no GPU.
+        If training and validation leave no test part, the device is cuda and there is no GPU, or the all-regimes
+        network has no epoch with a finite loss.
     """
     settings = settings or TrainSettings()
     require_test_part(settings)
@@ -115,7 +116,7 @@ def network_tasks(prepared: Prepared, warm_start: ModelSet | None = None) -> dic
     return {
         regime: NetworkTask(regime, data, prepared.settings, _weights(warm_start, regime) if warm_start else None)
         for regime, data in prepared.networks.items()
-        if data.too_few is None
+        if data.fallback is None
     }
 
 
@@ -127,8 +128,13 @@ def _weights(model_set: ModelSet, regime: int | None) -> dict[str, torch.Tensor]
 
 
 def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | None, FitResult]) -> ModelSet:
-    """The model set of fitted networks (None: the all-regimes network); not yet saved."""
+    """The model set of fitted networks (None: the all-regimes network); not yet saved.
+
+    Raises a `SettingsError` if the training of the all-regimes network has failed.
+    """
     settings, detector = prepared.settings, prepared.detector
+    if fitted[None].best_epoch == 0:
+        raise SettingsError(f"{prepared.dataset}: the all-regimes network has {_failure(prepared, None)}.")
     return ModelSet(
         dataset=prepared.dataset,
         experts={regime: _expert(regime, prepared, fitted) for regime in detector.regimes},
@@ -143,8 +149,10 @@ def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | No
 
 
 def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[int | None, FitResult]) -> Expert:
-    """A regime's expert: its own network, or the all-regimes network where it has too few windows."""
-    fallback = prepared.networks[regime].too_few
+    """A regime's expert: its own network, or the all-regimes network where it has none."""
+    fallback = prepared.networks[regime].fallback
+    if fallback is None and fitted[regime].best_epoch == 0:
+        fallback = _failure(prepared, regime)
     trained = None if fallback else regime
     result, data = fitted[trained], prepared.networks[trained]
     samples = prepared.network(regime, data.settings).samples if fallback else data.samples
@@ -174,6 +182,11 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[int | None, 
             "relative_loss": {name: loss if math.isfinite(loss) else None for name, loss in losses.items()},
         },
     )
+
+
+def _failure(prepared: Prepared, regime: int | None) -> str:
+    """Why a training without a finite loss gives no network, for messages."""
+    return f"no epoch with a finite validation loss; lower lr (now {prepared.networks[regime].settings.lr:g})"
 
 
 def fit_side_by_side(

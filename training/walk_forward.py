@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -135,7 +136,7 @@ def _fit(
 
     def tasks() -> Iterator[tuple[FoldId, NetworkTask]]:
         for fold in folds:
-            prepared[fold] = prepare(learnt[fold], fold.dataset, settings, detector=detectors[fold])
+            prepared[fold] = prepare(learnt[fold], _fold_name(fold), settings, detector=detectors[fold])
             fold_tasks = network_tasks(prepared[fold], warm_start=before.get(fold))
             missing[fold] = len(fold_tasks)
             yield from ((fold, task) for task in fold_tasks.values())
@@ -145,7 +146,8 @@ def _fit(
     for fold, regime, result in pool(delayed(_fit_network)(fold, task) for fold, task in tasks()):
         fitted[fold][regime] = result
         if len(fitted[fold]) == missing[fold]:
-            yield fold, assemble(learnt[fold], prepared.pop(fold), fitted.pop(fold))
+            model_set = assemble(learnt[fold], prepared.pop(fold), fitted.pop(fold))
+            yield fold, replace(model_set, dataset=fold.dataset)
 
 
 def _fit_network(fold: FoldId, task: NetworkTask) -> tuple[FoldId, int | None, FitResult]:

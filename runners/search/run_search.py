@@ -74,7 +74,7 @@ def open_search(results_folder: Path, search: Search, regime: str) -> OpenSearch
     networks = {expert_name(number): number for number in (None, *prepared.detector.regimes)}
     require_known([regime], list(networks), "--regime", "regime")
     selected = list(networks) if regime == EVERY else [regime]
-    reasons = {name: prepared.network(networks[name], search.options.widest).too_few for name in selected}
+    reasons = {name: prepared.network(networks[name], search.options.widest).fallback for name in selected}
     skipped = {name: reason for name, reason in reasons.items() if reason}
     if len(skipped) == len(selected):
         raise DataError(f"{search.dataset}, {regime}: {skipped[regime]}. Bring more history, or lower min_windows.")

@@ -69,7 +69,8 @@ class TensorBoardLog:
         experts = {expert.name: expert for expert in [*model_set.experts.values(), model_set.all_regimes]}
         for name, writer in self._writers.items():
             expert = experts[name]
-            for epoch, loss in enumerate(expert.training["train_losses"], start=1):
+            own = [] if expert.training["fallback"] else expert.training["train_losses"]
+            for epoch, loss in enumerate(own, start=1):
                 writer.add_scalar(_TRAIN, loss, epoch, walltime=self._times[name, epoch])
             test_loss = expert.training["relative_loss"]["test"]
             if test_loss is not None:

@@ -9,7 +9,7 @@ import pytest
 
 from data.errors import DataError
 from models import Forecaster, ModelSet
-from tests.conftest import SMALL
+from tests.conftest import SMALL, halted
 from training import TrainSettings, train
 from training.evaluation import Evaluation, evaluate
 from training.scores import diebold_mariano, score
@@ -130,3 +130,15 @@ def test_candles_without_the_training_part_or_without_unseen_bars_are_refused(
         evaluate(model_set, candles.iloc[500:])
     with pytest.raises(DataError, match="only 4 bars after"):
         evaluate(model_set, candles.iloc[:965])
+
+
+def test_a_test_part_without_price_changes_has_errors_but_no_relative_ones(candles: pd.DataFrame) -> None:
+    still = halted(candles, np.arange(len(candles)) >= 955)
+    model_set = train(still, "HALTED", TrainSettings(**SMALL))
+    assert model_set.all_regimes.training["relative_loss"]["test"] is None
+    result = evaluate(model_set, still)
+    experts = result.scores["all bars"]["experts"]
+    assert experts.rmse > 0
+    assert (experts.r2_zero, experts.hit_rate, experts.information_coefficient) == (None, None, None)
+    assert "worse than zero" in result.conclusion
+    json.dumps(result.to_dict(), allow_nan=False)

@@ -11,7 +11,7 @@ from data.errors import DataError, SettingsError
 from data.features import compute_features
 from models import Forecaster, ModelSet
 from models.network import one_thread
-from tests.conftest import SMALL, switching_candles
+from tests.conftest import SMALL, halted, switching_candles
 from training import TrainSettings, train
 from training.fit import fit_network
 from training.prepare import NetworkData, Samples, detector_task, prepare
@@ -27,7 +27,7 @@ def ignore(epoch: int, validation_loss: float) -> None:
 def network_data(settings: NetworkSettings, inputs: np.ndarray, target: np.ndarray, samples: Samples) -> NetworkData:
     unscaled = {"mean": np.zeros(inputs.shape[1]), "scale": np.ones(inputs.shape[1]), "target_scale": 1.0}
     slots, inputs = np.arange(len(inputs)), inputs.astype(np.float32)
-    return NetworkData(settings, inputs=inputs, target=target, slots=slots, samples=samples, too_few=None, **unscaled)
+    return NetworkData(settings, inputs=inputs, target=target, slots=slots, samples=samples, fallback=None, **unscaled)
 
 
 def weights(model_set: ModelSet) -> dict[str, torch.Tensor]:
@@ -140,6 +140,48 @@ def test_a_price_that_never_changes_is_refused(candles: pd.DataFrame) -> None:
     for detector, message in (("hmm", "price hardly moves"), ("trend", "close does not change")):
         with pytest.raises(DataError, match=message):
             train(flat, "FLAT", TrainSettings(**SMALL, detector=detector))
+
+
+@pytest.mark.parametrize(("part", "bars"), [("training", slice(0, 1200)), ("validation", slice(840, 960))])
+def test_a_regime_without_price_changes_uses_the_all_regimes_network(
+    labelled: pd.DataFrame, part: str, bars: slice
+) -> None:
+    still = np.zeros(len(labelled), dtype=bool)
+    still[bars] = labelled["regime"].iloc[bars] == 1
+    model_set = train(halted(labelled, still), "HALTED", TrainSettings(**SMALL))
+    assert model_set.experts[1].training["fallback"] == f"the returns after its {part} windows are all equal"
+    assert torch.equal(model_set.experts[1].network.head.weight, model_set.all_regimes.network.head.weight)
+    assert model_set.notes() == [
+        f"sideways uses the all-regimes network: the returns after its {part} windows are all equal."
+    ]
+
+
+def test_a_validation_part_without_price_changes_is_refused(labelled: pd.DataFrame) -> None:
+    still = (np.arange(len(labelled)) >= 830) & (np.arange(len(labelled)) < 960)
+    with pytest.raises(DataError, match="HALTED: the close does not change in the validation part"):
+        train(halted(labelled, still), "HALTED", TrainSettings(**SMALL))
+
+
+def test_a_training_without_a_finite_loss_is_refused(candles: pd.DataFrame) -> None:
+    with pytest.raises(SettingsError, match=r"SWITCH: the all-regimes network has no epoch .* lower lr \(now 1e\+20\)"):
+        train(candles, "SWITCH", TrainSettings(**SMALL, lr=1e20))
+
+
+def test_an_expert_without_a_finite_loss_uses_the_all_regimes_network(candles: pd.DataFrame) -> None:
+    model_set = train(candles, "SWITCH", TrainSettings(**SMALL, networks={"bullish": {"lr": 1e20}}))
+    reason = "no epoch with a finite validation loss; lower lr (now 1e+20)"
+    assert model_set.notes() == [f"bullish uses the all-regimes network: {reason}."]
+    assert torch.equal(model_set.experts[2].network.head.weight, model_set.all_regimes.network.head.weight)
+
+
+def test_training_stops_at_the_first_loss_that_is_not_finite() -> None:
+    """The weights do not recover, and the files of a model set hold finite numbers only."""
+    random = np.random.default_rng(0)
+    samples = Samples(np.arange(5, 150), np.arange(150, 190), np.arange(0))
+    data = network_data(NetworkSettings(window=3), random.standard_normal((200, 1)), np.full(200, 1e-3), samples)
+    overflows = replace(data, target=np.where(np.arange(200) < 150, 1e-3, 1e30))
+    result = fit_network(overflows, TrainSettings(epochs=5), seed=0, on_epoch=ignore)
+    assert (result.best_epoch, result.train_losses, result.validation_losses) == (0, [], [])
 
 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:

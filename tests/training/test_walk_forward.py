@@ -12,7 +12,7 @@ from data.synthetic import with_noise_from
 from models import Forecaster, ForecastSettings, ModelSet
 from models.detectors.hmm import HMMDetector
 from models.regimes import match_states
-from tests.conftest import SMALL
+from tests.conftest import SMALL, halted
 from training import TrainSettings, train
 from training.settings import WalkForwardSettings
 from training.walk_forward import FoldId, fit_folds, folds_of, stitched_forecasts
@@ -128,6 +128,12 @@ def test_a_series_too_short_for_a_fold_is_refused_by_name(candles: pd.DataFrame)
 def test_a_fold_with_too_few_bars_is_refused_by_name(candles: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="SWITCH, fold 1: has 150 bars, but at least"):
         fitted(candles, WalkForwardSettings(train_bars=150, test_bars=100))
+
+
+def test_a_fold_without_price_changes_in_its_validation_part_is_refused_by_name(candles: pd.DataFrame) -> None:
+    still = halted(candles, (np.arange(1200) >= 700) & (np.arange(1200) < 800))
+    with pytest.raises(DataError, match="SWITCH, fold 2: the close does not change in the validation part"):
+        fitted(still, SCHEDULE)
 
 
 def test_the_default_folds_learn_from_half_the_bars_and_trade_a_tenth(candles: pd.DataFrame) -> None:
