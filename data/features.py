@@ -6,6 +6,7 @@ backtest over years and a live engine that keeps a few dozen bars compute the sa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from data.candles import OHLCV
 from data.errors import DataError, did_you_mean
+from data.registry import Registry
 
 DEFAULT_FEATURES = ("log_return", "volatility", "rsi", "macd", "boll_width")
 
@@ -40,7 +42,7 @@ class Feature:
     compute: Callable[[pd.DataFrame], np.ndarray]
 
 
-FEATURES: dict[str, Feature] = {}
+FEATURES = Registry[Feature]("feature")
 
 
 def feature(
@@ -49,7 +51,7 @@ def feature(
     """Decorator that registers a function of candles as the feature ``name``, for training, backtest and live.
 
     The function may look back at most ``lookback`` bars and never ahead. It is called with more than ``lookback`` bars;
-    its first ``lookback`` rows are ignored.
+    its first ``lookback`` rows are ignored. A `SettingsError` if the name is built in or another file's.
 
     Examples
     --------
@@ -58,8 +60,10 @@ def feature(
     ...     return (candles["close"] / candles["high"]).to_numpy()
     """
 
+    module = sys._getframe(1).f_globals
+
     def register(compute: Callable[[pd.DataFrame], np.ndarray]) -> Callable[[pd.DataFrame], np.ndarray]:
-        FEATURES[name] = Feature(name, lookback, tuple(columns) or (name,), compute)
+        FEATURES.register(name, Feature(name, lookback, tuple(columns) or (name,), compute), module)
         return compute
 
     return register

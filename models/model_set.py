@@ -33,6 +33,7 @@ from models import detectors  # noqa: F401  registers the built-in detectors
 from models.expert import ALL_REGIMES, Expert
 from models.files import FORMAT_VERSION, DetectorAttributes, DetectorFile, ExpertFile, Hyperparameters, ManifestFile
 from models.network import RegimeLSTM
+from models.own_code import require_same_code
 from models.provenance import Provenance
 from models.regimes import RegimeDetector, find_detector, regime_name
 
@@ -144,7 +145,8 @@ class ModelSet:
         Raises
         ------
         ModelSetError
-            If a file is missing, invalid, of another format, or has changed since it was written.
+            If a file is missing, invalid, of another format, or has changed since it was written, or own code that the
+            set depends on has changed.
         SettingsError
             If its detector is not registered.
         """
@@ -157,6 +159,7 @@ class ModelSet:
     @classmethod
     def _read(cls, folder: Path) -> ModelSet:
         manifest = _read_manifest(folder)
+        require_same_code(manifest.provenance.code, folder)
         dataset, hashes = manifest.dataset, manifest.sha256
         return cls(
             dataset=dataset,

@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import ConfigDict, TypeAdapter
 
 from data.candles import BarTime
+from data.registry import CodeFile
 
 _EXACTLY = ConfigDict(extra="forbid", allow_inf_nan=False)  # for pydantic's validation of these classes
 
@@ -97,6 +98,8 @@ class Provenance(Training):
         Version of each package that affects results.
     commit
         The code's git commit; None outside a checkout.
+    code
+        The files of own code that define a feature or the detector of the set.
     """
 
     n_bars: int
@@ -105,14 +108,16 @@ class Provenance(Training):
     seed: int
     versions: dict[str, str]
     commit: str | None
+    code: tuple[CodeFile, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return _to_json(Provenance, self)
 
 
 def _to_json(kind: type[Training], value: Training) -> dict[str, Any]:
-    """The fields that ``kind`` declares, as JSON; without ``study`` where there is none."""
-    content: dict[str, Any] = _adapter(kind).dump_python(value, mode="json", exclude=None if value.study else {"study"})  # type: ignore[arg-type]
+    """The fields that ``kind`` declares, as JSON; without ``study`` and ``code`` where there is none."""
+    empty = {name for name in ("study", "code") if not getattr(value, name, None)}
+    content: dict[str, Any] = _adapter(kind).dump_python(value, mode="json", exclude=empty)  # type: ignore[arg-type]
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 import numpy as np
 
 from data.errors import SettingsError, did_you_mean
+from data.registry import Registry
 from data.windows import windows
 
 
@@ -88,14 +90,17 @@ def match_states(detector: Fitted, reference: RegimeDetector, features: np.ndarr
     return detector.reordered(order.tolist()) if known.any() else detector
 
 
-DETECTORS: dict[str, type[RegimeDetector]] = {}
+DETECTORS = Registry[type[RegimeDetector]]("detector")
 
 Detector = TypeVar("Detector", bound=type[RegimeDetector])
 
 
 def register_detector(detector: Detector) -> Detector:
-    """Class decorator that registers a detector under its ``name``, for training, model sets and the command line."""
-    DETECTORS[detector.name] = detector
+    """Class decorator that registers a detector under its ``name``, for training, model sets and the command line.
+
+    A `SettingsError` if the name is built in or another file's.
+    """
+    DETECTORS.register(detector.name, detector, sys._getframe(1).f_globals)
     return detector
 
 

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,11 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from typer.testing import CliRunner
 
+from data.features import FEATURES
+from data.registry import Registry
 from data.samples import sp500_candles
 from models import ModelSet
+from models.regimes import DETECTORS
 from runners import terminal
 from runners.backtesting.engine import backtest
 from runners.backtesting.runs import Trials
@@ -84,6 +88,24 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def own_code_removed() -> Iterator[None]:
+    """Remove the features and detectors that the block registers."""
+    registries: list[Registry[Any]] = [FEATURES, DETECTORS]
+    before = [(dict(registry), dict(registry.code)) for registry in registries]
+    yield
+    for registry, (entries, code) in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
+        registry.code = code
+
+
+@pytest.fixture(autouse=True)
+def _own_code_ends_with_the_test() -> Iterator[None]:
+    with own_code_removed():
+        yield
 
 
 @pytest.fixture(scope="session")

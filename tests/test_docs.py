@@ -71,7 +71,7 @@ def test_the_commands_and_the_code_of_a_page_run_in_their_order(
     workspace = shutil.copytree(prepared, tmp_path / "workspace")
     monkeypatch.chdir(workspace)
     monkeypatch.setattr("quantstats.reports.html", lambda *_, **__: None)  # most of a backtest's time; others test it
-    features, names = dict(FEATURES), {}
+    names: dict[str, object] = {}
     for language, text, _ in blocks(page, "sh", "python"):
         if language == "python":
             exec(compile(text, str(page), "exec"), names)
@@ -81,8 +81,6 @@ def test_the_commands_and_the_code_of_a_page_run_in_their_order(
             assert program == "regimes", line
             ran = invoke(workspace, *arguments)
             assert ran.returncode == 0, f"{line}: {ran.stderr}"
-    FEATURES.clear()
-    FEATURES.update(features)
 
 
 @pytest.mark.parametrize("page", [README, *DOCS], ids=lambda page: page.stem)

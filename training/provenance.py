@@ -11,16 +11,21 @@ import pandas as pd
 
 from data.candles import fingerprint
 from data.splits import Split
+from models.own_code import code_of
 from models.provenance import Part, Provenance
+from models.regimes import RegimeDetector
 from training.settings import TrainSettings
 
 PARTS = ("train", "validation", "test")
 _PACKAGES = ["numpy", "pandas", "torch", "scikit-learn", "hmmlearn", "TA-Lib", "backtrader"]
 
 
-def describe_training(candles: pd.DataFrame, split: Split, settings: TrainSettings) -> Provenance:
+def describe_training(
+    candles: pd.DataFrame, split: Split, settings: TrainSettings, detector: RegimeDetector
+) -> Provenance:
     """The provenance of a model set trained now; without empty parts."""
     index = candles.index
+    features = {*detector.features, *(name for network in settings.every_network for name in network.features)}
     parts = {name: bars for name in PARTS if (bars := getattr(split, name)).stop > bars.start}
     return Provenance(
         fingerprint=fingerprint(candles),
@@ -32,6 +37,7 @@ def describe_training(candles: pd.DataFrame, split: Split, settings: TrainSettin
         seed=settings.seed,
         versions=package_versions(),
         commit=git_commit(),
+        code=code_of(features, detector.name),
     )
 
 

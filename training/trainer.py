@@ -142,7 +142,7 @@ def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | No
         detector=detector,
         interval=interval_of(pd.DatetimeIndex(candles.index)),
         validation_end=candles.index[prepared.split.validation.stop - 1],
-        provenance=describe_training(candles, prepared.split, settings),
+        provenance=describe_training(candles, prepared.split, settings, detector),
         min_confidence=settings.min_confidence,
         min_dwell=settings.min_dwell,
     )

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import talib
 
-from data.errors import DataError
+from data.errors import DataError, SettingsError
 from data.features import DEFAULT_FEATURES, FEATURES, compute_features, feature, lookback_of
 
 BUILT_IN = list(FEATURES)
@@ -90,11 +90,12 @@ def test_an_unknown_feature_is_refused_with_the_known_ones(sp500: pd.DataFrame) 
         compute_features(sp500, ["rsj"])
 
 
-def test_a_registered_feature_is_computed_like_a_built_in_one(
-    sp500: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("data.features.FEATURES", dict(FEATURES))
+def test_a_built_in_feature_cannot_be_replaced() -> None:
+    with pytest.raises(SettingsError, match=r"feature 'rsi' of .*test_features\.py is already defined in the package"):
+        feature("rsi", lookback=0)(len)
 
+
+def test_a_registered_feature_is_computed_like_a_built_in_one(sp500: pd.DataFrame) -> None:
     @feature("two_bar_high", lookback=1)
     def two_bar_high(candles: pd.DataFrame) -> np.ndarray:
         return candles["high"].rolling(2).max().to_numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from data.errors import DataError, ModelSetError, RegimesError, SettingsError
 from data.features import FEATURES, compute_features
 from models import Forecaster, ModelSet
-from models.regimes import DETECTORS
 from runners.lookahead import planted_edge
 from runners.lookahead.orders import orders
 from runners.lookahead.random_walk import random_walk
@@ -27,16 +25,6 @@ from training import TrainSettings, train
 
 OWN = Path(__file__).parents[1] / "user_code"
 EXAMPLE = ROOT / "runners" / "examples" / "own_code.py"
-
-
-@pytest.fixture(autouse=True)
-def _registries() -> Iterator[None]:
-    """Restore the registries after each test."""
-    features, detectors = dict(FEATURES), dict(DETECTORS)
-    yield
-    for registry, before in ((FEATURES, features), (DETECTORS, detectors)):
-        registry.clear()
-        registry.update(before)  # type: ignore[arg-type]
 
 
 def own(name: str, candles: pd.DataFrame) -> UnderTest:
