@@ -150,11 +150,12 @@ class Bus:
 
     def datasets(self) -> list[str]:
         """Names of all datasets whose services have used this Redis."""
-        return sorted(key.split(":")[1] for key in self.redis.scan_iter("regimes:*:facts"))
+        return sorted(_dataset_of(key) for key in self.redis.scan_iter("regimes:*:facts"))
 
     def forget(self) -> None:
         """Remove all of this dataset's keys."""
-        for key in list(self.redis.scan_iter(f"regimes:{self.name}:*")):
+        # Compared here: in a pattern of Redis, the name BTC[1] would match BTC1's keys.
+        for key in [key for key in self.redis.scan_iter("regimes:*") if _dataset_of(key) == self.name]:
             self.redis.delete(key)
 
     def set_kill_switch(self, on: bool) -> None:
@@ -207,6 +208,11 @@ class Bus:
         """Time of Redis's clock, which all services use to measure ages."""
         seconds, microseconds = self.redis.time()
         return pd.Timestamp(seconds * 1_000_000 + microseconds, unit="us", tz="UTC")
+
+
+def _dataset_of(key: str) -> str:
+    """The name in ``regimes:NAME:suffix``; it may contain colons, the suffix does not."""
+    return key.removeprefix("regimes:").rpartition(":")[0]
 
 
 Connect = Callable[[], Bus]  # called again after each lost connection

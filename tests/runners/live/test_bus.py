@@ -178,3 +178,18 @@ def test_keys_of_another_program_are_an_error(bus: Bus, factory: ServiceFactory)
     bus.redis.set(bus.forecasts.key, "something else")
     with pytest.raises(LiveError, match=r"Redis rejects a command \(WRONGTYPE .* keys that begin with regimes:"):
         factory.paper_trader(factory.model_reloader(), "BTC/USDT").run(threading.Event())
+
+
+@pytest.mark.parametrize("name", ["BTC[1]", "BTC?", "BTC*", "BTC\\1", "BTC", "BTC:1"])
+def test_forget_removes_the_keys_of_exactly_one_dataset_whatever_its_name(bus: Bus, name: str) -> None:
+    others = [Bus(bus.redis, other) for other in ("BTC1", "BTC[1]", "BTC:1", "BTC") if other != name]
+    named = Bus(bus.redis, name)
+    for one in (*others, named):
+        one.store_facts({"symbol": one.name})
+        filled(one, 2)
+    assert bus.datasets() == sorted({name, "BTC1", "BTC[1]", "BTC:1", "BTC"})
+    named.forget()
+    assert (named.facts(), named.candles.last()) == ({}, None)
+    for other in others:
+        assert other.facts() == {"symbol": other.name}
+        assert other.candles.last() is not None
