@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -70,18 +71,23 @@ class Settings(BaseModel):
         try:
             return cls(**{**values, **given})
         except ValidationError as error:
-            raise SettingsError(_first_error(error, given, source)) from None
+            origins = dict.fromkeys(cls.model_fields, "the default")
+            origins |= dict.fromkeys(values, source)
+            origins |= {name: f"--{name.replace('_', '-')}" for name in given}
+            raise SettingsError(_first_error(error, origins)) from None
 
 
-def _first_error(error: ValidationError, flags: Mapping[str, Any], source: str) -> str:
+def _first_error(error: ValidationError, origins: Mapping[str, str]) -> str:
+    """The first error; ``origins`` says for each setting where its value comes from."""
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if not name:  # two settings contradict each other
-        return f"{source}: {message}."
-    flag = name.split(".")[0]
-    origin = f"--{flag.replace('_', '-')}" if flag in flags else f"{source}, {name}"
-    return f"{origin}: {message}, but {first['input']!r} was given."
+        named = [f"{one} comes from {origin}" for one, origin in origins.items() if re.search(rf"\b{one}\b", message)]
+        return f"{message}. Change one of them: {', '.join(named)}."
+    origin = origins[name.split(".")[0]]
+    place = origin if origin.startswith("--") else f"{origin}, {name}"
+    return f"{place}: {message}, but {first['input']!r} was given."
 
 
 def require_known(

@@ -65,7 +65,7 @@ class ServiceFactory:
         market = Market(self.live.exchange, self.live.symbol, timeframe, self.live.retry_seconds, self.options)
         if market.interval != interval:
             raise SettingsError(
-                f"--timeframe is {timeframe}, but the models of {name} were trained on {timeframe_of(interval)} bars."
+                f"the timeframe is {timeframe}, but the models of {name} were trained on {timeframe_of(interval)} bars."
             )
         return market
 
