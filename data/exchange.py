@@ -32,17 +32,69 @@ def exchange_client(exchange: str, options: Mapping[str, Any]) -> ccxt.Exchange:
     ``options`` are further ones of ccxt's constructor, such as ``httpsProxy``, ``timeout`` or ``urls``. Raises a
     `SettingsError` if ccxt is not installed or does not know the exchange.
     """
+    _require_exchange(exchange)
+    import ccxt
+
+    kind: type[ccxt.Exchange] = type(exchange, (_SteadyPace, getattr(ccxt, exchange)), {})
+    client = kind({"enableRateLimit": True, **options})
+    client.session.hooks["response"].append(_require_json)
+    return client
+
+
+def _require_exchange(exchange: str, source: str = "") -> None:
+    """Raise a `SettingsError` that begins with ``source`` if ccxt is not installed or does not know the exchange."""
     try:
         import ccxt
     except ImportError:
         raise SettingsError("downloads need ccxt: pip install -c constraints.txt -e '.[download]'") from None
     if exchange not in ccxt.exchanges:
         hint = did_you_mean(exchange, ccxt.exchanges) or f" ccxt knows {', '.join(ccxt.exchanges)}."
-        raise SettingsError(f"there is no exchange {exchange!r}.{hint}")
-    kind: type[ccxt.Exchange] = type(exchange, (_SteadyPace, getattr(ccxt, exchange)), {})
-    client = kind({"enableRateLimit": True, **options})
-    client.session.hooks["response"].append(_require_json)
-    return client
+        raise SettingsError(f"{source}there is no exchange {exchange!r}.{hint}")
+
+
+def exchange_options(tables: Mapping[str, Any], exchange: str, source: str) -> dict[str, Any]:
+    """The options of ccxt in the table ``[exchange.NAME]`` of a settings file.
+
+    Parameters
+    ----------
+    tables
+        Content of the file's table ``exchange``: a table for each exchange.
+    source
+        Name of the file, for errors.
+
+    Raises
+    ------
+    SettingsError
+        If ccxt has no such exchange or option, or an option has another type than ccxt's default. The names within an
+        option that is a table, such as ``options``, are not checked: ccxt has no list of them.
+    """
+    for name, table in tables.items():
+        _require_exchange(name, f"{source}, [exchange.{name}]: ")
+        if not isinstance(table, dict):
+            raise SettingsError(f"{source}: exchange.{name} is {table!r}. Write a table of options, [exchange.{name}].")
+    options: dict[str, Any] = tables.get(exchange, {})
+    defaults = _option_defaults(exchange) if options else {}
+    for name, value in options.items():
+        place = f"{source}, [exchange.{exchange}]"
+        if name not in defaults:
+            raise SettingsError(f"{place}: ccxt has no option {name!r}.{did_you_mean(name, defaults)}")
+        for kinds, text in _KINDS.items():
+            if isinstance(defaults[name], kinds) and not isinstance(value, kinds):
+                raise SettingsError(f"{place}: {name} is {value!r}, but must be {text}.")
+    return options
+
+
+_KINDS = {(dict,): "a table", (bool,): "true or false", (int, float): "a number"}
+
+
+def _option_defaults(exchange: str) -> dict[str, Any]:
+    """The attributes of ccxt's two clients for an exchange, with their values; its options set attributes."""
+    import ccxt
+    import ccxt.pro
+
+    kinds = [kind for module in (ccxt.pro, ccxt) if (kind := getattr(module, exchange, None))]
+    attributes = {name: getattr(one, name) for one in (kind() for kind in kinds) for name in dir(one)}
+    return {name: value for name, value in attributes.items() if not (name.startswith("_") or callable(value))}
 
 
 class _SteadyPace:

@@ -39,8 +39,8 @@ def backtest(
     from runners.backtesting.runs import find_run
     from runners.tracking.mlflow import log_run, open_store
 
-    workspace = Workspace.open(workspace_folder)
-    given = workspace.settings(config)
+    workspace = Workspace.open(workspace_folder, config)
+    given = workspace.given
     content = given.content
     if config and "walk_forward" in content and "fingerprint" in content:
         raise SettingsError(f"{config}: describes a walk-forward. Use regimes walk-forward --config {config}")

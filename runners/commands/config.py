@@ -31,7 +31,7 @@ def init(workspace_folder: options.WorkspaceOption = None) -> None:
     file = folder / CONFIG_NAME
     if file.exists():
         raise SettingsError(f"{file}: already exists. Move it away to write a new one.")
-    for part in Workspace(folder, {}).folders:
+    for part in Workspace(folder).folders:
         part.mkdir(parents=True, exist_ok=True)
     file.write_text(commented_settings(), encoding="utf-8")
     print_path("settings", file)
@@ -63,7 +63,7 @@ def config(
     """Show the value of every setting, and whether it is the default or comes from a file."""
     from runners.terminal import print_json, print_table
 
-    given = Workspace.open(workspace_folder).settings(config)
+    given = Workspace.open(workspace_folder, config).given
     rows = []
     for kind in TABLES:
         in_file = given.content.get(kind.table, {})

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runners.commands import options
-from runners.workspace.workspace import Workspace
+from runners.workspace.workspace import GivenSettings, Workspace
 
 if TYPE_CHECKING:
     from data.download import CandleSource
@@ -62,14 +62,13 @@ def download(
     from runners.terminal import download_bar, notice, out, print_path, warn
     from runners.workspace.downloading import Download, Place
 
-    workspace = Workspace.open(workspace_folder)
-    exchange_options = workspace.settings(config).content.get("exchange", {})
+    workspace = Workspace.open(workspace_folder, config)
     place = Place.find(workspace, symbol, timeframe, since, name)
     begin = None if since is None else pd.Timestamp(since, tz="UTC")
     end = None if until is None else pd.Timestamp(until, tz="UTC") + pd.Timedelta(days=1)
     task = Download(place, timeframe, begin, end)
     with download_bar(f"{symbol} {timeframe}") as bar:
-        candle_source = _source(source, exchange, exchange_options, symbol, timeframe, bar.pause)
+        candle_source = _source(source, exchange, workspace.given, symbol, timeframe, bar.pause)
         if task.resumed_bars:
             notice(f"resuming after the {task.resumed_bars:,} bars in {place.part}")
         bar.begin(task.start, end or pd.Timestamp.now("UTC"))
@@ -90,20 +89,19 @@ def download(
 def _source(
     source: Source,
     exchange: str | None,
-    exchange_options: dict[str, Any],
+    given: GivenSettings,
     symbol: str,
     timeframe: str,
     pause: Callable[[float, str], None],
 ) -> CandleSource:
     from data.errors import SettingsError
-    from data.exchange import ExchangeSource, exchange_client
+    from data.exchange import ExchangeSource, exchange_client, exchange_options
     from data.yahoo import YahooSource
 
     if source is Source.CCXT:
         exchange = exchange or "binance"
-        return ExchangeSource(
-            exchange_client(exchange, exchange_options.get(exchange, {})), symbol, timeframe, pause=pause
-        )
+        options = exchange_options(given.content.get("exchange", {}), exchange, given.source)
+        return ExchangeSource(exchange_client(exchange, options), symbol, timeframe, pause=pause)
     if exchange:
         raise SettingsError("--exchange is for crypto exchanges. Omit it with --source yfinance.")
     return YahooSource(symbol, timeframe)

@@ -82,8 +82,8 @@ def run(
 
     if replay and (real or sandbox):
         raise SettingsError("--replay trades on paper. Remove --real and --sandbox.")
-    workspace, times = Workspace.open(workspace_folder), _times(speed)
-    factory = _factory(workspace, dataset, redis, config, models, flags)
+    workspace, times = Workspace.open(workspace_folder, config), _times(speed)
+    factory = _factory(workspace, dataset, redis, models, flags)
     from runners.live.running import run_live, run_replay
     from runners.terminal import notice
 
@@ -113,8 +113,8 @@ def ingest(
     """Run only the service that writes closed candles."""
     from data.candles import read_candles
 
-    workspace, times = Workspace.open(workspace_folder), _times(speed)
-    factory = _factory(workspace, dataset, redis, config, models, flags)
+    workspace, times = Workspace.open(workspace_folder, config), _times(speed)
+    factory = _factory(workspace, dataset, redis, models, flags)
     if replay:
         candles = read_candles(workspace.candle_file(dataset))
         _run(factory, lambda loaded: factory.replay(loaded, candles, times))
@@ -135,7 +135,7 @@ def engine(
     flags: dict[str, Any],
 ) -> None:
     """Run only the service that forecasts candles."""
-    factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
+    factory = _factory(Workspace.open(workspace_folder, config), dataset, redis, models, flags)
     _run(factory, factory.engine)
 
 
@@ -154,7 +154,7 @@ def server(
     flags: dict[str, Any],
 ) -> None:
     """Run only the model server, with the status page."""
-    factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
+    factory = _factory(Workspace.open(workspace_folder, config), dataset, redis, models, flags)
     _run(factory, lambda loaded: factory.server(loaded, host, port))
 
 
@@ -173,7 +173,7 @@ def trader(
     flags: dict[str, Any],
 ) -> None:
     """Run only the service that decides and trades."""
-    factory = _factory(Workspace.open(workspace_folder), dataset, redis, config, models, flags)
+    factory = _factory(Workspace.open(workspace_folder, config), dataset, redis, models, flags)
     _run(factory, lambda loaded: factory.trader(loaded, real=real, sandbox=sandbox))
 
 
@@ -253,21 +253,21 @@ def _factory(
     workspace: Workspace,
     dataset: str | None,
     redis: str | None,
-    config: Path | None,
     models: Path | None,
     flags: dict[str, Any],
 ) -> "ServiceFactory":
     location = _location(workspace, dataset, redis)
+    from data.exchange import exchange_options
     from runners.live.assembly import ServiceFactory
 
-    settings = workspace.settings(config)
+    settings = workspace.given
     live = settings.make(LiveSettings, flags)
     return ServiceFactory(
         location=location,
         models=models or workspace.trained / location.name,
         trading=settings.make(BacktestSettings, flags),
         live=live,
-        options=settings.content.get("exchange", {}).get(live.exchange, {}),
+        options=exchange_options(settings.content.get("exchange", {}), live.exchange, settings.source),
     )
 
 

@@ -41,8 +41,8 @@ def optimize(
     from runners.search.run_search import open_search
     from runners.terminal import notice, print_path, search_progress, warn
 
-    workspace = Workspace.open(workspace_folder)
-    given = workspace.settings(config)
+    workspace = Workspace.open(workspace_folder, config)
+    given = workspace.given
     require_writable(workspace.results)
     file = workspace.candle_file(dataset)
     search = Search(

@@ -33,8 +33,8 @@ def train(
     flags: dict[str, Any],
 ) -> None:
     """Train one LSTM per regime on each CSV of candles."""
-    workspace = Workspace.open(workspace_folder)
-    given = workspace.settings(config)
+    workspace = Workspace.open(workspace_folder, config)
+    given = workspace.given
     for file in [workspace.candle_file(name) for name in datasets or []] or workspace.candle_files():
         if from_study:
             searched = _newest_study(workspace, file, flags)

@@ -48,8 +48,8 @@ def walk_forward(
     from runners.terminal import notice, working
     from runners.tracking.mlflow import log_run, open_store
 
-    workspace = Workspace.open(workspace_folder)
-    given = workspace.settings(config)
+    workspace = Workspace.open(workspace_folder, config)
+    given = workspace.given
     settings, schedule = given.make(TrainSettings, flags), given.make(WalkForwardSettings, flags)
     trading = _trading_settings(given, flags)
     files = _files(workspace, datasets, given, keep_models=keep_models)

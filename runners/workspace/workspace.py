@@ -72,29 +72,38 @@ class Workspace:
 
     Attributes
     ----------
-    config
-        Content of ``regimes.toml``; empty without that file.
+    given
+        Content of ``regimes.toml``, or of the file that ``--config`` names.
     code
-        Python files that ``regimes.toml`` lists as ``code``; they register the user's features and detectors.
+        Python files that one of the two lists as ``code``; they register the user's features and detectors.
     """
 
     path: Path
-    config: dict[str, Any]
+    given: GivenSettings = GivenSettings({}, CONFIG_NAME)
     code: tuple[Path, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path | None) -> Workspace:
-        """Open a folder and run its user code; None: the ``workspace`` of ``./regimes.toml``, or the current folder."""
+    def open(cls, folder: Path | None, config: Path | None = None) -> Workspace:
+        """Open a folder, and run its user code and that of ``config``.
+
+        Parameters
+        ----------
+        folder
+            None: the ``workspace`` of ``config`` or else of ``./regimes.toml``, or the current folder.
+        config
+            Settings file to use instead of the folder's ``regimes.toml``. Its paths are relative to its own folder.
+        """
         here = Path(folder or ".")
-        config = read_config(here / CONFIG_NAME) if (here / CONFIG_NAME).is_file() else {}
-        code = tuple(here / file for file in config.get("code", []))
+        standard = here / CONFIG_NAME
+        files = [*([standard] if standard.is_file() else []), *([config] if config else [])]
+        contents = {file: read_config(file) for file in files}
+        code = [file.parent / name for file, content in contents.items() for name in content.get("code", [])]
+        code = list({file.resolve(): file for file in code}.values())
         for file in code:
             load_code(file)
-        return cls(Path(config.get("workspace", here)) if folder is None else here, config, code)
-
-    def settings(self, config: Path | None) -> GivenSettings:
-        """The settings in that file; None: in ``regimes.toml``."""
-        return GivenSettings(read_config(config) if config else self.config, str(config or CONFIG_NAME))
+        named = [file.parent / content["workspace"] for file, content in contents.items() if "workspace" in content]
+        given = GivenSettings(contents.get(config or standard, {}), str(config or CONFIG_NAME))
+        return cls(named[-1] if named and folder is None else here, given, tuple(code))
 
     @property
     def csv(self) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from data.download import OVERLAP, new_candles, require_nothing_earlier, step_of
 from data.errors import DataError, SettingsError
-from data.exchange import ExchangeSource, exchange_client
+from data.exchange import ExchangeSource, exchange_client, exchange_options
 from tests.conftest import switching_candles
 from tests.exchange import Exchange, Fault
 
@@ -190,6 +190,29 @@ def test_an_unknown_name_is_refused_with_the_known_ones(exchange: Exchange) -> N
         ExchangeSource(client, "BTC/USDT", "5h")
     with pytest.raises(SettingsError, match="Did you mean 'binance'"):
         exchange_client("binanc", {})
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"binance": "http://proxy"}, r"f.toml: exchange\.binance is 'http://proxy'\. Write a table of"),
+        ({"binanc": {}}, r"f.toml, \[exchange\.binanc\]: there is no exchange 'binanc'\. Did you mean 'binance'\?"),
+        ({"binance": {"htpsProxy": "x"}}, r"\[exchange\.binance\]: ccxt has no option 'htpsProxy'\. .*'httpsProxy'\?"),
+        ({"binance": {"fetch_ticker": "x"}}, "ccxt has no option 'fetch_ticker'"),
+        ({"binance": {"urls": "http://x"}}, "urls is 'http://x', but must be a table"),
+        ({"binance": {"timeout": "soon"}}, "timeout is 'soon', but must be a number"),
+        ({"binance": {"enableRateLimit": 3}}, "enableRateLimit is 3, but must be true or false"),
+    ],
+)
+def test_an_option_that_ccxt_does_not_know_is_refused(tables: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        exchange_options(tables, "binance", "f.toml")
+
+
+def test_options_of_both_clients_of_an_exchange_are_accepted(exchange: Exchange) -> None:
+    known = {**exchange.client_options(), "httpsProxy": "http://x", "timeout": 3.5, "userAgent": "x", "verbose": True}
+    assert exchange_options({"binance": known}, "binance", "f.toml") == known
+    assert exchange_options({"binance": known}, "kraken", "f.toml") == {}
 
 
 def test_an_exchange_without_candles_is_refused() -> None:

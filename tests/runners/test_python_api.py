@@ -31,7 +31,7 @@ def traded(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
 def compared(
     candles: pd.DataFrame, model_set: ModelSet, saved: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Comparison:
-    workspace = Workspace(tmp_path_factory.mktemp("home"), {})
+    workspace = Workspace(tmp_path_factory.mktemp("home"))
     both = (SETTINGS, BacktestSettings())
     runs = [backtest_candles(workspace, Path("SWITCH.csv"), candles, model_set, saved, settings) for settings in both]
     return compare([find_run(str(workspace.results), folder.name) for *_, folder in runs])

@@ -224,5 +224,5 @@ def test_the_timeframe_is_the_models_interval() -> None:
 def test_a_timeframe_other_than_the_models_is_refused(factory: ServiceFactory) -> None:
     wrong = factory.live.model_copy(update={"timeframe": "1h"})
     models = factory.model_reloader()
-    with pytest.raises(SettingsError, match="--timeframe is 1h, but the models of SWITCH were trained on 4h bars"):
+    with pytest.raises(SettingsError, match="the timeframe is 1h, but the models of SWITCH were trained on 4h bars"):
         ServiceFactory(factory.location, factory.models, factory.trading, wrong).market(models)

@@ -70,8 +70,30 @@ def test_the_settings_file_names_the_workspace_unless_a_folder_is_given(
     assert Workspace.open(tmp_path).path == tmp_path
 
 
+def test_a_settings_file_elsewhere_names_workspace_and_code_relative_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for folder, workspace in ((here, "of_here"), (elsewhere, "of_elsewhere")):
+        folder.mkdir()
+        (folder / "marks.py").write_text("import os\nos.environ['LOADED'] = os.environ['LOADED'] + __file__ + ';'\n")
+        (folder / "regimes.toml").write_text(f'workspace = "{workspace}"\ncode = ["marks.py"]\n')
+    monkeypatch.chdir(here)
+    for config, path, code in (
+        (None, Path("of_here"), ["marks.py"]),
+        (Path("regimes.toml"), Path("of_here"), ["marks.py"]),  # its code runs once
+        (elsewhere / "regimes.toml", elsewhere / "of_elsewhere", ["marks.py", f"{elsewhere}/marks.py"]),
+    ):
+        monkeypatch.setenv("LOADED", "")
+        opened = Workspace.open(None, config)
+        assert (opened.path, opened.code) == (path, tuple(map(Path, code)))
+        loaded = os.environ["LOADED"].split(";")[:-1]
+        assert [Path(file).resolve() for file in loaded] == [Path(file).resolve() for file in code]
+    assert Workspace.open(tmp_path, elsewhere / "regimes.toml").path == tmp_path  # the flag comes first
+
+
 def test_the_only_csv_is_the_default_but_none_or_several_are_an_error(tmp_path: Path, labelled: pd.DataFrame) -> None:
-    workspace = Workspace(tmp_path, {})
+    workspace = Workspace(tmp_path)
     workspace.csv.mkdir(parents=True)
     with pytest.raises(DataError, match="holds no CSV"):
         workspace.candle_file(None)
