@@ -17,9 +17,21 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data.errors import DamagedFileError, StorageError
+from data.errors import DamagedFileError, DataError, StorageError
 
 LATEST = "latest"
+
+
+def require_dataset_name(name: str, source: object) -> None:
+    """Raise a `DataError` that begins with ``source`` if results cannot be kept in a folder of this name.
+
+    A hidden folder would not be listed, and ``..`` or a name with a slash would lie elsewhere.
+    """
+    if not name or name.startswith(".") or "/" in name or not name.isprintable():
+        raise DataError(
+            f"{source}: {name!r} cannot name a dataset. Use a name that does not begin with a dot, and without slashes "
+            "and control characters."
+        )
 
 
 def new_run_id() -> str:

@@ -23,6 +23,7 @@ from data.files import (
     mark_latest,
     new_run_id,
     read_json,
+    require_dataset_name,
     require_unchanged,
     sha256_of,
     whole_folder,
@@ -111,6 +112,7 @@ class ModelSet:
 
         ``promote`` names it in ``latest`` beside it, so that live services and the next commands use it.
         """
+        require_dataset_name(self.dataset, "dataset")
         folder = Path(trained) / self.dataset / new_run_id()
         self.write(folder)
         if promote:

@@ -8,6 +8,13 @@ NOT_DEFINED = "-"
 _UNBROKEN = re.compile(r"(?<=\d) (?=%)|(?<=\bp) (?=[=<])|(?<=\bp [=<]) (?=[\d<])|(?<=\(difference) ")
 
 
+def visible(text: str) -> str:
+    """The text with an escape such as ``\\x1b`` for each character that does not print; line breaks stay."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def number(value: float | None, digits: int = 2) -> str:
     return NOT_DEFINED if value is None else f"{value:.{digits}f}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from json import dumps
@@ -12,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, JustifyMethod
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-from runners.formatting import unbroken
+from runners.formatting import unbroken, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +34,27 @@ if TYPE_CHECKING:
     from training.search.worker import SearchProgress
     from training.trainer import Progress as Epoch
 
-out = Console(highlight=False)
-_wide_out = Console(highlight=False, width=240)  # a narrower terminal wraps its lines
-err = Console(stderr=True, highlight=False)
+
+class _PlainConsole(Console):
+    """Prints texts as they are, because names of files may contain anything: no markup, control characters escaped."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
+class _PlainColumn(TextColumn):
+    """A column of a progress bar that shows texts as they are."""
+
+    def render(self, task: Task) -> Text:
+        return Text(visible(self.text_format.format(task=task)))
+
+
+out = _PlainConsole()
+_wide_out = _PlainConsole(width=240)  # a narrower terminal wraps its lines
+err = _PlainConsole(stderr=True)
 
 
 def working(text: str) -> AbstractContextManager[Any]:
@@ -44,7 +64,7 @@ def working(text: str) -> AbstractContextManager[Any]:
 
 def notice(text: str) -> None:
     """Print a sentence to standard error."""
-    err.print(text, style="yellow")
+    err.print(_one_line(text), style="yellow")
 
 
 def warn(warnings: Iterable[str], source: str = "") -> None:
@@ -55,32 +75,42 @@ def warn(warnings: Iterable[str], source: str = "") -> None:
 
 def print_error(error: object) -> None:
     """Print the error that ends a command, in one line on standard error."""
-    err.print(f"Error: {error}", style="red", soft_wrap=True, markup=False)
+    err.print(_one_line(f"Error: {error}"), style="red", soft_wrap=True)
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print the traceback of an error to standard error."""
+    err.print("".join(traceback.format_exception(error)), soft_wrap=True, end="")
+
+
+def _one_line(text: str) -> str:
+    """The text with its line breaks escaped, such as one in a file's name."""
+    return text.replace("\n", "\\n")
 
 
 def say(sentence: str) -> None:
     """Print a sentence, wrapped between words but not before a per cent sign or within ``p = 0.04``."""
     lines = wrap(unbroken(sentence), out.width, break_long_words=False, break_on_hyphens=False)
-    out.print("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), soft_wrap=True, markup=False)
+    out.print("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), soft_wrap=True)
 
 
 def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: bool = False, folded: str | None = None
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    wide: bool = False,
+    folded: str | None = None,
 ) -> None:
     """Print a table; cells do not wrap if it is ``wide`` or, outside the column ``folded``, if that is given."""
-    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, name in enumerate(columns):
         whole = wide or folded not in (None, name)
         side: JustifyMethod = "left" if number == 0 or name == folded else "right"
         table.add_column(name, justify=side, no_wrap=whole, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(_one_line(cell) if isinstance(cell, str) else cell for cell in row))
     (_wide_out if wide else out).print(table)
-
-
-def plain(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Escape brackets in cells, which are markup otherwise."""
-    return [[escape(cell) for cell in row] for row in rows]
 
 
 def print_json(content: object) -> None:
@@ -90,17 +120,17 @@ def print_json(content: object) -> None:
 
 def print_path(name: str, path: Path) -> None:
     """Print a path on one line, so that it can be copied from a narrow terminal."""
-    out.print(f"{name}: {path}", soft_wrap=True)
+    out.print(_one_line(f"{name}: {path}"), soft_wrap=True)
 
 
 @contextmanager
 def _bars(title: str) -> Iterator[Callable[[str, int, int, str], None]]:
     """Show one bar per name; yield the function that sets name, completed steps, total steps and status."""
     columns = (
-        TextColumn("  {task.description:<10}"),
+        _PlainColumn("  {task.description:<10}"),
         BarColumn(20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[status]}"),
+        _PlainColumn("{task.fields[status]}"),
         TimeElapsedColumn(),
     )
     err.print(title)
@@ -138,7 +168,7 @@ def search_progress(dataset: str, trials: int) -> Iterator[Callable[[SearchProgr
 @contextmanager
 def folds_progress(folds: Mapping[str, int]) -> Iterator[Callable[[str], None]]:
     """Show one bar per dataset; yield the function that counts a finished fold."""
-    columns = (TextColumn("  {task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (_PlainColumn("  {task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
     err.print("training folds")
     with Progress(*columns, console=err) as progress:
         bars = {dataset: progress.add_task(dataset, total=total) for dataset, total in folds.items()}
@@ -172,10 +202,10 @@ class DownloadBar:
 def download_bar(title: str) -> Iterator[DownloadBar]:
     """Show the progress bar of a download; yield the object that updates it."""
     columns = (
-        TextColumn("  {task.description}"),
+        _PlainColumn("  {task.description}"),
         BarColumn(20),
         TaskProgressColumn(),
-        TextColumn("{task.fields[status]}", markup=False),
+        _PlainColumn("{task.fields[status]}"),
     )
     with Progress(*columns, console=err) as progress:
         yield DownloadBar(progress, progress.add_task(title, total=None, status="", visible=False))

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from data.candles import REGIME, check_candles, interval_of
 from data.errors import DataError
 from data.features import columns_of, compute_features, find_feature
+from data.files import require_dataset_name
 from data.splits import Split, chronological_split
 from data.windows import samples_of_regime, targets
 from models.expert import expert_name
@@ -164,6 +165,7 @@ class DetectorTask:
 
 def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) -> DetectorTask:
     """The task to fit a training's detector; parameters and errors as in `training.trainer.train`."""
+    require_dataset_name(dataset, "dataset")
     check_candles(candles, source=dataset)
     name = settings.detector
     if name == "auto":

@@ -52,26 +52,27 @@ def check(
 
 def _print(name: str, outcomes: "Iterable[Outcome]") -> bool:
     """Print each check when it ends, then all findings and the verdict; return whether there are no findings."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from runners.terminal import out, working
 
-    out.print(f"look-ahead checks of {name}\n", markup=False)
+    out.print(f"look-ahead checks of {name}\n")
     findings = []
     with working("checking"):
         for outcome in outcomes:
             findings += outcome.findings
-            result = "[green]clean[/]" if not outcome.findings else f"[red]{len(outcome.findings)} found[/]"
+            count = len(outcome.findings)
+            result = Text(f"{count} found", style="red") if count else Text("clean", style="green")
             line = Table.grid(padding=(0, 2))
             line.add_column(width=12)
             line.add_column(width=8)
             line.add_column(overflow="fold")
-            line.add_row(outcome.name, result, escape(outcome.scope))
+            line.add_row(outcome.name, result, outcome.scope)
             out.print(line)
     out.print()
     for finding in findings:
-        out.print(finding, style="red", markup=False)
+        out.print(finding, style="red")
     verdict = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}: do not trust the results of {name}."
-    out.print(verdict if findings else "These checks found no look-ahead bias.", markup=False)
+    out.print(verdict if findings else "These checks found no look-ahead bias.")
     return not findings

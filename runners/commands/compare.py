@@ -102,12 +102,14 @@ def _csv_row(run: dict[str, Any]) -> dict[str, Any]:
 
 def _print(comparison: Comparison) -> None:
     """Print the runs' figures side by side, the best in bold, and which differences are significant."""
-    from runners.report import comparison_tables
-    from runners.terminal import out, plain, print_table, say
+    from rich.text import Text
 
-    out.print(comparison.title, style="bold", markup=False)
+    from runners.report import comparison_tables
+    from runners.terminal import out, print_table, say
+
+    out.print(comparison.title, style="bold")
     say(comparison_tables.common_bars(comparison))
-    legend = plain(comparison_tables.legend(comparison))
+    legend = comparison_tables.legend(comparison)
     print_table("", comparison_tables.LEGEND_COLUMNS, legend, folded="dataset")
     for label, note in comparison_tables.notes(comparison):
         say(f"{label}: {note}")
@@ -115,7 +117,7 @@ def _print(comparison: Comparison) -> None:
     for first in range(0, len(comparison.runs), _RUNS_SIDE_BY_SIDE):
         shown = range(first, min(first + _RUNS_SIDE_BY_SIDE, len(comparison.runs)))
         cells = [
-            [name, *(f"[bold]{values[at]}[/]" if at in best else values[at] for at in shown)]
+            [name, *(Text(values[at], style="bold") if at in best else values[at] for at in shown)]
             for name, values, best in rows
         ]
         print_table("", ["", *(comparison.runs[at].label for at in shown)], cells)

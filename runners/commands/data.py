@@ -12,11 +12,11 @@ def data(workspace_folder: options.WorkspaceOption = None, json: options.JsonOpt
     from runners.formatting import NOT_DEFINED
     from runners.terminal import notice, print_json, print_table
 
-    files = Workspace.open(workspace_folder).candle_files()
+    workspace = Workspace.open(workspace_folder)
     rows, errors = [], []
-    for file in files:
+    for file in workspace.csv_files():
         try:
-            rows.append(_summary(file))
+            rows.append(_summary(workspace.candle_file(str(file))))
         except DataError as error:
             errors.append(str(error))
     if json:
@@ -30,11 +30,9 @@ def data(workspace_folder: options.WorkspaceOption = None, json: options.JsonOpt
 
 def _cell(name: str, value: object) -> str:
     """A cell's text for a narrow terminal: dates without the time, numbers with commas."""
-    from rich.markup import escape
-
     if name in ("first", "last"):
         return str(value)[:10]
-    return f"{value:,}" if isinstance(value, int) else escape(str(value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _summary(file: Path) -> dict[str, object]:

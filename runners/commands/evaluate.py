@@ -56,7 +56,7 @@ def _print(evaluation: "Evaluation", folder: Path) -> None:
     from runners.terminal import out, print_path, print_table, say
 
     index = evaluation.forecasts.index
-    out.print(f"{evaluation.dataset}: unseen bars {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}", markup=False)
+    out.print(f"{evaluation.dataset}: unseen bars {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}")
     for group, scores in evaluation.scores.items():
         title = f"{group}: {scores['zero'].bars:,}"
         print_table(title, backtest_tables.SCORE_COLUMNS, backtest_tables.scores(scores))

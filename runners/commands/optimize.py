@@ -87,4 +87,4 @@ def _print(file: Path, settings: SearchSettings, results: "Sequence[StudyResult]
             out.print(f"{result.name}: {study_tables.settings_text(result.best.settings)}")
     out.print(f"\n{study_tables.caution(results)}")
     if any(result.best for result in results):
-        out.print(f"To train with these settings: regimes train {file} --from-study", soft_wrap=True, markup=False)
+        out.print(f"To train with these settings: regimes train {file} --from-study", soft_wrap=True)

@@ -3,7 +3,6 @@
 import functools
 import inspect
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -14,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from data.errors import RegimesError
 from data.settings import RENAMED, Settings
+from runners.formatting import visible
 
 _DATASET_HELP = "A dataset in data/csv, or a CSV file"
 DatasetArgument = Annotated[
@@ -137,17 +137,19 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
         except typer.Exit:
             raise
         except (RegimesError, OSError) as error:
-            from runners.terminal import print_error
+            from runners.terminal import print_error, print_traceback
 
             if verbose:
                 error.__suppress_context__ = False
-                traceback.print_exception(error)
+                print_traceback(error)
             print_error(
                 f"{error.filename}: {error.strerror}." if isinstance(error, OSError) and error.filename else error
             )
             raise typer.Exit(2) from None
-        except Exception:
-            traceback.print_exc()
+        except Exception as error:
+            from runners.terminal import print_traceback
+
+            print_traceback(error)
             print("This is a bug in regimes. Please report it with the output of `regimes doctor`.", file=sys.stderr)
             raise typer.Exit(3) from None
 
@@ -158,13 +160,15 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Command(TyperCommand):
-    """A command whose error for a renamed flag gives the new name."""
+    """A command whose errors give the new name of a renamed flag, and escape what does not print in an unknown one."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         current = {flag for parameter in self.params for flag in parameter.opts}
         for flag in (argument.split("=")[0] for argument in args):
             if flag in _RENAMED_FLAGS and flag not in current:
                 raise typer.BadParameter(f"{flag} is called {_RENAMED_FLAGS[flag]} now.", ctx)
+            if flag.startswith("-") and not flag.isprintable():  # typer would print it as it is
+                raise typer.BadParameter(f"No such option: {visible(flag)}", ctx)
         return super().parse_args(ctx, args)
 
 

@@ -53,9 +53,9 @@ def _print(analysis: "OverfittingAnalysis") -> None:
     from runners.report import overfitting_page
     from runners.terminal import out, print_table, say
 
-    out.print(f"{analysis.run.dataset}: the forecasts of {analysis.run.id}\n", markup=False)
+    out.print(f"{analysis.run.dataset}: the forecasts of {analysis.run.id}\n")
     for name, figure in overfitting_page.figures(analysis):
-        out.print(f"{name:<36}{figure:>16}", markup=False)
+        out.print(f"{name:<36}{figure:>16}")
     out.print()
     print_table("settings chosen by the splits", overfitting_page.CHOSEN_COLUMNS, overfitting_page.chosen(analysis))
     for verdict in overfitting_page.verdicts(analysis):

@@ -75,14 +75,14 @@ def _to_dict(run: Run, deflated: float | None) -> dict[str, Any]:
 def _print(rows: Sequence[tuple[Run, float | None]]) -> None:
     """Print one table per dataset, and the notes."""
     from runners.report import comparison_tables
-    from runners.terminal import out, plain, print_table
+    from runners.terminal import out, print_table
 
     for dataset in dict.fromkeys(run.dataset for run, _ in rows):
         runs = [(run, deflated) for run, deflated in rows if run.dataset == dataset]
         cells = [comparison_tables.run_row(run, deflated) for run, deflated in runs]
-        print_table(dataset, comparison_tables.RUN_COLUMNS, plain(cells), wide=True)
+        print_table(dataset, comparison_tables.RUN_COLUMNS, cells, wide=True)
         for name, note in comparison_tables.run_notes(run for run, _ in runs):
-            out.print(f"{name}: {note}", markup=False)
+            out.print(f"{name}: {note}")
 
 
 @app.command(cls=options.Command)

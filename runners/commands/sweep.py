@@ -51,7 +51,7 @@ def _print(result: "Sweep") -> None:
     from runners.report import sweep_page
     from runners.terminal import out, print_table, say
 
-    out.print(f"{result.run.dataset}: the forecasts of {result.run.id}", markup=False)
+    out.print(f"{result.run.dataset}: the forecasts of {result.run.id}")
     settings = [result.table.loc[[result.own]], sweep_page.best_settings(result)]
     rows = [row for table in settings for row in sweep_page.setting_rows(table)]
     cells = [["own" if rank == 0 else str(rank), *row] for rank, row in enumerate(rows)]

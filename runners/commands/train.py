@@ -35,7 +35,7 @@ def train(
     """Train one LSTM per regime on each CSV of candles."""
     workspace = Workspace.open(workspace_folder, config)
     given = workspace.given
-    for file in [workspace.candle_file(name) for name in datasets or []] or workspace.candle_files():
+    for file in workspace.candle_files(datasets):
         if from_study:
             searched = _newest_study(workspace, file, flags)
             settings = TrainSettings.from_table(searched.table, f"study {searched.study.id}", flags)

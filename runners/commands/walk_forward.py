@@ -102,7 +102,7 @@ def _files(
     from data.files import require_writable
 
     names = datasets or ([given.content["file"]] if "file" in given.content else [])
-    files = {file.stem: file for file in [workspace.candle_file(name) for name in names] or workspace.candle_files()}
+    files = {file.stem: file for file in workspace.candle_files(names)}
     if len(files) < len(names):
         raise DataError(f"two of {', '.join(names)} have the same name, which names the dataset. Rename a file.")
     for dataset in files:

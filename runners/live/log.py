@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from runners.formatting import visible
+
 _HIDDEN = "***"
 _SIGNATURE = re.compile(r"(signature=)[0-9A-Za-z%]+")  # of a request, in an exchange's error
 
@@ -43,7 +45,7 @@ def _without_secrets(value: Any, hidden: list[str]) -> Any:
         return [_without_secrets(one, hidden) for one in value]
     if isinstance(value, dict):
         return {name: _without_secrets(one, hidden) for name, one in value.items()}
-    text = _SIGNATURE.sub(rf"\1{_HIDDEN}", str(value))
+    text = visible(_SIGNATURE.sub(rf"\1{_HIDDEN}", str(value)))
     for secret in hidden:
         text = text.replace(secret, _HIDDEN)
     return text

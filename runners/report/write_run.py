@@ -11,7 +11,7 @@ from typing import Any
 
 import tomli_w
 
-from data.files import mark_latest, new_run_id, whole_folder, write_json
+from data.files import mark_latest, new_run_id, require_dataset_name, whole_folder, write_json
 from models.provenance import Training
 from runners.backtesting.metrics import equity_returns
 from runners.backtesting.result import Backtest
@@ -56,6 +56,7 @@ def write_backtest(
     ``origin`` has the entries of ``config.toml`` that reproduce the forecasts (`runs.origin_of_forecasts`). A run that
     was chosen in hindsight does not become the dataset's ``latest``.
     """
+    require_dataset_name(result.source.dataset, "dataset")
     folder = results / result.source.dataset / new_run_id()
     with whole_folder(folder) as draft:
         config = {
@@ -112,7 +113,7 @@ def _write_tearsheet(result: Backtest, path: Path) -> None:
             quantstats.reports.html(
                 daily["Strategy"],
                 benchmark=daily["Buy and hold"],
-                title=f"{result.source.dataset}{' (in-sample)' if result.in_sample else ''}",
+                title=f"{html.escape(result.source.dataset)}{' (in-sample)' if result.in_sample else ''}",
                 output=str(path),
                 periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
             )

@@ -14,6 +14,7 @@ from data.calendar import missing_bars
 from data.candles import read_candles, time_text
 from data.download import CandleSource, new_candles, require_nothing_earlier, step_of
 from data.errors import DataError, SettingsError
+from data.files import require_dataset_name
 from data.growing_csv import GrowingCsv
 from runners.workspace.workspace import Workspace
 
@@ -33,13 +34,16 @@ class Place:
         """The place of the dataset ``name``; without a name, symbol, timeframe and first day name the file."""
         workspace.csv.mkdir(parents=True, exist_ok=True)
         if name is not None:
-            if Path(name).name != name or name.endswith(".csv"):
-                raise SettingsError(f"--name: {name!r} is not a dataset name. Leave out the folder and .csv.")
+            if name.endswith(".csv"):
+                raise SettingsError(f"--name: {name!r} is not a dataset name. Leave out .csv.")
+            require_dataset_name(name, "--name")
             return cls(workspace, name, dated=False)
         if since is None:
             raise SettingsError("Give the first day as --since YYYY-MM-DD, or --name to append to a file.")
         plain = re.sub(r"[^A-Za-z0-9.-]", "", symbol.replace(":", "-"))
-        return cls(workspace, f"{plain}_{timeframe}_{since.strftime(_DAY)}", dated=True)
+        stem = f"{plain}_{timeframe}_{since.strftime(_DAY)}"
+        require_dataset_name(stem, f"{symbol}, without --name")
+        return cls(workspace, stem, dated=True)
 
     @property
     def part(self) -> Path:

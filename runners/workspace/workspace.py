@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from data.errors import DataError, SettingsError
+from data.files import require_dataset_name
 from data.settings import RENAMED, Settings, require_known, with_new_names
 from runners.workspace.user_code import load_code
 
@@ -121,19 +123,31 @@ class Workspace:
     def folders(self) -> list[Path]:
         return [self.csv, self.trained, self.results]
 
-    def candle_files(self) -> list[Path]:
-        """All CSVs in ``data/csv``; raise a `DataError` if there is none."""
-        files = sorted(self.csv.glob("*.csv"))
+    def csv_files(self) -> list[Path]:
+        """All CSVs in ``data/csv`` that are not hidden; raise a `DataError` if there is none."""
+        files = sorted(file for file in self.csv.glob("*.csv") if not file.name.startswith("."))
         if not files:
             raise DataError(f"{self.csv}: holds no CSV. Put candles there, or name a file.")
         return files
 
+    def candle_files(self, datasets: Iterable[str] | None = None) -> list[Path]:
+        """The CSV of each dataset (see `candle_file`); without datasets, all in ``data/csv``."""
+        return [self.candle_file(name) for name in datasets or map(str, self.csv_files())]
+
     def candle_file(self, dataset: str | None) -> Path:
-        """A dataset's CSV, given by its path or its name in ``data/csv``; None: the only one there."""
+        """A dataset's CSV, given by its path or its name in ``data/csv``; None: the only one there.
+
+        Raises
+        ------
+        DataError
+            If None is not enough, or the file's name cannot name a dataset (`data.files.require_dataset_name`).
+        """
         if dataset is None:
-            files = self.candle_files()
+            files = self.csv_files()
             if len(files) > 1:
                 raise DataError(f"{self.csv}: holds {len(files)} CSVs. Name one: {', '.join(f.stem for f in files)}.")
-            return files[0]
+            dataset = str(files[0])
         path, inside = Path(dataset), self.csv / (dataset if dataset.endswith(".csv") else f"{dataset}.csv")
-        return path if path.exists() or (len(path.parts) > 1 and path.suffix) else inside
+        file = path if path.exists() or (len(path.parts) > 1 and path.suffix) else inside
+        require_dataset_name(file.stem, file)
+        return file

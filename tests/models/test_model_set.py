@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from data.errors import ModelSetError, RegimesError, StorageError
+from data.errors import DataError, ModelSetError, RegimesError, StorageError
 from data.files import sha256_of, whole_folder
 from models import Forecaster, ModelSet
 
@@ -167,6 +168,13 @@ def test_weights_of_another_shape_are_refused(copied: Path, state: object) -> No
     accept_changes(copied)
     with pytest.raises(ModelSetError, match="does not contain weights of this network"):
         ModelSet.load(copied)
+
+
+def test_a_set_whose_name_lies_elsewhere_is_not_saved(model_set: ModelSet, tmp_path: Path) -> None:
+    for name in ("..", "", "a/b", ".hidden"):
+        with pytest.raises(DataError, match="cannot name a dataset"):
+            replace(model_set, dataset=name).save(tmp_path / "trained")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_are_not_finite_are_refused(copied: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -181,6 +182,9 @@ def test_errors_come_before_any_request(tmp_path: Path, exchange: Exchange) -> N
         get(tmp_path, None)
     with pytest.raises(SettingsError, match=r"'csv/BTC\.csv' is not a dataset name"):
         get(tmp_path, name="csv/BTC.csv")
+    for elsewhere in ("..", "csv/BTC", ".BTC"):
+        with pytest.raises(DataError, match=f"--name: '{re.escape(elsewhere)}' cannot name a dataset"):
+            get(tmp_path, name=elsewhere)
     with pytest.raises(SettingsError, match="--exchange is for crypto"):
         download("AAPL", "1d", SINCE, source=Source.YFINANCE, exchange="kraken", workspace_folder=tmp_path)
     assert exchange.asked == []

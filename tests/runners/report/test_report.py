@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -12,10 +13,12 @@ from models import ModelSet
 from runners import terminal
 from runners.backtesting.engine import backtest
 from runners.backtesting.result import Backtest, TradedFold
+from runners.backtesting.runs import Trials
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables
 from runners.report.drawing import align
 from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
+from runners.report.write_run import write_backtest
 from training.scores import format_p
 
 EAGER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
@@ -53,6 +56,15 @@ def test_no_line_breaks_before_a_per_cent_sign_or_within_a_p_value(
     assert max(map(len, lines)) <= width
     assert " ".join(lines) == sentence
     assert [line for line in lines if line[0] in "%=-" or line.split()[0].startswith("0.61")] == []
+
+
+def test_pages_escape_a_dataset_s_name(whole: Backtest, tmp_path: Path) -> None:
+    named = replace(whole, source=replace(whole.source, dataset="<i>$x{"))
+    folder = write_backtest(named, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "x.csv", origin={"models": "x"})
+    for page in ("report.html", "tearsheet.html"):
+        text = (folder / page).read_text(encoding="utf-8")
+        assert "&lt;i&gt;$x{" in text
+        assert "<i>$x" not in text
 
 
 def test_the_open_trade_equals_the_trade_that_a_longer_run_closes(

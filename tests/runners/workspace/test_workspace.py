@@ -122,6 +122,33 @@ def test_data_lists_valid_files_and_reports_errors_of_others(tmp_path: Path, lab
     assert "SWITCH" in command(tmp_path, "data").stdout
 
 
+@pytest.mark.parametrize("stem", ["abc[b]y[", "[red]x", "$x{%s}<b>"])
+def test_a_dataset_may_have_brackets_in_its_name(tmp_path: Path, labelled: pd.DataFrame, stem: str) -> None:
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    to_csv(labelled, folder / f"{stem}.csv")
+    assert stem in invoke(tmp_path, "data").stdout
+    missing = invoke(tmp_path, "train", f"{stem}y")
+    assert f"{folder}/{stem}y.csv: there is no such file. Did you mean '{stem}.csv'?" in missing.stderr
+
+
+def test_a_name_that_would_lie_elsewhere_or_cannot_be_read_is_refused(tmp_path: Path, labelled: pd.DataFrame) -> None:
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    to_csv(labelled, folder / "GOOD.csv")
+    for name in ("...csv", "..csv", ".hidden.csv", "es\x1b[31mc.csv", "two\nlines.csv"):
+        to_csv(labelled, folder / name)
+        for refused in (["train", str(folder / name)], ["backtest", name], ["live", "forget", name]):
+            ran = invoke(tmp_path, *refused)
+            assert ran.returncode == 2
+            assert "cannot name a dataset. Use a name that does not begin with a dot" in ran.stderr
+    ran = invoke(tmp_path, "data")
+    assert ran.stdout.count("4 h") == ran.stdout.count("GOOD") == 1
+    assert ran.stderr.count("cannot name a dataset") == 2  # hidden files are not listed
+    assert "\x1b" not in ran.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
 def test_data_without_a_valid_file_only_reports_errors(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "csv"
     folder.mkdir(parents=True)
