@@ -53,6 +53,8 @@ class Comparison:
         p value of Hansen's test of "no run earns more than buy and hold"; None if it cannot be computed.
     differing
         Differences in data, models and settings: a name, and the value of each run.
+    warnings
+        One for each earlier result that cannot be read, and so is missing in the deflated Sharpe ratios.
     """
 
     title: str
@@ -63,6 +65,7 @@ class Comparison:
     partly: list[str]
     superior: float | None
     differing: list[tuple[str, list[str]]]
+    warnings: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         """All but the curves, for JSON."""
@@ -146,6 +149,7 @@ def compare(runs: Sequence[Run], title: str | None = None) -> Comparison:
         partly=partly,
         superior=superior_predictive_ability(returns, holding.to_numpy()),
         differing=_differing(runs),
+        warnings=[warning for read in trials.values() for warning in read.warnings],
     )
 
 

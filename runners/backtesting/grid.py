@@ -15,7 +15,7 @@ from data.errors import DataError, SettingsError
 from runners.backtesting.engine import replay_run
 from runners.backtesting.metrics import bars_per_year, drawdown, simple_returns
 from runners.backtesting.result import Backtest
-from runners.backtesting.runs import Run, Trials, read_trials, trials_of_table
+from runners.backtesting.runs import Run, Trials, TrialsRead, read_trials, trials_of_table
 from runners.backtesting.settings import BacktestSettings
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
 from strategies.settings import AXES, CostSettings, TradingSettings
@@ -269,7 +269,8 @@ def sweep(grid_run: GridRun) -> Sweep:
     confirmed = replay_run(run, grid_run.candles, grid_run.grid.settings(best, run.settings), chosen_from=len(table))
     simulated = grid_run.equity_of([best])[:, 0]
     expected = confirmed.equity["equity"].to_numpy()
-    index, trials = grid_run.bars.index, [*read_trials(run.folder.parent), *trials_of_table(table)]
+    index, earlier = grid_run.bars.index, read_trials(run.folder.parent)
+    trials = TrialsRead([*earlier.trials, *trials_of_table(table)], earlier.warnings)
     return Sweep(
         run=run,
         table=table,

@@ -27,6 +27,8 @@ _REMOVED = ".removed"
 SWEEPS, OVERFITTING, GRID_TABLE = "sweeps", "overfitting", "settings.csv"
 NOTE = "note.txt"
 _CONFIG, _METRICS = "config.toml", "metrics.json"
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # raised by reading a damaged file
+_NOT_COUNTED = "It is missing in the number of trials"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,13 @@ class Trial(NamedTuple):
     sharpe: float | None
 
 
+class TrialsRead(NamedTuple):
+    """The trials of a folder, and a warning for each result that cannot be read, and so is not among them."""
+
+    trials: Sequence[Trial]
+    warnings: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class Trials:
     """Number of different trials on the same bars, and the variance of their Sharpe ratios per bar.
@@ -140,15 +149,21 @@ class Trials:
     A Sharpe ratio over another number of bars is scaled to that of the result: without skill its standard deviation is
     one over the root of the bars. The variance is at least that of pure luck, one over the bars, so that many similar
     trials do not count as few.
+
+    Attributes
+    ----------
+    warnings
+        One for each earlier result that cannot be read, and so is not counted.
     """
 
     count: int
     variance: float
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(
         cls,
-        earlier: Sequence[Trial],
+        earlier: TrialsRead,
         metrics: Metrics,
         study: Study | None,
         first_bar: pd.Timestamp,
@@ -158,14 +173,19 @@ class Trials:
         own = _trials_of(metrics, study, first_bar, last_bar)
         sharpes = {
             trial.outcome: None if trial.sharpe is None else trial.sharpe * math.sqrt(trial.bars / metrics.bars)
-            for trial in [*own, *earlier]
+            for trial in [*own, *earlier.trials]
             if trial.first_bar <= last_bar and trial.last_bar >= first_bar
         }
         if len(sharpes) == 1:
-            return cls(1, 0.0)
+            return cls(1, 0.0, tuple(earlier.warnings))
         defined = [sharpe for sharpe in sharpes.values() if sharpe is not None]
         variance = float(np.var(defined, ddof=1)) if len(defined) > 1 else 0.0
-        return cls(len(sharpes), max(variance, 1 / (metrics.bars - 1)))
+        return cls(len(sharpes), max(variance, 1 / (metrics.bars - 1)), tuple(earlier.warnings))
+
+    @property
+    def count_text(self) -> str:
+        """The number of trials, with "at least" if an earlier result cannot be read."""
+        return f"at least {self.count:,}" if self.warnings else f"{self.count:,}"
 
     def deflated_sharpe(self, metrics: Metrics) -> float | None:
         """Probability that the true Sharpe ratio is above 0, given that it is the best of these trials."""
@@ -210,15 +230,27 @@ def read_runs(folder: Path) -> RunsRead:
     return RunsRead(runs, warnings)
 
 
-def read_trials(folder: Path) -> list[Trial]:
-    """The trials on unseen bars in one dataset's folder of results: runs, removed runs and grids."""
-    runs = [run for run in read_runs(folder).runs + read_runs(folder / _REMOVED).runs if not run.in_sample]
-    trials = [
-        trial for run in runs for trial in _trials_of(run.metrics, run.training.study, run.first_bar, run.last_bar)
-    ]
-    for file in sorted(file for name in (SWEEPS, OVERFITTING) for file in (folder / name).glob(f"[0-9]*/{GRID_TABLE}")):
-        trials += trials_of_table(pd.read_csv(file, parse_dates=["first_bar", "last_bar"]))
-    return trials
+def read_trials(folder: Path) -> TrialsRead:
+    """The trials on unseen bars in one dataset's folder of results: runs, removed runs and grids.
+
+    A damaged run counts if its figures can be read.
+    """
+    trials: list[Trial] = []
+    warnings = []
+    for path in [*sorted(folder.glob("[0-9]*")), *sorted((folder / _REMOVED).glob("[0-9]*"))]:
+        try:
+            run = _read_figures(path)
+        except DataError as error:
+            warnings.append(str(error))
+        else:
+            trials += [] if run.in_sample else _trials_of(run.metrics, run.training.study, run.first_bar, run.last_bar)
+    for path in sorted(path for name in (SWEEPS, OVERFITTING) for path in (folder / name).glob("[0-9]*")):
+        try:
+            trials += trials_of_table(pd.read_csv(path / GRID_TABLE, parse_dates=["first_bar", "last_bar"]))
+        except _DAMAGE as error:
+            reason = f"{GRID_TABLE} cannot be read ({type(error).__name__}: {error})"
+            warnings.append(f"{path}: {reason}. {_NOT_COUNTED}. Repeat it, or remove the folder.")
+    return TrialsRead(trials, warnings)
 
 
 def trials_of_table(table: pd.DataFrame) -> list[Trial]:
@@ -228,7 +260,7 @@ def trials_of_table(table: pd.DataFrame) -> list[Trial]:
     return [_trial(*values) for values in zip(*columns, strict=True)]
 
 
-def deflated_sharpe(run: Run, trials: Sequence[Trial]) -> float | None:
+def deflated_sharpe(run: Run, trials: TrialsRead) -> float | None:
     """Deflated Sharpe ratio of a run, given the trials of its dataset."""
     return Trials.of(trials, run.metrics, run.training.study, run.first_bar, run.last_bar).deflated_sharpe(run.metrics)
 
@@ -265,30 +297,54 @@ def find_run(results: str | Path, name: str) -> Run:
     return _read_run(folders[0])
 
 
-def _read_run(folder: Path) -> Run:
-    """Read a run, also with older names of settings; raises DataError if it is incomplete or of a newer version."""
+class _Figures(NamedTuple):
+    """The content of a run's ``metrics.json``, as in `Run`."""
+
+    dataset: str
+    first_bar: pd.Timestamp
+    last_bar: pd.Timestamp
+    in_sample: bool
+    training: Training
+    metrics: Metrics
+    holding: Metrics
+
+
+def _read_figures(folder: Path) -> _Figures:
+    """Read a run's figures, also with older names; raises DataError if they are incomplete or of a newer version."""
     try:
         figures = json.loads((folder / _METRICS).read_text(encoding="utf-8"))
-        config = tomllib.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        run = Run(
-            folder=folder,
+        read = _Figures(
             dataset=figures["dataset"],
             first_bar=pd.Timestamp(figures["first_bar"]),
             last_bar=pd.Timestamp(figures["last_bar"]),
             in_sample=figures["in_sample"],
-            config={**config, "backtest": with_new_names("backtest", config["backtest"])},
             training=Training.from_dict(figures["training"]),
             metrics=Metrics(**with_new_names("metrics", figures["strategy"])),
             holding=Metrics(**with_new_names("metrics", figures["buy_and_hold"])),
         )
         version = figures.get("format_version", 1)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{folder}: the run is incomplete ({type(error).__name__}: {error}). Backtest again, or remove the folder."
-        ) from error
+    except _DAMAGE as error:
+        raise _incomplete(folder, error, _NOT_COUNTED) from error
     if version > FORMAT_VERSION:
-        raise DataError(f"{folder}: has format {version}; this version reads formats up to {FORMAT_VERSION}.")
-    return run
+        reason = f"has format {version}; this version reads formats up to {FORMAT_VERSION}"
+        raise DataError(f"{folder}: {reason}. {_NOT_COUNTED}.")
+    return read
+
+
+def _read_run(folder: Path) -> Run:
+    """Read a run, also with older names of settings; raises DataError if it is incomplete or of a newer version."""
+    figures = _read_figures(folder)
+    try:
+        config = tomllib.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        config["backtest"] = with_new_names("backtest", config["backtest"])
+    except _DAMAGE as error:
+        raise _incomplete(folder, error, "It still counts as a trial") from error
+    return Run(folder=folder, config=config, **figures._asdict())
+
+
+def _incomplete(folder: Path, error: Exception, counts: str) -> DataError:
+    reason = f"the run is incomplete ({type(error).__name__}: {error})"
+    return DataError(f"{folder}: {reason}. {counts}. Backtest again, or remove the folder.")
 
 
 def origin_of_forecasts(config: Mapping[str, Any]) -> str:

@@ -164,8 +164,9 @@ def print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool 
     """Print a run's figures and verdict, or its metrics as JSON."""
     from runners.report import backtest_tables
     from runners.report.write_run import metrics_json
-    from runners.terminal import print_json, print_path, print_table, say
+    from runners.terminal import print_json, print_path, print_table, say, warn
 
+    warn(trials.warnings)
     if json:
         deflated = {"trials": trials.count, "deflated_sharpe": trials.deflated_sharpe(result.metrics)}
         print_json({"run": folder.name, "folder": str(folder), **deflated, **metrics_json(result)})

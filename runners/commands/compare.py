@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COMPARE_PAGE = "compare.html"
 _RUNS_SIDE_BY_SIDE = 6
+_TWO = "a comparison needs two. `regimes runs` lists all runs, `regimes backtest DATASET` makes another."
 
 
 def compare(
@@ -39,46 +40,67 @@ def compare(
     from runners.backtesting.runs import find_run
 
     workspace = Workspace.open(workspace_folder)
-    if runs:
-        chosen = [find_run(workspace.results, name) for name in runs]
-        groups = {", ".join(dict.fromkeys(run.dataset for run in chosen)): chosen}
-    else:
-        groups = _newest_runs(workspace.results)
-    if not groups:
-        raise DataError(f"{workspace.results}: holds no run yet. `regimes backtest DATASET` makes one.")
-    compare_runs(workspace, groups, csv=csv, json=json)
+    if not runs:
+        groups, warnings = _newest_runs(workspace.results)
+        compare_runs(workspace, groups, warnings, csv=csv, json=json)
+        return
+    chosen = [find_run(workspace.results, name) for name in runs]
+    if len(chosen) == 1:
+        raise DataError(f"{chosen[0].dataset}/{chosen[0].id} is one run; {_TWO}")
+    title = ", ".join(dict.fromkeys(run.dataset for run in chosen))
+    compare_runs(workspace, {title: chosen}, csv=csv, json=json)
 
 
-def _newest_runs(results: Path) -> dict[str, list[Run]]:
-    """The two newest runs of each dataset that has two; if none has, the only run of each dataset."""
+def _newest_runs(results: Path) -> tuple[dict[str, list[Run]], list[str]]:
+    """The two newest runs of each dataset that has two, and a warning for each damaged run.
+
+    Raises
+    ------
+    DataError
+        If no dataset has two runs.
+    """
+    from data.errors import DataError
     from runners.backtesting.runs import datasets_in, read_runs
     from runners.terminal import notice, warn
 
-    newest = {}
+    newest, warnings = {}, []
     for dataset in datasets_in(results):
-        runs, warnings = read_runs(results / dataset)
-        warn(warnings)
-        newest[dataset] = runs[-2:]
+        read = read_runs(results / dataset)
+        newest[dataset] = read.runs[-2:]
+        warnings += read.warnings
     pairs = {dataset: group for dataset, group in newest.items() if len(group) == 2}
-    single = {dataset: group for dataset, group in newest.items() if len(group) == 1}
-    if pairs and single:
-        notice(f"only one run each, so not compared: {', '.join(single)}")
-    return pairs or single
+    single = ", ".join(dataset for dataset, group in newest.items() if len(group) == 1)
+    if not pairs:
+        warn(warnings)
+        if single:
+            raise DataError(f"{results}: holds only one run of {single}; {_TWO}")
+        raise DataError(f"{results}: holds no run yet. `regimes backtest DATASET` makes one.")
+    if single:
+        notice(f"only one run each, so not compared: {single}")
+    return pairs, warnings
 
 
 def compare_runs(
-    workspace: Workspace, groups: Mapping[str, Sequence[Run]], *, csv: Path | None = None, json: bool = False
+    workspace: Workspace,
+    groups: Mapping[str, Sequence[Run]],
+    warnings: Sequence[str] = (),
+    *,
+    csv: Path | None = None,
+    json: bool = False,
 ) -> None:
-    """Compare each group of runs by title, print the tables or JSON, and write the page."""
+    """Compare each group of runs by title, print the tables or JSON, and write the page.
+
+    Of several groups, one that cannot be compared is left out with a notice. ``warnings`` are printed as well.
+    """
     import pandas as pd
 
     from data.files import require_writable, write_text
-    from runners.backtesting.comparison import compare as compare_group
     from runners.report.backtest_page import comparison_html
-    from runners.terminal import print_json, print_path
+    from runners.terminal import print_json, print_path, warn
 
     require_writable(workspace.results)
-    comparisons = [compare_group(group, title) for title, group in groups.items()]
+    comparisons = _compare_groups(groups)
+    warn(dict.fromkeys([*warnings, *(warning for one in comparisons for warning in one.warnings)]))
     page = workspace.results / COMPARE_PAGE
     write_text(page, comparison_html(comparisons))
     content = [comparison.to_dict() for comparison in comparisons]
@@ -91,6 +113,24 @@ def compare_runs(
     for comparison in comparisons:
         _print(comparison)
     print_path("page", page)
+
+
+def _compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
+    from data.errors import DataError
+    from runners.backtesting.comparison import compare as compare_group
+    from runners.terminal import notice
+
+    comparisons = []
+    for title, group in groups.items():
+        try:
+            comparisons.append(compare_group(group, title))
+        except DataError as error:
+            if len(groups) == 1:
+                raise
+            notice(f"{title} is not compared: {error}")
+    if not comparisons:
+        raise DataError("nothing is left to compare. Name runs that traded the same bars; `regimes runs` lists all.")
+    return comparisons
 
 
 def _csv_row(run: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def list_runs(
     for name in [dataset] if dataset else datasets_in(results):
         trials = read_trials(results / name)
         runs, warnings = read_runs(results / name)
-        warn(warnings)
+        warn(dict.fromkeys([*warnings, *trials.warnings]))
         rows += [(run, deflated_sharpe(run, trials)) for run in runs]
     if not rows:
         raise DataError(f"{results}: holds no run{f' of {dataset}' if dataset else ''} yet.")

@@ -49,8 +49,9 @@ def sweep(
 def _print(result: "Sweep") -> None:
     """Print the run's own and the best settings of a sweep, and the verdict on choosing the best."""
     from runners.report import sweep_page
-    from runners.terminal import out, print_table, say
+    from runners.terminal import out, print_table, say, warn
 
+    warn(result.trials.warnings)
     out.print(f"{result.run.dataset}: the forecasts of {result.run.id}")
     settings = [result.table.loc[[result.own]], sweep_page.best_settings(result)]
     rows = [row for table in settings for row in sweep_page.setting_rows(table)]

@@ -66,6 +66,7 @@ def comparison_html(comparisons: Sequence[Comparison]) -> str:
             "legend_columns": comparison_tables.LEGEND_COLUMNS,
             "legend": comparison_tables.legend(one),
             "notes": comparison_tables.notes(one),
+            "warnings": one.warnings,
             "labels": [run.label for run in one.runs],
             "figures": comparison_tables.figures(one),
             "plot": comparison_svg(one),

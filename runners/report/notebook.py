@@ -48,7 +48,7 @@ def _comparison(compared: Comparison) -> _Summary:
     ]
     notes = [f"{label}: {note}" for label, note in comparison_tables.notes(compared)]
     sentences = [comparison_tables.common_bars(compared), *legend, *notes, *comparison_tables.verdicts(compared)]
-    return compared.title, figures, sentences
+    return compared.title, figures, [*sentences, *compared.warnings]
 
 
 def _text(title: str, figures: pd.DataFrame, sentences: list[str]) -> str:

@@ -88,7 +88,7 @@ def verdict(result: Sweep) -> str:
     count = int(result.table["at_own_costs"].sum())
     return (
         f"Of {count:,} settings on {seen}, the best in hindsight has a Sharpe ratio of {best.sharpe:.2f}, the run's "
-        f"own {own.sharpe:.2f}. With earlier trials on these bars there are {result.trials.count:,} different "
+        f"own {own.sharpe:.2f}. With earlier trials on these bars there are {result.trials.count_text} different "
         f"results. Given that it is the best of them, its true Sharpe ratio is above 0 with probability "
         f"{percent(deflated)}. Backtrader, trading the best setting, {_agreement(result.disagreement)}."
     )

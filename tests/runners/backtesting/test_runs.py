@@ -13,7 +13,7 @@ from models import ModelSet
 from models.provenance import Study
 from runners.backtesting.engine import backtest
 from runners.backtesting.result import Backtest
-from runners.backtesting.runs import Trial, Trials, read_runs, read_trials, trials_of_table
+from runners.backtesting.runs import Trial, Trials, TrialsRead, read_runs, read_trials, trials_of_table
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables
 from runners.report.write_run import write_backtest
@@ -64,6 +64,42 @@ def test_incomplete_runs_are_skipped(folder: Path, tmp_path: Path) -> None:
     assert read_runs(folder / "nowhere").runs == []
 
 
+def test_a_damaged_run_counts_as_a_trial_if_its_figures_can_be_read(
+    results: list[Backtest], folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folder, tmp_path / "SWITCH")
+    second = read_runs(folder).runs[2].folder
+    (second / "config.toml").write_text("[backtest\n")
+    (warning,) = read_runs(folder).warnings
+    assert str(second) in warning
+    assert "It still counts as a trial. Backtest again, or remove the folder." in warning
+    trials = trials_of(results[0], folder)
+    assert (trials.count, trials.count_text, trials.warnings) == (2, "2", ())
+
+    (second / "metrics.json").write_text("{")
+    (warning,) = read_runs(folder).warnings
+    assert "It is missing in the number of trials." in warning
+    trials = trials_of(results[0], folder)
+    assert (trials.count, trials.count_text, trials.warnings) == (1, "at least 1", (warning,))
+    assert "... as at least 1 trial" in {name for name, _, _ in backtest_tables.figures(results[0], trials)}
+
+
+def test_a_damaged_removed_run_or_grid_is_a_warning(results: list[Backtest], folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder, tmp_path / "SWITCH")
+    read_runs(folder).runs[2].remove()
+    removed = next((folder / ".removed").iterdir())
+    (removed / "metrics.json").unlink()
+    grid = folder / "sweeps" / "20260101T000000.000000Z"
+    grid.mkdir(parents=True)
+    (grid / "settings.csv").write_text("tried\nTrue\n")
+    without_table = folder / "overfitting" / grid.name
+    without_table.mkdir(parents=True)
+    warnings = trials_of(results[0], folder).warnings
+    assert [str(path) in text for path, text in zip((removed, without_table, grid), warnings, strict=True)] == [
+        True
+    ] * 3
+
+
 def test_a_repeated_run_is_one_trial_and_an_in_sample_run_is_none(results: list[Backtest], folder: Path) -> None:
     trials = trials_of(results[0], folder)
     assert trials.count == 2
@@ -101,7 +137,7 @@ def test_trials_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(result
     honest = grid_trials(random.standard_normal(300) / np.sqrt(bars))
     alike = grid_trials(record.sharpe + 1e-5 * random.random(20_000))
     before, after = (
-        Trials.of(some, metrics, None, index[0], index[-1]).deflated_sharpe(metrics)
+        Trials.of(TrialsRead(some), metrics, None, index[0], index[-1]).deflated_sharpe(metrics)
         for some in (honest, honest + alike)
     )
     assert before is not None
@@ -112,7 +148,7 @@ def test_trials_that_hardly_differ_do_not_raise_the_deflated_sharpe_ratio(result
 def test_the_sharpe_ratio_of_a_trial_on_few_bars_is_scaled(results: list[Backtest]) -> None:
     metrics, index = results[0].metrics, results[0].equity.index
     short = Trial(index[0], index[19], 20, "short", 0.5)  # 0.5 over 20 bars is as likely as 0.14 over 240
-    trials = Trials.of([short], metrics, None, index[0], index[-1])
+    trials = Trials.of(TrialsRead([short]), metrics, None, index[0], index[-1])
     record = metrics.track_record()
     assert record is not None
     expected = np.var([record.sharpe, 0.5 * np.sqrt(20 / metrics.bars)], ddof=1)
@@ -122,4 +158,4 @@ def test_the_sharpe_ratio_of_a_trial_on_few_bars_is_scaled(results: list[Backtes
 def test_the_trials_of_the_study_of_the_settings_count(results: list[Backtest]) -> None:
     metrics, index = results[0].metrics, results[0].equity.index
     study = Study("S1", index[0], bars=120, trials={}, sharpes={"bearish": [0.01, None, 0.02], "all": [0.0]})
-    assert Trials.of([], metrics, study, index[0], index[-1]).count == 5
+    assert Trials.of(TrialsRead([]), metrics, study, index[0], index[-1]).count == 5

@@ -177,7 +177,7 @@ def test_runs_that_only_hold_are_not_tested_against_holding(
     candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
 ) -> None:
     always_long = BacktestSettings(long_threshold=-1.0, short_threshold=-2.0)
-    workspace = make_workspace(tmp_path, candles, model_set, always_long)
+    workspace = make_workspace(tmp_path, candles, model_set, always_long, always_long)
     ran = invoke(workspace, "compare")
     assert ran.returncode == 0, ran.stderr
     assert "Hansen" not in ran.stdout
@@ -190,8 +190,52 @@ def test_a_dataset_with_one_run_is_left_out_with_a_notice_if_others_have_two(wor
     ran = invoke(workspace, "compare")
     assert "not compared: LONE" in ran.stderr
     assert "LONE" not in ran.stdout
-    shutil.rmtree(workspace / "results" / "SWITCH")
-    assert "LONE" in invoke(workspace, "compare").stdout  # where no dataset has two it is shown against holding
+
+
+def test_one_run_is_not_compared_with_nothing(workspace: Path, runs: list[Run]) -> None:
+    for run in runs[1:]:
+        shutil.rmtree(workspace / "results" / "SWITCH" / run.id)
+    remedy = "a comparison needs two. `regimes runs` lists all runs, `regimes backtest DATASET` makes another."
+    for arguments, which in (([], "holds only one run of SWITCH; "), ([runs[0].id], f"{runs[0].id} is one run; ")):
+        ran = invoke(workspace, "compare", *arguments)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert f"{which}{remedy}" in ran.stderr
+    assert not (workspace / "results" / "compare.html").exists()
+
+
+def test_a_dataset_whose_newest_runs_have_no_common_bars_is_left_out_with_a_notice(
+    workspace: Path, runs: list[Run]
+) -> None:
+    results = workspace / "results"
+    apart = [shutil.copytree(runs[at].folder, results / "APART" / runs[at].id) for at in (0, 2)]
+    table = pd.read_csv(apart[0] / "equity.csv")
+    table.iloc[:10].to_csv(apart[0] / "equity.csv", index=False)
+    ran = invoke(workspace, "compare")
+    assert ran.returncode == 0, ran.stderr
+    assert "APART is not compared: these runs have 0 bars in common" in ran.stderr
+    assert "APART" not in ran.stdout
+    assert "SWITCH" in ran.stdout
+    shutil.rmtree(results / "SWITCH")
+    shutil.copytree(results / "APART", results / "BPART")
+    ran = invoke(workspace, "compare")
+    assert ran.returncode == 2
+    assert "BPART is not compared" in ran.stderr
+    assert "nothing is left to compare. Name runs that traded the same bars" in ran.stderr
+
+
+def test_every_reader_names_a_damaged_run_once_and_says_that_the_number_of_trials_lacks_it(
+    workspace: Path, runs: list[Run]
+) -> None:
+    damaged = workspace / "results" / "SWITCH" / runs[0].id
+    (damaged / "metrics.json").write_text("{")
+    for arguments in (["runs"], ["compare"], ["backtest", "SWITCH"], ["sweep", runs[1].id, "--long-threshold", "0,1"]):
+        ran = invoke(workspace, *arguments)
+        assert ran.returncode == 0, ran.stderr
+        assert "".join(ran.stderr.split()).count(f"{damaged}:therunisincomplete") == 1, (arguments, ran.stderr)
+        assert "It is missing in the number of trials" in ran.stderr
+    assert "the run is incomplete" in (workspace / "results" / "compare.html").read_text()
+    newest = find_run(workspace / "results", "SWITCH")
+    assert "best of at least 3 trials" in (newest.folder / "report.html").read_text()
 
 
 def test_settings_of_single_networks_are_counted_on_the_terminal_and_listed_on_the_page(runs: list[Run]) -> None:

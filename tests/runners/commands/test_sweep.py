@@ -16,7 +16,7 @@ from models import ModelSet
 from runners.backtesting.engine import replay_run
 from runners.backtesting.grid import COSTS, Grid, GridRun, sweep
 from runners.backtesting.metrics import simple_returns
-from runners.backtesting.runs import Run, Trials, read_runs, read_trials
+from runners.backtesting.runs import Run, Trials, TrialsRead, read_runs, read_trials
 from runners.backtesting.settings import BacktestSettings
 from runners.report.sweep_page import verdict
 from strategies.settings import AXES
@@ -103,7 +103,7 @@ def test_every_setting_that_could_be_chosen_counts_as_a_trial(swept: Path, table
     trials = Trials.of(earlier, best.metrics, best.training.study, best.first_bar, best.last_bar)
     tried = table[table["tried"]]
     assert trials.count == (tried["sharpe_per_bar"] + 0.0).map("{:.4f}".format).nunique()  # equal results are one trial
-    alone = Trials.of([], best.metrics, best.training.study, best.first_bar, best.last_bar)
+    alone = Trials.of(TrialsRead([]), best.metrics, best.training.study, best.first_bar, best.last_bar)
     deflated, undeflated = trials.deflated_sharpe(best.metrics), alone.deflated_sharpe(best.metrics)
     assert deflated is not None
     assert undeflated is not None
@@ -150,7 +150,7 @@ def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set:
     ran = invoke(workspace, "sweep", "SWITCH", *THRESHOLDS)
     assert ran.returncode == 0, ran.stderr
     assert "which proves nothing" in " ".join(ran.stdout.split())
-    assert read_trials(workspace / "results" / "SWITCH") == []
+    assert read_trials(workspace / "results" / "SWITCH").trials == []
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_overfit_applies_the_papers_methods_to_backtraders_returns(workspace: Pa
     np.testing.assert_allclose(analysis["path_sharpes"], paths.sharpe * np.sqrt(run.metrics.bars_per_year), rtol=1e-6)
     table = pd.read_csv(folder / "settings.csv")  # what it shows was tried
     np.testing.assert_allclose(table["final_value"], [one.iloc[-1] for one in equity])
-    assert len(read_trials(workspace / "results" / "SWITCH")) == 1 + len(grid)
+    assert len(read_trials(workspace / "results" / "SWITCH").trials) == 1 + len(grid)
     picked = {one["splits"] for one in analysis["chosen"]}
     assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
 
