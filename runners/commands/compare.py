@@ -25,7 +25,8 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="Folders or ids of runs, or datasets for their newest run; default: each dataset's two newest.",
+            help="Folders or ids of two or more runs, or datasets for their newest run; default: each dataset's two "
+            "newest.",
             show_default=False,
         ),
     ] = None,
