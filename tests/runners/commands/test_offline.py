@@ -58,6 +58,7 @@ if __name__ == "__main__":
         ["train", "--jobs", "2"],
         ["evaluate"],
         ["backtest"],
+        ["backtest", "--exposure", "0.5"],
         ["compare"],
     ):
         ran = CliRunner().invoke(app, arguments)
