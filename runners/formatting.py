@@ -20,7 +20,12 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    return NOT_DEFINED if low is None or high is None else f"{low:.2f} to {high:.2f}"
+    """An interval whose ends are never rounded to 0, if it does not contain 0."""
+    from training.scores import rounded
+
+    if low is None or high is None:
+        return NOT_DEFINED
+    return f"{rounded(low, 2, lambda end: end > 0)} to {rounded(high, 2, lambda end: end < 0)}"
 
 
 def signed_percent(value: float | None) -> str:
@@ -29,6 +34,16 @@ def signed_percent(value: float | None) -> str:
 
 def percent(value: float | None) -> str:
     return NOT_DEFINED if value is None else f"{100 * value:.1f} %"
+
+
+def probability_above_zero(value: float | None) -> str:
+    """A probability that a Sharpe ratio is above 0, never rounded across `SIGNIFICANT_PROBABILITY`."""
+    from training.scores import rounded
+    from training.sharpe import SIGNIFICANT_PROBABILITY
+
+    if value is None:
+        return NOT_DEFINED
+    return f"{rounded(100 * value, 1, lambda shown: shown > 100 * SIGNIFICANT_PROBABILITY)} %"
 
 
 def points(log_return: float) -> str:

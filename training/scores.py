@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,10 +116,14 @@ def format_p_value(p: float) -> str:
     """A p value with enough digits to show whether it is below `SIGNIFICANCE`."""
     if p < _SMALLEST_P:
         return f"< {_SMALLEST_P}"
-    digits = 2 if p >= 0.1 else 3
-    while (float(f"{p:.{digits}f}") < SIGNIFICANCE) != (p < SIGNIFICANCE):
+    return rounded(p, 2 if p >= 0.1 else 3, lambda value: value < SIGNIFICANCE)
+
+
+def rounded(number: float, digits: int, condition: Callable[[float], bool]) -> str:
+    """A number with so many digits, or as many more as it takes to meet ``condition`` if the number itself does."""
+    while condition(float(f"{number:.{digits}f}")) != condition(number):
         digits += 1
-    return f"{p:.{digits}f}"
+    return f"{number:.{digits}f}"
 
 
 def format_p(p: float) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-LEVEL = 0.95
+LEVEL = 0.95  # of all intervals; a Sharpe ratio is significantly different from 0 if its interval does not contain 0
+SIGNIFICANT_PROBABILITY = (1 + LEVEL) / 2  # that a true ratio is above 0, if the lower end of its interval is 0
 _RESAMPLES = 1000
 FEWEST_BARS = 20  # fewer are not enough to estimate the autocorrelation
 
@@ -38,42 +39,36 @@ class SharpeDifference:
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """Sample statistics of a series of returns, for the formulas of Bailey and López de Prado.
+    """A Sharpe ratio with its interval at `LEVEL`, per bar, and its number of bars.
 
-    Attributes
-    ----------
-    sharpe
-        Per bar.
-    bars
-        Length of the series.
-    skewness, kurtosis
-        Of the returns; a normal distribution's are 0 and 3.
+    The formulas of Bailey and López de Prado need a standard error. It is the distance from the ratio to the end of the
+    interval, divided by the normal quantile of `LEVEL`; so all answers agree with the interval. For independent returns
+    it is close to the paper's standard error; if returns are autocorrelated, it takes this into account.
     """
 
     sharpe: float
+    low: float
+    high: float
     bars: int
-    skewness: float = 0.0
-    kurtosis: float = 3.0
 
-    @classmethod
-    def of(cls, returns: np.ndarray) -> TrackRecord | None:
-        """The record of ``(n_bars,)`` returns; None if they do not vary."""
-        from scipy.stats import kurtosis, skew
-
-        if len(returns) < 3 or not returns.std() > 0:
-            return None
-        return cls(
-            float(sharpe_ratio(returns)), len(returns), float(skew(returns)), float(kurtosis(returns, fisher=False))
-        )
+    @property
+    def significant(self) -> bool:
+        """Whether the ratio is significantly different from 0: its interval does not contain 0."""
+        return self.low > 0 or self.high < 0
 
     def probabilistic_sharpe(self, benchmark: float = 0.0) -> float:
         """Probability that the true Sharpe ratio exceeds ``benchmark`` (per bar).
 
-        Bailey and López de Prado (2012), "The Sharpe ratio efficient frontier", eq. 11.
+        Bailey and López de Prado (2012), "The Sharpe ratio efficient frontier", eq. 11. Above `SIGNIFICANT_PROBABILITY`
+        if the whole interval lies above the benchmark.
         """
         from scipy.stats import norm
 
-        return float(norm.cdf((self.sharpe - benchmark) * math.sqrt(self.bars - 1) / math.sqrt(self._variance())))
+        distance = self.sharpe - benchmark
+        margin = self.sharpe - self.low if distance > 0 else self.high - self.sharpe
+        if margin <= 0:  # all resamples lie on one side of the ratio
+            return 0.5 + 0.5 * float(np.sign(distance))
+        return float(norm.cdf(_quantile() * distance / margin))
 
     def deflated_sharpe(self, trials: int, variance: float) -> float:
         """Probability that the true Sharpe ratio is above zero, given that it is the best of ``trials``.
@@ -91,19 +86,21 @@ class TrackRecord:
         return self.probabilistic_sharpe(expected_best_sharpe(trials, variance))
 
     def minimum_length(self, benchmark: float = 0.0) -> float | None:
-        """Bars needed for a Sharpe ratio significantly above ``benchmark`` (per bar) at `LEVEL`.
+        """Bars after which the interval of a ratio of this size lies above ``benchmark`` (per bar).
 
-        Bailey and López de Prado (2012), eq. 13; None if the ratio does not exceed the benchmark.
+        Bailey and López de Prado (2012), eq. 13: the interval shrinks with the root of the number of bars. None if the
+        ratio does not exceed the benchmark.
         """
-        from scipy.stats import norm
-
         if self.sharpe <= benchmark:
             return None
-        return 1 + self._variance() * (float(norm.ppf(LEVEL)) / (self.sharpe - benchmark)) ** 2
+        return self.bars * (max(self.sharpe - self.low, 0.0) / (self.sharpe - benchmark)) ** 2
 
-    def _variance(self) -> float:
-        """Variance of the estimate times the number of bars (Mertens 2002); > 0 as kurtosis >= 1 + skewness^2."""
-        return 1 - self.skewness * self.sharpe + (self.kurtosis - 1) / 4 * self.sharpe**2
+
+def _quantile() -> float:
+    """The standard errors from an estimate to an end of its interval at `LEVEL`: 1.96."""
+    from scipy.stats import norm
+
+    return float(norm.ppf(SIGNIFICANT_PROBABILITY))
 
 
 def expected_best_sharpe(trials: int, variance: float) -> float:
@@ -138,7 +135,8 @@ def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year:
 
     Both series are resampled by the same blocks of bars, which removes the noise of common moves (Ledoit and Wolf 2008,
     with the blocks of a stationary bootstrap). The p value counts resamples whose difference is as far from the
-    observed one as that is from 0. None if a series does not vary, both are equal, or there are fewer than 20 bars.
+    observed one as that is from 0. The interval is symmetric, and contains 0 unless the p value is below 1 - `LEVEL`.
+    None if a series does not vary, both are equal, or there are fewer than 20 bars.
     """
     pair = np.stack([returns, reference], axis=1)
     if len(pair) < FEWEST_BARS or not (pair.std(axis=0) > 0).all() or np.array_equal(returns, reference):
@@ -146,10 +144,10 @@ def sharpe_difference(returns: np.ndarray, reference: np.ndarray, bars_per_year:
     scale = math.sqrt(bars_per_year)
     difference = float(np.subtract(*sharpe_ratio(pair))) * scale
     resampled = np.subtract(*_resampled_sharpes(pair).T) * scale
-    as_far = int(np.sum(np.abs(resampled - difference) >= abs(difference)))
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return SharpeDifference(difference, float(low), float(high), (1 + as_far) / (1 + len(resampled)))
+    distances = np.abs(resampled - difference)
+    p_value = (1 + int(np.sum(distances >= abs(difference)))) / (1 + len(distances))
+    margin = float(np.quantile(distances, LEVEL, method="higher"))  # so that interval and p value agree
+    return SharpeDifference(difference, difference - margin, difference + margin, p_value)
 
 
 def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.ndarray) -> float | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from training.sharpe import FEWEST_BARS, TrackRecord, sharpe_interval
+from training.sharpe import TrackRecord, sharpe_interval
 
 _YEAR = pd.Timedelta(days=365.25)
 
@@ -24,10 +25,6 @@ class Metrics:
         Annualised with ``bars_per_year``; risk-free rate 0.
     sharpe_low, sharpe_high
         95 % interval of ``sharpe`` (`training.sharpe.sharpe_interval`).
-    probabilistic_sharpe
-        Probability that the true Sharpe ratio is above 0, without correction for other trials.
-    minimum_years
-        Minimum track record length for a Sharpe ratio above 0 at the 95 % level.
     skewness, kurtosis
         Of the returns per bar; 0 and 3 for a normal distribution.
     max_drawdown
@@ -54,8 +51,6 @@ class Metrics:
     sharpe: float | None
     sharpe_low: float | None
     sharpe_high: float | None
-    probabilistic_sharpe: float | None
-    minimum_years: float | None
     skewness: float | None
     kurtosis: float | None
     sortino: float | None
@@ -72,14 +67,39 @@ class Metrics:
     turnover: float
     borrowing: float = 0.0
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Metrics:
+        """The inverse of `to_dict`; what follows from other figures is computed again."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        derived = {"probabilistic_sharpe": self.probabilistic_sharpe, "minimum_years": self.minimum_years}
+        return asdict(self) | derived
+
+    @property
+    def years(self) -> float:
+        """Length of the curve."""
+        return self.bars / self.bars_per_year
+
+    @property
+    def probabilistic_sharpe(self) -> float | None:
+        """Probability that the true Sharpe ratio is above 0, without correction for other trials."""
+        record = self.track_record()
+        return record.probabilistic_sharpe() if record else None
+
+    @property
+    def minimum_years(self) -> float | None:
+        """Minimum track record length: years until this Sharpe ratio's interval is above 0; None if it is below 0."""
+        record = self.track_record()
+        needed = record.minimum_length() if record else None
+        return None if needed is None else needed / self.bars_per_year
 
     def track_record(self) -> TrackRecord | None:
-        """Sharpe ratio per bar, length and moments; None for a constant equity or fewer than 20 bars."""
-        if self.bars < FEWEST_BARS or self.sharpe is None or self.skewness is None or self.kurtosis is None:
+        """Sharpe ratio and interval per bar; None for a constant equity or fewer than 20 bars."""
+        if self.sharpe is None or self.sharpe_low is None or self.sharpe_high is None:
             return None
-        return TrackRecord(self.sharpe / math.sqrt(self.bars_per_year), self.bars, self.skewness, self.kurtosis)
+        scale = math.sqrt(self.bars_per_year)
+        return TrackRecord(self.sharpe / scale, self.sharpe_low / scale, self.sharpe_high / scale, self.bars)
 
 
 def bars_per_year(index: pd.DatetimeIndex) -> float:
@@ -116,15 +136,14 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         Equity before the first bar. Equity counts as 0 after a bankruptcy, except in final value and total return.
     """
     from quantstats import stats
+    from scipy.stats import kurtosis, skew
 
     equity = recorded["equity"]
     solvent = without_debt(equity.to_numpy(), cash)
     periods = bars_per_year(pd.DatetimeIndex(equity.index))
     returns = equity_returns(equity, cash)
     max_drawdown = float(drawdown(equity.to_numpy(), cash).min())  # quantstats treats a curve below 1 as returns
-    record = TrackRecord.of(returns.to_numpy()) if len(returns) >= FEWEST_BARS else None
     interval = sharpe_interval(returns.to_numpy(), periods)
-    needed = record.minimum_length() if record else None
     cagr = _finite(stats.cagr(returns, periods=periods))
     pnl = trades["net_pnl"].to_numpy(dtype=float)
     lost = -float(pnl[pnl < 0].sum())
@@ -137,10 +156,8 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         sharpe=_finite(stats.sharpe(returns, periods=periods)) if returns.std() > 0 else None,
         sharpe_low=interval.low if interval else None,
         sharpe_high=interval.high if interval else None,
-        probabilistic_sharpe=record.probabilistic_sharpe() if record else None,
-        minimum_years=needed / periods if needed else None,
-        skewness=record.skewness if record else None,
-        kurtosis=record.kurtosis if record else None,
+        skewness=float(skew(returns)) if interval else None,
+        kurtosis=float(kurtosis(returns, fisher=False)) if interval else None,
         sortino=_finite(stats.sortino(returns, periods=periods)),
         volatility=_finite(stats.volatility(returns, periods=periods)),
         max_drawdown=max_drawdown,

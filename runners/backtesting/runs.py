@@ -319,8 +319,8 @@ def _read_figures(folder: Path) -> _Figures:
             last_bar=pd.Timestamp(figures["last_bar"]),
             in_sample=figures["in_sample"],
             training=Training.from_dict(figures["training"]),
-            metrics=Metrics(**with_new_names("metrics", figures["strategy"])),
-            holding=Metrics(**with_new_names("metrics", figures["buy_and_hold"])),
+            metrics=Metrics.from_dict(with_new_names("metrics", figures["strategy"])),
+            holding=Metrics.from_dict(with_new_names("metrics", figures["buy_and_hold"])),
         )
         version = figures.get("format_version", 1)
     except _DAMAGE as error:

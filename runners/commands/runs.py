@@ -75,7 +75,7 @@ def _to_dict(run: Run, deflated: float | None) -> dict[str, Any]:
 def _print(rows: Sequence[tuple[Run, float | None]]) -> None:
     """Print one table per dataset, and the notes."""
     from runners.report import comparison_tables
-    from runners.terminal import out, print_table
+    from runners.terminal import out, print_table, say
 
     for dataset in dict.fromkeys(run.dataset for run, _ in rows):
         runs = [(run, deflated) for run, deflated in rows if run.dataset == dataset]
@@ -83,6 +83,7 @@ def _print(rows: Sequence[tuple[Run, float | None]]) -> None:
         print_table(dataset, comparison_tables.RUN_COLUMNS, cells, wide=True)
         for name, note in comparison_tables.run_notes(run for run, _ in runs):
             out.print(f"{name}: {note}")
+    say(comparison_tables.RUN_LEGEND)
 
 
 @app.command(cls=options.Command)

@@ -9,8 +9,9 @@ import pandas as pd
 from data.windows import targets
 from models.regimes import regime_name
 from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
-from runners.formatting import NOT_DEFINED, interval, number, percent, signed_percent
+from runners.formatting import NOT_DEFINED, interval, number, percent, probability_above_zero, signed_percent
 from training.scores import SIGNIFICANCE, format_p, format_p_value, relative_error
+from training.sharpe import SIGNIFICANT_PROBABILITY
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from training.scores import Score
 
 
+NEEDED = f"needs {100 * SIGNIFICANT_PROBABILITY:g} %"  # to be significant
 FIGURE_COLUMNS = ["", "strategy", "buy and hold"]
 
 
@@ -27,8 +29,8 @@ def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
     """Rows of `FIGURE_COLUMNS`."""
     strategy, holding = _column(result.metrics), _column(result.holding)
     rows = [(name, value, holding[name]) for name, value in strategy.items()]
-    trials_text = f"{'best of ' if trials.count > 1 else ''}{trials.count_text} trial{'s' if trials.count > 1 else ''}"
-    rows.insert(3, (f"... as {trials_text}", percent(trials.deflated_sharpe(result.metrics)), ""))
+    trials_text = "1 trial" if trials.count == 1 else f"best of {trials.count_text} trials"
+    rows.insert(3, (f"... as {trials_text}", probability_above_zero(trials.deflated_sharpe(result.metrics)), ""))
     slippage = float(result.equity["traded"].sum()) * result.settings.slippage
     return [*rows, ("slippage paid, about", f"{slippage:,.2f}", "")]
 
@@ -38,8 +40,8 @@ def _column(metrics: Metrics) -> dict[str, str]:
     return {
         "Sharpe": number(metrics.sharpe),
         "95 % interval": interval(metrics.sharpe_low, metrics.sharpe_high),
-        "true Sharpe above 0": percent(metrics.probabilistic_sharpe),
-        "years to show it": number(metrics.minimum_years, 1),
+        f"true Sharpe above 0 ({NEEDED})": probability_above_zero(metrics.probabilistic_sharpe),
+        "years until significant": _years_needed(metrics),
         "max drawdown": percent(metrics.max_drawdown),
         "longest drawdown": f"{metrics.drawdown_days:,.0f} days",
         "final value": f"{metrics.final_value:,.2f}",
@@ -56,6 +58,16 @@ def _column(metrics: Metrics) -> dict[str, str]:
         "commission paid": f"{metrics.costs:,.2f}",
         "borrowing paid": f"{metrics.borrowing:,.2f}",
     }
+
+
+def _years_needed(metrics: Metrics) -> str:
+    """The minimum track record length and the years of the run, with enough digits to show which is longer."""
+    if metrics.minimum_years is None:
+        return NOT_DEFINED
+    years, digits = (metrics.minimum_years, metrics.years), 1
+    while (round(years[0], digits) < round(years[1], digits)) != (years[0] < years[1]):
+        digits += 1
+    return f"{years[0]:.{digits}f} (has {years[1]:.{digits}f})"
 
 
 SCORE_COLUMNS = ["", "RMSE", "MAE", "R2", "R2 mean", "hit rate", "IC", "DM", "p"]
@@ -141,10 +153,14 @@ def _significance(result: Backtest) -> str:
     metrics, difference = result.metrics, result.difference
     if metrics.sharpe is None:
         return "Its equity never changed, so it has no Sharpe ratio: no order was made, or the cash did not cover one."
-    if metrics.sharpe_low is None or metrics.sharpe_high is None:
+    record = metrics.track_record()
+    if record is None:
         return f"{metrics.bars} bars are too few to judge its Sharpe ratio."
-    differs = metrics.sharpe_low > 0 or metrics.sharpe_high < 0
-    sentence = f"Its Sharpe ratio of {metrics.sharpe:.2f} is {'' if differs else 'not '}significantly different from 0"
+    differs = record.significant
+    sentence = (
+        f"Its Sharpe ratio of {metrics.sharpe:.2f} is {'' if differs else 'not '}significantly different from 0 "
+        f"(95 % interval {interval(metrics.sharpe_low, metrics.sharpe_high)})"
+    )
     if difference is None:
         return f"{sentence}."
     if difference.p_value < SIGNIFICANCE:

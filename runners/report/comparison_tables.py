@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from data.candles import time_text
-from runners.formatting import NOT_DEFINED, interval, number, percent
+from runners.formatting import NOT_DEFINED, interval, number, percent, probability_above_zero
+from runners.report.backtest_tables import NEEDED
 from training.scores import SIGNIFICANCE, format_p
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
     metrics = [one.metrics for one in runs]
     table: list[tuple[str, Sequence[float | None], Callable[[float], str], int]] = [  # 1: higher is better, -1: lower
         ("Sharpe", [one.sharpe for one in metrics], number, +1),
-        ("deflated Sharpe", [one.deflated_sharpe for one in runs], percent, +1),
+        (f"deflated Sharpe ({NEEDED})", [one.deflated_sharpe for one in runs], probability_above_zero, +1),
         ("max drawdown", [one.max_drawdown for one in metrics], percent, +1),
         ("longest drawdown, days", [one.drawdown_days for one in metrics], "{:,.0f}".format, -1),
         ("total return", [one.total_return for one in metrics], percent, +1),
@@ -94,11 +95,12 @@ def _short(run_id: str) -> str:
 
 
 RUN_COLUMNS = ["id", "models", "Sharpe", "drawdown", "DSR", "kind"]
+RUN_LEGEND = f"DSR (deflated Sharpe ratio): probability that the true Sharpe ratio is above 0 ({NEEDED})."
 
 
 def run_row(run: Run, deflated: float | None) -> list[str]:
-    """A row of `RUN_COLUMNS`, 80 characters wide; DSR is the deflated Sharpe ratio."""
-    figures = [number(run.metrics.sharpe), percent(run.metrics.max_drawdown), percent(deflated)]
+    """A row of `RUN_COLUMNS`, 80 characters wide."""
+    figures = [number(run.metrics.sharpe), percent(run.metrics.max_drawdown), probability_above_zero(deflated)]
     models = "replay" if "forecasts" in run.config else _short(run.models)
     return [_short(run.id), models, *figures, run.kind]
 
@@ -133,6 +135,6 @@ def verdicts(compared: Comparison) -> list[str]:
         sentences.append(f"{one.label}'s Sharpe ratio is {size}; the difference is {significant} ({p}).")
     if compared.superior is not None:
         which = "at least one run earns" if compared.superior < SIGNIFICANCE else "no run earns"
-        test = f"(Hansen's test, {format_p(compared.superior)})"
+        test = f"(Hansen's one-sided test of mean returns, {format_p(compared.superior)})"
         sentences.append(f"Corrected for the number of runs, {which} significantly more than buy and hold {test}.")
     return sentences

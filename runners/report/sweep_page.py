@@ -10,8 +10,9 @@ import pandas as pd
 
 from data.candles import time_text
 from runners.backtesting.grid import COSTS
-from runners.formatting import number, percent, points
+from runners.formatting import number, percent, points, probability_above_zero
 from runners.report.backtest_page import render
+from runners.report.backtest_tables import NEEDED
 from runners.report.drawing import subplots, svg
 from strategies.settings import RuleSettings
 
@@ -90,7 +91,8 @@ def verdict(result: Sweep) -> str:
         f"Of {count:,} settings on {seen}, the best in hindsight has a Sharpe ratio of {best.sharpe:.2f}, the run's "
         f"own {own.sharpe:.2f}. With earlier trials on these bars there are {result.trials.count_text} different "
         f"results. Given that it is the best of them, its true Sharpe ratio is above 0 with probability "
-        f"{percent(deflated)}. Backtrader, trading the best setting, {_agreement(result.disagreement)}."
+        f"{probability_above_zero(deflated)} ({NEEDED} to be significant). Backtrader, trading the best setting, "
+        f"{_agreement(result.disagreement)}."
     )
 
 

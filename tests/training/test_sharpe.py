@@ -4,65 +4,93 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kurtosis, norm, skew
 
 from training.sharpe import (
+    LEVEL,
+    SIGNIFICANT_PROBABILITY,
     TrackRecord,
     expected_best_sharpe,
     sharpe_difference,
     sharpe_interval,
+    sharpe_ratio,
     superior_predictive_ability,
 )
 
 
+def record_of(sharpe: float, bars: int, skewness: float = 0.0, kurtosis: float = 3.0) -> TrackRecord:
+    """With the interval of a normal estimate and the standard error of independent returns (Mertens 2002)."""
+    error = math.sqrt((1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe**2) / (bars - 1))
+    margin = norm.ppf(0.975) * error
+    return TrackRecord(sharpe, sharpe - margin, sharpe + margin, bars)
+
+
 def test_the_probabilistic_sharpe_ratio_is_the_papers_hedge_fund() -> None:
     """Bailey and López de Prado (2012): two years of months, 0.458 a month."""
-    assert TrackRecord(0.458, 24).probabilistic_sharpe() == pytest.approx(0.982, abs=5e-4)
-    assert TrackRecord(0.458, 24, -2.448, 10.164).probabilistic_sharpe() == pytest.approx(0.913, abs=5e-4)
+    assert record_of(0.458, 24).probabilistic_sharpe() == pytest.approx(0.982, abs=5e-4)
+    assert record_of(0.458, 24, -2.448, 10.164).probabilistic_sharpe() == pytest.approx(0.913, abs=5e-4)
 
 
-@pytest.mark.parametrize(("bars_per_year", "years"), [(250, 2.73), (52, 2.83), (12, 3.24)])
-def test_the_minimum_track_record_is_the_papers_for_a_sharpe_of_2_against_1(bars_per_year: int, years: float) -> None:
-    scale = math.sqrt(bars_per_year)
-    needed = TrackRecord(2 / scale, 1000).minimum_length(1 / scale)
-    assert needed is not None
-    assert needed / bars_per_year == pytest.approx(years, abs=0.005)
-
-
-def test_the_minimum_track_record_is_the_papers_for_monthly_returns_that_are_not_normal() -> None:
-    needed = TrackRecord(2 / math.sqrt(12), 60, -0.72, 5.78).minimum_length(1 / math.sqrt(12))
-    assert needed is not None
-    assert needed / 12 == pytest.approx(4.99, abs=0.005)
+def test_the_minimum_track_record_is_the_papers_formula_for_a_two_sided_test() -> None:
+    """Bailey and López de Prado (2012), eq. 13 without its one added bar, two-sided: 1.96 instead of 1.645."""
+    record = record_of(2 / math.sqrt(12), 10_000, -0.72, 5.78)
+    difference = 1 / math.sqrt(12)
+    variance = 1 + 0.72 * record.sharpe + 4.78 / 4 * record.sharpe**2
+    needed = record.minimum_length(difference)
+    assert needed == pytest.approx(variance * (norm.ppf(0.975) / difference) ** 2, rel=1e-3)
 
 
 def test_a_losing_strategy_has_no_minimum_track_record() -> None:
-    assert TrackRecord(-0.1, 1000).minimum_length() is None
+    assert record_of(-0.1, 1000).minimum_length() is None
 
 
 def test_the_deflated_sharpe_ratio_is_the_papers() -> None:
     """Bailey and López de Prado (2014): 2.5 a year over five years of days, best of 100; of 46; of 88 normal ones."""
     variance = 0.5 / 250
     assert expected_best_sharpe(100, variance) == pytest.approx(0.1132, abs=5e-5)
-    record = TrackRecord(2.5 / math.sqrt(250), 1250, -3, 10)
+    record = record_of(2.5 / math.sqrt(250), 1250, -3, 10)
     assert record.deflated_sharpe(100, variance) == pytest.approx(0.9004, abs=5e-5)
     assert record.deflated_sharpe(46, variance) == pytest.approx(0.9505, abs=5e-5)
-    normal = TrackRecord(2.5 / math.sqrt(250), 1250)
+    normal = record_of(2.5 / math.sqrt(250), 1250)
     assert normal.deflated_sharpe(88, variance) == pytest.approx(0.9505, abs=5e-5)
 
 
 def test_one_trial_is_not_deflated() -> None:
-    record = TrackRecord(0.1, 500, -1, 5)
+    record = record_of(0.1, 500, -1, 5)
     assert record.deflated_sharpe(1, 0.0) == record.probabilistic_sharpe()
 
 
-def test_a_track_record_takes_the_moments_of_its_returns() -> None:
-    returns = np.array([0.1, -0.1, 0.1, 0.2, -0.2])
-    record = TrackRecord.of(returns)
-    assert record is not None
-    centred = returns - returns.mean()
-    assert record.sharpe == pytest.approx(returns.mean() / returns.std(ddof=1))
-    assert record.skewness == pytest.approx(np.mean(centred**3) / returns.std() ** 3)
-    assert record.kurtosis == pytest.approx(np.mean(centred**4) / returns.std() ** 4)
-    assert TrackRecord.of(np.zeros(50)) is None
+NOT_ZERO = st.integers(-10_000, 10_000).filter(bool).map(lambda number: number / 10_000)
+
+
+@given(ratios=st.tuples(NOT_ZERO, NOT_ZERO, NOT_ZERO).map(sorted), bars=st.integers(20, 5000))
+def test_interval_probability_and_length_give_the_same_answer(ratios: list[float], bars: int) -> None:
+    low, sharpe, high = ratios
+    record = TrackRecord(sharpe, low, high, bars)
+    probability, needed = record.probabilistic_sharpe(), record.minimum_length()
+    assert (probability > SIGNIFICANT_PROBABILITY) == (low > 0)
+    assert (probability < 1 - SIGNIFICANT_PROBABILITY) == (high < 0)
+    assert (needed is not None and needed < bars) == (low > 0)
+    assert record.significant == (low > 0 or high < 0)
+
+
+def test_the_probability_of_independent_skewed_returns_is_close_to_the_papers() -> None:
+    returns = 0.01 * (np.random.default_rng(9).exponential(1, 2500) - 0.972)
+    interval, sharpe = sharpe_interval(returns, 1), float(sharpe_ratio(returns))
+    assert interval is not None
+    ours = TrackRecord(sharpe, interval.low, interval.high, 2500).probabilistic_sharpe()
+    paper = record_of(sharpe, 2500, float(skew(returns)), float(kurtosis(returns, fisher=False)))
+    assert 0.9 < ours < 0.99
+    assert ours == pytest.approx(paper.probabilistic_sharpe(), abs=0.01)
+
+
+def test_a_benchmark_at_an_end_of_the_interval_has_the_probability_of_that_end() -> None:
+    record = TrackRecord(0.05, -0.01, 0.15, 500)
+    assert record.probabilistic_sharpe(-0.01) == pytest.approx(0.975)
+    assert record.probabilistic_sharpe(0.05) == 0.5
+    assert record.probabilistic_sharpe(0.15) == pytest.approx(0.025)
 
 
 def test_the_interval_of_independent_returns_is_close_to_the_normal_one() -> None:
@@ -113,6 +141,18 @@ def test_the_test_of_a_difference_has_about_its_nominal_size() -> None:
     random = np.random.default_rng(5)
     result = [sharpe_difference(*random.normal(0, 0.01, (2, 300)), 250) for _ in range(60)]
     assert sum(one is not None and one.p_value < 0.05 for one in result) <= 8
+
+
+def test_the_interval_of_a_difference_contains_0_unless_its_p_value_is_significant() -> None:
+    random = np.random.default_rng(8)
+    answers = set()
+    for _ in range(60):
+        market, noise = random.normal(0, 0.01, 250), random.standard_t(3, 250)
+        result = sharpe_difference(market + 0.005 * (noise + 0.25), market, 250)
+        assert result is not None
+        assert (result.low > 0 or result.high < 0) == (result.p_value < 1 - LEVEL)
+        answers.add(result.low > 0)
+    assert answers == {True, False}
 
 
 def test_an_account_that_never_moves_has_neither_interval_nor_difference() -> None:

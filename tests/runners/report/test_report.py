@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 
 from models import ModelSet
 from runners import terminal
 from runners.backtesting.engine import backtest
+from runners.backtesting.metrics import metrics_of
 from runners.backtesting.result import Backtest, TradedFold
 from runners.backtesting.runs import Trials
 from runners.backtesting.settings import BacktestSettings
@@ -43,6 +46,37 @@ def whole(candles: pd.DataFrame, model_set: ModelSet) -> Backtest:
 )
 def test_a_p_value_is_never_rounded_across_the_level_of_significance(p: float, text: str) -> None:
     assert format_p(p) == text
+
+
+def shown_answers(result: Backtest) -> set[bool]:
+    """Whether the Sharpe ratio is significantly above 0: the answers of the verdict and of each row, as they read."""
+    rows = {name: value for name, value, _ in backtest_tables.figures(result, Trials(1, 0.0))}
+    low = float(rows["95 % interval"].split(" to ")[0])
+    probability, deflated = (
+        float(rows[name].rstrip(" %")) for name in ("true Sharpe above 0 (needs 97.5 %)", "... as 1 trial")
+    )
+    needed, has = re.fullmatch(r"(.+) \(has (.+)\)", rows["years until significant"]).groups()
+    verdict = "not significantly different from 0" not in backtest_tables.verdict(result)
+    return {verdict, low > 0, probability > 97.5, deflated > 97.5, float(needed) < float(has)}
+
+
+def test_verdict_interval_probability_and_years_never_contradict_each_other(whole: Backtest) -> None:
+    random = np.random.default_rng(0)
+    answers = []
+    for _ in range(40):
+        noise = np.convolve(random.standard_t(4, len(whole.equity) + 2), [1, 0.5, 0.2], mode="valid")
+        returns = 0.01 * (noise - noise.mean() + random.uniform(0.02, 0.25))
+        recorded = whole.equity.assign(equity=100 * np.cumprod(1 + returns))
+        answers.append(shown_answers(replace(whole, metrics=metrics_of(recorded, whole.trades, 100.0))))
+    assert {True} in answers
+    assert {False} in answers
+    assert all(len(given) == 1 for given in answers)
+
+
+@pytest.mark.parametrize("low", [-1e-2, -1e-4, -1e-7, 1e-7, 1e-4, 1e-2])
+def test_no_figure_is_rounded_across_the_level_of_significance(whole: Backtest, low: float) -> None:
+    close = replace(whole.metrics, sharpe=1.0, sharpe_low=low, sharpe_high=2.0)
+    assert shown_answers(replace(whole, metrics=close)) == {low > 0}
 
 
 @pytest.mark.parametrize("width", range(24, 50))
