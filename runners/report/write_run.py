@@ -98,7 +98,10 @@ def metrics_json(result: Backtest) -> dict[str, Any]:
 
 
 def _write_tearsheet(result: Backtest, path: Path) -> None:
-    """quantstats' page of daily returns: its monthly and yearly tables support no shorter bars."""
+    """quantstats' page of daily returns: its monthly and yearly tables support no shorter bars.
+
+    Days without a return count, as in the report; quantstats' own choice is to leave out those at the beginning.
+    """
     import quantstats
 
     use_plain_style()
@@ -116,6 +119,8 @@ def _write_tearsheet(result: Backtest, path: Path) -> None:
                 title=f"{html.escape(result.source.dataset)}{' (in-sample)' if result.in_sample else ''}",
                 output=str(path),
                 periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
+                match_dates=False,
+                parameters={"Returns": "daily closes"},
             )
         # quantstats fails in many ways on a constant equity or a few days; the run is written all the same.
         except Exception as error:

@@ -159,3 +159,24 @@ def test_aligned_figures_share_their_left_and_right_edges() -> None:
     assert places[0].x1 == places[1].x1
     for figure in figures:
         plt.close(figure)
+
+
+def test_the_tearsheet_and_the_report_show_the_same_returns_though_the_strategy_begins_flat(
+    whole: Backtest, candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    edge = float(whole.equity["forecast"].iloc[:18].abs().max())
+    result = backtest(candles, model_set, BacktestSettings(long_threshold=edge, short_threshold=-edge))
+    assert (result.equity["equity"].iloc[:18] == result.settings.cash).all()
+    assert result.metrics.total_return != 0
+    page = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    rows = {
+        name: values
+        for file, name in (("report", "total return"), ("tearsheet", "Cumulative Return"))
+        for values in re.findall(rf">{name} *</td>(.*?)</tr>", (page / f"{file}.html").read_text(), re.DOTALL)
+    }
+    report, tearsheet = (
+        [float(value) for value in re.findall(r">\s*(-?[\d.]+)\s*%", rows[name].replace("\N{NO-BREAK SPACE}", " "))]
+        for name in ("total return", "Cumulative Return")
+    )
+    assert report == pytest.approx([100 * result.metrics.total_return, 100 * result.holding.total_return], abs=0.051)
+    assert tearsheet[::-1] == pytest.approx(report, abs=0.06)  # one digit and two digits
