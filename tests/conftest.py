@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from typer.testing import CliRunner
 
@@ -29,6 +30,7 @@ from runners.backtesting.runs import Trials
 from runners.backtesting.settings import BacktestSettings
 from runners.cli import app
 from runners.report.write_run import write_backtest
+from tests.patience import PATIENCE_S, new_page
 from training import TrainSettings, train
 
 if TYPE_CHECKING:
@@ -37,9 +39,10 @@ if TYPE_CHECKING:
 # Trains in a second; otherwise the defaults.
 SMALL = {"window": 6, "stride": 4, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30}
 
-# `pytest --hypothesis-profile=fuzz` tries more examples. Without a deadline, so a slow machine is not a failure.
-hypothesis_settings.register_profile("suite", deadline=None)
-hypothesis_settings.register_profile("fuzz", deadline=None, max_examples=20_000)
+# `pytest --hypothesis-profile=fuzz` tries more examples. A slow machine is not a failure.
+slow = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis_settings.register_profile("suite", **slow)
+hypothesis_settings.register_profile("fuzz", **slow, max_examples=20_000)
 hypothesis_settings.load_profile("suite")
 
 ROOT = Path(__file__).parents[1]
@@ -137,17 +140,19 @@ def saved(model_set: ModelSet, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")  # an open browser keeps an event loop running, which would disturb other modules
 def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    patience = 1000 * PATIENCE_S
+    expect.set_options(timeout=patience)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=patience)
         yield started
         started.close()
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    page = browser.new_page()
+    page = new_page(browser)
     yield page
     page.close()
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from tests.exchange_account import LEAST_COST, STEP, Account, RefusedError, require_signature
 from tests.exchange_stream import SANDBOX, StreamServer
+from tests.patience import PATIENCE_S
 
 BAR = pd.Timedelta(hours=4)
 
@@ -90,6 +91,7 @@ class Exchange(StreamServer):
         """
         return {
             "rateLimit": 1,
+            "timeout": int(1000 * PATIENCE_S),
             "timeout_on_exit": 0,  # ms that the asynchronous client sleeps when it is closed
             "options": {"fetchCurrencies": False, "fetchMargins": False},  # signed requests to load public markets
             "urls": {"api": self._urls(""), "test": self._urls(SANDBOX)},

@@ -14,6 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from tests.patience import PATIENCE_S
+
 KLINES = "btcusdt@kline_4h"
 SANDBOX = "/test"  # prefix of the sandbox's paths
 
@@ -39,6 +41,7 @@ class StreamServer:
             0,
             process_request=self._admit,
             ping_interval=None,
+            open_timeout=PATIENCE_S,
             logger=logging.Logger("exchange", logging.CRITICAL + 1),  # a dropped connection is not an error here
         )
         self.websocket_url = f"ws://127.0.0.1:{self._websockets.socket.getsockname()[1]}"
@@ -63,7 +66,7 @@ class StreamServer:
         """Send the last events again."""
         self._send(self._last_events)
 
-    def wait_for_subscriber(self, n: int = 1, timeout: float = 10) -> None:
+    def wait_for_subscriber(self, n: int = 1, timeout: float = PATIENCE_S) -> None:
         """Wait until ``n`` connections are subscribed to the candles.
 
         Raises
@@ -73,7 +76,7 @@ class StreamServer:
         """
         self._wait_for(lambda: sum(KLINES in streams for streams in self._connections.values()) >= n, timeout)
 
-    def wait_for_refusals(self, n: int = 1, timeout: float = 10) -> None:
+    def wait_for_refusals(self, n: int = 1, timeout: float = PATIENCE_S) -> None:
         """Wait until ``n`` connections were refused in total.
 
         Raises

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from tests.conftest import switching_candles
 from tests.exchange import BAR, Exchange, Fault
+from tests.patience import PATIENCE_S
 
 CANDLES = switching_candles(60).drop(columns="regime").round(2)
 SPOT, SWAP = "BTC/USDT", "BTC/USDT:USDT"
@@ -42,10 +43,10 @@ def just_open(opened: pd.Timestamp) -> list[float]:
 
 
 def watching(exchange: Exchange, what: Callable[[ccxt.pro.binance], Coroutine[Any, Any, None]]) -> None:
-    """Run a test with a client of its own, for some seconds at most."""
+    """Run a test with a client of its own."""
 
     async def run() -> None:
-        async with asyncio.timeout(10), ccxt.pro.binance(exchange.client_options()) as client:
+        async with asyncio.timeout(PATIENCE_S), ccxt.pro.binance(exchange.client_options()) as client:
             await what(client)
 
     asyncio.run(run())
@@ -126,8 +127,8 @@ def test_events_during_silence_are_lost(exchange: Exchange) -> None:
 
 def test_pings_are_answered_in_silence(exchange: Exchange) -> None:
     exchange.silence()
-    with connect(exchange.client_options()["urls"]["api"]["ws"]["spot"]) as connection:
-        assert connection.ping().wait(timeout=10)
+    with connect(exchange.client_options()["urls"]["api"]["ws"]["spot"], open_timeout=PATIENCE_S) as connection:
+        assert connection.ping().wait(timeout=PATIENCE_S)
 
 
 def test_events_can_be_repeated_and_out_of_order(exchange: Exchange) -> None:

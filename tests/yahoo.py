@@ -17,6 +17,8 @@ import yfinance
 from curl_cffi.requests import Session
 from yfinance.data import YfData
 
+from tests.patience import PATIENCE_S
+
 ZONE = "America/New_York"
 
 
@@ -64,7 +66,7 @@ class LoopbackSession(Session):
         self.address = address
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-        return super().request(method, self.address + urlsplit(url).path, *args, **kwargs)
+        return super().request(method, self.address + urlsplit(url).path, *args, **{**kwargs, "timeout": PATIENCE_S})
 
 
 @contextmanager

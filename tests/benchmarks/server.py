@@ -32,6 +32,7 @@ from data.synthetic import VISIBLE
 from models.forecaster import Forecaster
 from models.network import pass_length
 from tests.benchmarks.measures import Measure
+from tests.patience import PATIENCE_S
 from training import train
 
 _SECONDS, _WARM_UP = 10.0, 1.0
@@ -82,7 +83,7 @@ def serving(folder: Path) -> Iterator[int]:
     process = fresh.Process(target=_serve, args=(folder, ports, stop))
     process.start()
     try:
-        yield ports.get(timeout=60)
+        yield ports.get(timeout=PATIENCE_S)
     finally:
         stop.set()
         process.join()

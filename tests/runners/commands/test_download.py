@@ -20,6 +20,7 @@ from data.errors import DataError, SettingsError
 from runners.commands.download import Source, download
 from tests.conftest import ROOT, command, switching_candles, to_csv
 from tests.exchange import Exchange, Fault
+from tests.patience import PATIENCE_S
 from tests.yahoo import serve_yahoo
 
 CANDLES = switching_candles(2500).drop(columns="regime").round(2)
@@ -149,7 +150,7 @@ def test_an_interrupted_download_resumes(tmp_path: Path, exchange: Exchange, how
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert exchange.on_hold.wait(timeout=60)
+    assert exchange.on_hold.wait(timeout=PATIENCE_S)
     running.send_signal(how)
     errors = running.communicate()[1]
     assert running.returncode != 0

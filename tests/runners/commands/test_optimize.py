@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from runners.report.study_tables import result_rows
 from runners.search.folder import Search, StudyFolder
 from runners.search.objective import ValidationTrade
 from tests.conftest import ROOT, needs_browser, switching_candles, to_csv
+from tests.patience import new_page, wait_until
 from training import TrainSettings
 from training.search.result import StudyResult
 from training.search.settings import RANGES, SearchSettings
@@ -79,15 +79,6 @@ def test_the_settings_file_has_a_table_for_the_search(candles: pd.DataFrame, tmp
     assert "regimes.toml, lr: the lower bound comes first" in refusal("optimize", "--workspace", workspace)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Another process shows its progress only in its files."""
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.02)
-    pytest.fail("the condition did not hold within a minute")
-
-
 @dataclass(frozen=True)
 class SearchedWorkspace:
     """A workspace after a search of all networks that Ctrl-C stopped, and a resumed search of one of them."""
@@ -112,7 +103,7 @@ def searched(rare: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Se
     first = [sys.executable, "-W", "error", "-m", "runners.cli", "optimize", *search, "500", "--jobs", "3"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(first, cwd=ROOT, start_new_session=True, **pipes) as started:
-        wait_until(lambda: all(finished >= 4 for finished in finished_trials(workspace)))
+        assert wait_until(lambda: all(finished >= 4 for finished in finished_trials(workspace)))
         os.killpg(started.pid, signal.SIGINT)  # like a terminal
         output = started.communicate()
     stopped = subprocess.CompletedProcess(first, started.returncode, *output)
@@ -383,7 +374,7 @@ def results_in(workspace: Path) -> list[StudyResult]:
 @needs_browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_is_quiet_self_contained_and_readable(browser: Any, workspace: Path, theme: str) -> None:
-    page = browser.new_page(color_scheme=theme)
+    page = new_page(browser, color_scheme=theme)
     messages, requests = [], []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
@@ -407,7 +398,7 @@ def test_the_page_is_quiet_self_contained_and_readable(browser: Any, workspace: 
 
 @needs_browser
 def test_the_page_fits_a_phone(browser: Any, workspace: Path) -> None:
-    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page = new_page(browser, viewport={"width": 400, "height": 800})
     page.goto((study_folders(workspace)[0] / "study.html").as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.close()

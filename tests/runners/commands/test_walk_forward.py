@@ -20,6 +20,7 @@ from runners.backtesting.cluster import workers
 from runners.backtesting.runs import Run, read_runs
 from runners.backtesting.walk_forward import Checkpoint, fold_folder
 from tests.conftest import ROOT, SMALL, command, invoke, switching_candles, to_csv
+from tests.patience import PATIENCE_S
 from training import TrainSettings
 from training.settings import WalkForwardSettings
 from training.walk_forward import FoldId, fit_folds
@@ -302,16 +303,21 @@ def test_a_user_detector_is_fitted_in_worker_processes(copy: Path) -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[str, list[int]]]:
     """A Dask cluster of two worker processes: its address, and their process ids."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
-        with distributed.Client(local) as client:
+    distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
+    patience = {f"distributed.comm.timeouts.{what}": f"{PATIENCE_S} s" for what in ("connect", "tcp")}
+    with (
+        dask.config.set(patience),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
+    ):
+        with distributed.Client(local, timeout=PATIENCE_S) as client:
             pids = list(client.run(os.getpid).values())
         yield local.scheduler_address, pids
 
 
 def test_a_cluster_that_loses_a_worker_gives_the_same_models(
-    workspace: Path, candles: pd.DataFrame, cluster: tuple[str, list[int]]
+    workspace: Path, candles: pd.DataFrame, cluster: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("runners.backtesting.cluster._SECONDS_TO_CONNECT", PATIENCE_S)
     address, pids = cluster
     (run,) = runs_of(workspace)
     kept = workspace / "models" / "trained" / "SWITCH" / "walk_forward" / run.id

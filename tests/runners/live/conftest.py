@@ -20,7 +20,8 @@ from runners.live.services.service import Service
 from runners.live.settings import LiveSettings
 from tests.conftest import switching_candles
 from tests.exchange import Exchange
-from tests.runners.live.serving import PATIENCE, Client, serving
+from tests.patience import PATIENCE_S, wait_until
+from tests.runners.live.serving import Client, serving
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,24 @@ def _logging_of_its_own() -> Iterator[None]:
     """Reset the log after each test."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _patient() -> Iterator[None]:
+    """Raise what the services allow others, such as Redis, to take: a slow machine is not a failure."""
+    deadlines = {
+        "bus.embedded_redis": ["_SECONDS_TO_START", "_SECONDS_TO_ANSWER"],
+        "bus.bus": ["_LEASE_SECONDS"],
+        "server.bus_client": ["_TIMEOUT"],
+        "server.server": ["_GRACE", "_HEAD_SECONDS"],
+        "control": ["_KILL_TIMEOUT"],
+        "status": ["_SILENT_SECONDS"],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in deadlines.items():
+            for name in names:
+                patch.setattr(f"runners.live.{module}.{name}", int(PATIENCE_S))
+        yield
 
 
 @pytest.fixture
@@ -101,13 +120,3 @@ def run_until(services: list[Service], done: Callable[[], bool]) -> None:
     if failures:
         raise failures[0]
     assert held, "timeout"
-
-
-def wait_until(done: Callable[[], bool]) -> bool:
-    """Wait until ``done`` returns True; False after the timeout."""
-    tick = threading.Event()
-    for _ in range(int(PATIENCE / 0.01)):
-        if done():
-            return True
-        tick.wait(0.01)
-    return done()

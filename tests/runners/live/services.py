@@ -18,7 +18,7 @@ from runners.backtesting.settings import BacktestSettings
 from runners.live.replay import first_difference
 from tests.conftest import ROOT, make_workspace
 from tests.exchange import Exchange
-from tests.runners.live.conftest import PATIENCE, wait_until
+from tests.patience import wait_until
 from tests.runners.live.serving import OneRedis
 
 SERVICES = ("ingest", "engine", "trader")
@@ -111,7 +111,7 @@ class House:
         """Wait until all services run and have the history."""
         assert wait_until(lambda: (last := self.bus.candles.last()) is not None and last.time == self._last_known())
         assert wait_until(lambda: set(self.processes) <= set(self.bus.heartbeats())), self.bus.heartbeats()
-        self.exchange.wait_for_subscriber(timeout=PATIENCE)
+        self.exchange.wait_for_subscriber()
 
     def _last_known(self) -> pd.Timestamp:
         return self.candles.index[self.advanced - 1]

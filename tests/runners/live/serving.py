@@ -21,8 +21,7 @@ from redis.retry import Retry
 from runners.live.bus.bus import Bus
 from runners.live.server import Server
 from runners.live.services.model_reloader import ModelReloader
-
-PATIENCE = 60.0  # seconds until a test fails
+from tests.patience import PATIENCE_S
 
 
 @dataclass
@@ -39,10 +38,10 @@ class Client:
         return f"http://127.0.0.1:{self.server.port}"
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return self.session.get(self.url + path, timeout=PATIENCE, **options)
+        return self.session.get(self.url + path, timeout=PATIENCE_S, **options)
 
     def forecast(self, content: Any, **options: Any) -> requests.Response:
-        return self.session.post(f"{self.url}/forecast", json=content, timeout=PATIENCE, **options)
+        return self.session.post(f"{self.url}/forecast", json=content, timeout=PATIENCE_S, **options)
 
     def metric(self, sample: str, **options: Any) -> float | None:
         """Value of a metric by its name and labels."""
@@ -58,13 +57,13 @@ def serving(models: Path | ModelReloader, connect: Callable[[], Bus] | None = No
     thread = threading.Thread(target=server.run, args=(stop,))
     thread.start()
     try:
-        assert server.started.wait(PATIENCE)
+        assert server.started.wait(PATIENCE_S)
         client = Client(server, stop, thread)
         with client.session:
             yield client
     finally:
         stop.set()
-        thread.join(PATIENCE)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -80,7 +79,7 @@ class OneRedis:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        waits = Retry(ConstantBackoff(0.01), round(PATIENCE / 0.01))
+        waits = Retry(ConstantBackoff(0.01), round(PATIENCE_S / 0.01))
         with redis.Redis(unix_socket_path=self._socket, retry=waits) as client:
             client.ping()
 

@@ -22,7 +22,8 @@ from runners.live.trading.exchange_account import ExchangeAccount
 from runners.live.trading.exchange_broker import ExchangeBroker
 from runners.live.trading.exchange_client import trading_client
 from tests.exchange import Exchange, Fault
-from tests.runners.live.conftest import PATIENCE, hold, somebody
+from tests.patience import PATIENCE_S
+from tests.runners.live.conftest import hold, somebody
 
 _SPOT, _SWAP = "BTC/USDT", "BTC/USDT:USDT"
 _STOP = "BTCUSDT-4h-1-stop"
@@ -367,19 +368,19 @@ def test_an_invalid_answer_never_counts_as_an_empty_account(exchange: Exchange, 
 @pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
 def test_an_order_that_the_exchange_cannot_find_yet_is_not_sent_twice(exchange: Exchange, symbol: str) -> None:
     exchange.account.refuses_filled_ids = False
-    one = broker(exchange, symbol, settle_seconds=PATIENCE)
+    one = broker(exchange, symbol, settle_seconds=PATIENCE_S)
     exchange.order_faults.append(Fault(accepts=True))
     trade(one, exchange, 1.0)
     exchange.account.unknown_for = 2
     work(one, 2)
     assert one.take_fills() == []
-    again = broker(exchange, symbol, one.state(), settle_seconds=PATIENCE)
+    again = broker(exchange, symbol, one.state(), settle_seconds=PATIENCE_S)
     assert [fill.units for fill in again.take_fills()] == [1.0]
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
 
 
 def test_the_next_decision_waits_for_an_order_in_doubt(exchange: Exchange) -> None:
-    one = broker(exchange, settle_seconds=PATIENCE)
+    one = broker(exchange, settle_seconds=PATIENCE_S)
     exchange.order_faults.append(Fault(accepts=True))
     trade(one, exchange, 1.0)
     exchange.account.unknown_for = 2
@@ -444,7 +445,7 @@ def test_closing_works_without_the_requests_that_it_does_not_need(exchange: Exch
 
 
 def test_a_rate_limited_request_counts_as_not_executed(exchange: Exchange) -> None:
-    one = broker(exchange, settle_seconds=PATIENCE)
+    one = broker(exchange, settle_seconds=PATIENCE_S)
     exchange.order_faults.append(Fault(status=429, body='{"code": -1015, "msg": "Too many new orders."}'))
     one.submit(order(exchange, 1.0), exchange.price)
     work(one, 2)

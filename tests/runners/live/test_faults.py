@@ -18,7 +18,7 @@ import pytest
 from data.files import mark_latest, write_text
 from models import ModelSet
 from tests.exchange import Fault
-from tests.runners.live.conftest import PATIENCE, wait_until
+from tests.patience import wait_until
 from tests.runners.live.services import SERVICES, House
 
 FAKETIME = Path("/usr/lib") / f"{platform.machine()}-linux-gnu" / "faketime" / "libfaketime.so.1"
@@ -98,7 +98,7 @@ def test_dropped_connections_lose_no_candle(house: House) -> None:
     for _ in range(4):
         house.close_bars()
         house.exchange.drop_connections()
-    house.exchange.wait_for_subscriber(timeout=PATIENCE)
+    house.exchange.wait_for_subscriber()
     house.decide()
     assert house.difference() is None
 

@@ -13,7 +13,8 @@ from runners.live.bus.bus import Bus
 from runners.live.services.ingest import Ingest, Market, timeframe_of
 from tests.conftest import switching_candles
 from tests.exchange import BAR, Exchange, Fault
-from tests.runners.live.conftest import run_until, wait_until
+from tests.patience import wait_until
+from tests.runners.live.conftest import run_until
 
 _KNOWN = 60  # number of closed candles at the start of a test
 _LOOKBACK = 20

@@ -27,7 +27,8 @@ from runners.live.log import start_logging
 from runners.live.running import run_together
 from tests.conftest import ROOT, invoke, make_workspace
 from tests.exchange import Exchange
-from tests.runners.live.conftest import PATIENCE, run_until, wait_until
+from tests.patience import PATIENCE_S, wait_until
+from tests.runners.live.conftest import run_until
 from tests.runners.live.serving import one_redis
 from tests.runners.live.test_crash_points import forecasts
 
@@ -82,7 +83,7 @@ def test_all_services_run_in_one_process_until_ctrl_c(
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         try:
-            exchange.wait_for_subscriber(timeout=PATIENCE)
+            exchange.wait_for_subscriber()
             bus = open_bus(workspace)
             for number in range(3):
                 exchange.advance()
@@ -91,7 +92,7 @@ def test_all_services_run_in_one_process_until_ctrl_c(
             assert wait_until(lambda: set(bus.heartbeats()) == {"ingest", "engine", "trader", "server"})
             events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
             port = next(one["port"] for one in events if one["service"] == "server" and one["event"] == "started")
-            status = requests.get(f"http://127.0.0.1:{port}/status", timeout=PATIENCE).json()
+            status = requests.get(f"http://127.0.0.1:{port}/status", timeout=PATIENCE_S).json()
             assert (status["mode"], status["symbol"], status["timeframe"]) == ("paper", "BTC/USDT", "4h")
             assert status["decision"]["time"] == f"{time:%Y-%m-%dT%H:%M:%SZ}"
             shown = invoke(workspace, "live", "status", "SWITCH")
@@ -313,7 +314,7 @@ def test_all_services_end_when_one_fails() -> None:
 
     class Waits:
         def run(self, stop: threading.Event) -> None:
-            ended.append(stop.wait(PATIENCE))
+            ended.append(stop.wait(PATIENCE_S))
 
     with pytest.raises(LiveError, match="it fails"):
         run_together([Fails(), Waits()])

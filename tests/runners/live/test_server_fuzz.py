@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Forecaster
+from tests.patience import PATIENCE_S
 from tests.runners.live.serving import Client, as_json, one_redis, serving, trade
 
 KEY = "correct horse battery staple"
@@ -32,6 +33,8 @@ def test_every_answer_matches_the_openapi_description(saved: Path, candles: pd.D
                 "--header": f"X-API-Key: {KEY}",
                 "--phases": "examples,coverage,fuzzing",
                 "--max-examples": "100",
+                "--request-timeout": str(PATIENCE_S),
+                "--suppress-health-check": "too_slow",
                 # OpenAPI cannot describe valid candles, or the features of these models
                 "--exclude-checks": "positive_data_acceptance",
                 "--generation-database": "none",

@@ -26,7 +26,8 @@ from runners.live.log import start_logging
 from runners.live.services.trader import Trader
 from runners.live.settings import LiveSettings
 from tests.exchange import BAR, Exchange, Fault
-from tests.runners.live.conftest import hold, run_until, somebody, wait_until
+from tests.patience import wait_until
+from tests.runners.live.conftest import hold, run_until, somebody
 from tests.runners.live.test_crash_points import forecasts
 
 _SWAP = "BTC/USDT:USDT"

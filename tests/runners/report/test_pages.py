@@ -21,6 +21,7 @@ from runners.report.backtest_page import comparison_html, report_html
 from runners.report.overfitting_page import overfitting_html
 from runners.report.sweep_page import sweep_html
 from tests.conftest import make_workspace, needs_browser
+from tests.patience import new_page
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = needs_browser
@@ -56,7 +57,7 @@ def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.T
 def test_a_page_has_no_errors_and_no_requests_and_is_readable(
     browser: sync_api.Browser, pages: dict[str, Path], name: str, theme: str
 ) -> None:
-    page = browser.new_page(color_scheme=theme)
+    page = new_page(browser, color_scheme=theme)
     messages, requests = [], []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
@@ -79,7 +80,7 @@ def test_a_page_has_no_errors_and_no_requests_and_is_readable(
 def test_a_page_does_not_scroll_sideways_on_a_phone(
     browser: sync_api.Browser, pages: dict[str, Path], name: str
 ) -> None:
-    page = browser.new_page(viewport={"width": 400, "height": 800})
+    page = new_page(browser, viewport={"width": 400, "height": 800})
     page.goto(pages[name].as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.close()
@@ -89,7 +90,7 @@ def test_a_page_does_not_scroll_sideways_on_a_phone(
 def test_tables_fit_on_a_desktop_and_plots_are_legible_on_a_phone(
     browser: sync_api.Browser, pages: dict[str, Path], name: str
 ) -> None:
-    page = browser.new_page(viewport={"width": 1200, "height": 800})
+    page = new_page(browser, viewport={"width": 1200, "height": 800})
     page.goto(pages[name].as_uri())
     boxes = page.locator(".wide").evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)")
     assert boxes
