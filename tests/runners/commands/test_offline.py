@@ -94,7 +94,7 @@ def test_training_scoring_trading_comparing_and_reporting_need_no_network(
     ran, attempts = run_blocked(tmp_path, LOOP)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert attempts == []
-    assert len(list((tmp_path / "results" / "SWITCH").glob("*/report.html"))) == 1
+    assert len(list((tmp_path / "results" / "SWITCH").glob("*/report.html"))) == 2
 
 
 def test_the_block_notices_network_access(tmp_path: Path) -> None:
