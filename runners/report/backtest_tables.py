@@ -29,7 +29,7 @@ def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
     """Rows of `FIGURE_COLUMNS`."""
     strategy, holding = _column(result.metrics), _column(result.holding)
     rows = [(name, value, holding[name]) for name, value in strategy.items()]
-    trials_text = "1 trial" if trials.count == 1 else f"best of {trials.count_text} trials"
+    trials_text = f"{'best of ' if trials.count > 1 else ''}{trials.count_text} trial{'s' if trials.count > 1 else ''}"
     rows.insert(3, (f"... as {trials_text}", probability_above_zero(trials.deflated_sharpe(result.metrics)), ""))
     slippage = float(result.equity["traded"].sum()) * result.settings.slippage
     return [*rows, ("slippage paid, about", f"{slippage:,.2f}", "")]
