@@ -126,6 +126,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+# For pydantic's validation of a dataclass that is part of a file.
+EXACTLY = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
 class JsonFile(BaseModel):
     """Content of a JSON file: exactly the declared types, and no other fields."""
 

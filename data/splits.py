@@ -15,6 +15,14 @@ class Split:
     validation: slice
     test: slice
 
+    def for_search(self) -> Split:
+        """The split of a search for settings: it leaves out the last quarter of the validation part.
+
+        The training that follows learns its shrinkage weights there, since the search has used the rest.
+        """
+        end = self.validation.stop - (self.validation.stop - self.validation.start) // 4
+        return Split(self.train, slice(self.validation.start, end), slice(end, self.test.stop))
+
 
 def chronological_split(n_bars: int, train_fraction: float = 0.7, validation_fraction: float = 0.1) -> Split:
     """Split a series by fractions; the remaining bars are the test part.

@@ -9,8 +9,10 @@ from pydantic import Field
 from data.candles import BarTime
 from data.files import JsonFile
 from models.provenance import Provenance
+from models.shrinkage import Shrinkage
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (2, 3)  # 2 had one member and no shrinkage
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 _Number = Annotated[float, Field(gt=-1e100, lt=1e100)]  # so that no product overflows
@@ -20,13 +22,14 @@ _Scale = Annotated[float, Field(gt=1e-100, lt=1e100)]
 class ManifestFile(JsonFile):
     """``model_set.json``."""
 
-    format_version: Literal[2]
+    format_version: Literal[2, 3]
     dataset: str = Field(pattern="^[^/]+$")
     regimes: dict[str, int]
     interval_seconds: float = Field(ge=1e-6, le=1e9)
     validation_end: BarTime
     min_confidence: float = Field(ge=0, le=1)
     min_dwell: _Count
+    shrinkage: Shrinkage | None = None
     provenance: Provenance
     sha256: dict[str, str]
     content_sha256: str
@@ -38,6 +41,7 @@ class Hyperparameters(JsonFile):
     hidden_dim: int = Field(ge=1, le=10_000)
     num_layers: int = Field(ge=1, le=100)
     dropout: float = Field(ge=0, lt=1)
+    members: int = Field(1, ge=1, le=1000)
 
 
 class _Scaler(JsonFile):

@@ -12,23 +12,33 @@ import pandas as pd
 import torch
 
 from data.candles import OHLCV, REGIME, check_candles, interval_of, interval_text, plausible, time_text
-from data.errors import DataError
+from data.errors import DataError, ModelSetError
 from data.features import FEATURES, columns_of, feature_columns, lookback_of
 from models.detectors.labels import ColumnDetector
-from models.expert import Expert
+from models.expert import Expert, member_names
 from models.model_set import ModelSet
-from models.network import Passes, State, one_thread, pass_length, time_slots
+from models.network import Passes, RegimeLSTM, State, one_thread, pass_length, time_slots
 from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name
 from models.settings import ForecastSettings
 
 
 class Forecast(NamedTuple):
-    """The regime at a bar's close, and the forecast log return to the next close."""
+    """The regime at a bar's close, and each member's forecast of the log return to the next close."""
 
     timestamp: pd.Timestamp
     regime: int
-    log_return: float
+    members: tuple[float, ...]
     probabilities: dict[int, float]
+
+    @property
+    def log_return(self) -> float:
+        """Mean of the members' forecasts."""
+        return float(np.mean(self.members))
+
+
+def member_forecasts(table: pd.DataFrame) -> np.ndarray:
+    """The members' forecasts ``(n_bars, n_members)`` in a table with columns `member_names`."""
+    return table[[name for name in table if str(name).startswith("member_")]].to_numpy(dtype=float)
 
 
 class Stream(Protocol):
@@ -136,12 +146,23 @@ class Forecaster:
     settings
         ``blend``: the mean of all experts' forecasts, weighted by regime probability, instead of the most likely
         regime's. ``regime_source``: ``column`` takes the regime from the candles' column ``regime``, which must not
-        depend on later bars. None for the defaults.
+        depend on later bars. ``shrinkage``: ``learnt`` combines them with the all-regimes network's, by the set's
+        weights. None for the defaults.
+
+    Raises
+    ------
+    ModelSetError
+        If the set has no weights for ``shrinkage = "learnt"``, because an earlier version trained it.
     """
 
     def __init__(self, model_set: ModelSet, settings: ForecastSettings | None = None) -> None:
         self.model_set = model_set
         self.settings = settings or ForecastSettings()
+        if self.settings.shrinkage == "learnt" and model_set.shrinkage is None:
+            raise ModelSetError(
+                f"the models of {model_set.dataset} have no shrinkage weights, because an earlier version trained "
+                "them. Train again, or use --shrinkage none."
+            )
         self._experts = [*model_set.experts.values(), model_set.all_regimes]
 
     @property
@@ -174,13 +195,20 @@ class Forecaster:
         return [*OHLCV, *(name for name in self.features if name not in FEATURES and name not in OHLCV)]
 
     def warnings(self, candles: pd.DataFrame, dataset: str) -> list[str]:
-        """Warnings about labels without an expert, and about models of another dataset."""
+        """Warnings about labels without an expert, models of another dataset, and shrunk forecasts."""
         by_column = self.settings.regime_source == "column"
         warnings = regime_warnings(candles, self.model_set) if by_column else []
         if dataset != self.dataset:
             warnings.append(
                 f"The models were trained on {self.dataset}, not on {dataset}: prices, volatility and regimes may "
                 "behave differently."
+            )
+        weights = self.model_set.shrinkage
+        if self.settings.shrinkage == "learnt" and weights is not None:
+            total = weights.experts + weights.all_regimes
+            warnings.append(
+                f"Forecasts are shrunk to {total:.2f} of their size ({weights}), so few of them reach a threshold. "
+                "Lower the thresholds if none does."
             )
         return warnings
 
@@ -195,8 +223,9 @@ class Forecaster:
         Returns
         -------
         pandas.DataFrame
-            One row per bar: ``regime``, ``forecast`` (log return to the next close), ``p_<regime>`` per regime; NaN
-            in the first `lookback` rows, and where a feature is NaN.
+            One row per bar: ``regime``, ``forecast`` (log return to the next close, mean of the members),
+            ``p_<regime>`` per regime, ``member_1`` to ``member_n``; NaN in the first `lookback` rows, and where a
+            feature is NaN.
 
         Raises
         ------
@@ -212,20 +241,30 @@ class Forecaster:
             else observed.regimes[:, None] == np.array(regimes)
         )
         bars_of_each = [np.flatnonzero(known & needed[:, column]) for column in range(len(regimes))]
-        with one_thread(), ThreadPoolExecutor() as pool:  # torch releases Python's lock
-            log_returns = list(
-                pool.map(partial(_forecast_at, observed), map(self.model_set.expert_for, regimes), bars_of_each)
-            )
+        experts = [self.model_set.expert_for(regime) for regime in regimes]
+        if self.settings.shrinkage == "learnt":
+            experts, bars_of_each = [*experts, self.model_set.all_regimes], [*bars_of_each, np.flatnonzero(known)]
+        by_expert = _forecasts_at(observed, experts, bars_of_each)
+        of_regimes = by_expert[:, : len(regimes)]
         if self.settings.blend:
-            forecast = (observed.probabilities * np.column_stack(log_returns)).sum(axis=1)
+            members = (observed.probabilities[:, :, None] * of_regimes).sum(axis=1)
         else:
-            forecast = np.full(len(candles), np.nan)
-            for bars, log_return in zip(bars_of_each, log_returns, strict=True):
-                forecast[bars] = log_return[bars]
-        table = {"regime": np.where(known, observed.regimes, np.nan), "forecast": forecast}
+            members = np.full(by_expert[:, 0].shape, np.nan)
+            for column, bars in enumerate(bars_of_each[: len(regimes)]):
+                members[bars] = of_regimes[bars, column]
+        members = self.shrunk(members, by_expert[:, -1])
+        table = {"regime": np.where(known, observed.regimes, np.nan), "forecast": members.mean(axis=1)}
         for column, regime in enumerate(regimes):
             table[f"p_{regime_name(regime)}"] = np.where(known, observed.probabilities[:, column], np.nan)
+        table |= zip(member_names(members.shape[1]), members.T, strict=True)
         return pd.DataFrame(table, index=candles.index)
+
+    def shrunk(self, experts: np.ndarray, all_regimes: np.ndarray) -> np.ndarray:
+        """The experts' forecasts ``(..., n_members)``, combined with the all-regimes network's if so set."""
+        weights = self.model_set.shrinkage
+        if self.settings.shrinkage == "none" or weights is None:
+            return experts
+        return weights.experts * experts + weights.all_regimes * all_regimes
 
     def stream(self, history: pd.DataFrame | None = None) -> ForecastStream:
         """A stream that forecasts bar by bar, starting after ``history`` (candles of any length)."""
@@ -240,12 +279,24 @@ class Forecaster:
         return Observation(columns, slots, probabilities, regimes)
 
 
-def _forecast_at(observed: Observation, expert: Expert, bars: np.ndarray) -> np.ndarray:
-    """The expert's forecast log returns ``(n_bars,)`` at ``bars``; NaN elsewhere, and where a feature is NaN."""
+def _forecasts_at(observed: Observation, experts: list[Expert], bars_of_each: list[np.ndarray]) -> np.ndarray:
+    """Each expert's forecast log returns at its bars, NaN elsewhere: ``(n_bars, n_experts, n_members)``."""
+    networks = [
+        (expert, network, bars)
+        for expert, bars in zip(experts, bars_of_each, strict=True)
+        for network in expert.networks
+    ]
+    with one_thread(), ThreadPoolExecutor() as pool:  # torch releases Python's lock
+        log_returns = list(pool.map(partial(_forecast_at, observed), *zip(*networks, strict=True)))
+    return np.column_stack(log_returns).reshape(len(observed.slots), len(experts), -1)
+
+
+def _forecast_at(observed: Observation, expert: Expert, network: RegimeLSTM, bars: np.ndarray) -> np.ndarray:
+    """One member's forecast log returns ``(n_bars,)`` at ``bars``; NaN elsewhere, and where a feature is NaN."""
     inputs, passes = observed.inputs(expert), observed.passes(expert)
     bars = bars[passes.complete(inputs)[bars]]
     log_return = np.full(len(inputs), np.nan)
-    for some, output in passes.outputs(expert.network, passes.pad(inputs), bars):
+    for some, output in passes.outputs(network, passes.pad(inputs), bars):
         log_return[some] = output.numpy() * expert.target_scale
     return log_return
 
@@ -285,8 +336,15 @@ class ForecastStream:
         regime = int(observed.regimes[-1])
         probabilities = dict(zip(forecaster.detector.regimes, observed.probabilities[-1].tolist(), strict=True))
         shares = probabilities if forecaster.settings.blend else {regime: 1.0}
-        log_return = sum(share * self._log_return(model_set.expert_for(one), observed) for one, share in shares.items())
-        return Forecast(timestamp, regime, log_return, probabilities) if np.isfinite(log_return) else None
+        members = sum(
+            (share * self._log_returns(model_set.expert_for(one), observed) for one, share in shares.items()),
+            start=np.zeros(model_set.n_members),
+        )
+        if forecaster.settings.shrinkage == "learnt":
+            members = forecaster.shrunk(members, self._log_returns(model_set.all_regimes, observed))
+        return (
+            Forecast(timestamp, regime, tuple(members.tolist()), probabilities) if np.isfinite(members).all() else None
+        )
 
     def _append(self, candle: Mapping[str, Any]) -> pd.Timestamp:
         """Check and keep a candle; returns its time."""
@@ -306,28 +364,30 @@ class ForecastStream:
         self._rows = np.vstack([self._rows[-keep + 1 :], row])
         return timestamp
 
-    def _log_return(self, expert: Expert, observed: Observation) -> float:
-        """The expert's forecast at the last bar; NaN if a feature is NaN."""
+    def _log_returns(self, expert: Expert, observed: Observation) -> np.ndarray:
+        """The members' forecasts at the last bar, ``(n_members,)``; NaN if a feature is NaN."""
         inputs, passes = observed.inputs(expert), observed.passes(expert)
         if not np.isfinite(inputs[-passes.length :]).all():
-            return np.nan
+            return np.full(len(expert.networks), np.nan)
         start = int(passes.block_start[-1])
-        block, begin, state = self._times[start], start - passes.window + 1, None
+        block, begin = self._times[start], start - passes.window + 1
+        states: list[State | None] = [None] * len(expert.networks)
         read = self._read.get(expert.name)
         if read is not None and read.block == block:
-            begin, state = int(np.searchsorted(self._times, read.last)) + 1, read.state
+            begin, states = int(np.searchsorted(self._times, read.last)) + 1, list(read.states)
+        bars = torch.from_numpy(inputs[None, begin:])
         with one_thread(), torch.inference_mode():
-            output, state = expert.network(torch.from_numpy(inputs[None, begin:]), state)
-        self._read[expert.name] = _Read(block, self._times[-1], state)
-        return float(output[0, -1]) * expert.target_scale
+            answers = [network(bars, state) for network, state in zip(expert.networks, states, strict=True)]
+        self._read[expert.name] = _Read(block, self._times[-1], [state for _, state in answers])
+        return np.array([float(output[0, -1]) for output, _ in answers]) * expert.target_scale
 
 
 class _Read(NamedTuple):
-    """An expert's progress: the block's first bar, the last bar read, and the state after it."""
+    """An expert's progress: the block's first bar, the last bar read, and each member's state after it."""
 
     block: np.datetime64
     last: np.datetime64
-    state: State
+    states: list[State]
 
 
 def _require_columns(given: Sequence[str] | pd.Index, needed: Sequence[str] | pd.Index) -> None:

@@ -8,7 +8,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,21 @@ from data.files import (
 )
 from data.notebook import result_html
 from models import detectors  # noqa: F401  registers the built-in detectors
-from models.expert import ALL_REGIMES, Expert
-from models.files import FORMAT_VERSION, DetectorAttributes, DetectorFile, ExpertFile, Hyperparameters, ManifestFile
+from models.expert import ALL_REGIMES, Expert, member_names
+from models.files import (
+    FORMAT_VERSION,
+    READABLE_VERSIONS,
+    DetectorAttributes,
+    DetectorFile,
+    ExpertFile,
+    Hyperparameters,
+    ManifestFile,
+)
 from models.network import RegimeLSTM
 from models.own_code import require_same_code
 from models.provenance import Provenance
 from models.regimes import RegimeDetector, find_detector, regime_name
+from models.shrinkage import Shrinkage
 
 _MANIFEST, _DETECTOR = "model_set.json", "detector.json"
 _PICKLE_ERRORS = (pickle.UnpicklingError, zipfile.BadZipFile, EOFError)
@@ -58,6 +67,8 @@ class ModelSet:
         Open time of the last bar of training and validation; every later bar is unseen.
     min_confidence, min_dwell
         See `models.regimes.likeliest_regime`.
+    shrinkage
+        Weights for ``shrinkage = "learnt"``; None in a set of an earlier version.
     """
 
     dataset: str
@@ -69,6 +80,12 @@ class ModelSet:
     provenance: Provenance
     min_confidence: float = 0.0
     min_dwell: int = 1
+    shrinkage: Shrinkage | None = None
+
+    @property
+    def n_members(self) -> int:
+        """Number of networks of each expert."""
+        return len(self.all_regimes.networks)
 
     def __repr__(self) -> str:
         title, table, note = self._summary()
@@ -84,7 +101,7 @@ class ModelSet:
         for expert in [*self.experts.values(), self.all_regimes]:
             windows, losses = (expert.training.get(name, {}) for name in ("windows", "relative_loss"))
             by_part = {f"{part} loss": losses.get(part) for part in ("train", "validation", "test")}
-            network = expert.network
+            network = expert.networks[0]
             shape = {"window": expert.window, "hidden_dim": network.hidden_dim, "num_layers": network.num_layers}
             rows.append({"regime": expert.name, **shape, "training windows": windows.get("train"), **by_part})
         title = f"{self.dataset}: detector {self.detector.name}, unseen bars after {self.validation_end:%Y-%m-%d %H:%M}"
@@ -135,6 +152,7 @@ class ModelSet:
                 "validation_end": self.validation_end.isoformat(),
                 "min_confidence": self.min_confidence,
                 "min_dwell": self.min_dwell,
+                "shrinkage": asdict(self.shrinkage) if self.shrinkage else None,
                 "provenance": self.provenance.to_dict(),
                 "sha256": {path.name: sha256_of(path) for path in [*written, detector]},
             }
@@ -163,15 +181,21 @@ class ModelSet:
         manifest = _read_manifest(folder)
         require_same_code(manifest.provenance.code, folder)
         dataset, hashes = manifest.dataset, manifest.sha256
+        experts = {regime: _read_expert(folder, dataset, name, hashes) for name, regime in manifest.regimes.items()}
+        all_regimes = _read_expert(folder, dataset, ALL_REGIMES, hashes)
+        for expert in experts.values():
+            if len(expert.networks) != len(all_regimes.networks):
+                raise DamagedFileError(f"{folder}: {expert.name} and {ALL_REGIMES} differ in their number of members.")
         return cls(
             dataset=dataset,
-            experts={regime: _read_expert(folder, dataset, name, hashes) for name, regime in manifest.regimes.items()},
-            all_regimes=_read_expert(folder, dataset, ALL_REGIMES, hashes),
+            experts=experts,
+            all_regimes=all_regimes,
             detector=_read_detector(folder / _DETECTOR, hashes.get(_DETECTOR)),
             interval=pd.Timedelta(seconds=manifest.interval_seconds),
             validation_end=manifest.validation_end,
             min_confidence=manifest.min_confidence,
             min_dwell=manifest.min_dwell,
+            shrinkage=manifest.shrinkage,
             provenance=manifest.provenance,
         )
 
@@ -192,10 +216,10 @@ def find_model_set(path: str | Path) -> Path:
 def _read_manifest(folder: Path) -> ManifestFile:
     path = folder / _MANIFEST
     content = read_json(path)
-    if content.get("format_version") != FORMAT_VERSION:
+    if content.get("format_version") not in READABLE_VERSIONS:
         raise ModelSetError(
-            f"{folder}: has format {content.get('format_version')}, this version reads {FORMAT_VERSION}. "
-            "Train again, or use the version that wrote it."
+            f"{folder}: has format {content.get('format_version')}, this version reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}. Train again, or use the version that wrote it."
         )
     hashed = {name: value for name, value in content.items() if name != "content_sha256"}
     if content.get("content_sha256") != _content_hash(hashed):
@@ -203,6 +227,7 @@ def _read_manifest(folder: Path) -> ManifestFile:
     manifest = ManifestFile.checked(content, path)
     if wrong := [name for name, regime in manifest.regimes.items() if name != regime_name(regime)]:
         raise DamagedFileError(f"{path}: regimes gives the name {wrong[0]!r} to another regime.")
+    manifest.provenance.settings.setdefault("members", 1)  # format 2 does not have it
     return manifest
 
 
@@ -236,11 +261,15 @@ def _expert_files(folder: Path, dataset: str, name: str) -> tuple[Path, Path]:
 
 
 def _write_expert(folder: Path, dataset: str, expert: Expert) -> Path:
-    """Write an expert's weights and its JSON file; returns the latter's path."""
+    """Write an expert's weights and its JSON file; returns the latter's path.
+
+    The weights of one member are its state dict; those of several are their state dicts by `member_names`.
+    """
     weights, path = _expert_files(folder, dataset, expert.name)
-    network = expert.network
+    network, n_members = expert.networks[0], len(expert.networks)
+    states = [{key: value.float() for key, value in one.state_dict().items()} for one in expert.networks]
     with weights.open("wb") as file:  # given a path, torch reports a full disk as "unexpected pos"
-        torch.save({key: value.float() for key, value in network.state_dict().items()}, file)
+        torch.save(states[0] if n_members == 1 else dict(zip(member_names(n_members), states, strict=True)), file)
     content = {
         "regime": expert.name,
         "features": list(expert.features),
@@ -250,6 +279,7 @@ def _write_expert(folder: Path, dataset: str, expert: Expert) -> Path:
             "hidden_dim": network.hidden_dim,
             "num_layers": network.num_layers,
             "dropout": network.dropout,
+            "members": n_members,
         },
         "scaler": {"mean": expert.mean.tolist(), "scale": expert.scale.tolist()},
         "target_scale": expert.target_scale,
@@ -269,32 +299,44 @@ def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str
     if not len(mean) == len(scale) == len(columns):
         raise DamagedFileError(f"{path}: scaler needs {len(columns)} values of mean and of scale.")
     require_unchanged(weights, content.sha256)
+    training = content.training
+    if "members" not in training:  # format 2: one member
+        own = ("best_epoch", "train_losses", "validation_losses")
+        training = {**training, "members": [{key: training[key] for key in own if key in training}]}
     return Expert(
         name=name,
         features=tuple(content.features),
         mean=mean,
         scale=scale,
         target_scale=content.target_scale,
-        network=_read_network(weights, len(columns), content.hyperparameters),
+        networks=_read_networks(weights, len(columns), content.hyperparameters),
         window=content.hyperparameters.window,
         stride=content.hyperparameters.stride,
-        training=content.training,
+        training=training,
     )
 
 
-def _read_network(path: Path, n_columns: int, shape: Hyperparameters) -> RegimeLSTM:
+def _read_networks(path: Path, n_columns: int, shape: Hyperparameters) -> tuple[RegimeLSTM, ...]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about a foreign pickle before it raises
             state = torch.load(path, weights_only=True, map_location="cpu")
-        _require_shape(state, shape)  # before a network is built that might not fit into memory
-        network = RegimeLSTM(n_columns, shape.hidden_dim, shape.num_layers, shape.dropout)
-        network.load_state_dict(state)
-        if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
-            raise ValueError("a weight is not finite")
+        states = [state] if shape.members == 1 else [state[name] for name in member_names(shape.members)]
+        if shape.members > 1 and len(state) != shape.members:
+            raise ValueError(f"expected {shape.members} members")
+        networks = tuple(_network(one, n_columns, shape) for one in states)
     except (*_PICKLE_ERRORS, RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedFileError(f"{path}: does not contain weights of this network ({reason}).") from error
+    return networks
+
+
+def _network(state: Mapping[str, torch.Tensor], n_columns: int, shape: Hyperparameters) -> RegimeLSTM:
+    _require_shape(state, shape)  # before a network is built that might not fit into memory
+    network = RegimeLSTM(n_columns, shape.hidden_dim, shape.num_layers, shape.dropout)
+    network.load_state_dict(state)
+    if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
+        raise ValueError("a weight is not finite")
     return network.double().eval()
 
 

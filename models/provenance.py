@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from data.candles import BarTime
+from data.files import EXACTLY
 from data.registry import CodeFile
-
-_EXACTLY = ConfigDict(extra="forbid", allow_inf_nan=False)  # for pydantic's validation of these classes
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Study:
         Sharpe ratios per bar of the trials by network; None where undefined.
     """
 
-    __pydantic_config__ = _EXACTLY
+    __pydantic_config__ = EXACTLY
 
     id: str
     validation_end: BarTime
@@ -46,7 +45,7 @@ class Study:
 class Part:
     """The first and the last bar of one part of the series."""
 
-    __pydantic_config__ = _EXACTLY
+    __pydantic_config__ = EXACTLY
 
     first_bar: BarTime
     last_bar: BarTime
@@ -68,7 +67,7 @@ class Training:
         None if the settings do not come from a search.
     """
 
-    __pydantic_config__ = _EXACTLY
+    __pydantic_config__ = EXACTLY
 
     fingerprint: str
     last_bar: BarTime

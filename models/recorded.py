@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from data.candles import OHLCV
-from models.forecaster import Forecast
+from models.expert import member_names
+from models.forecaster import Forecast, member_forecasts
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class RecordedForecasts:
     interval
         Time between two bars.
     table
-        ``(n_bars, >= 2)`` over open times in UTC: ``regime``, ``forecast`` (log return to the next close).
+        ``(n_bars, >= 2)`` over open times in UTC: ``regime``, and each member's forecast log return to the next close,
+        ``member_1`` to ``member_n``.
     """
 
     dataset: str
@@ -36,9 +38,12 @@ class RecordedForecasts:
         return list(OHLCV)
 
     def forecast(self, candles: pd.DataFrame) -> pd.DataFrame:
-        """The recorded forecasts at these bars, ``(n_bars, >= 2)``; NaN where there is none."""
+        """The recorded forecasts at these bars, as from `Forecaster.forecast`; NaN where there is none."""
         table = self.table.reindex(candles.index)
-        return table.assign(forecast=table["forecast"].where(table["regime"].notna()))  # as `push`
+        members = np.where(table["regime"].notna().to_numpy()[:, None], member_forecasts(table), np.nan)  # as `push`
+        return table.assign(
+            forecast=members.mean(axis=1), **dict(zip(member_names(members.shape[1]), members.T, strict=True))
+        )
 
     def stream(self) -> RecordedForecasts:
         return self
@@ -48,7 +53,8 @@ class RecordedForecasts:
         timestamp = candle["timestamp"]
         if timestamp not in self.table.index:
             return None
-        regime, log_return = self.table.loc[timestamp, ["regime", "forecast"]]
-        if not np.isfinite(regime) or not np.isfinite(log_return):
+        row = self.table.loc[[timestamp]]
+        regime, members = float(row["regime"].iloc[0]), member_forecasts(row)[0]
+        if not np.isfinite(regime) or not np.isfinite(members).all():
             return None
-        return Forecast(timestamp, int(regime), float(log_return), {})
+        return Forecast(timestamp, int(regime), tuple(members.tolist()), {})

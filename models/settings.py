@@ -18,3 +18,7 @@ class ForecastSettings(Settings):
     regime_source: Literal["detector", "column"] = Field(
         "detector", description="Source of the regime: the detector, or the CSV's column."
     )
+    shrinkage: Literal["none", "learnt"] = Field(
+        "none",
+        description="learnt: combine the regime's expert and the all-regimes network by weights learnt on validation.",
+    )

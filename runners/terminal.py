@@ -127,7 +127,7 @@ def print_path(name: str, path: Path) -> None:
 def _bars(title: str) -> Iterator[Callable[[str, int, int, str], None]]:
     """Show one bar per name; yield the function that sets name, completed steps, total steps and status."""
     columns = (
-        _PlainColumn("  {task.description:<10}"),
+        _PlainColumn("  {task.description:<11}"),
         BarColumn(20),
         MofNCompleteColumn(),
         _PlainColumn("{task.fields[status]}"),
@@ -147,9 +147,11 @@ def _bars(title: str) -> Iterator[Callable[[str, int, int, str], None]]:
 
 @contextmanager
 def training_progress(dataset: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """Show one bar per network; yield the function that updates it."""
+    """Show one bar per network and member; yield the function that updates it."""
     with _bars(f"training {dataset}") as update:
-        yield lambda epoch: update(epoch.name, epoch.epoch, epochs, f"validation loss {epoch.validation_loss:.4f}")
+        yield lambda epoch: update(
+            f"{epoch.name} {epoch.member}", epoch.epoch, epochs, f"validation loss {epoch.validation_loss:.4f}"
+        )
 
 
 @contextmanager

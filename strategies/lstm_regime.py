@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import backtrader as bt
@@ -11,24 +12,41 @@ import pandas as pd
 
 from data.errors import SettingsError
 from data.settings import RENAMED, require_known
-from models.forecaster import Forecaster, ForecastSource, Stream, require_bars, require_compatible, require_interval
+from models.forecaster import (
+    Forecast,
+    Forecaster,
+    ForecastSource,
+    Stream,
+    member_forecasts,
+    require_bars,
+    require_compatible,
+    require_interval,
+)
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
+from models.regimes import Regime
+from models.settings import ForecastSettings
+from strategies.account import order_waits
 from strategies.feed import first_stamp, is_preloaded, newest_candle, preloaded_candles
 from strategies.settings import RuleSettings, TradingSettings, target_size
+from strategies.vote import Vote
 
 # Trading settings that are parameters of the strategy; costs and cash belong to the broker.
-TRADED_BY = (*RuleSettings.model_fields, "blend", "regime_source")
+TRADED_BY = (*RuleSettings.model_fields, *ForecastSettings.model_fields)
 _FEED = "the feed"
 
 
 class LSTMRegimeStrategy(bt.Strategy):
     """Trades one feed on the forecasts of one LSTM per regime.
 
-    At each bar's close, the regime's expert forecasts the next log return. The strategy goes long above
-    ``long_threshold`` and short below ``short_threshold``; the order fills at the next bar's open. It runs in any
-    Cerebro: preloaded or not, ``runonce`` on or off, resampled, under ``optstrategy``, live. Trading begins after
-    `Forecaster.lookback` bars, and, as in every Backtrader strategy, after each feed of the Cerebro has begun.
+    At each bar's close, each member of the regime's expert forecasts the next log return, and wants to be long above
+    ``long_threshold`` and short below ``short_threshold``. The position is the mean of what they want, a fraction of
+    ``exposure``; when this mean changes, an order fills at the next bar's open (see `strategies.vote.Vote`). So the
+    mean of the forecasts can lie above the threshold while the position is smaller than ``exposure``.
+
+    The strategy runs in any Cerebro: preloaded or not, ``runonce`` on or off, resampled, under ``optstrategy``, live.
+    Trading begins after `Forecaster.lookback` bars, and, as in every Backtrader strategy, after each feed of the
+    Cerebro has begun.
 
     To trade several instruments, add the strategy once for each, with its own ``models`` and ``feed``. They share the
     broker's cash, so their exposures add up. A subclass can replace the rule by overriding `wanted_size`.
@@ -39,10 +57,10 @@ class LSTMRegimeStrategy(bt.Strategy):
     ----------
     models
         A `ModelSet`, its folder, or a dataset's folder (for the newest set). Or a `Forecaster` or `RecordedForecasts`,
-        which ignore ``blend`` and ``regime_source``.
-    long_threshold, short_threshold, neutral, exposure
+        which ignore ``blend``, ``regime_source`` and ``shrinkage``.
+    long_threshold, short_threshold, neutral, exposure, min_order
         As in `strategies.settings.RuleSettings`, with its defaults.
-    blend, regime_source
+    blend, regime_source, shrinkage
         As in `Forecaster`.
     trade_from
         Open time (UTC, naive) of the first bar that may trade; earlier ones only fill the lookback.
@@ -54,7 +72,9 @@ class LSTMRegimeStrategy(bt.Strategy):
     traded
         The feed to trade.
     regime, forecast
-        At the current bar; NaN if unknown.
+        At the current bar; NaN if unknown. The forecast is the mean of the members'.
+    vote
+        The members' states after the last known forecast that could trade.
     bankrupt
         Whether equity has been 0 or below at a close.
 
@@ -84,10 +104,13 @@ class LSTMRegimeStrategy(bt.Strategy):
             raise SettingsError("a replayed feed shows unfinished bars; use a resampled one.")
         self.forecaster = self._forecaster()
         self.regime = self.forecast = np.nan
+        self.vote = Vote()
         self.bankrupt = False
         self._bars_seen = 0
+        self._known: Forecast | None = None
         self._order: bt.Order | None = None
-        self._at_bar: Callable[[int], tuple[float, float]]
+        self._ordered_mean = 0.0
+        self._at_bar: Callable[[int], tuple[float, Forecast | None]]
         self._recent: list[pd.Timestamp] = []
 
     def _chosen_feed(self) -> bt.feed.DataBase:
@@ -110,9 +133,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         if is_preloaded(self.traded):
             candles = preloaded_candles(self.traded, columns)
             require_compatible(candles, self.forecaster, source=_FEED, least_bars=self.forecaster.lookback + 1)
-            table = self.forecaster.forecast(candles)
-            known = list(zip(table["regime"].tolist(), table["forecast"].tolist(), strict=True))
-            self._at_bar = known.__getitem__
+            self._at_bar = _lookup(self.forecaster.forecast(candles))
         else:
             stream = self.forecaster.stream()
             self._at_bar = lambda bar: self._push(stream, columns)
@@ -122,26 +143,30 @@ class LSTMRegimeStrategy(bt.Strategy):
 
     def next(self) -> None:
         self.bankrupt = self.bankrupt or self.broker.getvalue() <= 0
-        if not self._observe() or self.bankrupt or np.isnan(self.forecast):
+        if not self._observe() or self.bankrupt or self._known is None:
             return
         if self.traded.datetime[0] < self._trades_from:
             return
         if self._order is not None and self._order.alive():  # live, an order may take longer than a bar
             return
         held = self.getposition(self.traded).size
-        wanted = self.wanted_size(self.forecast, held)
-        if wanted != held:
-            self._order = self.order_target_size(self.traded, wanted)
+        if self._order is not None and self._order.executed.size:
+            self.vote = replace(self.vote, filled_mean=self._ordered_mean)
+        self.vote = self.vote.cast(self._known.members, held, self.settings)
+        self._order, wanted = None, self.wanted_size(self._known, held)
+        if wanted != held and not order_waits(wanted, held, self.traded.close[0], self.settings.min_order):
+            self._order, self._ordered_mean = self.order_target_size(self.traded, wanted), self.vote.mean
 
-    def wanted_size(self, forecast: float, held: float) -> float:
+    def wanted_size(self, forecast: Forecast, held: float) -> float:
         """The position to hold from the next bar's open on; a subclass may override it.
 
-        Called at each bar's close if the forecast is known, trading has begun and no order is pending.
+        Called at each bar's close if the forecast is known, trading has begun and no order is pending. The members have
+        voted before, in `vote`.
 
         Parameters
         ----------
         forecast
-            Log return to the next close.
+            Regime, the members' forecasts of the log return to the next close, and their mean ``log_return``.
         held
             Units of the position, negative for short.
 
@@ -150,9 +175,9 @@ class LSTMRegimeStrategy(bt.Strategy):
         float
             Units, negative for short; ``held`` for no order. `target_size` converts an exposure to units.
         """
-        direction = int(np.sign(held))
-        wanted = self.settings.direction(forecast, direction)
-        return held if wanted == direction else target_size(self, wanted, self.settings.exposure, self.traded)
+        if not self.vote.due:
+            return held
+        return target_size(self, self.vote.mean, self.settings.exposure, self.traded)
 
     def stop(self) -> None:
         require_bars(self._bars_seen, self.forecaster.lookback + 1, _FEED)
@@ -162,14 +187,15 @@ class LSTMRegimeStrategy(bt.Strategy):
         if len(self.traded) == self._bars_seen:
             return False
         self._bars_seen = len(self.traded)
-        self.regime, self.forecast = self._at_bar(self._bars_seen - 1)
+        self.regime, self._known = self._at_bar(self._bars_seen - 1)
+        self.forecast = self._known.log_return if self._known else np.nan
         return True
 
-    def _push(self, stream: Stream, columns: list[str]) -> tuple[float, float]:
+    def _push(self, stream: Stream, columns: list[str]) -> tuple[float, Forecast | None]:
         candle: dict[str, Any] = newest_candle(self.traded, columns)
         self._watch_interval(candle["timestamp"])
         known = stream.push(candle)
-        return (known.regime, known.log_return) if known else (np.nan, np.nan)
+        return known.regime if known else np.nan, known
 
     def _watch_interval(self, timestamp: pd.Timestamp) -> None:
         """Check a streamed feed's interval once, after enough bars to distinguish it from a weekend."""
@@ -177,3 +203,24 @@ class LSTMRegimeStrategy(bt.Strategy):
             self._recent.append(timestamp)
             if len(self._recent) == 8:
                 require_interval(pd.DatetimeIndex(self._recent), self.forecaster, _FEED)
+
+
+def _lookup(table: pd.DataFrame) -> Callable[[int], tuple[float, Forecast | None]]:
+    """Regime and forecast by the number of a bar, from `ForecastSource.forecast`."""
+    regimes, members = table["regime"].tolist(), member_forecasts(table)
+    names = [name for name in table if str(name).startswith("p_")]
+    numbers, probabilities = [_regime_of(str(name)[2:]) for name in names], table[names].to_numpy(dtype=float)
+    known = (np.isfinite(members).all(axis=1) & table["regime"].notna().to_numpy()).tolist()
+
+    def at_bar(bar: int) -> tuple[float, Forecast | None]:
+        if not known[bar]:
+            return regimes[bar], None
+        shares = dict(zip(numbers, probabilities[bar].tolist(), strict=True))
+        return regimes[bar], Forecast(table.index[bar], int(regimes[bar]), tuple(members[bar].tolist()), shares)
+
+    return at_bar
+
+
+def _regime_of(name: str) -> int:
+    """The number of a name from `models.regimes.regime_name`."""
+    return int(name.removeprefix("regime")) if name.startswith("regime") else Regime[name.upper()]

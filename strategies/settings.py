@@ -24,6 +24,12 @@ class RuleSettings(Settings):
         "hold", description="Between the thresholds: hold the position, or go flat."
     )
     exposure: float = Field(0.95, gt=0, description="Fraction of equity that a position is worth.")
+    min_order: float = Field(
+        0.0,
+        ge=0,
+        description="Smallest value of an order at the close, in currency; smaller ones wait. Closing a position is "
+        "always allowed.",
+    )
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> Self:
@@ -34,7 +40,7 @@ class RuleSettings(Settings):
         return self
 
     def direction(self, log_return: float, held: int) -> int:
-        """Direction to hold (1 long, -1 short, 0 none) after a forecast, given the direction held now.
+        """Direction (1 long, -1 short, 0 none) that a member wants after its forecast, given its direction before.
 
         A forecast equal to a threshold counts as neutral.
         """
@@ -67,11 +73,6 @@ class TradingSettings(ForecastSettings, CostSettings, RuleSettings):
 AXES = (*RuleSettings.model_fields, *CostSettings.model_fields)
 
 
-def position_units(direction: float, exposure: float, equity: float, close: float) -> float:
-    """Units worth ``direction * exposure * equity`` at this close; may be fractional, negative for short."""
-    return direction * exposure * equity / close
-
-
 def target_size(
     strategy: bt.Strategy, direction: float, exposure: float, data: bt.feed.DataBase | None = None
 ) -> float:
@@ -79,5 +80,7 @@ def target_size(
 
     ``direction`` is 1 for long, -1 for short, or a fraction; ``exposure`` is a fraction of equity.
     """
+    from strategies.account import position_units  # it needs numpy, and start-up does not
+
     feed = strategy.data if data is None else data
     return position_units(direction, exposure, float(strategy.broker.getvalue()), float(feed.close[0]))

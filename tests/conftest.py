@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 # Trains in a second; otherwise the defaults.
-SMALL = {"window": 6, "stride": 4, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30}
+SMALL = {"window": 6, "stride": 4, "hidden_dim": 8, "num_layers": 1, "epochs": 2, "min_windows": 30, "members": 2}
 
 # `pytest --hypothesis-profile=fuzz` tries more examples. A slow machine is not a failure.
 slow = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

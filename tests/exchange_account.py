@@ -42,7 +42,7 @@ class Order:
     time: int  # ms
     unit: float = 1.0  # BTC in one of the quantity
     reduces_only: bool = False
-    status: str = "NEW"  # then FILLED or CANCELED
+    status: str = "NEW"  # then FILLED, EXPIRED or CANCELED
     filled: float = 0.0  # part of the quantity
     price: float = 0.0  # average fill price, USDT for one BTC
     fee: float = 0.0  # USDT
@@ -56,8 +56,8 @@ class Order:
 class Account:
     """Balances, position and orders.
 
-    A market order is filled at once and wholly at the price of the moment, or rests; its fee is taken in USDT (Binance
-    takes that of a spot purchase in BTC). A limit order rests until it is cancelled, and reserves nothing.
+    A market order is filled at once at the price of the moment, by default wholly, or rests; its fee is taken in USDT
+    (Binance takes that of a spot purchase in BTC). A limit order rests until it is cancelled, and reserves nothing.
     """
 
     quote: float = 10_000.0  # USDT, spot
@@ -74,6 +74,7 @@ class Account:
     unknown_for: int = 0  # number of requests for which an order is not found yet
     incomplete_for: int = 0  # number of answers without the order's status
     market_orders_rest: bool = False
+    fills_part: float = 1.0  # of a market order; the rest expires
     trades: bool = True  # whether the key may send orders
     tells_fees: bool = True
     lags_for: int = 0  # number of answers with the swap's previous position
@@ -167,22 +168,23 @@ class Account:
             low = f"Order's notional must be no smaller than {LEAST_COST} (unless you choose reduce only)."
             raise RefusedError(400, *((-4164, low) if is_swap else (-1013, "Filter failure: NOTIONAL")))
         if order.is_market and not self.market_orders_rest:
-            order.filled = order.quantity
+            order.filled = round(order.quantity * self.fills_part, 8)
             (self._trade_swap if is_swap else self._trade_spot)(order, price)
-            order.price, order.status = price, "FILLED"
+            order.price, order.status = price, "FILLED" if self.fills_part == 1 else "EXPIRED"
         self.orders.append(order)
         return order
 
     def _trade_spot(self, order: Order, price: float) -> None:
         order.fee = round(SPOT_FEE * order.filled * price, 8)
-        base, quote = self.base + order.signed, self.quote - order.signed * price - order.fee
+        bought = order.filled if order.side == "BUY" else -order.filled
+        base, quote = self.base + bought, self.quote - bought * price - order.fee
         if min(base, quote) < -5e-9:
             raise RefusedError(*NO_FUNDS)
         self.base, self.quote = round(base, 8), round(quote, 8)
 
     def _trade_swap(self, order: Order, price: float) -> None:
         sign = 1 if order.side == "BUY" else -1
-        before, entry, traded = self.swap_position, self.swap_entry_price, order.quantity * order.unit
+        before, entry, traded = self.swap_position, self.swap_entry_price, order.filled * order.unit
         closes = min(traded, abs(before)) if before * sign < 0 else 0.0
         if order.reduces_only:
             if not closes:

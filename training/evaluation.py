@@ -17,10 +17,11 @@ from models.forecaster import Forecaster
 from models.model_set import ModelSet
 from models.network import Passes
 from models.regimes import regime_name
+from models.shrinkage import Shrinkage
 from training.scores import SIGNIFICANCE, Score, diebold_mariano, format_p, score
 
 WHOLE = "all bars"
-EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "one LSTM", "ridge", "mean", "zero"
+EXPERTS, SHRUNK, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "shrunk", "one LSTM", "ridge", "mean", "zero"
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ class Evaluation:
     regimes
         By part (``train``, ``test``) and regime.
     forecasts
-        ``(n_bars, 8)`` of the test bars: close, regime, outcome and each forecast.
+        ``(n_bars, 9)`` of the test bars: close, regime, outcome and each forecast.
     conclusion
         Which differences are significant, in words.
+    shrinkage
+        The weights of the forecast ``shrunk``; None for a set of an earlier version, which has no such forecast.
     """
 
     dataset: str
@@ -80,6 +83,7 @@ class Evaluation:
     classifier: Classifier | None
     forecasts: pd.DataFrame
     conclusion: str
+    shrinkage: Shrinkage | None = None
 
     def _repr_html_(self) -> str:
         index = self.forecasts.index
@@ -112,13 +116,15 @@ class Evaluation:
             "regimes": {part: {name: asdict(one) for name, one in row.items()} for part, row in self.regimes.items()},
             "classifier": asdict(self.classifier) if self.classifier else None,
             "conclusion": self.conclusion,
+            "shrinkage": asdict(self.shrinkage) if self.shrinkage else None,
         }
 
 
 def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
     """Score the forecasts of all bars after the validation part, and baselines on the same bars.
 
-    The baselines: the forecast 0; the mean return of the training part; ridge regression on the same windows, with its
+    The experts' forecast is their members' mean; ``shrunk`` combines it with the one LSTM's (`models.shrinkage`). The
+    baselines: the forecast 0; the mean return of the training part; ridge regression on the same windows, with its
     penalty chosen by leave-one-out on the training part; and the one LSTM trained on all regimes.
 
     Raises
@@ -135,7 +141,7 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
         raise DataError(
             f"only {len(unseen)} bars after {model_set.validation_end} can be forecast and scored; add newer candles."
         )
-    names = [EXPERTS, ONE_LSTM, RIDGE, MEAN, ZERO]
+    names = [name for name in (EXPERTS, SHRUNK, ONE_LSTM, RIDGE, MEAN, ZERO) if name in unseen]
     groups = {WHOLE: unseen}
     for regime in sorted(unseen["regime"].unique()):
         groups[regime_name(int(regime))] = unseen[unseen["regime"] == regime]
@@ -151,20 +157,24 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
         classifier=_classifier(model_set, candles, parts["test"]),
         forecasts=unseen,
         conclusion=_conclusion(unseen),
+        shrinkage=model_set.shrinkage,
     )
 
 
 def _forecasts(model_set: ModelSet, candles: pd.DataFrame, train_end: int) -> pd.DataFrame:
-    """``(n_bars, 8)``: close, regime, outcome and each forecast, of all bars."""
+    """``(n_bars, 9)``: close, regime, outcome and each forecast, of all bars."""
     table = Forecaster(model_set).forecast(candles)
-    outcome = targets(candles["close"].to_numpy())
+    experts = table["forecast"]
+    one_lstm = Forecaster(replace(model_set, experts={})).forecast(candles)["forecast"]
+    weights, outcome = model_set.shrinkage, targets(candles["close"].to_numpy())
     return pd.DataFrame(
         {
             "close": candles["close"],
             "regime": table["regime"],
             "outcome": outcome,
-            EXPERTS: table["forecast"],
-            ONE_LSTM: Forecaster(replace(model_set, experts={})).forecast(candles)["forecast"],
+            EXPERTS: experts,
+            **({SHRUNK: weights.experts * experts + weights.all_regimes * one_lstm} if weights else {}),
+            ONE_LSTM: one_lstm,
             RIDGE: _ridge(model_set, candles, outcome, train_end),
             MEAN: float(np.nanmean(outcome[: train_end - 1])),
             ZERO: 0.0,

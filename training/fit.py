@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,7 @@ class _Learner:
     def validation_loss(self) -> float:
         """Relative loss of the averaged weights."""
         validation_bars = self._data.samples.validation
-        return relative_loss(self.averaged, self._padded, self._outcome, validation_bars, self._passes)
+        return relative_loss([self.averaged], self._padded, self._outcome, validation_bars, self._passes)
 
 
 def _batches(
@@ -154,10 +154,13 @@ def _batches(
         begin_pass, begin_bar = end_pass, end_bar
 
 
-def relative_loss(network: RegimeLSTM, padded: Tensor, outcome: Tensor, bars: np.ndarray, passes: Passes) -> float:
-    """Mean squared error at ``bars``, relative to the forecast 0's; NaN without bars."""
+def relative_loss(
+    networks: Sequence[RegimeLSTM], padded: Tensor, outcome: Tensor, bars: np.ndarray, passes: Passes
+) -> float:
+    """Mean squared error of the networks' mean output at ``bars``, relative to the forecast 0's; NaN without bars."""
     squared_error = 0.0
-    for some, output in passes.outputs(network, padded, bars):
+    for batches in zip(*(passes.outputs(network, padded, bars) for network in networks), strict=True):
+        some, output = batches[0][0], sum(output for _, output in batches) / len(batches)
         squared_error += float((output - outcome[torch.from_numpy(some)]).square().sum())
     zero_error = float(outcome[torch.from_numpy(bars)].square().sum())
     return squared_error / zero_error if zero_error > 0 else float("nan")

@@ -12,7 +12,7 @@ import pandas as pd
 from data.candles import fingerprint
 from data.splits import Split
 from models.own_code import code_of
-from models.provenance import Part, Provenance
+from models.provenance import Part, Provenance, Study
 from models.regimes import RegimeDetector
 from training.settings import TrainSettings
 
@@ -21,7 +21,7 @@ _PACKAGES = ["numpy", "pandas", "torch", "scikit-learn", "hmmlearn", "TA-Lib", "
 
 
 def describe_training(
-    candles: pd.DataFrame, split: Split, settings: TrainSettings, detector: RegimeDetector
+    candles: pd.DataFrame, split: Split, settings: TrainSettings, detector: RegimeDetector, study: Study | None
 ) -> Provenance:
     """The provenance of a model set trained now; without empty parts."""
     index = candles.index
@@ -38,6 +38,7 @@ def describe_training(
         versions=package_versions(),
         commit=git_commit(),
         code=code_of(features, detector.name),
+        study=study,
     )
 
 

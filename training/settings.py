@@ -45,6 +45,7 @@ class SharedSettings(Settings):
 
     table: ClassVar[str] = "train"
 
+    members: int = Field(5, ge=1, le=20, description="Networks per regime, trained from different seeds; they vote.")
     epochs: int = Field(30, ge=1, description="Maximum number of passes over the training windows.")
     patience: int = Field(5, ge=1, description="Epochs without a better validation loss before training stops.")
     min_windows: int = Field(

@@ -19,18 +19,28 @@ from data.errors import SettingsError
 from models.expert import Expert, expert_name
 from models.model_set import ModelSet
 from models.network import one_thread
+from models.provenance import Study
 from training.fit import FitResult, fit_network, relative_loss
 from training.prepare import NetworkData, Prepared, prepare
 from training.provenance import PARTS, describe_training
 from training.settings import TrainSettings
+from training.shrinkage import learn_shrinkage
 
 
 class Progress(NamedTuple):
-    """One epoch of one network, with its validation loss relative to the zero forecast's."""
+    """One epoch of one member of a network's ensemble, with its validation loss relative to the zero forecast's."""
 
     name: str
+    member: int
     epoch: int
     validation_loss: float
+
+
+class Member(NamedTuple):
+    """One member, numbered from 1, of a regime's ensemble; regime None is the all-regimes network."""
+
+    regime: int | None
+    number: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class NetworkTask:
     ``start`` are the initial weights; None for random ones.
     """
 
-    regime: int | None
+    member: Member
     data: NetworkData
     settings: TrainSettings
     start: dict[str, torch.Tensor] | None = None
@@ -51,11 +61,17 @@ class NetworkTask:
             return fit_network(
                 self.data,
                 self.settings,
-                seed=self.settings.seed * 1000 + (0 if self.regime is None else self.regime + 1),
+                seed=_seed(self.settings.seed, self.member),
                 on_epoch=on_epoch,
                 start=self.start,
                 device=_device(self.settings.device),
             )
+
+
+def _seed(seed: int, member: Member) -> int:
+    """A seed of its own for each network; torch's generator uses the lowest 32 bits."""
+    network = 0 if member.regime is None else member.regime + 1
+    return seed * 1000 + (member.number - 1) * 50 + network
 
 
 def train(
@@ -63,10 +79,11 @@ def train(
     dataset: str,
     settings: TrainSettings | None = None,
     *,
+    study: Study | None = None,
     jobs: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ModelSet:
-    """Train one expert per regime, and one network on all regimes.
+    """Train one expert per regime, and one network on all regimes, each an ensemble of ``members`` networks.
 
     Parameters
     ----------
@@ -74,6 +91,8 @@ def train(
         ``(n_bars, >= 5)`` as from `data.candles.read_candles`.
     dataset
         Name of the dataset, for the set's files.
+    study
+        The search that chose the settings: the shrinkage weights are then learnt on validation bars after it.
     jobs
         Networks to train in parallel, one thread each; default: the number of cores. It does not change the result.
     progress
@@ -96,7 +115,7 @@ def train(
     require_test_part(settings)
     prepared = prepare(candles, dataset, settings)
     fitted = fit_side_by_side(network_tasks(prepared), jobs or os.cpu_count() or 1, progress)
-    return assemble(candles, prepared, fitted)
+    return assemble(candles, prepared, fitted, study)
 
 
 def require_test_part(settings: TrainSettings) -> None:
@@ -107,67 +126,77 @@ def require_test_part(settings: TrainSettings) -> None:
         )
 
 
-def network_tasks(prepared: Prepared, warm_start: ModelSet | None = None) -> dict[int | None, NetworkTask]:
-    """The tasks for the all-regimes network (None) and for each regime with enough windows.
+def network_tasks(prepared: Prepared, warm_start: ModelSet | None = None) -> dict[Member, NetworkTask]:
+    """The tasks for all members of the all-regimes network and of each regime with enough windows.
 
     ``warm_start`` is a model set of the same settings with the initial weights; a network that it lacks starts at
     random.
     """
     return {
-        regime: NetworkTask(regime, data, prepared.settings, _weights(warm_start, regime) if warm_start else None)
+        member: NetworkTask(member, data, prepared.settings, _weights(warm_start, member) if warm_start else None)
         for regime, data in prepared.networks.items()
         if data.fallback is None
+        for member in _members(regime, prepared.settings)
     }
 
 
-def _weights(model_set: ModelSet, regime: int | None) -> dict[str, torch.Tensor] | None:
-    expert = model_set.all_regimes if regime is None else model_set.experts.get(regime)
-    if expert is None or expert.training["fallback"]:
+def _members(regime: int | None, settings: TrainSettings) -> list[Member]:
+    return [Member(regime, number) for number in range(1, settings.members + 1)]
+
+
+def _weights(model_set: ModelSet, member: Member) -> dict[str, torch.Tensor] | None:
+    expert = model_set.all_regimes if member.regime is None else model_set.experts.get(member.regime)
+    if expert is None or expert.training["fallback"] or member.number > len(expert.networks):
         return None
-    return {name: value.float() for name, value in expert.network.state_dict().items()}
+    return {name: value.float() for name, value in expert.networks[member.number - 1].state_dict().items()}
 
 
-def assemble(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[int | None, FitResult]) -> ModelSet:
-    """The model set of fitted networks (None: the all-regimes network); not yet saved.
+def assemble(
+    candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[Member, FitResult], study: Study | None = None
+) -> ModelSet:
+    """The model set of fitted networks, with its shrinkage weights; not yet saved. ``study`` as in `train`.
 
-    Raises a `SettingsError` if the training of the all-regimes network has failed.
+    Raises a `SettingsError` if the training of an all-regimes network has failed.
     """
-    settings, detector = prepared.settings, prepared.detector
-    if fitted[None].best_epoch == 0:
+    settings, detector, validation = prepared.settings, prepared.detector, prepared.split.validation
+    if _has_failed(None, prepared, fitted):
         raise SettingsError(f"{prepared.dataset}: the all-regimes network has {_failure(prepared, None)}.")
-    return ModelSet(
+    model_set = ModelSet(
         dataset=prepared.dataset,
         experts={regime: _expert(regime, prepared, fitted) for regime in detector.regimes},
         all_regimes=_expert(None, prepared, fitted),
         detector=detector,
         interval=interval_of(pd.DatetimeIndex(candles.index)),
-        validation_end=candles.index[prepared.split.validation.stop - 1],
-        provenance=describe_training(candles, prepared.split, settings, detector),
+        validation_end=candles.index[validation.stop - 1],
+        provenance=describe_training(candles, prepared.split, settings, detector, study),
         min_confidence=settings.min_confidence,
         min_dwell=settings.min_dwell,
     )
+    searched = int(candles.index.searchsorted(study.validation_end, side="right")) if study else 0
+    held_out = slice(min(max(validation.start, searched), validation.stop), validation.stop)
+    return learn_shrinkage(model_set, candles, held_out)
 
 
-def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[int | None, FitResult]) -> Expert:
-    """A regime's expert: its own network, or the all-regimes network where it has none."""
+def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitResult]) -> Expert:
+    """A regime's expert: its own networks, or the all-regimes networks where it has none."""
     fallback = prepared.networks[regime].fallback
-    if fallback is None and fitted[regime].best_epoch == 0:
+    if fallback is None and _has_failed(regime, prepared, fitted):
         fallback = _failure(prepared, regime)
     trained = None if fallback else regime
-    result, data = fitted[trained], prepared.networks[trained]
+    results, data = [fitted[one] for one in _members(trained, prepared.settings)], prepared.networks[trained]
     samples = prepared.network(regime, data.settings).samples if fallback else data.samples
     parts = {name: getattr(samples, name) for name in PARTS}
-    passes, network = data.passes, result.network.double()
+    passes, networks = data.passes, tuple(result.network.double() for result in results)
     padded = passes.pad(data.inputs.astype(np.float64))
     outcome = torch.from_numpy(data.target.astype(np.float32)).double()
-    losses = {name: relative_loss(network, padded, outcome, bars, passes) for name, bars in parts.items()}
+    losses = {name: relative_loss(networks, padded, outcome, bars, passes) for name, bars in parts.items()}
     return Expert(
         name=expert_name(regime),
         features=data.settings.features,
         mean=data.mean,
         scale=data.scale,
         target_scale=data.target_scale,
-        network=network,
+        networks=networks,
         window=data.settings.window,
         stride=data.settings.stride,
         training={
@@ -176,12 +205,22 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[int | None, 
             "fallback": fallback,
             "validation_part": samples.validation_part,
             "windows": {name: len(bars) for name, bars in parts.items()},
-            "best_epoch": result.best_epoch,
-            "train_losses": result.train_losses,
-            "validation_losses": result.validation_losses,
+            "members": [
+                {
+                    "best_epoch": result.best_epoch,
+                    "train_losses": result.train_losses,
+                    "validation_losses": result.validation_losses,
+                }
+                for result in results
+            ],
             "relative_loss": {name: loss if math.isfinite(loss) else None for name, loss in losses.items()},
         },
     )
+
+
+def _has_failed(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitResult]) -> bool:
+    """Whether a member's training has no epoch with finite losses."""
+    return any(fitted[member].best_epoch == 0 for member in _members(regime, prepared.settings))
 
 
 def _failure(prepared: Prepared, regime: int | None) -> str:
@@ -190,8 +229,8 @@ def _failure(prepared: Prepared, regime: int | None) -> str:
 
 
 def fit_side_by_side(
-    tasks: Mapping[int | None, NetworkTask], jobs: int, progress: Callable[[Progress], None] | None
-) -> dict[int | None, FitResult]:
+    tasks: Mapping[Member, NetworkTask], jobs: int, progress: Callable[[Progress], None] | None
+) -> dict[Member, FitResult]:
     """Fit all tasks, ``jobs`` at a time.
 
     In threads, because torch releases Python's lock, and a process would need a second to import it, longer than most
@@ -204,14 +243,14 @@ def fit_side_by_side(
             if ended.is_set():
                 raise InterruptedError
             if progress:
-                progress(Progress(expert_name(task.regime), epoch, validation_loss))
+                progress(Progress(expert_name(task.member.regime), task.member.number, epoch, validation_loss))
 
         return task.fit(on_epoch)
 
     with one_thread(), ThreadPoolExecutor(jobs) as pool:
-        fitted = {regime: pool.submit(fit, task) for regime, task in tasks.items()}
+        fitted = {member: pool.submit(fit, task) for member, task in tasks.items()}
         try:
-            return {regime: future.result() for regime, future in fitted.items()}
+            return {member: future.result() for member, future in fitted.items()}
         except BaseException:  # including Ctrl-C; the other networks stop at their next epoch
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)

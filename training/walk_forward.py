@@ -19,7 +19,7 @@ from models.settings import ForecastSettings
 from training.fit import FitResult
 from training.prepare import DetectorTask, Prepared, detector_task, prepare
 from training.settings import TrainSettings, WalkForwardSettings
-from training.trainer import NetworkTask, assemble, network_tasks
+from training.trainer import Member, NetworkTask, assemble, network_tasks
 
 
 class FoldId(NamedTuple):
@@ -141,17 +141,17 @@ def _fit(
             missing[fold] = len(fold_tasks)
             yield from ((fold, task) for task in fold_tasks.values())
 
-    fitted: dict[FoldId, dict[int | None, FitResult]] = {fold: {} for fold in folds}
+    fitted: dict[FoldId, dict[Member, FitResult]] = {fold: {} for fold in folds}
     pool = Parallel(return_as="generator_unordered")
-    for fold, regime, result in pool(delayed(_fit_network)(fold, task) for fold, task in tasks()):
-        fitted[fold][regime] = result
+    for fold, member, result in pool(delayed(_fit_network)(fold, task) for fold, task in tasks()):
+        fitted[fold][member] = result
         if len(fitted[fold]) == missing[fold]:
             model_set = assemble(learnt[fold], prepared.pop(fold), fitted.pop(fold))
             yield fold, replace(model_set, dataset=fold.dataset)
 
 
-def _fit_network(fold: FoldId, task: NetworkTask) -> tuple[FoldId, int | None, FitResult]:
-    return fold, task.regime, task.fit()
+def _fit_network(fold: FoldId, task: NetworkTask) -> tuple[FoldId, Member, FitResult]:
+    return fold, task.member, task.fit()
 
 
 def _fold_name(fold: FoldId) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import Any, NamedTuple
+from typing import Any
 
 import backtrader as bt
 import numpy as np
@@ -16,11 +15,13 @@ from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
 from runners.backtesting.metrics import equity_returns, metrics_of
 from runners.backtesting.result import Backtest, Source
+from runners.backtesting.round_trip import TRADE_COLUMNS, RoundTrip
 from runners.backtesting.runs import Run
 from runners.backtesting.settings import BacktestSettings
 from strategies import BuyAndHold, LSTMRegimeStrategy, TradingCosts
 from strategies.feed import bar_times, candle_feed, first_stamp
 from strategies.settings import RuleSettings
+from strategies.vote import Vote
 from training.sharpe import sharpe_difference
 
 
@@ -100,7 +101,7 @@ def backtest_recorded(
 def replay_run(run: Run, candles: pd.DataFrame, settings: BacktestSettings, *, chosen_from: int = 0) -> Backtest:
     """Trade the recorded forecasts of a run with other settings; ``chosen_from`` as in `Source`."""
     interval = interval_of(pd.DatetimeIndex(candles.index))
-    recorded = RecordedForecasts(run.dataset, interval, run.equity()[["regime", "forecast"]])
+    recorded = RecordedForecasts(run.dataset, interval, run.forecasts())
     source = Source(run.dataset, interval, run.training, chosen_from=chosen_from)
     return backtest_recorded(candles, recorded, settings, source, in_sample=run.in_sample)
 
@@ -116,8 +117,11 @@ def _trade(
 ) -> Backtest:
     feed, bars = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop], candles.iloc[traded]
     trade_from = bars.index[0].tz_convert(None).to_pydatetime()
+    recorded = RecordedForecasts(
+        forecaster.dataset, forecaster.interval, forecaster.forecast(feed), forecaster.lookback
+    )
     rule = settings.model_dump(include=set(RuleSettings.model_fields))
-    options = {"models": forecaster, "trade_from": trade_from, **rule}
+    options = {"models": recorded, "trade_from": trade_from, **rule}
     cerebro, strategy = run_strategy(feed, settings, LSTMRegimeStrategy, options)
     _, holding = run_strategy(feed, settings, BuyAndHold, {"exposure": settings.exposure, "trade_from": trade_from})
     equity, trades, holding_table = strategy.equity(), strategy.trades(), holding.equity()
@@ -129,8 +133,10 @@ def _trade(
         source=source,
         settings=settings,
         candles=bars,
+        forecasts=recorded.forecast(bars).drop(columns="forecast"),
         equity=equity,
         trades=trades,
+        open_trade=strategy.open_trade(),
         metrics=metrics,
         holding_equity=holding_equity,
         holding=metrics_of(holding_table, holding.trades(), settings.cash),
@@ -196,27 +202,16 @@ def run_strategy(
     return cerebro, cerebro.run()[0].analyzers.recorder
 
 
-EQUITY_COLUMNS = ["equity", "position", "regime", "forecast", "traded", "commission", "borrowing"]
-TRADE_COLUMNS = [
-    "opened", "closed", "direction", "size", "entry_price", "exit_price", "pnl", "commission", "borrowing", "net_pnl",
-    "bars", "regime", "forecast",
-]  # fmt: skip
-
-
-class _Opened(NamedTuple):
-    """An open trade, its regime and forecast, and the borrowing fees paid before it."""
-
-    trade: bt.Trade
-    decision: tuple[float, float]
-    borrowed: float
+EQUITY_COLUMNS = ["equity", "position", "regime", "forecast", "vote", "traded", "commission", "borrowing"]
 
 
 class Recorder(bt.Analyzer):
     """Records each bar and each trade from ``trade_from`` on.
 
-    The regime and forecast of a trade are those of the bar before its fill. An account with an equity of 0 or below at
-    a close is bankrupt: its position is closed at that close, its equity stays constant, and later orders are ignored.
-    The broker must not count borrowing fees as commission (``set_int2pnl(False)``).
+    A trade runs from flat, or a turn, to flat or a turn; its regime and forecast are those of the bar before its first
+    fill. An account with an equity of 0 or below at a close is bankrupt: its position is closed at that close, its
+    equity stays constant, and later orders are ignored. The broker must not count borrowing fees as commission
+    (``set_int2pnl(False)``).
     """
 
     params = (("trade_from", None),)
@@ -224,45 +219,40 @@ class Recorder(bt.Analyzer):
     def start(self) -> None:
         self._bars: list[tuple[float, ...]] = []
         self._trades: list[dict[str, object]] = []
-        self._open: dict[int, _Opened] = {}
+        self._open: RoundTrip | None = None
         self._decision = (float("nan"), float("nan"))
-        self._booked: dict[int, tuple[float, float]] = {}
         self._traded = self._commission = self._borrowed_before = 0.0
         self._from = first_stamp(self.strategy.data, self.p.trade_from)
         self._final_equity: float | None = None  # of a bankrupt account
 
     def notify_order(self, order: bt.Order) -> None:
-        if order.status in (order.Completed, order.Partial):  # figures are sums over partial fills
-            traded, commission = self._booked.get(order.ref, (0.0, 0.0))
-            self._booked[order.ref] = abs(order.executed.size * order.executed.price), order.executed.comm
-            self._traded += self._booked[order.ref][0] - traded
-            self._commission += self._booked[order.ref][1] - commission
+        if self._final_equity is not None:
+            return
+        for fill in order.executed.iterpending():  # those since the last notification of this order
+            self._traded += abs(fill.size * fill.price)
+            self._commission += fill.comm
+            if fill.closed and self._open:
+                self._open.reduce(fill.closed, fill.price, fill.pnl)
+                self._open.pay(order.ref, fill.closedcomm)
+                if not self._open.size:
+                    self._trades.append(self._row(self._open))
+                    self._open = None
+            if fill.opened:
+                feed = self.strategy.data
+                self._open = self._open or RoundTrip(
+                    feed.datetime.datetime(0), len(feed), self._decision, self._borrowed()
+                )
+                self._open.enlarge(fill.opened, fill.price)
+                self._open.pay(order.ref, fill.openedcomm)
 
-    def notify_trade(self, trade: bt.Trade) -> None:
-        if trade.justopened and self._final_equity is None:
-            self._open[trade.ref] = _Opened(trade, self._decision, self._borrowed())
-        if trade.isclosed and trade.ref in self._open:
-            self._close(self._open.pop(trade.ref), trade.close_datetime(), trade.pnl, trade.commission, trade.barlen)
+    def _row(self, trip: RoundTrip) -> dict[str, object]:
+        feed = self.strategy.data
+        return trip.row(feed.datetime.datetime(0), len(feed), self._borrowed())
 
-    def _close(self, opened: _Opened, closed: dt.datetime, pnl: float, commission: float, bars: int) -> None:
-        trade, borrowing = opened.trade, self._borrowed() - opened.borrowed
-        self._trades.append(
-            {
-                "opened": trade.open_datetime(),
-                "closed": closed,
-                "direction": "long" if trade.size > 0 else "short",
-                "size": abs(trade.size),
-                "entry_price": trade.price,
-                "exit_price": trade.price + pnl / trade.size,
-                "pnl": pnl,
-                "commission": commission,
-                "borrowing": borrowing,
-                "net_pnl": pnl - commission - borrowing,
-                "bars": bars,
-                "regime": opened.decision[0],
-                "forecast": opened.decision[1],
-            }
-        )
+    def _closed_at_close(self, trip: RoundTrip) -> dict[str, object]:
+        """The row of an open trade, as if it were closed at the bar's close without costs."""
+        close = self.strategy.data.close[0]
+        return self._row(trip.closed(close, trip.size * (close - self.strategy.position.price)))
 
     def _borrowed(self) -> float:
         """Borrowing fees since the start of the run."""
@@ -271,29 +261,29 @@ class Recorder(bt.Analyzer):
     def next(self) -> None:
         strategy, feed = self.strategy, self.strategy.data
         self._decision = (getattr(strategy, "regime", float("nan")), getattr(strategy, "forecast", float("nan")))
+        vote = getattr(strategy, "vote", None)
+        mean = vote.mean if isinstance(vote, Vote) else float("nan")
         now = feed.datetime[0]
         if now < self._from:
             return
         if self._final_equity is not None:
-            self._bars.append((now, self._final_equity, 0.0, *self._decision, 0.0, 0.0, 0.0))
+            self._bars.append((now, self._final_equity, 0.0, *self._decision, mean, 0.0, 0.0, 0.0))
             return
         equity, position, borrowed = strategy.broker.getvalue(), strategy.position.size, self._borrowed()
         if equity <= 0:
             self._final_equity, position = equity, 0.0
-            for opened in self._open.values():
-                trade = opened.trade
-                pnl, bars = trade.size * (feed.close[0] - trade.price), len(feed) - trade.baropen
-                self._close(opened, feed.datetime.datetime(0), pnl, trade.commission, bars)
-            self._open.clear()
+            if self._open:
+                self._trades.append(self._closed_at_close(self._open))
+                self._open = None
         costs = self._traded, self._commission, borrowed - self._borrowed_before
-        self._bars.append((now, equity, position, *self._decision, *costs))
+        self._bars.append((now, equity, position, *self._decision, mean, *costs))
         self._traded, self._commission, self._borrowed_before = 0.0, 0.0, borrowed
 
     def equity(self) -> pd.DataFrame:
-        """``(n_bars, 7)`` by time in UTC, columns `EQUITY_COLUMNS`.
+        """``(n_bars, 8)`` by time in UTC, columns `EQUITY_COLUMNS`.
 
-        Equity, position in units, regime and forecast are at the close; value traded, commission and borrowing fees are
-        those of the bar.
+        Equity, position in units, regime, forecast and vote (mean of the members' states, NaN for a strategy without
+        one) are at the close; value traded, commission and borrowing fees are those of the bar.
         """
         times, *values = zip(*self._bars, strict=True) if self._bars else [()] * (1 + len(EQUITY_COLUMNS))
         index = bar_times(self.strategy.data, np.array(times))
@@ -302,3 +292,8 @@ class Recorder(bt.Analyzer):
     def trades(self) -> pd.DataFrame:
         """One row per closed round trip, columns `TRADE_COLUMNS`; prices include slippage, amounts are in currency."""
         return pd.DataFrame(self._trades, columns=TRADE_COLUMNS)
+
+    def open_trade(self) -> pd.DataFrame:
+        """The round trip that is open at the last bar, or no row, as if it were closed at the close without costs."""
+        rows = [self._closed_at_close(self._open)] if self._open else []
+        return pd.DataFrame(rows, columns=TRADE_COLUMNS)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from data.candles import read_candles
 from data.errors import DataError, SettingsError
+from models.forecaster import member_forecasts
 from runners.backtesting.engine import replay_run
 from runners.backtesting.metrics import bars_per_year, drawdown, simple_returns
 from runners.backtesting.result import Backtest
@@ -23,10 +24,10 @@ from training.sharpe import sharpe_ratio
 
 COSTS = tuple(CostSettings.model_fields)
 _THRESHOLDS = 20  # default number on each side
-_LARGEST_THRESHOLD = 0.99  # quantile of the absolute forecasts
+_LARGEST_THRESHOLD = 0.99  # quantile of the members' absolute forecasts
 _MOST_SETTINGS = 100_000
 _TOLERANCE = 1e-9  # relative difference between equities of the array simulator and of Backtrader
-_CELLS_AT_ONCE = 16_000_000  # bars times settings, 128 MB per array; each pass costs a loop over the bars
+_CELLS_AT_ONCE = 2_000_000  # bars times settings, 16 MB per array
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,15 @@ class Grid:
         return int(np.flatnonzero(same)[0])
 
 
-def _axes(given: Mapping[str, str | None], settings: BacktestSettings, forecast: np.ndarray) -> dict[str, list]:
-    """The values of each axis, as in `GridRun.of`; ``forecast`` is ``(n_bars,)``, NaN allowed."""
+def _axes(given: Mapping[str, str | None], settings: BacktestSettings, members: np.ndarray) -> dict[str, list]:
+    """The values of each axis, as in `GridRun.of`; ``members`` are forecasts ``(n_bars, n_members)``, NaN allowed."""
     values: dict[str, list] = {}
     for name in AXES:
         own, text = getattr(settings, name), given.get(name)
         if text is not None:
             added = _parse(name, text)
         elif name in ("long_threshold", "short_threshold"):
-            largest = float(np.nanquantile(np.abs(forecast), _LARGEST_THRESHOLD))
+            largest = float(np.nanquantile(np.abs(members), _LARGEST_THRESHOLD))
             side = 1 if name == "long_threshold" else -1
             added = [float(f"{side * size:.3g}") for size in np.linspace(0, largest, _THRESHOLDS)]
         else:
@@ -108,7 +109,7 @@ def _parse(name: str, text: str) -> list:
 
 
 def simulate_grid(
-    bars: pd.DataFrame, forecast: np.ndarray, grid: Grid, cash: float
+    bars: pd.DataFrame, members: np.ndarray, grid: Grid, cash: float
 ) -> Iterator[tuple[slice, Simulated]]:
     """Trade all settings of the grid in parts that fit into memory."""
     arrays = SettingsGrid.from_table(grid.table)
@@ -116,7 +117,7 @@ def simulate_grid(
     at_once = max(1, _CELLS_AT_ONCE // len(bars))
     for first in range(0, len(grid), at_once):
         which = slice(first, min(first + at_once, len(grid)))
-        yield which, simulate(*prices, forecast, arrays.part(which), cash)
+        yield which, simulate(*prices, members, arrays.part(which), cash)
 
 
 def traded_candles(run: Run) -> pd.DataFrame:
@@ -131,7 +132,7 @@ def traded_candles(run: Run) -> pd.DataFrame:
     bars = candles.loc[equity.index[0] : equity.index[-1]]
     if bars.index.equals(equity.index):
         own = Grid.of_one(run.settings)
-        (_, simulated), *_ = simulate_grid(bars, equity["forecast"].to_numpy(), own, run.cash)
+        (_, simulated), *_ = simulate_grid(bars, member_forecasts(run.forecasts()), own, run.cash)
         if np.allclose(simulated.equity[:, 0], equity["equity"], rtol=_TOLERANCE, atol=0):
             return candles
     raise DataError(f"{run.file}: its bars have changed since {run.id}. Backtest again.")
@@ -139,20 +140,20 @@ def traded_candles(run: Run) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class GridRun:
-    """A grid of settings on the bars and forecasts of a run."""
+    """A grid of settings on the bars of a run and its members' forecasts ``(n_bars, n_members)``."""
 
     run: Run
     candles: pd.DataFrame
     bars: pd.DataFrame
-    forecast: np.ndarray
+    members: np.ndarray
     grid: Grid
 
     @classmethod
     def of(cls, run: Run, given: Mapping[str, str | None]) -> GridRun:
         """A grid of the values given by axis, as ``first:last:count`` or separated by commas.
 
-        Defaults: thresholds evenly over the size of the run's forecasts, both neutral rules, and the run's own value of
-        each other axis. The run's own values are always in the grid.
+        Defaults: thresholds evenly over the size of the members' forecasts, both neutral rules, and the run's own value
+        of each other axis. The run's own values are always in the grid.
 
         Raises
         ------
@@ -161,9 +162,9 @@ class GridRun:
         SettingsError
             If a text cannot be read, or the grid is too large.
         """
-        candles, equity = traded_candles(run), run.equity()
-        bars, forecast = candles.loc[equity.index[0] : equity.index[-1]], equity["forecast"].to_numpy()
-        return cls(run, candles, bars, forecast, Grid.of(_axes(given, run.settings, forecast)))
+        candles, forecasts = traded_candles(run), run.forecasts()
+        bars, members = candles.loc[forecasts.index[0] : forecasts.index[-1]], member_forecasts(forecasts)
+        return cls(run, candles, bars, members, Grid.of(_axes(given, run.settings, members)))
 
     @property
     def own(self) -> int:
@@ -177,12 +178,12 @@ class GridRun:
 
     def simulate(self) -> Iterator[tuple[slice, Simulated]]:
         """Each part of the settings and its results."""
-        return simulate_grid(self.bars, self.forecast, self.grid, self.run.cash)
+        return simulate_grid(self.bars, self.members, self.grid, self.run.cash)
 
     def equity_of(self, numbers: list[int] | np.ndarray) -> np.ndarray:
         """Equity ``(n_bars, n)`` of ``n`` settings, by their numbers."""
         some = Grid(self.grid.table.iloc[numbers])
-        parts = simulate_grid(self.bars, self.forecast, some, self.run.cash)
+        parts = simulate_grid(self.bars, self.members, some, self.run.cash)
         return np.concatenate([simulated.equity for _, simulated in parts], axis=1)
 
     def figures(self, which: slice, simulated: Simulated) -> pd.DataFrame:
@@ -223,7 +224,8 @@ def candidates(table: pd.DataFrame) -> pd.Series:
     eligible = table["at_own_costs"] & (table["orders"] > 0)
     if not eligible.any():
         raise DataError(
-            "none of these settings trades: all forecasts lie between the thresholds. Use lower thresholds."
+            "none of these settings trades: all members' forecasts lie between the thresholds, or each order is below "
+            "min_order. Use lower ones."
         )
     return eligible
 

@@ -64,10 +64,15 @@ class Backtest:
 
     Attributes
     ----------
+    forecasts
+        ``(n_bars, n)`` at the traded bars: ``regime``, ``p_<regime>`` where the source has them, and ``member_1`` to
+        ``member_n``, each member's forecast log return; NaN if unknown.
     equity
-        ``(n_bars, 7)`` of `runners.backtesting.engine.Recorder.equity`.
+        ``(n_bars, 8)`` of `runners.backtesting.engine.Recorder.equity`.
     trades
-        One row per closed round trip.
+        One row per closed round trip (`runners.backtesting.engine.Recorder.trades`).
+    open_trade
+        The round trip that is open at the last bar: the same columns, one row or none.
     metrics, holding
         Figures of the strategy, and of buy and hold over the same bars with the same exposure and costs.
     holding_equity
@@ -85,8 +90,10 @@ class Backtest:
     source: Source
     settings: BacktestSettings
     candles: pd.DataFrame
+    forecasts: pd.DataFrame
     equity: pd.DataFrame
     trades: pd.DataFrame
+    open_trade: pd.DataFrame
     metrics: Metrics
     holding_equity: pd.Series
     holding: Metrics

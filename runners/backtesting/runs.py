@@ -22,7 +22,7 @@ from models.provenance import Study, Training
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
 
-FORMAT_VERSION = 2  # of a run's folder; older formats can be read, see CONTRIBUTING
+FORMAT_VERSION = 3  # of a run's folder; older formats can be read, see CONTRIBUTING
 _REMOVED = ".removed"
 SWEEPS, OVERFITTING, GRID_TABLE = "sweeps", "overfitting", "settings.csv"
 NOTE = "note.txt"
@@ -50,6 +50,7 @@ class Run:
     first_bar: pd.Timestamp
     last_bar: pd.Timestamp
     in_sample: bool
+    format_version: int
     config: dict[str, Any]
     training: Training
     metrics: Metrics
@@ -97,9 +98,21 @@ class Run:
 
     def equity(self) -> pd.DataFrame:
         """Its ``equity.csv``: `Recorder.equity`, and ``holding``, the equity of buy and hold."""
-        table = pd.read_csv(self.folder / "equity.csv", index_col="timestamp")
-        if "borrowing" not in table:  # runs of an earlier version
-            table.insert(6, "borrowing", 0.0)
+        table = self._read_bars("equity.csv")
+        for at, name, value in ((4, "vote", math.nan), (7, "borrowing", 0.0)):  # earlier versions lack them
+            if name not in table:
+                table.insert(at, name, value)
+        return table
+
+    def forecasts(self) -> pd.DataFrame:
+        """Its ``forecasts.csv``: `Backtest.forecasts`; a run of an earlier version has one member."""
+        if self.format_version < 3:
+            return self.equity()[["regime", "forecast"]].rename(columns={"forecast": "member_1"})
+        return self._read_bars("forecasts.csv")
+
+    def _read_bars(self, name: str) -> pd.DataFrame:
+        """One of its files with one row per bar, exactly as it was written."""
+        table = pd.read_csv(self.folder / name, index_col="timestamp")
         return table.set_index(pd.to_datetime(table.index, utc=True))
 
     def trades(self) -> pd.DataFrame:
@@ -304,6 +317,7 @@ class _Figures(NamedTuple):
     first_bar: pd.Timestamp
     last_bar: pd.Timestamp
     in_sample: bool
+    format_version: int
     training: Training
     metrics: Metrics
     holding: Metrics
@@ -313,16 +327,19 @@ def _read_figures(folder: Path) -> _Figures:
     """Read a run's figures, also with older names; raises DataError if they are incomplete or of a newer version."""
     try:
         figures = json.loads((folder / _METRICS).read_text(encoding="utf-8"))
+        version = figures.get("format_version", 1)
         read = _Figures(
             dataset=figures["dataset"],
             first_bar=pd.Timestamp(figures["first_bar"]),
             last_bar=pd.Timestamp(figures["last_bar"]),
             in_sample=figures["in_sample"],
+            format_version=version,
             training=Training.from_dict(figures["training"]),
             metrics=Metrics.from_dict(with_new_names("metrics", figures["strategy"])),
             holding=Metrics.from_dict(with_new_names("metrics", figures["buy_and_hold"])),
         )
-        version = figures.get("format_version", 1)
+        if version < 3:
+            read.training.settings.setdefault("members", 1)
     except _DAMAGE as error:
         raise _incomplete(folder, error, _NOT_COUNTED) from error
     if version > FORMAT_VERSION:

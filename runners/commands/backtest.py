@@ -36,6 +36,7 @@ def backtest(
 ) -> None:
     """Trade the bars that training has not seen, and write a report."""
     from data.errors import SettingsError
+    from models.settings import ForecastSettings
     from runners.backtesting.runs import find_run
     from runners.tracking.mlflow import log_run, open_store
 
@@ -47,7 +48,8 @@ def backtest(
     recorded: Run | None = None
     if forecasts:
         excluded = {"DATASET": dataset, "--models": models, "--config": config}
-        excluded |= {f"--{name.replace('_', '-')}": flags[name] for name in ("blend", "regime_source", "in_sample")}
+        fixed = (*ForecastSettings.model_fields, "in_sample")
+        excluded |= {f"--{name.replace('_', '-')}": flags[name] for name in fixed}
         for flag, value in excluded.items():
             if value is not None:
                 raise SettingsError(f"{flag} cannot be used with --forecasts: the run fixes its candles and forecasts.")

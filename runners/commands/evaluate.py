@@ -73,5 +73,7 @@ def _print(evaluation: "Evaluation", folder: Path) -> None:
         ]
         print_table(f"classifier: accuracy {100 * classifier.accuracy:.1f} %", ["", *classifier.regimes], rows)
         out.print("Bars of the test part. Rows: label. Columns: the classifier's prediction.\n")
+    if evaluation.shrinkage:
+        say(f"Shrinkage weights: {evaluation.shrinkage}; {evaluation.shrinkage.meaning}.")
     say(evaluation.conclusion)
     print_path("evaluation", folder)

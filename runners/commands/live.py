@@ -309,7 +309,7 @@ def _print_replay(result: "ReplayResult", *, json: bool) -> None:
     elif result.difference:
         say(f"DIFFERS from the backtest at {result.difference}.")
     else:
-        say("Regime, forecast, position and equity equal the backtest's on every bar.")
+        say("Regime, forecast, vote, position and equity equal the backtest's on every bar.")
 
 
 def _print_status(status: "Status", *, kill_file: bool) -> None:

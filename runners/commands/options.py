@@ -63,6 +63,7 @@ ShortThresholds = Annotated[str | None, _grid_option("Short thresholds", "-0.002
 NeutralRules = Annotated[
     str | None, typer.Option(metavar="hold,flat", help="Rules between thresholds; default: both.", show_default=False)
 ]
+MinOrders = Annotated[str | None, _grid_option("Smallest values of an order", "0,100")]
 Exposures = Annotated[str | None, _grid_option("Exposures", "0.5,0.95")]
 Commissions = Annotated[str | None, _grid_option("Commissions", "0,0.001")]
 Slippages = Annotated[str | None, _grid_option("Slippages", "0,0.0005")]

@@ -17,6 +17,7 @@ def overfit(
     short_threshold: options.ShortThresholds = None,
     neutral: options.NeutralRules = None,
     exposure: options.Exposures = None,
+    min_order: options.MinOrders = None,
     blocks: Annotated[
         int, typer.Option(help="Even number of blocks for combinatorially symmetric cross-validation.")
     ] = 16,
@@ -37,7 +38,7 @@ def overfit(
     chosen = find_run(Workspace.open(workspace_folder).results, run)
     folder = chosen.folder.parent / OVERFITTING / new_run_id()
     require_writable(folder.parent)
-    values = (long_threshold, short_threshold, neutral, exposure)
+    values = (long_threshold, short_threshold, neutral, exposure, min_order)
     grid_run = GridRun.of(chosen, dict(zip(RuleSettings.model_fields, values, strict=True)))  # at the run's costs
     with working("trading the grid"):
         analysis = analyse_overfitting(grid_run, blocks=blocks, groups=groups, test_groups=test_groups, embargo=embargo)

@@ -15,6 +15,7 @@ def sweep(
     short_threshold: options.ShortThresholds = None,
     neutral: options.NeutralRules = None,
     exposure: options.Exposures = None,
+    min_order: options.MinOrders = None,
     commission: options.Commissions = None,
     slippage: options.Slippages = None,
     borrow_rate: options.BorrowRates = None,
@@ -31,7 +32,7 @@ def sweep(
     from strategies.settings import AXES
 
     chosen = find_run(Workspace.open(workspace_folder).results, run)
-    values = (long_threshold, short_threshold, neutral, exposure, commission, slippage, borrow_rate)
+    values = (long_threshold, short_threshold, neutral, exposure, min_order, commission, slippage, borrow_rate)
     folder = chosen.folder.parent / SWEEPS / new_run_id()
     require_writable(folder.parent)
     with working("sweeping"):

@@ -94,7 +94,6 @@ def train_candles(
     is a folder for TensorBoard's logs.
     """
     from contextlib import nullcontext
-    from dataclasses import replace
 
     import pandas as pd
 
@@ -126,9 +125,8 @@ def train_candles(
                 if log:
                     log.on_epoch(report)
 
-            model_set = train_model_set(candles, file.stem, settings, jobs=jobs, progress=on_epoch)
-        if searched:
-            model_set = replace(model_set, provenance=replace(model_set.provenance, study=searched.study))
+            study = searched.study if searched else None
+            model_set = train_model_set(candles, file.stem, settings, study=study, jobs=jobs, progress=on_epoch)
         folder = model_set.save(workspace.trained, promote=False)
         if log:
             log.end(model_set, folder)
@@ -146,4 +144,6 @@ def _print(model_set: "ModelSet", folder: Path) -> None:
     print_table(title, backtest_tables.EXPERT_COLUMNS, backtest_tables.experts(model_set))
     for note in model_set.notes():
         say(note)
+    if model_set.shrinkage:
+        say(f"Shrinkage weights: {model_set.shrinkage}; {model_set.shrinkage.meaning}.")
     print_path("models", folder)

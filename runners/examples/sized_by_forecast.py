@@ -10,6 +10,7 @@ import backtrader as bt
 
 from data.candles import read_candles
 from models import ModelSet
+from models.forecaster import Forecast
 from strategies import BuyAndHold, LSTMRegimeStrategy, target_size
 from strategies.feed import candle_feed
 
@@ -19,8 +20,8 @@ class SizedByForecast(LSTMRegimeStrategy):
 
     params = (("full", 0.003), ("smallest_change", 0.1))
 
-    def wanted_size(self, forecast: float, held: float) -> float:
-        strength = max(-1.0, min(1.0, forecast / self.p.full))
+    def wanted_size(self, forecast: Forecast, held: float) -> float:
+        strength = max(-1.0, min(1.0, forecast.log_return / self.p.full))
         wanted = target_size(self, strength, self.p.exposure, self.traded)
         too_little = target_size(self, self.p.smallest_change, self.p.exposure, self.traded)
         return held if abs(wanted - held) < too_little else wanted

@@ -14,7 +14,7 @@ from runners.live.bus.stream import Entry, milliseconds
 from runners.live.services.ingest import timeframe_of
 from runners.live.services.service import Service
 
-FORECAST_TOLERANCE = 1e-6  # relative; regimes, positions and equity must be equal to the last bit
+FORECAST_TOLERANCE = 1e-6  # relative; regimes, votes, positions and equity must be equal to the last bit
 _HEARTBEAT_EVERY = 100  # candles
 
 
@@ -71,13 +71,13 @@ class Replay(Service):
 
 
 def first_difference(decisions: Sequence[Entry], equity: pd.DataFrame) -> str | None:
-    """The first difference between live decisions and a backtest's ``equity``, ``(n_bars, >= 4)``, or None."""
+    """The first difference between live decisions and a backtest's ``equity``, ``(n_bars, >= 5)``, or None."""
     decided = {entry.time: entry.values for entry in decisions}
     if list(decided) != list(equity.index):
         unmatched = equity.index.symmetric_difference(pd.DatetimeIndex(decided))
         first = unmatched[0] if len(unmatched) else "a repeated bar"
         return f"{len(decisions)} decisions for {len(equity)} bars of the backtest; the first difference is at {first}"
-    compared = {"regime": "regime", "forecast": "log_return", "position": "position", "equity": "equity"}
+    compared = {"regime": "regime", "forecast": "log_return"} | {name: name for name in ("vote", "position", "equity")}
     columns = {name: equity[name].tolist() for name in compared}
     for bar, (time, values) in enumerate(decided.items()):
         for name, live_name in compared.items():

@@ -60,7 +60,7 @@ class DecisionStatus(BaseModel):
     """As `runners.live.trading.decider.Decision`."""
 
     time: dt.datetime
-    wanted: int
+    vote: float | None = None  # version 0.1 wrote none
     order: float
     reason: str
     position: float
@@ -166,6 +166,7 @@ def trading_rows(status: Status) -> list[list[str]]:
         ]
     if decision:
         rows += [
+            ["vote", "none yet" if decision.vote is None else f"{decision.vote:+.0%}"],
             ["position", f"{decision.position:g}"],
             ["order", f"{decision.order:+g}" if decision.order else "none"],
             ["limited by", decision.reason or "-"],

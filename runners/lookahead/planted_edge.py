@@ -15,7 +15,9 @@ from training.trainer import train
 
 _N_BARS = 4000
 _SEED = 0
-_SETTINGS = TrainSettings(features=("log_return", "volatility"), window=10, hidden_dim=16, num_layers=1, lr=3e-3)
+_SETTINGS = TrainSettings(
+    members=1, features=("log_return", "volatility"), window=10, hidden_dim=16, num_layers=1, lr=3e-3
+)
 _REQUIRED_SHARE = 0.6
 
 

@@ -43,7 +43,8 @@ def _martingale_returns(under_test: UnderTest, seeds: int, *, quick: bool) -> It
     """The name of each training and strategy, and its simple returns ``(n_bars,)`` on each martingale."""
     walks = [martingale_like(under_test.candles, seed) for seed in range(seeds)]
     for settings in under_test.trainings:
-        changes: dict[str, float] = {"hidden_dim": 16, "num_layers": 1, "dropout": 0.0, "epochs": 3} if quick else {}
+        changes: dict[str, float] = {"members": 1}  # look-ahead shows in each member
+        changes |= {"hidden_dim": 16, "num_layers": 1, "dropout": 0.0, "epochs": 3} if quick else {}
         if settings.train_fraction + settings.validation_fraction >= 1:  # a walk-forward's fold has no test part
             changes |= {name: 0.8 * getattr(settings, name) for name in ("train_fraction", "validation_fraction")}
         changed = settings.model_copy(update=changes)

@@ -15,7 +15,7 @@ from runners.backtesting.runs import origin_of_forecasts
 from runners.formatting import unbroken
 from runners.report import backtest_tables, comparison_tables
 from runners.report.plots import backtest_svgs, comparison_svg, deciles_svg
-from runners.report.trades import TRADE_COLUMNS, open_trade, trade_rows
+from runners.report.trades import TRADE_COLUMNS, trade_rows
 
 if TYPE_CHECKING:
     from runners.backtesting.comparison import Comparison
@@ -51,7 +51,7 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         folds=backtest_tables.folds(result),
         trade_columns=TRADE_COLUMNS,
         trades=trade_rows(result),
-        still_open=open_trade(result),
+        still_open=len(result.open_trade) > 0,
         provenance=_provenance(result, origin),
     )
 
@@ -93,6 +93,7 @@ def _provenance(result: Backtest, origin: Mapping[str, Any]) -> list[tuple[str, 
     rows.append(("models", origin_of_forecasts(origin)))
     if model_set:
         rows += [("detector", model_set.detector.name), ("training seen up to", model_set.validation_end)]
+        rows.append(("shrinkage weights", model_set.shrinkage or "not learnt"))
     if trained.study:
         rows.append(("settings from study", trained.study.id))
     rows += [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_DOWN, Context
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from data.windows import targets
+from models.forecaster import member_forecasts
 from models.regimes import regime_name
 from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
 from runners.formatting import NOT_DEFINED, interval, number, percent, probability_above_zero, signed_percent
@@ -113,7 +116,7 @@ def regime_quality(parts: dict[str, dict[str, RegimeQuality]]) -> list[list[str]
     ]
 
 
-EXPERT_COLUMNS = ["regime", "windows", "best epoch", "train", "validation", "test"]
+EXPERT_COLUMNS = ["regime", "windows", "best epochs", "train", "validation", "test"]
 
 
 def experts(model_set: ModelSet) -> list[list[str]]:
@@ -122,15 +125,17 @@ def experts(model_set: ModelSet) -> list[list[str]]:
     for expert in [*model_set.experts.values(), model_set.all_regimes]:
         training = expert.training
         losses = [training["relative_loss"][part] for part in ("train", "validation", "test")]
-        epochs = f"{training['best_epoch']} of {len(training['train_losses'])}"
+        epochs = ", ".join(str(member["best_epoch"]) for member in training["members"])
         windows = f"{training['windows']['train']:,}"
         rows.append([expert.name, windows, epochs, *(number(loss, 4) for loss in losses)])
     return rows
 
 
 def verdict(result: Backtest) -> str:
-    """The result in two or three sentences: return, drawdown, significance."""
+    """The result in two or three sentences: return, drawdown, significance; or why nothing was traded."""
     strategy, holding = result.metrics, result.holding
+    if idle := _why_idle(result):
+        return f"Nothing was traded: {idle}"
     lead = strategy.total_return - holding.total_return
     side = "more than" if lead > 0 else "less than" if lead < 0 else "as much as"
     where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
@@ -140,6 +145,23 @@ def verdict(result: Backtest) -> str:
         f"After costs and {where}, the strategy returned {percent(strategy.total_return)}, {side} buy and hold's "
         f"{percent(holding.total_return)}. Its maximum drawdown was {percent(strategy.max_drawdown)}, buy and hold's "
         f"{percent(holding.max_drawdown)}. {_bankruptcy(result)}{_significance(result)}"
+    )
+
+
+def _why_idle(result: Backtest) -> str:
+    """That no member's forecast reached a threshold, and thresholds that some would; empty if one did."""
+    members, rule = member_forecasts(result.forecasts), result.settings
+    if ((members > rule.long_threshold) | (members < rule.short_threshold)).any():
+        return ""
+    sizes = np.abs(members[np.isfinite(members)])
+    if not sizes.any():
+        return "no bar has a forecast." if not len(sizes) else "all forecasts are 0."
+    half, most, nearly_all, largest = np.quantile(sizes, [0.5, 0.9, 0.99, 1])
+    below = Context(prec=1, rounding=ROUND_DOWN).create_decimal_from_float(np.nextafter(most or largest, 0))
+    return (
+        f"no member's forecast reached a threshold. The largest |forecast| of a member is {largest:.2g}; 50 % of them "
+        f"are at most {half:.2g}, 90 % {most:.2g}, 99 % {nearly_all:.2g}. Some reach, for example, --long-threshold "
+        f"{below:f} --short-threshold -{below:f}, a choice in hindsight on these bars."
     )
 
 

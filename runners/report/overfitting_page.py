@@ -16,7 +16,7 @@ from runners.report.style import HOLDING_COLOUR, INK, STRATEGY_COLOUR, use_log_s
 if TYPE_CHECKING:
     from runners.backtesting.overfitting import OverfittingAnalysis
 
-CHOSEN_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "chosen by", "Sharpe"]
+CHOSEN_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "min order", "chosen by", "Sharpe"]
 _SHOWN = 8
 
 
@@ -71,8 +71,8 @@ def chosen(analysis: OverfittingAnalysis) -> list[list[str]]:
     for at, times in analysis.most_chosen(_SHOWN):
         setting = analysis.table.iloc[at]
         thresholds = points(setting["long_threshold"]), points(setting["short_threshold"])
-        exposure, chosen_by = f"{setting['exposure']:g}", f"{times} of {splits}"
-        rows.append([*thresholds, setting["neutral"], exposure, chosen_by, number(setting["sharpe"])])
+        sizes, chosen_by = [f"{setting[name]:g}" for name in ("exposure", "min_order")], f"{times} of {splits}"
+        rows.append([*thresholds, setting["neutral"], *sizes, chosen_by, number(setting["sharpe"])])
     return rows
 
 

@@ -21,7 +21,6 @@ from runners.report.style import (
     use_log_scale,
     use_plain_style,
 )
-from runners.report.trades import open_trade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,18 +123,18 @@ def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:
 
 def _draw_price(axes: Axes, result: Backtest) -> None:
     _draw_regimes(axes, result.candles["close"], result.equity["regime"])
-    opened = list(result.trades[["opened", "entry_price", "direction"]].itertuples(index=False, name=None))
-    still = open_trade(result)
-    if still:
-        opened.append((still.opened, still.entry_price, still.direction))
+    opens = result.candles["open"].tz_convert(None)
     for direction, marker in (("long", "^"), ("short", "v")):
-        entries = [(time, price) for time, price, side in opened if side == direction]
-        if entries:
-            _mark(axes, *zip(*entries, strict=True), marker=marker, label=f"{direction} opened")
-    if still:
-        last = result.candles["close"].iloc[[-1]]
-        label = f"{still.direction} still open"
-        _mark(axes, pd.DatetimeIndex(last.index).tz_convert(None), last, marker="D", label=label)
+        times = [
+            time
+            for trades in (result.trades, result.open_trade)
+            for time in trades.loc[trades["direction"] == direction, "opened"]
+        ]
+        if times:
+            _mark(axes, times, opens.loc[times], marker=marker, label=f"{direction} opened")
+    for direction in result.open_trade["direction"]:
+        last = result.candles["close"].iloc[[-1]].tz_convert(None)
+        _mark(axes, last.index, last, marker="D", label=f"{direction} still open")
     axes.legend(loc="upper left", framealpha=0, ncols=6, fontsize=8)
 
 
@@ -176,14 +175,15 @@ def regimes_png(evaluation: Evaluation) -> bytes:
 
 
 def losses_png(model_set: ModelSet) -> bytes:
-    """Training and validation loss per epoch of each network."""
+    """Training and validation loss per epoch of each network's members, and each one's best epoch."""
     experts = [*model_set.experts.values(), model_set.all_regimes]
     figure, grid = subplots(1, len(experts), figsize=(3 * len(experts), 3.2), squeeze=False)
     for axes, expert in zip(grid[0], experts, strict=True):
-        for part, colour in (("train", HOLDING_COLOUR), ("validation", STRATEGY_COLOUR)):
-            losses = expert.training[f"{part}_losses"]
-            axes.plot(range(1, len(losses) + 1), losses, color=colour, label=part)
-        axes.axvline(expert.training["best_epoch"], color=PRICE_COLOUR, linewidth=0.6, linestyle="--")
+        for number, member in enumerate(expert.training["members"]):
+            for part, colour in (("train", HOLDING_COLOUR), ("validation", STRATEGY_COLOUR)):
+                losses = member[f"{part}_losses"]
+                axes.plot(range(1, len(losses) + 1), losses, color=colour, label=None if number else part)
+            axes.axvline(member["best_epoch"], color=PRICE_COLOUR, linewidth=0.6, linestyle="--")
         axes.set_title(expert.name, fontsize=9)
         axes.set_xlabel("epoch")
     grid[0][0].set_ylabel("squared error relative to forecast 0")

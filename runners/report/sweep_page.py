@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from runners.backtesting.grid import Sweep
 
-SETTING_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "Sharpe", "drawdown", "return", "trades"]
-COST_COLUMNS = ["commission", "slippage", "borrowing", "Sharpe", "drawdown", "return", "trades"]
+_RESULT_COLUMNS = ["Sharpe", "drawdown", "return", "trades"]
+SETTING_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "min order", *_RESULT_COLUMNS]
+COST_COLUMNS = ["commission", "slippage", "borrowing", *_RESULT_COLUMNS]
 _SHOWN = 10
 
 
@@ -60,6 +61,7 @@ def setting_rows(settings: pd.DataFrame) -> list[list[str]]:
             points(row["short_threshold"]),
             row["neutral"],
             f"{row['exposure']:g}",
+            f"{row['min_order']:g}",
             *_figures(row),
         ]
         for row in settings.to_dict("records")
@@ -112,7 +114,8 @@ def _agreement(disagreement: float) -> str:
 def _maps(result: Sweep) -> str | None:
     """Sharpe ratio and drawdown over the two thresholds, per neutral rule; None if there is no grid of thresholds."""
     table = result.table
-    mapped = table["at_own_costs"] & (table["exposure"] == table.at[result.best, "exposure"])
+    best = table.loc[result.best, ["exposure", "min_order"]]
+    mapped = table["at_own_costs"] & (table[list(best.index)] == best).all(axis=1)
     rules = sorted(table.loc[mapped, "neutral"].unique(), reverse=True)
     maps = {rule: table[mapped & (table["neutral"] == rule)] for rule in rules}
     if any(one["long_threshold"].nunique() < 2 or one["short_threshold"].nunique() < 2 for one in maps.values()):

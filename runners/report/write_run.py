@@ -69,6 +69,7 @@ def write_backtest(
         (draft / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         write_json(draft / "metrics.json", metrics_json(result))
         result.equity.assign(holding=result.holding_equity).to_csv(draft / "equity.csv")
+        result.forecasts.to_csv(draft / "forecasts.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
         (draft / "report.html").write_text(report_html(result, trials, origin), encoding="utf-8")
         (draft / "cerebro.png").write_bytes(cerebro_png(result))

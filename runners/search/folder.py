@@ -51,11 +51,12 @@ class Search:
 
     @property
     def split(self) -> Split:
-        return chronological_split(len(self.candles), self.settings.train_fraction, self.settings.validation_fraction)
+        shares = self.settings.train_fraction, self.settings.validation_fraction
+        return chronological_split(len(self.candles), *shares).for_search()
 
     @property
     def seen(self) -> pd.DataFrame:
-        """The candles up to the end of validation."""
+        """The candles up to the end of the search's validation part."""
         return self.candles.iloc[: self.split.validation.stop]
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,10 +84,10 @@ class Search:
 
     @property
     def key(self) -> str:
-        """A hash that is equal for searches that can share a study; number of trials and pruning may differ."""
+        """A hash, equal for searches that can share a study: number of trials, pruning and members may differ."""
         identity = [
             fingerprint(self.seen),
-            self.settings.model_dump(mode="json", include=set(SharedSettings.model_fields)),
+            self.settings.model_dump(mode="json", include=set(SharedSettings.model_fields) - {"members"}),
             self.options.objective,
             self.options.choices,
             self.trading.model_dump(mode="json", include=_TRADED_BY),

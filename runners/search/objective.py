@@ -31,7 +31,7 @@ class ValidationTrade:
         """Sharpe ratio per bar, after costs, of the forecasts ``(n_bars,)``; None if the account goes bankrupt."""
         trading = self.trading
         grid = SettingsGrid.of(trading)
-        equity = simulate(self.open[bars], self.close[bars], forecast, grid, trading.cash).equity[:, 0]
+        equity = simulate(self.open[bars], self.close[bars], forecast[:, None], grid, trading.cash).equity[:, 0]
         if equity.min() <= 0:
             return None
         return float(sharpe_ratio(equity / np.append(trading.cash, equity[:-1]) - 1))

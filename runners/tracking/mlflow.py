@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from runners.backtesting.runs import Run
 
-_FILES = ("metrics.json", "config.toml", "report.html", "equity.csv", "trades.csv")
+_FILES = ("metrics.json", "config.toml", "report.html", "equity.csv", "forecasts.csv", "trades.csv")
 
 # Defaults of variables that MLflow reads when it is imported.
 _ENVIRONMENT = {

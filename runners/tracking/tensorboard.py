@@ -21,7 +21,7 @@ _TRAIN, _VALIDATION, _TEST = "loss/train", "loss/validation", "loss/test"
 
 
 class TensorBoardLog:
-    """Log of one training of one dataset; each network is a TensorBoard run in ``<folder>/<dataset>/<time>/``.
+    """Log of one training of one dataset; each member of each network is a run in ``<folder>/<dataset>/<time>/``.
 
     Validation losses are on disk after each epoch. Training losses, the test loss and the path of the models follow at
     the end. Losses are relative to the zero forecast's, as in the model set.
@@ -41,8 +41,8 @@ class TensorBoardLog:
             ) from None
         self.folder = folder / dataset / new_run_id()
         self._settings = settings
-        self._writers: dict[str, SummaryWriter] = {}
-        self._times: dict[tuple[str, int], float] = {}
+        self._writers: dict[tuple[str, int], SummaryWriter] = {}
+        self._times: dict[tuple[str, int, int], float] = {}
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:
@@ -57,31 +57,34 @@ class TensorBoardLog:
 
     def on_epoch(self, report: Epoch) -> None:
         """Write an epoch's validation loss; before a network's first epoch also its settings."""
-        if report.name not in self._writers:
-            self._writers[report.name] = self._open(report.name)
-        writer = self._writers[report.name]
-        self._times[report.name, report.epoch] = time.time()
+        key = report.name, report.member
+        if key not in self._writers:
+            self._writers[key] = self._open(*key)
+        writer = self._writers[key]
+        self._times[*key, report.epoch] = time.time()
         writer.add_scalar(_VALIDATION, report.validation_loss, report.epoch)
         writer.flush()
 
     def end(self, model_set: ModelSet, models: Path) -> None:
         """Write the training and test losses of the model set, and its folder ``models``."""
         experts = {expert.name: expert for expert in [*model_set.experts.values(), model_set.all_regimes]}
-        for name, writer in self._writers.items():
-            expert = experts[name]
-            own = [] if expert.training["fallback"] else expert.training["train_losses"]
+        for (name, member), writer in self._writers.items():
+            training = experts[name].training
+            losses = training["members"][member - 1]
+            own = [] if training["fallback"] else losses["train_losses"]
             for epoch, loss in enumerate(own, start=1):
-                writer.add_scalar(_TRAIN, loss, epoch, walltime=self._times[name, epoch])
-            test_loss = expert.training["relative_loss"]["test"]
-            if test_loss is not None:
-                writer.add_scalar(_TEST, test_loss, expert.training["best_epoch"])
+                writer.add_scalar(_TRAIN, loss, epoch, walltime=self._times[name, member, epoch])
+            test_loss = training["relative_loss"]["test"]
+            if test_loss is not None:  # of the members' mean
+                writer.add_scalar(_TEST, test_loss, losses["best_epoch"])
             _add_summaries(writer, _hyperparameters(self._settings, name)[2:])
             writer.add_text("models", str(models.resolve()))
 
-    def _open(self, network: str) -> SummaryWriter:
+    def _open(self, network: str, member: int) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(self.folder / network))
+        run = network if self._settings.members == 1 else f"{network}_{member}"
+        writer = SummaryWriter(str(self.folder / run))
         _add_summaries(writer, _hyperparameters(self._settings, network)[:2])
         return writer
 

@@ -49,6 +49,8 @@ def read_config(path: Path) -> dict[str, Any]:
         config = {
             name: with_new_names(name, value) if isinstance(value, dict) else value for name, value in config.items()
         }
+        if isinstance(config.get("train"), dict):
+            config["train"].setdefault("members", 1)  # versions without it trained one
     for name, value in config.items():
         texts = value if isinstance(value, list) else []
         if not isinstance(value, _ENTRIES[name]) or not all(isinstance(text, str) for text in texts):

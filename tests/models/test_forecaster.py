@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from data.errors import DataError
+from data.errors import DataError, ModelSetError
 from data.features import FEATURES, compute_features
 from models import Forecaster, ForecastSettings, ModelSet
 from tests.conftest import SMALL
@@ -28,7 +29,6 @@ def every_bar(forecaster: Forecaster, candles: pd.DataFrame, start: int, stop: i
     return batch, [stream.push({"timestamp": time, **row}) for time, row in rows.iterrows()]
 
 
-@pytest.mark.parametrize("blend", [False, True])
 @pytest.mark.parametrize(
     ("settings", "source"),
     [
@@ -40,15 +40,18 @@ def every_bar(forecaster: Forecaster, candles: pd.DataFrame, start: int, stop: i
     ],
 )
 def test_batch_and_stream_agree_on_every_bar_for_every_feature(
-    funded: pd.DataFrame, settings: dict[str, Any], source: Any, blend: bool
+    funded: pd.DataFrame, settings: dict[str, Any], source: Any
 ) -> None:
     model_set = train(funded, "ALL", TrainSettings(**{**SMALL, "epochs": 1, "features": EVERYTHING, **settings}))
-    forecaster = Forecaster(model_set, ForecastSettings(blend=blend, regime_source=source))
-    batch, stream = every_bar(forecaster, funded, 900, 1000)
-    assert not batch.isna().any(axis=None)
-    for (_, row), pushed in zip(batch.iterrows(), stream, strict=True):
-        assert pushed.regime == row["regime"]
-        assert abs(pushed.log_return - row["forecast"]) <= 1e-6 * max(abs(pushed.log_return), abs(row["forecast"]))
+    for options in ({}, {"blend": True}, {"shrinkage": "learnt"}):
+        forecaster = Forecaster(model_set, ForecastSettings(regime_source=source, **options))
+        batch, stream = every_bar(forecaster, funded, 900, 1000)
+        assert not batch.isna().any(axis=None)
+        tolerance = 1e-6 * batch["forecast"].abs()
+        for (_, row), pushed, allowed in zip(batch.iterrows(), stream, tolerance, strict=True):
+            assert pushed.regime == row["regime"]
+            assert abs(pushed.log_return - row["forecast"]) <= allowed
+            assert pushed.members == pytest.approx((row["member_1"], row["member_2"]), rel=1e-6)
 
 
 def test_forecasts_begin_exactly_after_the_lookback(model_set: ModelSet, candles: pd.DataFrame) -> None:
@@ -94,8 +97,31 @@ def test_the_forecast_is_that_of_the_regimes_expert(model_set: ModelSet, candles
         bars_into_block = (candles.index[bar] - pd.Timestamp(0, tz="UTC")) // interval % expert.stride
         first = bar - bars_into_block - (expert.window - 1)
         with torch.no_grad():
-            output, _ = expert.network(torch.from_numpy(scaled[first : bar + 1].copy())[None])
-        assert table["forecast"].iloc[bar] == pytest.approx(output[0, -1].item() * expert.target_scale, rel=1e-9)
+            bars = torch.from_numpy(scaled[first : bar + 1].copy())[None]
+            outputs = [float(network(bars)[0][0, -1]) for network in expert.networks]
+        expected = np.array(outputs) * expert.target_scale
+        assert table[["member_1", "member_2"]].iloc[bar].tolist() == pytest.approx(expected.tolist(), rel=1e-9)
+        assert table["forecast"].iloc[bar] == pytest.approx(expected.mean(), rel=1e-9)
+
+
+def test_learnt_shrinkage_combines_each_members_forecast_with_the_all_regimes_networks(
+    model_set: ModelSet, candles: pd.DataFrame
+) -> None:
+    weights = model_set.shrinkage
+    shrunk, experts, one_lstm = (
+        Forecaster(models, settings).forecast(candles)[["forecast", "member_1", "member_2"]]
+        for models, settings in (
+            (model_set, ForecastSettings(shrinkage="learnt")),
+            (model_set, ForecastSettings()),
+            (replace(model_set, experts={}), ForecastSettings()),
+        )
+    )
+    np.testing.assert_allclose(shrunk, weights.experts * experts + weights.all_regimes * one_lstm, atol=1e-15)
+
+
+def test_a_set_without_weights_cannot_be_shrunk(model_set: ModelSet) -> None:
+    with pytest.raises(ModelSetError, match=r"have no shrinkage weights.*Train again"):
+        Forecaster(replace(model_set, shrinkage=None), ForecastSettings(shrinkage="learnt"))
 
 
 def test_a_blend_is_the_mean_of_the_experts_weighted_by_probability(model_set: ModelSet, candles: pd.DataFrame) -> None:

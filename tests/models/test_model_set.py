@@ -36,18 +36,35 @@ def test_a_set_on_disk_has_the_files_that_its_readers_expect(saved: Path, model_
 
     described = json.loads((saved / "LSTM_SWITCH_bullish.json").read_text())
     assert described["sha256"] == sha256_of(saved / "SWITCH_bullish.pt")
-    assert described["hyperparameters"] == {"window": 6, "stride": 4, "hidden_dim": 8, "num_layers": 1, "dropout": 0.0}
+    assert described["hyperparameters"] == {
+        "window": 6,
+        "stride": 4,
+        "hidden_dim": 8,
+        "num_layers": 1,
+        "dropout": 0.0,
+        "members": 2,
+    }
     assert described["features"] == ["log_return", "volatility", "rsi", "macd", "boll_width"]
     assert len(described["scaler"]["mean"]) == len(described["scaler"]["scale"]) == 5
-    assert len(described["training"]["validation_losses"]) == 2
+    assert [len(member["validation_losses"]) for member in described["training"]["members"]] == [2, 2]
 
     manifest = json.loads((saved / "model_set.json").read_text())
     assert manifest["provenance"]["n_bars"] == 1200
     assert manifest["provenance"]["split"]["test"]["first_bar"] > manifest["validation_end"]
-    assert (
-        torch.load(saved / "SWITCH_all.pt", weights_only=True).keys()
-        == model_set.all_regimes.network.state_dict().keys()
+    stored = torch.load(saved / "SWITCH_all.pt", weights_only=True)
+    assert list(stored) == ["member_1", "member_2"]
+    for state, network in zip(stored.values(), model_set.all_regimes.networks, strict=True):
+        assert state.keys() == network.state_dict().keys()
+
+
+def test_the_weights_of_a_single_member_are_a_plain_state_dict(model_set: ModelSet, tmp_path: Path) -> None:
+    single = replace(
+        model_set,
+        experts={},
+        all_regimes=replace(model_set.all_regimes, networks=model_set.all_regimes.networks[:1]),
     )
+    state = torch.load(single.save(tmp_path) / "SWITCH_all.pt", weights_only=True)
+    assert state.keys() == single.all_regimes.networks[0].state_dict().keys()
 
 
 def test_a_loaded_set_gives_the_same_forecasts_as_the_trained_one(
@@ -119,13 +136,13 @@ def test_a_damaged_set_is_refused_with_the_file(copied: Path, damage: object, me
         (
             "LSTM_SWITCH_all.json",
             "hyperparameters",
-            {"window": 6, "stride": 4, "hidden_dim": 10**9, "num_layers": 1, "dropout": 0.0},
+            {"window": 6, "stride": 4, "hidden_dim": 10**9, "num_layers": 1, "dropout": 0.0, "members": 2},
             "hyperparameters.hidden_dim is 1000000000",
         ),
         (
             "LSTM_SWITCH_all.json",
             "hyperparameters",
-            {"window": 6, "stride": 4, "hidden_dim": 9999, "num_layers": 1, "dropout": 0.0},
+            {"window": 6, "stride": 4, "hidden_dim": 9999, "num_layers": 1, "dropout": 0.0, "members": 2},
             "does not contain weights of this network .expected 1 layers of width 9999",
         ),
         ("model_set.json", "sha256", {}, r"LSTM_SWITCH_bearish\.json: has changed"),
@@ -179,7 +196,7 @@ def test_a_set_whose_name_lies_elsewhere_is_not_saved(model_set: ModelSet, tmp_p
 
 def test_weights_that_are_not_finite_are_refused(copied: Path) -> None:
     state = torch.load(copied / "SWITCH_all.pt", weights_only=True)
-    state["head.bias"][0] = float("nan")
+    state["member_2"]["head.bias"][0] = float("nan")
     torch.save(state, copied / "SWITCH_all.pt")
     accept_changes(copied)
     with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: does not contain weights .* \(a weight is not finite\)"):
@@ -238,7 +255,9 @@ def test_a_folder_without_a_set_is_refused_with_the_command_to_train_one(tmp_pat
 
 
 def test_networks_compute_in_double_precision(model_set: ModelSet) -> None:
-    assert all(weight.dtype == torch.float64 for weight in model_set.all_regimes.network.parameters())
+    assert all(
+        weight.dtype == torch.float64 for network in model_set.all_regimes.networks for weight in network.parameters()
+    )
     assert np.isfinite(model_set.all_regimes.target_scale)
 
 

@@ -21,16 +21,18 @@ EARLIER = Path(__file__).parents[1] / "fixtures" / "earlier_formats"
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """A workspace with a model set of format 2 and a run of format 1, as version 0.1 left them."""
-    run = tmp_path / "results" / "OLD" / "20260101T000000.000000Z"
-    (tmp_path / "data" / "csv").mkdir(parents=True)
-    shutil.copy(EARLIER / "OLD.csv", tmp_path / "data" / "csv")
-    shutil.copytree(EARLIER / "model_set_format_2", tmp_path / "models" / "trained" / "OLD" / run.name)
-    shutil.copytree(EARLIER / "run_format_1", run)
+    return workspace_with(tmp_path, "run_format_1")
+
+
+def workspace_with(folder: Path, run_fixture: str) -> Path:
+    run = folder / "results" / "OLD" / "20260101T000000.000000Z"
+    (folder / "data" / "csv").mkdir(parents=True)
+    shutil.copy(EARLIER / "OLD.csv", folder / "data" / "csv")
+    shutil.copytree(EARLIER / "model_set_format_2", folder / "models" / "trained" / "OLD" / run.name)
+    shutil.copytree(EARLIER / run_fixture, run)
     config = run / "config.toml"
-    config.write_text(
-        config.read_text().replace("WORKSPACE", str(tmp_path)).replace("20261126T190502.993499Z", run.name)
-    )
-    return tmp_path
+    config.write_text(config.read_text().replace("WORKSPACE", str(folder)).replace("20261126T190502.993499Z", run.name))
+    return folder
 
 
 def test_a_model_set_of_format_2_forecasts(workspace: Path) -> None:
@@ -47,13 +49,29 @@ def test_a_run_of_format_1_is_read_under_the_new_names(workspace: Path) -> None:
     assert run.note == "of before"
 
 
-def test_a_run_of_format_1_is_repeated_swept_and_compared(workspace: Path) -> None:
+def test_a_run_of_format_2_has_one_member_and_its_trades_are_read(tmp_path: Path) -> None:
+    run = find_run(workspace_with(tmp_path, "run_format_2") / "results", "OLD")
+    forecasts = run.forecasts()
+    assert list(forecasts) == ["regime", "member_1"]
+    assert forecasts["member_1"].equals(run.equity()["forecast"].rename("member_1"))
+    assert run.training.settings["members"] == 1
+    assert len(run.trades()) == run.metrics.trades
+
+
+@pytest.mark.parametrize("fixture", ["run_format_1", "run_format_2"])
+def test_a_run_of_an_earlier_format_is_repeated_swept_and_compared(tmp_path: Path, fixture: str) -> None:
+    workspace = workspace_with(tmp_path, fixture)
     old = find_run(workspace / "results", "OLD")
     repeated = invoke(workspace, "backtest", "--config", str(old.folder / "config.toml"))
     assert (repeated.returncode, "not a repetition" in repeated.stderr) == (0, False)
     new = find_run(workspace / "results", "OLD")
     assert new.id != old.id
-    assert new.equity().equals(old.equity())
+    same = [name for name in old.equity() if name not in ("vote", "forecast")]
+    assert new.equity()[same].equals(old.equity()[same])
+    np.testing.assert_allclose(new.equity()["forecast"], old.equity()["forecast"], rtol=1e-12)  # another batch, or CPU
+    traded = invoke(workspace, "backtest", "--forecasts", old.id)
+    assert traded.returncode == 0, traded.stderr
+    assert find_run(workspace / "results", "OLD").equity()[same].equals(new.equity()[same])
     assert invoke(workspace, "sweep", old.id, "--long-threshold", "0,0.0002").returncode == 0
     compared = invoke(workspace, "compare", old.id, new.id)
     assert "A and B earned the same at every bar" in compared.stdout
@@ -79,5 +97,5 @@ def test_a_damaged_run_is_named_and_a_newer_format_is_refused(workspace: Path) -
 def test_a_model_set_of_format_1_is_refused_with_the_remedy(workspace: Path) -> None:
     manifest = next((workspace / "models" / "trained" / "OLD").glob("*/model_set.json"))
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 1}))
-    with pytest.raises(ModelSetError, match=r"has format 1, this version reads 2\. Train again"):
+    with pytest.raises(ModelSetError, match=r"has format 1, this version reads 2 and 3\. Train again"):
         ModelSet.load(manifest.parent)

@@ -91,7 +91,7 @@ def test_an_evaluation_shows_every_score_and_its_conclusion(evaluated: Evaluatio
     rows, text = notebook_view(evaluated)
     experts = evaluated.scores["all bars"]["experts"]
     assert rows[1][:4] == ["all bars", str(experts.bars), "experts", f"{1e4 * experts.rmse:.4f}"]
-    assert len(rows) == 1 + 5 * len(evaluated.scores)
+    assert len(rows) == 1 + 6 * len(evaluated.scores)
     assert ["-", "-", "-", "-"] in [row[5:] for row in rows]  # the forecast 0 has no hit rate and no test
     assert evaluated.conclusion in text
 

@@ -7,17 +7,24 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from data.errors import DataError, ModelSetError, SettingsError
 from models import Forecaster, ModelSet
+from models.detectors.labels import ColumnDetector
+from models.expert import Expert, member_names
+from models.forecaster import Forecast, member_forecasts
+from models.network import RegimeLSTM
 from models.recorded import RecordedForecasts
+from models.regimes import Regime, regime_name
 from strategies import BuyAndHold, LSTMRegimeStrategy
 from strategies.feed import candle_feed
+from strategies.settings import TradingSettings
 from tests.conftest import SMALL, switching_candles
 from training import TrainSettings, train
 
-# Small networks forecast small returns: thresholds that they pass often enough for a test to see every turn.
-EAGER = {"long_threshold": 0.0001, "short_threshold": -0.0001}
+# Thresholds that the small networks' members pass often enough for a test to see every turn.
+EAGER = {"long_threshold": -0.0004, "short_threshold": -0.0012}
 
 
 class Watched(LSTMRegimeStrategy):
@@ -25,17 +32,18 @@ class Watched(LSTMRegimeStrategy):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[tuple[float, float, float, float]] = []
+        self.seen: list[tuple[float, ...]] = []
 
     def next(self) -> None:
         super().next()
-        self.seen.append((self.regime, self.forecast, self.getposition(self.traded).size, self.broker.getvalue()))
+        size, equity = self.getposition(self.traded).size, self.broker.getvalue()
+        self.seen.append((self.regime, self.forecast, size, equity, self.vote.mean))
 
 
 def run(candles: pd.DataFrame, models: Any, *, feed: Any = None, settings: Any = None, **cerebro: Any) -> np.ndarray:
     engine = bt.Cerebro(**cerebro)
     engine.adddata(feed if feed is not None else candle_feed(candles))
-    engine.addstrategy(Watched, models=models, **EAGER, **(settings or {}))
+    engine.addstrategy(Watched, models=models, **{**EAGER, **(settings or {})})
     engine.broker.setcommission(commission=0.001)
     return np.array(engine.run()[0].seen)
 
@@ -57,9 +65,10 @@ def test_an_order_decided_at_a_close_fills_at_the_next_open(
     preloaded: np.ndarray, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
     """Hand arithmetic of the whole path: the target, sized at the close, filled at the next open, with commission."""
-    cash, size, held = 10_000.0, 0.0, 0
+    members = member_forecasts(Forecaster(model_set).forecast(candles.iloc[:500]))
+    cash, size, states, mean = 10_000.0, 0.0, np.zeros(members.shape[1]), 0.0
     wanted_size = None
-    for bar, (_, forecast, position, equity) in enumerate(preloaded):
+    for bar, (_, forecast, position, equity, _) in enumerate(preloaded):
         opened, close = candles["open"].iloc[bar], candles["close"].iloc[bar]
         if wanted_size is not None:
             traded = wanted_size - size
@@ -67,11 +76,80 @@ def test_an_order_decided_at_a_close_fills_at_the_next_open(
             size, wanted_size = wanted_size, None
         assert position == pytest.approx(size)
         assert equity == pytest.approx(cash + size * close)
-        held = int(np.sign(size))
-        wanted = 1 if forecast > 0.0001 else -1 if forecast < -0.0001 else held
-        if wanted != held and np.isfinite(forecast):
-            wanted_size = wanted * 0.95 * (cash + size * close) / close
+        if np.isfinite(forecast):
+            short = members[bar] < EAGER["short_threshold"]
+            states = np.where(members[bar] > EAGER["long_threshold"], 1, np.where(short, -1, states))
+            if states.mean() != mean:
+                mean = states.mean()
+                wanted_size = mean * 0.95 * (cash + size * close) / close
     assert len(np.unique(np.sign(preloaded[:, 2]))) == 3  # it was flat, long and short
+
+
+def constant_expert(name: str, log_returns: list[float]) -> Expert:
+    """An expert whose members forecast the same log returns at every bar."""
+    networks = tuple(RegimeLSTM(n_features=1, hidden_dim=2, num_layers=1).double().eval() for _ in log_returns)
+    for network, log_return in zip(networks, log_returns, strict=True):
+        torch.nn.init.zeros_(network.head.weight)
+        torch.nn.init.constant_(network.head.bias, log_return)
+    return Expert(name, ("log_return",), np.zeros(1), np.ones(1), 1.0, networks, window=2, stride=1)
+
+
+def constant_models(candles: pd.DataFrame, of_regime: dict[Regime, list[float]]) -> ModelSet:
+    experts = {int(regime): constant_expert(regime_name(regime), members) for regime, members in of_regime.items()}
+    return ModelSet(
+        "CONSTANT",
+        experts,
+        constant_expert("all", [0.0] * len(of_regime[Regime.BULLISH])),
+        ColumnDetector(tuple(experts)),
+        candles.index[1] - candles.index[0],
+        candles.index[-1],
+        provenance=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("of_regime", "fractions"),
+    [
+        (
+            {Regime.BEARISH: [-0.002], Regime.SIDEWAYS: [0.001], Regime.BULLISH: [0.002]},
+            {Regime.BEARISH: -1.0, Regime.BULLISH: 1.0},
+        ),
+        (
+            {
+                Regime.BEARISH: [-0.002, -0.002, -0.0011, -0.002, 0.002],
+                Regime.SIDEWAYS: [0.001, -0.001, 0.001, -0.001, 0.0],  # the thresholds themselves change nothing
+                Regime.BULLISH: [0.002, 0.002, 0.002, -0.002, 0.0011],
+            },
+            {Regime.BEARISH: -0.6, Regime.BULLISH: 0.6},
+        ),
+    ],
+    ids=["one member", "five members"],
+)
+def test_in_each_regime_its_own_expert_decides_what_the_next_open_fills(
+    of_regime: dict[Regime, list[float]], fractions: dict[Regime, float]
+) -> None:
+    """The task of the strategy, in closed form, on the series of a regime that switches."""
+    labelled = switching_candles(400)
+    engine = bt.Cerebro()
+    engine.adddata(candle_feed(labelled))
+    models = constant_models(labelled, of_regime)
+    engine.addstrategy(Watched, models=models, regime_source="column")
+    regime, forecast, size, equity, vote = np.array(engine.run()[0].seen).T
+    opened, close = labelled["open"].to_numpy(), labelled["close"].to_numpy()
+    first = Forecaster(models, TradingSettings(regime_source="column")).lookback
+    np.testing.assert_array_equal(regime[first:], labelled["regime"].iloc[first:])
+    expected, units, fills = 0.0, 0.0, 0
+    for bar in range(first, len(close) - 1):
+        assert forecast[bar] == np.mean(of_regime[Regime(regime[bar])])
+        before, expected = expected, fractions.get(Regime(regime[bar]), expected)
+        assert vote[bar] == expected
+        if expected != before:
+            units = expected * 0.95 * equity[bar] / close[bar]  # sized at the close that decides
+            fills += 1
+        assert size[bar + 1] == pytest.approx(units, rel=1e-12)
+        change = size[bar] * (opened[bar + 1] - close[bar]) + units * (close[bar + 1] - opened[bar + 1])
+        assert equity[bar + 1] == pytest.approx(equity[bar] + change)
+    assert fills > 4
 
 
 @pytest.mark.parametrize(
@@ -104,7 +182,7 @@ def test_trading_begins_at_the_same_bar_of_a_resampled_feed(candles: pd.DataFram
     part, closes = candles.iloc[:260], []
 
     class Asked(LSTMRegimeStrategy):
-        def wanted_size(self, forecast: float, held: float) -> float:
+        def wanted_size(self, forecast: Forecast, held: float) -> float:
             closes.append(self.traded.close[0])
             return held
 
@@ -209,13 +287,13 @@ def test_several_instruments_are_each_traded_on_their_own_models(
         engine.adddata(candle_feed(series), name=name)
         engine.addstrategy(Watched, models=models, feed=feed, exposure=0.4, **EAGER)
     for strategy, (series, models) in zip(engine.run(), instruments, strict=True):
-        regime, forecast, size, equity = np.array(strategy.seen).T
+        regime, forecast, size, equity, vote = np.array(strategy.seen).T
         expected = Forecaster(models).forecast(series)
         np.testing.assert_array_equal(regime, expected["regime"])
         np.testing.assert_allclose(forecast, expected["forecast"], rtol=1e-6)
-        (turned,) = np.nonzero(np.sign(size[1:]) != np.sign(size[:-1]))  # decided there, held at the next bar
+        (turned,) = np.nonzero(size[1:] != size[:-1])  # decided there, held at the next bar
         assert len(turned) > 3
-        worth = np.sign(forecast[turned]) * 0.4 * equity[turned]
+        worth = vote[turned] * 0.4 * equity[turned]
         np.testing.assert_allclose(size[turned + 1] * series["close"].to_numpy()[turned], worth)
 
 
@@ -230,8 +308,11 @@ def test_a_subclass_decides_what_to_hold_at_each_known_bar(candles: pd.DataFrame
     class Growing(Watched):
         """A unit more at every bar that it is called at."""
 
-        def wanted_size(self, forecast: float, held: float) -> float:
-            assert forecast == self.forecast
+        def wanted_size(self, forecast: Forecast, held: float) -> float:
+            assert (forecast.regime, forecast.log_return) == (self.regime, self.forecast)
+            assert forecast.timestamp == candles.index[len(self) - 1]
+            assert sum(forecast.probabilities.values()) == pytest.approx(1)
+            assert len(forecast.members) == len(self.vote.states) == model_set.n_members
             return held + 1
 
     engine = bt.Cerebro()
@@ -258,7 +339,7 @@ def test_no_second_order_is_sent_while_one_is_pending(candles: pd.DataFrame, mod
 def test_recorded_forecasts_trade_the_same_on_a_streamed_feed(candles: pd.DataFrame) -> None:
     bars = candles.iloc[:60]
     recorded_table = pd.DataFrame(
-        {"regime": np.arange(60) % 3.0, "forecast": 0.01 * np.sin(np.arange(60))}, index=bars.index
+        {"regime": np.arange(60) % 3.0, "member_1": 0.01 * np.sin(np.arange(60))}, index=bars.index
     )
     recorded_table.iloc[5:10] = np.nan
     recorded = RecordedForecasts("RECORDED", pd.Timedelta(hours=4), recorded_table.drop(bars.index[20:30]))
@@ -268,18 +349,49 @@ def test_recorded_forecasts_trade_the_same_on_a_streamed_feed(candles: pd.DataFr
     np.testing.assert_array_equal(run(bars, recorded, preload=False, runonce=False), known)
 
 
+def test_a_regime_is_known_where_only_a_member_has_no_forecast(candles: pd.DataFrame) -> None:
+    bars = candles.iloc[:10]
+    recorded_table = pd.DataFrame({"regime": 2.0, "member_1": 0.01, "member_2": 0.01}, index=bars.index)
+    recorded_table.iloc[3, 2] = np.nan
+    seen = run(bars, RecordedForecasts("RECORDED", pd.Timedelta(hours=4), recorded_table))
+    assert (seen[:, 0] == 2).all()
+    assert np.flatnonzero(np.isnan(seen[:, 1])).tolist() == [3]
+
+
+def test_a_mean_forecast_above_the_threshold_can_go_with_a_part_of_the_exposure(candles: pd.DataFrame) -> None:
+    bars = candles.iloc[:10]
+    table = pd.DataFrame([[0.01, 0.0, 0.0, 0.0]] * 10, columns=member_names(4), index=bars.index).assign(regime=0.0)
+    models = RecordedForecasts("RECORDED", pd.Timedelta(hours=4), table)
+    seen = run(bars, models, settings={"long_threshold": 0.001, "short_threshold": -0.001})
+    assert (seen[:, 1] == 0.0025).all()
+    assert (seen[:, 4] == 0.25).all()
+    np.testing.assert_allclose(seen[1:, 2], 0.25 * 0.95 * 10_000 / bars["close"].iloc[0])
+
+
+def test_a_partly_filled_order_of_a_vote_is_not_sent_again(candles: pd.DataFrame) -> None:
+    bars = candles.iloc[:30]
+    table = pd.DataFrame([[0.01, 0.01, 0.0]] * 30, columns=member_names(3), index=bars.index).assign(regime=0.0)
+    engine = bt.Cerebro()
+    engine.adddata(candle_feed(bars))
+    engine.addstrategy(Watched, models=RecordedForecasts("RECORDED", pd.Timedelta(hours=4), table))
+    engine.broker.set_filler(bt.broker.fillers.FixedSize(size=10))
+    sizes = np.array(engine.run()[0].seen)[:, 2]
+    assert len(engine.broker.orders) == 1
+    assert sizes[-1] == pytest.approx(2 / 3 * 0.95 * 10_000 / bars["close"].iloc[0])
+
+
 def test_a_bankrupt_account_sends_no_more_orders(candles: pd.DataFrame) -> None:
     bars = candles.iloc[:60].copy()
     bars.iloc[20:40, :4] *= 4  # the prices fall back, and the short position would be worth something again
     recorded_table = pd.DataFrame(
-        {"regime": 0.0, "forecast": np.where(np.arange(60) < 10, -1.0, 1.0)}, index=bars.index
+        {"regime": 0.0, "member_1": np.where(np.arange(60) < 10, -1.0, 1.0)}, index=bars.index
     )
     recorded_table.iloc[10:20, 1] = 0.0
     engine = bt.Cerebro()
     engine.adddata(candle_feed(bars))
     engine.addstrategy(Watched, models=RecordedForecasts("RECORDED", pd.Timedelta(hours=4), recorded_table))
     strategy = engine.run()[0]
-    position, equity = np.array(strategy.seen)[:, 2:].T
+    position, equity = np.array(strategy.seen)[:, 2:4].T
     assert strategy.bankrupt
     assert (equity[20:40] < 0).all()
     assert (equity[40:] > 0).all()

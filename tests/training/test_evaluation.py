@@ -72,7 +72,7 @@ def test_every_forecast_is_scored_on_the_same_unseen_bars(
 ) -> None:
     assert result.forecasts.index[0] == candles.index[960]
     assert result.forecasts.index[-1] == candles.index[-2]  # the last bar's outcome is not known yet
-    assert set(result.scores["all bars"]) == {"experts", "one LSTM", "ridge", "mean", "zero"}
+    assert set(result.scores["all bars"]) == {"experts", "shrunk", "one LSTM", "ridge", "mean", "zero"}
     groups = {name: of["experts"].bars for name, of in result.scores.items()}
     assert groups.pop("all bars") == sum(groups.values()) == 239
     for of_group in result.scores.values():

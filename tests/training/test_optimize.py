@@ -27,7 +27,7 @@ from training.search.settings import SearchSettings
 from training.search.slots import START, finished_trial, slots_of
 from training.search.storage import open_storage
 from training.search.worker import SearchProgress
-from training.trainer import NetworkTask
+from training.trainer import Member, NetworkTask
 
 SETTINGS = TrainSettings(**SMALL | {"epochs": 4, "features": ("log_return", "rsi")})
 SEARCH = SearchSettings(
@@ -39,7 +39,7 @@ SEARCH = SearchSettings(
     num_layers=(1, 1),
     batch_size=(32, 256),
 )
-BULLISH = 2
+BEARISH, BULLISH = 0, 2
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_trials_do_not_use_the_bars_after_validation(task: StudyTask, candles: p
         one.run()
     assert record(task) == record(other)
     end = prepared.split.validation.stop
-    assert end == 960
+    assert end == 930  # three quarters of the validation part
     assert {len(values) for values in [*prepared.features.values(), prepared.regimes, prepared.log_returns]} == {end}
     assert np.isnan(prepared.log_returns[-1])  # it would be the move into the test part
 
@@ -165,7 +165,7 @@ def test_a_trial_trains_the_network_that_training_trains(task: StudyTask) -> Non
     best = result_of(task).best
     assert best is not None
     data = task.prepared.network(BULLISH, best.settings)
-    assert min(NetworkTask(BULLISH, data, SETTINGS).fit().validation_losses) == best.value
+    assert min(NetworkTask(Member(BULLISH, 1), data, SETTINGS).fit().validation_losses) == best.value
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
@@ -195,7 +195,7 @@ def test_the_objective_can_be_the_sharpe_ratio(task: StudyTask) -> None:
 
 
 def test_a_network_that_bankrupts_the_account_has_no_sharpe_ratio(task: StudyTask, candles: pd.DataFrame) -> None:
-    rises = np.where(np.arange(960) < 900, 1.0, 9.0)  # within the validation part
+    rises = 9.0 ** np.digitize(np.arange(960), [800, 880])  # before the validation part and within it
     always_short = BacktestSettings(long_threshold=1.0, short_threshold=0.9)
     broke = ValidationTrade(*(candles[name].iloc[:960].to_numpy() * rises for name in ("open", "close")), always_short)
     by_sharpe = SEARCH.model_copy(update={"trials": 2, "pruner": "none", "objective": "sharpe"})
@@ -231,14 +231,14 @@ def test_validation_is_traded_on_the_forecasts_that_a_backtest_would_have(
     settings = TrainSettings(**SMALL)
     search = SEARCH.model_copy(update={"features": settings.features[1:]})
     prepared = prepare_search(candles, "SWITCH", settings, search)
-    data = prepared.network(BULLISH, settings.of("bullish"))
-    bars, forecast = validation_forecast(model_set.experts[BULLISH].network, data, prepared.split)
-    assert bars == slice(840, 960)
-    expected = Forecaster(model_set).forecast(candles).iloc[840:959]  # the last bar's target lies in the test part
-    bullish = np.append(expected["regime"] == BULLISH, False)
-    assert bullish.any()
-    np.testing.assert_allclose(forecast[bullish], expected["forecast"][bullish[:-1]], rtol=1e-4, atol=1e-8)
-    assert (forecast[~bullish] == 0).all()
+    data = prepared.network(BEARISH, settings.of("bearish"))
+    bars, forecast = validation_forecast(model_set.experts[BEARISH].networks[0], data, prepared.split)
+    assert bars == slice(840, 930)
+    expected = Forecaster(model_set).forecast(candles).iloc[840:929]  # the last bar's target lies beyond
+    bearish = np.append(expected["regime"] == BEARISH, False)
+    assert bearish.any()
+    np.testing.assert_allclose(forecast[bearish], expected["member_1"][bearish[:-1]], rtol=1e-4, atol=1e-8)
+    assert (forecast[~bearish] == 0).all()
 
 
 def test_a_regime_without_validation_bars_is_validated_on_its_last_training_windows() -> None:
@@ -246,7 +246,7 @@ def test_a_regime_without_validation_bars_is_validated_on_its_last_training_wind
     candles["regime"] = np.where(np.arange(len(candles)) < 700, candles["regime"] % 2, 0.0)
     prepared = prepare_search(candles, "LACKS", SETTINGS, SEARCH)
     data = prepared.network(1, SEARCH.widest)
-    result = NetworkTask(1, data, SETTINGS).fit()
+    result = NetworkTask(Member(1, 1), data, SETTINGS).fit()
     bars, forecast = validation_forecast(result.network, data, prepared.split)
     assert (bars.start, bars.stop) == (data.samples.validation[0], 840)
     assert np.count_nonzero(forecast) == len(data.samples.validation)

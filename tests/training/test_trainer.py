@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +32,8 @@ def network_data(settings: NetworkSettings, inputs: np.ndarray, target: np.ndarr
 
 
 def weights(model_set: ModelSet) -> dict[str, torch.Tensor]:
-    networks = {expert.name: expert.network for expert in [*model_set.experts.values(), model_set.all_regimes]}
+    experts = [*model_set.experts.values(), model_set.all_regimes]
+    networks = {f"{expert.name} {number}": one for expert in experts for number, one in enumerate(expert.networks)}
     return {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
 
 
@@ -45,6 +47,17 @@ def test_the_same_seed_gives_the_same_weights_at_any_number_of_jobs(model_set: M
     assert alone.detector.parameters() == model_set.detector.parameters()
     assert equal(model_set, alone)
     assert not equal(model_set, train(candles, "SWITCH", TrainSettings(**SMALL, seed=1)))
+
+
+def test_members_differ_and_the_first_is_the_network_of_a_set_of_one(
+    model_set: ModelSet, candles: pd.DataFrame
+) -> None:
+    single = train(candles, "SWITCH", TrainSettings(**{**SMALL, "members": 1}))
+    assert single.n_members == 1
+    both = weights(model_set)
+    assert all(torch.equal(value, both[name]) for name, value in weights(single).items())
+    first, second = (network.head.weight for network in model_set.experts[1].networks)
+    assert not torch.equal(first, second)
 
 
 def test_no_fitted_value_depends_on_later_parts(model_set: ModelSet, candles: pd.DataFrame) -> None:
@@ -85,7 +98,7 @@ def test_a_rare_regime_uses_the_all_regimes_network_and_records_it() -> None:
     model_set = train(candles, "RARE", TrainSettings(**SMALL))
     rare = model_set.experts[2]
     assert rare.training["fallback"] == "only 8 training windows, min_windows is 30"
-    assert torch.equal(rare.network.head.weight, model_set.all_regimes.network.head.weight)
+    assert torch.equal(rare.networks[1].head.weight, model_set.all_regimes.networks[1].head.weight)
     assert model_set.experts[0].training["fallback"] is None
 
 
@@ -150,7 +163,7 @@ def test_a_regime_without_price_changes_uses_the_all_regimes_network(
     still[bars] = labelled["regime"].iloc[bars] == 1
     model_set = train(halted(labelled, still), "HALTED", TrainSettings(**SMALL))
     assert model_set.experts[1].training["fallback"] == f"the returns after its {part} windows are all equal"
-    assert torch.equal(model_set.experts[1].network.head.weight, model_set.all_regimes.network.head.weight)
+    assert torch.equal(model_set.experts[1].networks[0].head.weight, model_set.all_regimes.networks[0].head.weight)
     assert model_set.notes() == [
         f"sideways uses the all-regimes network: the returns after its {part} windows are all equal."
     ]
@@ -171,7 +184,7 @@ def test_an_expert_without_a_finite_loss_uses_the_all_regimes_network(candles: p
     model_set = train(candles, "SWITCH", TrainSettings(**SMALL, networks={"bullish": {"lr": 1e20}}))
     reason = "no epoch with a finite validation loss; lower lr (now 1e+20)"
     assert model_set.notes() == [f"bullish uses the all-regimes network: {reason}."]
-    assert torch.equal(model_set.experts[2].network.head.weight, model_set.all_regimes.network.head.weight)
+    assert torch.equal(model_set.experts[2].networks[0].head.weight, model_set.all_regimes.networks[0].head.weight)
 
 
 def test_training_stops_at_the_first_loss_that_is_not_finite() -> None:
@@ -222,8 +235,8 @@ def test_an_exception_in_progress_ends_the_training_of_all_networks(candles: pd.
 def test_progress_reports_every_epoch_of_every_network(candles: pd.DataFrame) -> None:
     reports: list[Progress] = []
     train(candles, "SWITCH", TrainSettings(**SMALL), progress=reports.append)
-    epochs = sorted((report.name, report.epoch) for report in reports)
-    assert epochs == [(name, epoch) for name in ("all", "bearish", "bullish", "sideways") for epoch in (1, 2)]
+    epochs = sorted((report.name, report.member, report.epoch) for report in reports)
+    assert epochs == list(itertools.product(("all", "bearish", "bullish", "sideways"), (1, 2), (1, 2)))
 
 
 @pytest.mark.parametrize("stride", [1, 20])
@@ -258,10 +271,12 @@ def test_a_network_can_have_settings_of_its_own(candles: pd.DataFrame) -> None:
     own = {"bullish": {"window": 9, "features": ["log_return", "momentum"]}, "all": {"hidden_dim": 4}}
     settings = TrainSettings(**SMALL, networks=own)
     trained = train(candles, "OWN", settings)
-    shapes = {one.name: (one.window, one.features, one.network.head.in_features) for one in trained.experts.values()}
+    shapes = {
+        one.name: (one.window, one.features, one.networks[0].head.in_features) for one in trained.experts.values()
+    }
     assert shapes["bullish"] == (9, ("log_return", "momentum"), SMALL["hidden_dim"])
     assert shapes["bearish"] == (SMALL["window"], TrainSettings().features, SMALL["hidden_dim"])
-    assert trained.all_regimes.network.head.in_features == 4
+    assert trained.all_regimes.networks[0].head.in_features == 4
     again = TrainSettings(**trained.provenance.settings)
     assert again == settings  # what a set keeps of its settings trains it again
 

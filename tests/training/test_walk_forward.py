@@ -30,7 +30,9 @@ def fitted(
 
 def weights(model_set: ModelSet) -> torch.Tensor:
     experts = [*model_set.experts.values(), model_set.all_regimes]
-    return torch.cat([value.flatten() for one in experts for value in one.network.state_dict().values()])
+    return torch.cat(
+        [value.flatten() for one in experts for network in one.networks for value in network.state_dict().values()]
+    )
 
 
 @pytest.fixture(scope="module")

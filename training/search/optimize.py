@@ -23,7 +23,7 @@ from training.search.settings import SearchSettings
 from training.search.storage import open_storage, storage_errors_explained
 from training.search.worker import OnEpoch, Outcome, SearchProgress, Worker
 from training.settings import NetworkSettings, TrainSettings
-from training.trainer import NetworkTask, require_test_part
+from training.trainer import Member, NetworkTask, require_test_part
 
 _TRIALS_BEFORE_PRUNING = 5
 _EPOCHS_BEFORE_PRUNING = 3
@@ -38,17 +38,20 @@ class Trade(Protocol):
 
 
 def prepare_search(candles: pd.DataFrame, dataset: str, settings: TrainSettings, search: SearchSettings) -> Prepared:
-    """Prepare all trials, without the test part; parameters and errors as in `training.trainer.train`.
+    """Prepare all trials, without the bars after `data.splits.Split.for_search`'s validation part.
+
+    Parameters and errors as in `training.trainer.train`.
 
     There must be enough bars for the longest window and all features of the search.
     """
     require_test_part(settings)
     widest = settings.model_copy(update={**search.widest.model_dump(), "networks": {}})
     prepared = prepare(candles, dataset, widest)
-    end = prepared.split.validation.stop
+    split = prepared.split.for_search()
+    end = split.validation.stop
     return replace(
         prepared,
-        split=Split(prepared.split.train, prepared.split.validation, slice(end, end)),
+        split=Split(split.train, split.validation, slice(end, end)),
         regimes=prepared.regimes[:end],
         features={name: values[:end] for name, values in prepared.features.items()},
         log_returns=np.append(prepared.log_returns[: end - 1], np.nan),
@@ -121,7 +124,7 @@ class StudyTask:
 
     def _train(self, settings: NetworkSettings, on_epoch: OnEpoch) -> Outcome:
         data = self.prepared.network(self.regime, settings)
-        result = NetworkTask(self.regime, data, self.prepared.settings).fit(on_epoch)
+        result = NetworkTask(Member(self.regime, 1), data, self.prepared.settings).fit(on_epoch)
         bars, forecast = validation_forecast(result.network, data, self.prepared.split)
         return Outcome(min(result.validation_losses), self.trade(bars, forecast))
 

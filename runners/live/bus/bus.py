@@ -52,8 +52,8 @@ class Bus:
         Closed candles: their columns, ``previous`` (open time of the previous candle in epoch milliseconds) and
         ``live`` (False if the candle only fills the lookback).
     forecasts
-        One entry per live candle: ``open``, ``close``, ``models``, and ``regime``, ``log_return``, ``probabilities``,
-        which are null without a forecast.
+        One entry per live candle: ``open``, ``close``, ``models``, and ``regime``, ``log_return``, ``members``,
+        ``probabilities``, which are null without a forecast. Version 0.1 wrote no ``members``: it had one.
     decisions
         One entry per forecast, see `runners.live.trading.decider.Decision`.
     """

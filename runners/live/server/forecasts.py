@@ -50,14 +50,14 @@ def forecast_windows(loaded: LoadedModels, requests: Sequence[WindowRequest]) ->
     for number, (request, expert) in enumerate(zip(requests, experts, strict=True)):
         _require_columns(expert, request, places[number])
         groups.setdefault((expert.name, len(request.features)), []).append(number)
-    log_returns = np.empty(len(requests))
+    members = np.empty((len(requests), loaded.forecaster.model_set.n_members))
     for numbers in groups.values():
         windows = np.array([requests[number].features for number in numbers])
         try:
-            log_returns[numbers] = window_log_returns(experts[numbers[0]], windows)
+            members[numbers] = window_log_returns(experts[numbers[0]], windows)
         except DataError as error:
             raise DataError(f"{places[numbers[0]]}: {error}") from None
-    unknown = np.flatnonzero(np.isnan(log_returns))
+    unknown = np.flatnonzero(np.isnan(members).any(axis=1))
     if len(unknown):
         raise DataError(f"{places[unknown[0]]}: values are far outside the training data's range.")
     return [
@@ -65,15 +65,16 @@ def forecast_windows(loaded: LoadedModels, requests: Sequence[WindowRequest]) ->
             regime=request.regime,
             regime_name=regime_name(request.regime),
             expert=expert.name,
-            log_return=log_return,
+            log_return=float(each.mean()),
+            members=each.tolist(),
             models=loaded.run,
         )
-        for request, expert, log_return in zip(requests, experts, log_returns.tolist(), strict=True)
+        for request, expert, each in zip(requests, experts, members, strict=True)
     ]
 
 
 def window_log_returns(expert: Expert, windows: np.ndarray) -> np.ndarray:
-    """The expert's forecasts for windows of features: log returns from each window's last close to the next.
+    """The members' forecasts for windows of features: log returns from each window's last close to the next.
 
     Each window is one pass (see `models.network.Passes`), whose block begins ``expert.window - 1`` bars after its
     first bar.
@@ -87,7 +88,7 @@ def window_log_returns(expert: Expert, windows: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        ``(n_windows,)``, NaN if a scaled value is not finite.
+        ``(n_windows, n_members)``, NaN if a scaled value is not finite.
 
     Raises
     ------
@@ -99,9 +100,10 @@ def window_log_returns(expert: Expert, windows: np.ndarray) -> np.ndarray:
         raise DataError(f"expert {expert.name} reads {least} to {most} bars, not {n_bars}.")
     with np.errstate(over="ignore", invalid="ignore"), one_thread(), torch.inference_mode():
         inputs = (windows - expert.mean) / expert.scale
-        output, _ = expert.network(torch.from_numpy(inputs))
-    log_returns = output[:, -1].numpy() * expert.target_scale
-    return np.where(np.isfinite(inputs).all(axis=(1, 2)), log_returns, np.nan)
+        bars = torch.from_numpy(inputs)
+        outputs = [network(bars)[0][:, -1].numpy() for network in expert.networks]
+    finite = np.isfinite(inputs).all(axis=(1, 2))
+    return np.where(finite[:, None], np.column_stack(outputs) * expert.target_scale, np.nan)
 
 
 def _require_columns(expert: Expert, request: WindowRequest, place: str) -> None:
@@ -124,6 +126,7 @@ def forecast_candles(loaded: LoadedModels, request: CandlesRequest) -> CandlesFo
         regime=forecast and forecast.regime,
         regime_name=forecast and regime_name(forecast.regime),
         log_return=forecast and forecast.log_return,
+        members=forecast and list(forecast.members),
         probabilities=forecast and {str(regime): share for regime, share in forecast.probabilities.items()},
         reason=None if forecast else _UNKNOWN,
         models=loaded.run,
@@ -173,8 +176,9 @@ def _describe_expert(regime: int | None, expert: Expert) -> ExpertResponse:
         columns=columns_of(expert.features),
         window=expert.window,
         stride=expert.stride,
-        hidden_dim=expert.network.hidden_dim,
-        num_layers=expert.network.num_layers,
+        hidden_dim=expert.networks[0].hidden_dim,
+        num_layers=expert.networks[0].num_layers,
+        members=len(expert.networks),
         validation_loss=expert.training.get("relative_loss", {}).get("validation"),
     )
 

@@ -80,6 +80,7 @@ class StatusCollector(Collector):
             ("stopping", "1 while the kill switch is active and the position may be open.", is_stopping),
             ("dead_letters", "Invalid candles.", status.dead_letters),
             ("last_candle_age_seconds", "Seconds since the newest candle closed.", age),
+            ("vote", "Mean of the members' states, from -1 to 1.", decision.vote if decision else None),
             ("position", "Position in units, negative for short.", decision.position if decision else None),
             ("equity", "Value of the account at the last decision.", decision.equity if decision else None),
             ("forecast_log_return", "Forecast to the next close.", forecast.log_return if forecast else None),

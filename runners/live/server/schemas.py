@@ -115,7 +115,10 @@ class WindowForecast(_Response):
     regime: int
     regime_name: str
     expert: str = Field(description="Name of the network: the regime's, or `all`.")
-    log_return: float = Field(description="Forecast log return from the last bar's close to the next one's.")
+    log_return: float = Field(
+        description="Forecast log return from the last bar's close to the next one's: the members' mean."
+    )
+    members: list[float] = Field(description="Forecast of each of the expert's networks, without shrinkage.")
 
 
 class CandlesForecast(_Response):
@@ -124,7 +127,10 @@ class CandlesForecast(_Response):
     timestamp: dt.datetime = Field(description="Open time of the last candle.")
     regime: int | None
     regime_name: str | None
-    log_return: float | None = Field(description="Forecast log return from the last close to the next one.")
+    log_return: float | None = Field(
+        description="Forecast log return from the last close to the next one: the members' mean."
+    )
+    members: list[float] | None = Field(description="Forecast of each member.")
     probabilities: dict[str, float] | None = Field(description="Probability of each regime, by its number.")
     reason: str | None = Field(None, description="Why there is no forecast.")
 
@@ -149,6 +155,7 @@ class ExpertResponse(BaseModel):
     stride: int = Field(description="The largest number of rows is `window + stride - 1`.")
     hidden_dim: int
     num_layers: int
+    members: int = Field(description="Number of networks in the ensemble.")
     validation_loss: float | None = Field(
         description="Squared error on the validation part, relative to that of the forecast 0."
     )

@@ -69,11 +69,12 @@ class Engine(Service):
         forecast = stream.push({"timestamp": entry.time, **candle})
         if not candle["live"]:
             return
-        values: dict[str, Any] = {"regime": None, "log_return": None, "probabilities": None}
+        values: dict[str, Any] = {"regime": None, "log_return": None, "members": None, "probabilities": None}
         if forecast:
             values = {
                 "regime": forecast.regime,
                 "log_return": forecast.log_return,
+                "members": list(forecast.members),
                 "probabilities": {str(regime): share for regime, share in forecast.probabilities.items()},
             }
         bus.forecasts.append(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import pandas as pd
 
-from strategies.array_simulation import Accounts, SettingsGrid
-from strategies.settings import TradingSettings
+from strategies import account as simulated
+from strategies.settings import CostSettings, TradingSettings
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ class Broker(Protocol):
     """Accepts orders and reports the account.
 
     The trader commits `state` after `submit` or `flatten`, and before the call that sends the order: `process_order` or
-    `flatten` again. So the state has every order that was sent, whenever the trader is killed. Any call may raise
-    `BrokerUnavailableError`, and then changes nothing.
+    `flatten` again. So the state has every order that was sent, whenever the trader is killed. Any call except `submit`
+    and `take_fills` may raise `BrokerUnavailableError`, and then changes nothing.
     """
 
     def open_bar(self, open_: float) -> None:
@@ -129,36 +128,36 @@ class PaperBroker:
     """Fills each order at the next bar's open, with an account that equals Backtrader's to the last bit."""
 
     def __init__(self, settings: TradingSettings) -> None:
-        self._grid = SettingsGrid.of(settings)
-        self._accounts = Accounts(self._grid, settings.cash)
+        self._costs = simulated.Costs(**settings.model_dump(include=set(CostSettings.model_fields)))
+        self._account = simulated.Account(settings.cash)
         self._order = ""
         self._fills: list[Fill] = []
 
     def open_bar(self, open_: float) -> None:
-        self._accounts.charge(open_)
-        self._fill(open_)
+        before, self._account = self._account, simulated.open_bar(self._account, open_, self._costs)
+        self._note_fill(before, open_)
 
     def can_fill_by(self, until: pd.Timestamp) -> bool:
         return True  # simulated time is that of the bars
 
     def account(self, close: float | None) -> Account:
-        equity = self._accounts.value(close or 0.0)  # without a price there was no bar yet, and all is cash
-        self._accounts.close_bankrupt(equity)
-        return Account(float(equity[0]), float(self._accounts.size[0]))
+        equity = simulated.value(self._account, close or 0.0)  # without a price there was no bar yet, and all is cash
+        self._account = simulated.close_bankrupt(self._account, equity)
+        return Account(equity, self._account.size)
 
     def submit(self, order: Order, close: float) -> Acceptance:
-        self._accounts.submit(np.array([0]), np.array([order.units]), close)
+        self._account = simulated.submit(self._account, order.units, close, self._costs)
         self._order = order.id
-        return Acceptance(order.units) if self._accounts.order.size else Acceptance(0.0, "not enough cash")
+        return Acceptance(order.units) if self._account.order else Acceptance(0.0, "not enough cash")
 
     def process_order(self) -> None:
         """Do nothing: orders fill at the next bar's open."""
 
     def flatten(self, name: str, close: float | None) -> bool:
-        held = self._accounts.size != 0
-        self._accounts.ordering, self._accounts.order = np.array([0])[held], -self._accounts.size[held]
         self._order = name
-        self._fill(close or 0.0)
+        before = self._account._replace(order=-self._account.size)
+        self._account = simulated.fill(before, close or 0.0, self._costs)
+        self._note_fill(before, close or 0.0)
         return True
 
     def take_fills(self) -> list[Fill]:
@@ -166,12 +165,10 @@ class PaperBroker:
         return fills
 
     def state(self) -> dict[str, Any]:
-        accounts = self._accounts
+        account = self._account._asdict()
         return {
-            "cash": float(accounts.cash[0]),
-            "size": float(accounts.size[0]),
-            "entry": float(accounts.entry[0]),
-            "order": float(accounts.order[0]) if accounts.order.size else None,
+            **account,
+            "order": account["order"] or None,
             "order_id": self._order,
             "fills": [asdict(fill) for fill in self._fills],
         }
@@ -179,26 +176,22 @@ class PaperBroker:
     def restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
             return
-        accounts = self._accounts
-        accounts.cash, accounts.size, accounts.entry = (np.array([state[name]]) for name in ("cash", "size", "entry"))
-        if state["order"] is not None:
-            accounts.ordering, accounts.order = np.array([0]), np.array([state["order"]])
+        self._account = simulated.Account(state["cash"], state["size"], state["entry"], state["order"] or 0.0)
         self._order = state["order_id"]
         self._fills = [Fill(**fill) for fill in state["fills"]]
 
     def require_exclusive(self) -> None:
         """Do nothing: a paper account has no other orders."""
 
-    def _fill(self, open_: float) -> None:
-        if not self._accounts.order.size:
+    def _note_fill(self, before: simulated.Account, open_: float) -> None:
+        """Keep what became of the order of the account before, if it had one."""
+        if not before.order:
             return
-        before, ordered = float(self._accounts.size[0]), float(self._accounts.order[0])
-        self._accounts.fill(open_)
-        units = float(self._accounts.size[0]) - before
-        slippage, commission = float(self._grid.slippage[0]), float(self._grid.commission[0])
-        price = open_ * (1 + slippage if ordered > 0 else 1 - slippage)
-        reason = "" if abs(units - ordered) <= 1e-9 * abs(ordered) else "not enough cash at the open"
-        self._fills.append(Fill(self._order, units, price, abs(units) * commission * price, reason))
+        units = self._account.size - before.size
+        price = simulated.fill_price(before.order, open_, self._costs)
+        reason = "" if abs(units - before.order) <= 1e-9 * abs(before.order) else "not enough cash at the open"
+        commission = abs(units) * self._costs.commission * price
+        self._fills.append(Fill(self._order, units, price, commission, reason))
 
 
 def order_id(symbol: str, timeframe: str, time: pd.Timestamp, suffix: str = "") -> str:

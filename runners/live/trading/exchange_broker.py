@@ -159,12 +159,12 @@ class ExchangeBroker:
     def _find_or_send(self, order: Order) -> None:
         """Apply the status of an order that the exchange has received; otherwise send it if it is still valid.
 
-        An order that may open a position is valid for five seconds, which begin before it is looked up. So it is not
-        sent twice, however long the process pauses in between.
+        An order that must not be sent twice is valid for five seconds, which begin before it is looked up. So it is
+        not, however long the process pauses in between.
         """
         changed = order.held is not None and self._account.differ(self._account.units(), order.held)
         late = bool(order.until) and not self.can_fill_by(pd.Timestamp(order.until))
-        valid_from = None if order.closes else self._account.now()
+        valid_from = None if self._may_repeat(order) else self._account.now()
         status = self._account.find_order(order.id)
         if status is not None:
             self._apply(order, status)
@@ -197,9 +197,13 @@ class ExchangeBroker:
         self._apply(order, status)
 
     def _mark_in_doubt(self, order: Order) -> None:
-        """Wait before the order is sent again, unless it only closes a position."""
-        if not order.closes:
+        """Wait before the order is sent again, unless that does no harm."""
+        if not self._may_repeat(order):
             self._in_doubt_until = time.monotonic() + self._settle_seconds
+
+    def _may_repeat(self, order: Order) -> bool:
+        """Whether an order does no harm if it is sent twice: it closes a position, and leaves nothing of it."""
+        return order.closes and (order.held is None or not self._account.differ(order.held, -order.units))
 
     def _settle(self, reason: str) -> bool:
         """Get the result of an order that is not sent any more, ``reason`` if it never was; False if still unknown."""

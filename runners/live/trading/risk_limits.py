@@ -28,7 +28,7 @@ class TradingDay:
     first_equity
         Equity at the previous day's last close; on the first day at the first close.
     opened
-        Number of orders so far that opened a position.
+        Number of orders so far that opened or enlarged a position.
     lost
         Whether ``max_daily_loss`` was reached.
     """
@@ -41,7 +41,7 @@ class TradingDay:
 
 @dataclass
 class RiskLimits:
-    """Applies the limits to the position that the rule wants; ``day`` is its state."""
+    """Applies the limits to the position that the vote wants; ``day`` is its state."""
 
     settings: LimitSettings
     day: TradingDay = field(default_factory=TradingDay)
@@ -53,7 +53,7 @@ class RiskLimits:
             self.day = TradingDay(date, previous_equity, lost=self.day.lost and held != 0)
 
     def limit(self, target: float, account: Account, close: float) -> LimitedTarget:
-        """The part of ``target`` units that the limits allow; closing a position is always allowed."""
+        """The part of ``target`` units that the limits allow; closing or reducing a position is always allowed."""
         limits, day, held, reasons = self.settings, self.day, account.position, []
         if limits.max_daily_loss and account.equity <= day.first_equity * (1 - limits.max_daily_loss):
             day.lost = True
@@ -73,5 +73,5 @@ class RiskLimits:
         return LimitedTarget(float(np.sign(target)) * most, reasons)
 
     def count_order(self, held: float, target: float) -> None:
-        """Count an order from ``held`` to ``target`` units if it opens or increases a position."""
+        """Count an order from ``held`` to ``target`` units if it opens or enlarges a position."""
         self.day.opened += target != 0 and (held * target <= 0 or abs(target) > abs(held))

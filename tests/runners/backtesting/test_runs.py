@@ -49,6 +49,8 @@ def test_runs_are_read_as_written(results: list[Backtest], folder: Path) -> None
     assert [run.in_sample for run in runs] == [False, False, False, True]
     assert [run.metrics for run in runs[1:3]] == [result.metrics for result in results]
     assert runs[0].holding == results[0].holding
+    pd.testing.assert_frame_equal(runs[0].forecasts(), results[0].forecasts, check_exact=True, check_freq=False)
+    assert {"regime", "p_bullish", "member_1", "member_2"} <= set(runs[0].forecasts())
     assert runs[0].config["backtest"]["long_threshold"] == 0.0002
     assert (runs[0].first_bar, runs[0].last_bar) == (results[0].equity.index[0], results[0].equity.index[-1])
 

@@ -14,6 +14,7 @@ import pytest
 
 from data.errors import DataError, SettingsError
 from models import ModelSet
+from models.forecaster import member_forecasts
 from runners.backtesting.engine import EQUITY_COLUMNS, backtest
 from runners.backtesting.result import Backtest
 from runners.backtesting.runs import Trials, find_run
@@ -26,6 +27,8 @@ from training import TrainSettings, train
 SETTINGS = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, borrow_rate=0.0001)
 NAMES = [["bearish"], ["sideways"], ["bullish"]]
 QUICK = ["--epochs", "1", "--hidden-dim", "8", "--num-layers", "1", "--window", "6", "--min-windows", "30"]
+QUICK += ["--members", "2"]
+NO_YES_FILE = (["--shrinkage", "none"], ["--shrinkage", "learnt"], [])
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +49,23 @@ def test_the_ledger_of_trades_adds_up_to_the_equity(result: Backtest, candles: p
     trades, last = result.trades, result.equity.iloc[-1]
     assert len(trades) > 3
     np.testing.assert_allclose(trades["net_pnl"], trades["pnl"] - trades["commission"] - trades["borrowing"])
-    signed = np.where(trades["direction"] == "long", 1, -1) * trades["size"]
-    np.testing.assert_allclose(signed * (trades["exit_price"] - trades["entry_price"]), trades["pnl"])
-    entry_bars = candles.loc[trades["opened"].dt.tz_localize("UTC")]
-    slip = np.where(trades["direction"] == "long", 1 + SETTINGS.slippage, 1 - SETTINGS.slippage)
-    np.testing.assert_allclose(trades["entry_price"], entry_bars["open"] * slip)
-    assert result.metrics.open_trades == 1
-    entry = candles.loc[trades["closed"].iloc[-1].tz_localize("UTC")]["open"]
-    entry *= 1 + SETTINGS.slippage * np.sign(last["position"])
-    open_pnl = (
-        last["position"] * (candles["close"].iloc[-1] - entry) - abs(last["position"]) * entry * SETTINGS.commission
-    )
+    side = np.where(trades["direction"] == "long", 1, -1)
+    gains = side * (trades["exit_price"] - trades["entry_price"])
+    assert (np.sign(gains) == np.sign(trades["pnl"])).all()
+    whole = trades["orders"] == 2  # neither enlarged nor reduced
+    np.testing.assert_allclose((gains * trades["size"])[whole], trades["pnl"][whole])
+    one_entry = trades[trades["orders"] == 2]
+    entry_bars = candles.loc[one_entry["opened"].dt.tz_localize("UTC")]
+    slip = np.where(one_entry["direction"] == "long", 1 + SETTINGS.slippage, 1 - SETTINGS.slippage)
+    np.testing.assert_allclose(one_entry["entry_price"], entry_bars["open"] * slip)
+    assert result.metrics.open_trades == len(result.open_trade) == 1
     short = -result.equity["position"].shift(fill_value=0.0).clip(upper=0)  # held into each bar
     np.testing.assert_allclose(result.equity["borrowing"], SETTINGS.borrow_rate * short * result.candles["open"])
     assert result.metrics.borrowing == result.equity["borrowing"].sum() > 0
-    open_pnl -= result.metrics.borrowing - trades["borrowing"].sum()
-    assert last["equity"] - SETTINGS.cash == pytest.approx(trades["net_pnl"].sum() + open_pnl)
+    parts = pd.concat([trades, result.open_trade])
+    assert result.metrics.borrowing == pytest.approx(parts["borrowing"].sum())
+    assert result.metrics.costs == pytest.approx(parts["commission"].sum())
+    assert last["equity"] - SETTINGS.cash == pytest.approx(parts["net_pnl"].sum())
 
 
 def test_a_trades_forecast_is_from_the_bar_that_decided_it(result: Backtest) -> None:
@@ -69,7 +73,7 @@ def test_a_trades_forecast_is_from_the_bar_that_decided_it(result: Backtest) -> 
         filled = result.equity.index.get_loc(trade.opened.tz_localize("UTC"))
         decided = result.equity.iloc[filled - 1]
         assert (trade.forecast, trade.regime) == (decided["forecast"], decided["regime"])
-        assert (trade.forecast > 0) == (trade.direction == "long")
+        assert (decided["vote"] > 0) == (trade.direction == "long")
 
 
 def test_costs_are_not_zero_by_default() -> None:
@@ -101,7 +105,7 @@ def test_a_run_with_few_trades_or_bars_is_written_completely(
     folder = write_backtest(
         result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", origin={"models": str(tmp_path)}
     )
-    assert len(list(folder.iterdir())) == 7
+    assert len(list(folder.iterdir())) == 8
     assert all(path.stat().st_size > 0 for path in folder.iterdir())
 
 
@@ -178,6 +182,7 @@ def test_a_backtest_writes_all_its_files(workspace: Path) -> None:
         "config.toml",
         "metrics.json",
         "equity.csv",
+        "forecasts.csv",
         "trades.csv",
         "report.html",
         "tearsheet.html",
@@ -219,7 +224,7 @@ def test_its_config_repeats_a_run_bit_for_bit_in_a_new_process(
     assert repeated.returncode == 0, repeated.stderr
     again = sorted(set((place / "results").glob("*/2*")) - set(runs))
     for first, second in zip(sorted(runs, key=lambda run: (run.parent, run.name)), again, strict=True):
-        for name in ("metrics.json", "equity.csv", "trades.csv", "config.toml"):
+        for name in ("metrics.json", "equity.csv", "forecasts.csv", "trades.csv", "config.toml"):
             assert (second / name).read_bytes() == (first / name).read_bytes()
 
 
@@ -228,6 +233,25 @@ def test_training_again_with_the_same_seed_gives_the_same_weights(workspace: Pat
     one, other = sorted(path for path in (workspace / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())[-2:]
     for path in one.glob("*.pt"):
         assert path.read_bytes() == (other / path.name).read_bytes()
+
+
+def test_shrunk_forecasts_are_a_flag_and_a_setting_and_are_told(workspace: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(workspace, tmp_path / "home"))
+    (place / "regimes.toml").write_text('[backtest]\nshrinkage = "learnt"\n')
+    plain, by_flag, by_file = (invoke(place, "backtest", *arguments) for arguments in NO_YES_FILE)
+    assert plain.returncode == by_flag.returncode == by_file.returncode == 0, by_flag.stderr
+    assert "Forecasts are shrunk to" not in plain.stderr
+    assert "Forecasts are shrunk to" in by_flag.stderr
+    assert "Forecasts are shrunk to" in by_file.stderr
+    *_, unshrunk, shrunk, again = (find_run(place / "results", str(folder)) for folder in run_folders(place))
+    assert shrunk.config["backtest"]["shrinkage"] == "learnt"
+    assert shrunk.forecasts().equals(again.forecasts())
+    weights = ModelSet.load(place / "models" / "trained" / "SWITCH").shrinkage
+    assert weights is not None
+    sizes = [np.abs(member_forecasts(run.forecasts())).mean() for run in (shrunk, unshrunk)]
+    assert sizes[0] < sizes[1]
+    refused = invoke(place, "backtest", "--forecasts", shrunk.id, "--shrinkage", "none")
+    assert "--shrinkage cannot be used with --forecasts" in refused.stderr
 
 
 def test_repeating_a_run_on_changed_candles_is_a_warning(workspace: Path, tmp_path: Path) -> None:

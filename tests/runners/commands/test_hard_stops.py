@@ -101,7 +101,7 @@ def test_writing_a_backtest_is_all_or_nothing(
     for _ in die_at_every_step(workspace, write, how):
         deaths += 1
         runs = read_runs(results / "SWITCH").runs
-        assert [len(list(run.folder.iterdir())) for run in runs] == [7] * len(runs)
+        assert [len(list(run.folder.iterdir())) for run in runs] == [8] * len(runs)
         assert find_run(results, "SWITCH").metrics == first.metrics
         assert files_of(first.folder) == before
     assert deaths > 10

@@ -13,6 +13,7 @@ import pytest
 
 from data.candles import read_candles
 from models import ModelSet
+from models.forecaster import member_forecasts
 from runners.backtesting.engine import replay_run
 from runners.backtesting.grid import COSTS, Grid, GridRun, sweep
 from runners.backtesting.metrics import simple_returns
@@ -34,10 +35,10 @@ def traded(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.
 
 @pytest.fixture(scope="module")
 def swept(traded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the workspace, after a sweep over thresholds, exposures and costs."""
+    """A copy of the workspace, after a sweep over thresholds, exposures, least orders and costs."""
     workspace = Path(shutil.copytree(traded, tmp_path_factory.mktemp("swept") / "home"))
     costs = ["--commission", "0,0.002,0.004", "--borrow-rate", "0"]
-    ran = invoke(workspace, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5,1.2", *costs)
+    ran = invoke(workspace, "sweep", "SWITCH", *THRESHOLDS, "--exposure", "0.5", "--min-order", "60000", *costs)
     assert ran.returncode == 0, ran.stderr
     assert "gives the same equity at every bar, to the last bit" in " ".join(ran.stdout.split())
     return workspace
@@ -59,9 +60,17 @@ def runs_of(workspace: Path) -> list[Run]:
     return read_runs(workspace / "results" / "SWITCH").runs
 
 
+def test_parts_of_any_size_give_the_same_figures(traded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = GridRun.of(runs_of(traded)[0], {"long_threshold": "0:0.001:4", "min_order": "0,30000"})
+    whole = sweep(grid).table
+    monkeypatch.setattr("runners.backtesting.grid._CELLS_AT_ONCE", 3 * len(grid.bars))
+    assert sweep(grid).table.equals(whole)
+
+
 def test_every_combination_is_traded_and_the_runs_own_setting_is_among_them(table: pd.DataFrame) -> None:
-    # 7 thresholds a side (the run's own joins six), both rules, 3 exposures (1 its own), 3 commissions, 2 rates
-    assert len(table) == 7 * 7 * 2 * 3 * 3 * 2
+    # 7 thresholds a side (the run's own joins six), both rules, 2 exposures (1 its own), 2 least orders (1 its own),
+    # 3 commissions, 2 rates
+    assert len(table) == 7 * 7 * 2 * 2 * 2 * 3 * 2
     assert not table.duplicated(list(AXES)).any()
     assert (np.all([table[name] == getattr(OWN, name) for name in AXES], axis=0)).sum() == 1
 
@@ -69,9 +78,10 @@ def test_every_combination_is_traded_and_the_runs_own_setting_is_among_them(tabl
 def test_its_figures_equal_those_of_backtrader(swept: Path, table: pd.DataFrame) -> None:
     run = runs_of(swept)[0]
     candles = read_candles(run.file)
-    for number in (0, 100, 333, 555, len(table) - 1):
+    grid = Grid(table[list(AXES)])
+    for number in (0, 100, 333, 555, len(table) - 1, grid.number_of(OWN)):
         row = table.iloc[number]
-        real = replay_run(run, candles, Grid(table[list(AXES)]).settings(number, OWN)).metrics
+        real = replay_run(run, candles, grid.settings(number, OWN)).metrics
         assert row["final_value"] == real.final_value
         assert row["max_drawdown"] == pytest.approx(real.max_drawdown, abs=1e-12)
         assert row["sharpe"] == pytest.approx(real.sharpe or 0.0, rel=1e-9)
@@ -119,8 +129,8 @@ def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(w
     assert ran.returncode == 0, ran.stderr
     (file,) = (workspace / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
     table = pd.read_csv(file)
-    forecast = runs_of(workspace)[0].equity()["forecast"].abs()
-    assert table["long_threshold"].max() == pytest.approx(forecast.quantile(0.99), rel=0.01)
+    members = np.abs(member_forecasts(runs_of(workspace)[0].forecasts()))
+    assert table["long_threshold"].max() == pytest.approx(np.quantile(members, 0.99), rel=0.01)
     assert table["short_threshold"].min() == -table["long_threshold"].max()
     assert set(table["neutral"]) == {"hold", "flat"}
     assert set(table["commission"]) == {OWN.commission}
@@ -207,7 +217,7 @@ def test_overfit_applies_the_papers_methods_to_backtraders_returns(workspace: Pa
     analysis = json.loads((folder / "overfitting.json").read_text())
     (run,) = runs_of(workspace)
     candles, values = read_candles(run.file), [0.0, 0.0002, 0.0004]
-    others = {name: [getattr(OWN, name)] for name in ("exposure", *COSTS)}
+    others = {name: [getattr(OWN, name)] for name in ("exposure", "min_order", *COSTS)}
     thresholds = {"long_threshold": values, "short_threshold": [-value for value in reversed(values)]}
     grid = Grid.of({**thresholds, "neutral": ["flat", "hold"], **others})
     equity = [replay_run(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]

@@ -16,9 +16,11 @@ import pytest
 from data.candles import read_candles
 from data.errors import StorageError
 from models import Forecaster, ModelSet
+from models.forecaster import member_forecasts
 from runners.backtesting.cluster import workers
 from runners.backtesting.runs import Run, read_runs
 from runners.backtesting.walk_forward import Checkpoint, fold_folder
+from strategies.array_simulation import SettingsGrid, simulate
 from tests.conftest import ROOT, SMALL, command, invoke, switching_candles, to_csv
 from tests.patience import PATIENCE_S
 from training import TrainSettings
@@ -29,7 +31,7 @@ QUICK = [word for name, value in SMALL.items() for word in (f"--{name.replace('_
 SCHEDULE = WalkForwardSettings(train_bars=600, test_bars=200)
 PLAN = ["--train-bars", "600", "--test-bars", "200", *QUICK]
 TRADED = ["--long-threshold", "0.0002", "--short-threshold", "-0.0002"]
-FIGURES = ("metrics.json", "equity.csv", "trades.csv")
+FIGURES = ("metrics.json", "equity.csv", "forecasts.csv", "trades.csv")
 
 
 def runs_of(workspace: Path, dataset: str = "SWITCH") -> list[Run]:
@@ -87,11 +89,30 @@ def test_its_config_repeats_it_bit_for_bit(copy: Path) -> None:
     refused = invoke(copy, "backtest", "--config", str(config))
     assert refused.returncode == 2
     assert "Use regimes walk-forward --config" in refused.stderr
+    assert config.read_text().count("members = 2") == 1
     repeated = invoke(copy, "walk-forward", "--config", str(config))
     assert repeated.returncode == 0, repeated.stderr
     assert figures(runs_of(copy)[-1]) == figures(first)
     assert (runs_of(copy)[-1].folder / "config.toml").read_bytes() == config.read_bytes()
     assert [path.name for path in (copy / "models" / "trained" / "SWITCH" / "walk_forward").iterdir()] == [first.id]
+
+
+def test_the_votes_continue_from_fold_to_fold(workspace: Path, candles: pd.DataFrame) -> None:
+    (run,) = runs_of(workspace)
+    bars, members = candles.loc[run.first_bar :], member_forecasts(run.forecasts())
+    prices = bars["open"].to_numpy(), bars["close"].to_numpy()
+    whole = simulate(*prices, members, SettingsGrid.of(run.settings), run.cash)  # knows no folds
+    assert members.shape[1] == 2
+    np.testing.assert_array_equal(run.equity()["equity"], whole.equity[:, 0])
+
+
+def test_a_config_of_before_there_were_members_trains_one(copy: Path) -> None:
+    (first,) = runs_of(copy)
+    config = first.folder / "config.toml"
+    config.write_text(config.read_text().replace("members = 2\n", ""))
+    repeated = invoke(copy, "walk-forward", "--config", str(config))
+    assert repeated.returncode == 0, repeated.stderr
+    assert runs_of(copy)[-1].training.settings["members"] == 1
 
 
 def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> None:
@@ -100,8 +121,9 @@ def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> No
     assert flat.returncode == 0, flat.stderr
     again = runs_of(copy)[-1]
     assert again.models == f"of {first.id}"
-    pd.testing.assert_series_equal(again.equity()["forecast"], first.equity()["forecast"])
-    assert again.metrics.time_in_market < first.metrics.time_in_market
+    assert again.forecasts().equals(first.forecasts())
+    assert again.settings.neutral == "flat"
+    assert not again.equity()["position"].equals(first.equity()["position"])
     repeated = invoke(copy, "backtest", "--config", str(again.folder / "config.toml"))
     assert repeated.returncode == 0, repeated.stderr
     assert figures(runs_of(copy)[-1]) == figures(again)
@@ -331,8 +353,8 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_models(
         local = ModelSet.load(fold_folder(kept, fold.number))
         assert model_set.detector.parameters() == local.detector.parameters()
         for regime, expert in model_set.experts.items():
-            for name, value in expert.network.state_dict().items():
-                assert value.equal(local.experts[regime].network.state_dict()[name])
+            for name, value in expert.networks[0].state_dict().items():
+                assert value.equal(local.experts[regime].networks[0].state_dict()[name])
 
 
 def test_the_error_without_dask_says_how_to_install_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

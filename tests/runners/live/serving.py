@@ -119,7 +119,7 @@ def trade(bus: Bus, candles: pd.DataFrame, *, stopped: str | None = None) -> Non
         forecast = {"regime": 2, "log_return": 0.00213, "models": "20260101T000000.000000Z"}
         bus.candles.append(time, {**candle.to_dict(), "previous": None, "live": True})
         bus.forecasts.append(time, {"open": close, "close": close, "probabilities": {"2": 1.0}, **forecast})
-        decision = {"wanted": 1, "order": 0.25, "reason": "", "position": 1.5, "equity": 100 * close, "fills": []}
+        decision = {"vote": 0.4, "order": 0.25, "reason": "", "position": 1.5, "equity": 100 * close, "fills": []}
         state = {"version": version, "time": time.isoformat(), "stopped": stopped, "stopping": False}
         bus.commit(state, (time, 0, {**forecast, **decision}))
     bus.heartbeat("engine", "waiting for a candle", {"forecasts": len(candles)})

@@ -6,6 +6,7 @@ that was never killed.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -138,23 +139,33 @@ def test_the_engine_may_die_at_any_call(bus: Bus, factory: ServiceFactory, part:
         bus.redis.delete(bus.forecasts.key)
 
 
-def forecasts() -> list[tuple[pd.Timestamp, dict[str, Any]]]:
-    """Long, short, nothing new, long."""
+def forecasts(*members: list[float]) -> list[tuple[pd.Timestamp, dict[str, Any]]]:
+    """These forecasts of the members; by default of one member: long, short, nothing new, long."""
     start = pd.Timestamp("2024-01-01", tz="UTC")
-    known = [(100.0, 100.0, 0.01), (101.0, 103.0, -0.01), (102.0, 99.0, 0.0), (98.0, 97.0, 0.01)]
+    prices = itertools.cycle([(100.0, 100.0), (101.0, 103.0), (102.0, 99.0), (98.0, 97.0)])
+    bars = zip(prices, members or ([0.01], [-0.01], [0.0], [0.01]), strict=False)
     return [
-        (
-            start + number * pd.Timedelta(hours=4),
-            {"open": open_, "close": close, "regime": 1, "log_return": forecast, "models": "run"},
-        )
-        for number, (open_, close, forecast) in enumerate(known)
+        (start + number * pd.Timedelta(hours=4), {"open": open_, "close": close, **forecast_of(each)})
+        for number, ((open_, close), each) in enumerate(bars)
     ]
 
 
+def forecast_of(members: list[float]) -> dict[str, Any]:
+    return {"regime": 1, "log_return": sum(members) / len(members), "members": members, "models": "run"}
+
+
+_UP, _CALM, _DOWN = 0.01, 0.0, -0.01
+# The last bar's states depend on the second's, which have the mean 0: the position does not show them.
+_VOTES = [_UP, _UP, _CALM], [_CALM, _DOWN, _CALM], [_CALM, _CALM, _CALM], [_CALM, _UP, _CALM]
+
+
+@pytest.mark.parametrize("votes", [(), _VOTES], ids=["one member", "three members"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_trader_on_paper_may_die_at_any_call(bus: Bus, factory: ServiceFactory, after: bool) -> None:
+def test_a_trader_on_paper_may_die_at_any_call(
+    bus: Bus, factory: ServiceFactory, after: bool, votes: tuple[list[float], ...]
+) -> None:
     def start(crash: CrashPoint) -> None:
-        for time, values in forecasts():
+        for time, values in forecasts(*votes):
             bus.forecasts.append(time, values)
         mortal = Bus(CrashingClient(bus.redis, crash), bus.name)
         done = StopWhen(lambda: (last := bus.decisions.last()) is not None and last.time == forecasts()[-1][0])
@@ -191,12 +202,24 @@ def has_traded(bus: Bus, exchange: Exchange, symbol: str, n_bars: int) -> bool:
     return not decisions[-1].values["order"] or [one.client_id for one in exchange.account.orders][-1:] == [name]
 
 
-@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
+@pytest.mark.parametrize(
+    ("symbol", "votes"),
+    [
+        ("BTC/USDT", ([_UP, _UP, _CALM], [_CALM, _CALM, _DOWN])),  # the second order reduces the position
+        ("BTC/USDT:USDT", ([_UP, _UP, _CALM], [_CALM, _CALM, _DOWN])),
+        ("BTC/USDT:USDT", ([_UP], [_DOWN])),  # it turns the position
+    ],
+)
 def test_a_trader_with_real_orders_may_die_at_any_call(
-    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, symbol: str, monkeypatch: pytest.MonkeyPatch
+    bus: Bus,
+    factory: ServiceFactory,
+    candles: pd.DataFrame,
+    symbol: str,
+    votes: tuple[list[float], ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A crash just after a call equals one just before the next call."""
-    bars, markets = 2, []
+    markets: list[Any] = []
 
     def life(crash: CrashPoint) -> tuple[list[tuple[str, float]], list[tuple[float, float]]]:
         """Orders that the exchange received, and the order and position at each bar."""
@@ -204,11 +227,10 @@ def test_a_trader_with_real_orders_may_die_at_any_call(
             monkeypatch.setenv("EXCHANGE_API_KEY", exchange.key)
             monkeypatch.setenv("EXCHANGE_API_SECRET", exchange.secret)
             exchange.account.refuses_filled_ids = False  # as Binance does
-            for number, forecast in enumerate((0.01, -0.01), start=1):
+            for number, members in enumerate(votes, start=1):
                 exchange.advance()
                 time, close = candles.index[49 + number], candles["close"].iloc[49 + number]
-                known = {"regime": 1, "log_return": forecast, "models": "run"}
-                bus.forecasts.append(time, {"open": close, "close": close, **known})
+                bus.forecasts.append(time, {"open": close, "close": close, **forecast_of(members)})
                 done = StopWhen(partial(has_traded, bus, exchange, symbol, number))
                 new_decider = partial(real_decider, exchange, symbol, crash, markets)
                 while not done.is_set():
@@ -227,4 +249,4 @@ def test_a_trader_with_real_orders_may_die_at_any_call(
         assert life(crash) == undisturbed
         if crash.calls < at:
             break
-    assert at > 3 * bars  # there was something to die of
+    assert at > 3 * len(votes)  # there was something to die of

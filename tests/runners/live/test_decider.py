@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from runners.live.settings import LimitSettings
 from runners.live.trading.broker import Account, PaperBroker, order_id
 from runners.live.trading.decider import Decision, PositionDecider
 from runners.live.trading.risk_limits import RiskLimits, TradingDay
+from strategies.array_simulation import SettingsGrid, simulate
 from strategies.settings import TradingSettings
 
 _FREE: dict[str, Any] = {"commission": 0.0, "slippage": 0.0, "exposure": 1.0, "cash": 1000.0}
@@ -28,20 +31,34 @@ def decider(limits: LimitSettings | None = None, **settings: Any) -> PositionDec
     )
 
 
-def entry(number: int, open_: float, close: float, forecast: float | None) -> Entry:
-    regime = None if forecast is None else 1
-    values = {"open": open_, "close": close, "regime": regime, "log_return": forecast, "models": "run"}
-    return Entry(_START + number * pd.Timedelta(hours=4), values)
+def entry(number: int, open_: float, close: float, forecast: float | list[float] | None) -> Entry:
+    """A forecast of one member as version 0.1 wrote it, or of several members."""
+    members = {"members": forecast} if isinstance(forecast, list) else {}
+    mean = float(np.mean(forecast)) if isinstance(forecast, list) else forecast
+    known = {"regime": None if forecast is None else 1, "log_return": mean, "models": "run"}
+    return Entry(_START + number * pd.Timedelta(hours=4), {"open": open_, "close": close, **known, **members})
 
 
-def decided(one: PositionDecider, *bars: tuple[float, float, float | None]) -> list[Decision]:
+def decided(one: PositionDecider, *bars: tuple[float, float, float | list[float] | None]) -> list[Decision]:
     return [one.decide(entry(number, *bar)) for number, bar in enumerate(bars)]
+
+
+def at_100(one: PositionDecider, *forecasts: list[float]) -> list[Decision]:
+    """Decisions on bars with the price 100, where the equity stays 1000 and a full position is 10 units."""
+    return decided(one, *((100, 100, forecast) for forecast in forecasts))
+
+
+def continued(before: PositionDecider, after: PositionDecider, **lacks: None) -> PositionDecider:
+    """``after`` with the state that ``before`` committed, without these keys."""
+    state = json.loads(json.dumps(before.state()))
+    after.restore({key: value for key, value in state.items() if key not in lacks})
+    return after
 
 
 def test_an_order_fills_at_the_next_open_and_earns_from_there() -> None:
     first, second = decided(decider(exposure=0.5), (100, 100, _UP), (125, 150, _CALM))
-    assert (first.wanted, first.order, first.position, first.equity) == (1, 5.0, 0.0, 1000.0)
-    assert (second.wanted, second.order, second.position) == (1, 0.0, 5.0)
+    assert (first.vote, first.order, first.position, first.equity) == (1, 5.0, 0.0, 1000.0)
+    assert (second.vote, second.order, second.position) == (1, 0.0, 5.0)
     assert second.equity == 1000 - 5 * 125 + 5 * 150
     (fill,) = second.fills
     assert (fill.order, fill.units, fill.price) == ("BTCUSDT-4h-1704067200", 5.0, 125.0)
@@ -57,7 +74,7 @@ def test_costs_are_those_of_the_settings() -> None:
 
 def test_a_turn_sells_the_position_and_the_same_size_again() -> None:
     _, second, third = decided(decider(), (100, 100, _UP), (100, 100, _DOWN), (100, 100, _CALM))
-    assert (second.wanted, second.order) == (-1, -20.0)
+    assert (second.vote, second.order) == (-1, -20.0)
     assert third.position == -10.0
 
 
@@ -150,6 +167,107 @@ def test_positions_and_orders_stay_within_the_limits(
     if opened >= n_orders:
         assert abs(units) <= kept
     assert bool(reasons) == (abs(units) < abs(target))
+
+
+def test_the_position_is_the_mean_of_the_members_states() -> None:
+    votes = [_UP, _UP, _UP, _CALM, _DOWN], [_CALM, _CALM, _DOWN, _CALM, _CALM], [_CALM] * 5
+    decisions = at_100(decider(), *votes)
+    assert [one.vote for one in decisions] == [2 / 5, 0.0, 0.0]
+    assert [one.order for one in decisions] == [4.0, -4.0, 0.0]
+
+
+def test_an_order_follows_a_change_of_the_vote_only() -> None:
+    bars = (100, 100, [_UP, _CALM]), (100, 160, [_CALM, _CALM]), (160, 160, [_DOWN, _UP]), (160, 160, [_UP, _CALM])
+    decisions = decided(decider(), *bars)
+    assert [one.vote for one in decisions] == [0.5, 0.5, 0.0, 1.0]
+    assert [one.order for one in decisions] == [5.0, 0.0, -5.0, 1300 / 160]
+
+
+_PRICES = st.lists(st.tuples(st.floats(80, 125), st.floats(80, 125)), min_size=1, max_size=25)
+
+
+@given(data=st.data(), prices=_PRICES, n_members=st.integers(1, 7), neutral=st.sampled_from(["hold", "flat"]))
+def test_a_decider_restored_at_each_bar_trades_as_the_array_simulator(
+    data: st.DataObject, prices: list[tuple[float, float]], n_members: int, neutral: str
+) -> None:
+    forecasts = st.none() | st.lists(st.sampled_from([_UP, _CALM, _DOWN]), min_size=n_members, max_size=n_members)
+    bars = [(*price, data.draw(forecasts)) for price in prices]
+    settings = {
+        "neutral": neutral,
+        "exposure": data.draw(st.sampled_from([0.5, 0.95, 1.0, 3.0])),
+        "min_order": data.draw(st.sampled_from([0.0, 250.0])),
+        "commission": data.draw(st.sampled_from([0.0, 0.01])),
+        "slippage": 0.002,
+        "borrow_rate": 0.0003,
+    }
+    trading = TradingSettings(**{**_FREE, **settings})
+    open_, close = np.array(prices).T
+    members = np.array([bar[2] or [np.nan] * n_members for bar in bars])
+    simulated = simulate(open_, close, members, SettingsGrid.of(trading), trading.cash)
+    one, decisions = decider(**settings), []
+    for number, bar in enumerate(bars):
+        decisions.append(one.decide(entry(number, *bar)))
+        one = continued(one, decider(**settings))
+    assert [each.position for each in decisions] == simulated.position[:, 0].tolist()
+    assert [each.equity for each in decisions] == simulated.equity[:, 0].tolist()
+
+
+def test_an_order_below_min_order_waits_until_the_vote_has_changed_enough() -> None:
+    one = decider(LimitSettings(max_orders_per_day=2), min_order=300.0)
+    up = [[_UP] * n_up + [_CALM] * (5 - n_up) for n_up in (3, 4, 0, 5)]
+    decisions = at_100(one, *up, [_DOWN, *[_CALM] * 4], [_DOWN] * 5)
+    assert [each.order for each in decisions] == pytest.approx([6.0, 0.0, 0.0, 4.0, -4.0, -6.0])
+    assert [each.reason for each in decisions] == ["", "min_order", "min_order", "", "", "max_orders_per_day"]
+
+
+def test_only_orders_that_open_or_enlarge_a_position_are_limited() -> None:
+    limits = LimitSettings(max_orders_per_day=1, max_order=700.0, max_position=500.0)
+    held = Account(1000.0, 8.0)  # above max_position through its price
+    spent = RiskLimits(limits, TradingDay(opened=1))
+    assert spent.limit(7.0, held, 100.0) == (7.0, [])
+    assert spent.limit(9.0, held, 100.0) == (8.0, ["max_orders_per_day", "max_position"])
+    spent.count_order(8.0, 7.0)
+    assert spent.day.opened == 1
+    spent.count_order(7.0, 8.0)
+    assert spent.day.opened == 2
+
+
+def test_without_a_vote_in_the_state_each_member_holds_the_position() -> None:
+    """As in a state of version 0.1."""
+    before = decider()
+    decided(before, (100, 100, _DOWN), (100, 100, _CALM))
+    (calm,) = at_100(continued(before, decider(), vote=None, ordered=None), [_CALM] * 5)
+    assert (calm.position, calm.vote, calm.order) == (-10.0, -1.0, 0.0)
+
+
+def test_without_a_vote_in_the_state_a_pending_order_is_still_filled() -> None:
+    before = decider()
+    decided(before, (100, 100, _UP))
+    (calm,) = at_100(continued(before, decider(), vote=None, ordered=None), [_CALM] * 5)
+    assert (calm.position, calm.vote, calm.order) == (10.0, 1.0, 0.0)
+
+
+def test_models_with_another_number_of_members_vote_from_the_position() -> None:
+    decisions = at_100(decider(), [_UP, _CALM, _CALM, _CALM, _CALM], [_CALM] * 5, [_CALM, _CALM], [_DOWN, _CALM])
+    assert [one.vote for one in decisions] == [0.2, 0.2, 1.0, 0.0]
+    assert [one.order for one in decisions] == pytest.approx([2.0, 0.0, 8.0, -10.0])
+
+
+def test_after_a_stop_the_members_vote_from_flat_states() -> None:
+    one = decider()
+    at_100(one, [_UP, _CALM], [_DOWN, _UP], [_CALM, _CALM])  # states -1 and 1, without a position
+    one.stop("kill switch", _START)
+    decisions = at_100(continued(one, decider()), [_CALM, _CALM], [_CALM, _UP])
+    assert [each.vote for each in decisions] == [0.0, 0.5]
+    assert [each.order for each in decisions] == [0.0, 5.0]
+
+
+def test_a_position_that_somebody_else_closed_is_opened_again_by_the_next_vote() -> None:
+    one = decider()
+    at_100(one, [_UP, _CALM], [_CALM, _CALM], [_DOWN, _UP])  # an order to close the position is pending
+    one.broker.restore({"cash": 1000.0, "size": 0.0, "entry": 0.0, "order": None, "order_id": "", "fills": []})
+    decisions = at_100(one, [_CALM, _CALM], [_UP, _UP])
+    assert [each.order for each in decisions] == [0.0, 10.0]
 
 
 def test_a_restored_decider_makes_the_same_decisions() -> None:

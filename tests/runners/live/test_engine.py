@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from models import Forecaster, ModelSet
+from models.forecaster import member_forecasts
 from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
 from runners.live.replay import Replay
@@ -45,6 +46,7 @@ def require_equal(bus: Bus, expected: pd.DataFrame, n_forecasts: int) -> None:
     batch = expected.loc[[entry.time for entry in entries]]
     assert [entry.values["regime"] for entry in entries] == batch["regime"].tolist()
     np.testing.assert_allclose([entry.values["log_return"] for entry in entries], batch["forecast"], rtol=1e-6)
+    np.testing.assert_allclose([entry.values["members"] for entry in entries], member_forecasts(batch), rtol=1e-6)
 
 
 def test_forecasts_equal_those_of_a_batch(

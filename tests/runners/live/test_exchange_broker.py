@@ -391,6 +391,40 @@ def test_the_next_decision_waits_for_an_order_in_doubt(exchange: Exchange) -> No
     assert [fill.units for fill in one.take_fills()] == [1.0]
 
 
+@pytest.mark.parametrize("symbol", [_SPOT, _SWAP])
+def test_an_order_that_reduces_a_position_is_not_sent_twice(exchange: Exchange, symbol: str) -> None:
+    hold(exchange, 2.0)
+    exchange.account.base = 2.0
+    one = broker(exchange, symbol, settle_seconds=PATIENCE_S)
+    exchange.order_faults.append(Fault(accepts=True))
+    trade(one, exchange, -0.5)
+    exchange.account.unknown_for = 2
+    exchange.account.lags_for = 2
+    work(one, 3)
+    assert [fill.units for fill in one.take_fills()] == [-0.5]
+    assert sent(exchange) == [("BTCUSDT-4h-1", -0.5)]
+
+
+@pytest.mark.parametrize(("units", "only_reduces"), [(-0.5, True), (-2.0, True), (-2.5, False), (0.5, False)])
+def test_an_order_of_the_swap_that_reduces_a_position_cannot_open_one(
+    exchange: Exchange, units: float, only_reduces: bool
+) -> None:
+    hold(exchange, 2.0)
+    one = broker(exchange, _SWAP)
+    assert trade(one, exchange, units) == (units, "")
+    assert [one.reduces_only for one in exchange.account.orders] == [only_reduces]
+    assert exchange.account.swap_position == 2.0 + units
+
+
+@pytest.mark.parametrize(("symbol", "accepted"), [(_SPOT, 0.0), (_SWAP, -0.03)])
+def test_a_small_reduction_waits_on_a_spot_market_only(exchange: Exchange, symbol: str, accepted: float) -> None:
+    """The exchange takes no order below 5 USDT, unless it only reduces a swap's position."""
+    hold(exchange, 2.0)
+    exchange.account.base = 2.0
+    reason = "" if accepted else "below the exchange's minimum order"
+    assert trade(broker(exchange, symbol), exchange, -0.03) == (accepted, reason)
+
+
 def test_an_answer_without_a_status_is_not_final(exchange: Exchange) -> None:
     one = broker(exchange)
     exchange.account.incomplete_for = 2
@@ -402,9 +436,11 @@ def test_an_answer_without_a_status_is_not_final(exchange: Exchange) -> None:
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
 
 
-@pytest.mark.parametrize(("units", "opens"), [(-2.0, False), (-4.0, True)])
-def test_an_opening_order_is_valid_from_before_it_is_looked_up(exchange: Exchange, units: float, opens: bool) -> None:
-    """So an order that was paused while sent, and sent by another trader, is too late. Closing orders have no limit."""
+@pytest.mark.parametrize(("units", "limited"), [(-2.0, False), (-1.0, True), (-4.0, True), (1.0, True)])
+def test_an_order_is_valid_from_before_it_is_looked_up_unless_it_closes_the_position(
+    exchange: Exchange, units: float, limited: bool
+) -> None:
+    """So an order that was paused while sent, and sent by another trader, is too late."""
     hold(exchange, 2.0)
     one = broker(exchange, _SWAP)
     one.submit(order(exchange, units), exchange.price)
@@ -421,7 +457,7 @@ def test_an_opening_order_is_valid_from_before_it_is_looked_up(exchange: Exchang
     client.fetch = slow
     one.process_order()
     (*_, looked, sent_at) = [at for _, what, at in requested if what == "order"]
-    assert (sent_at <= looked) == opens
+    assert (sent_at <= looked) == limited
 
 
 @pytest.mark.parametrize("path", ["cancel", "list", "price"])

@@ -130,6 +130,7 @@ def test_the_kill_switch_closes_the_position_and_stops_until_resume(workspace: P
     assert [fill["units"] for fill in last.values["fills"]] == [-before.values["position"]]
     shown = invoke(workspace, "live", "status", "SWITCH").stdout
     assert "STOPPED: kill switch: regimes live kill." in shown
+    assert (bus.trader_state() or {})["vote"] == {"states": [], "filled_mean": 0.0}
     ran = invoke(workspace, "live", "kill", "SWITCH")
     assert (ran.returncode, "had already stopped without a position" in ran.stdout) == (0, True)
     with pytest.raises(LiveError, match=r"the trader of SWITCH was stopped .* regimes live resume SWITCH"):
@@ -144,6 +145,26 @@ def test_the_kill_switch_closes_the_position_and_stops_until_resume(workspace: P
     run_until([trader], lambda: trader.decided_up_to == time)
     assert [entry.time for entry in bus.decisions.newest(10)][-2:] == [last.time, time]
     assert "was not stopped" in invoke(workspace, "live", "resume", "SWITCH").stdout
+
+
+def test_a_trader_of_version_0_1_is_upgraded_with_its_position(workspace: Path, factory: ServiceFactory) -> None:
+    """Its state has no vote, its forecasts no members, and its decisions the direction in place of the vote."""
+    bus, here = open_bus(workspace), in_workspace(factory, workspace)
+    trade(bus, here)
+    state, (time, values) = bus.trader_state() or {}, forecasts()[2]
+    del state["vote"], state["ordered"], values["members"]
+    newest = bus.decisions.newest(1)[0].values
+    del newest["vote"]
+    decision = (time - pd.Timedelta(hours=4), 1, {**newest, "wanted": -1})
+    bus.commit({**state, "version": state["version"] + 1}, decision)
+    assert "none yet" in invoke(workspace, "live", "status", "SWITCH").stdout
+    bus.forecasts.append(time, values)
+    trader = here.paper_trader(here.model_reloader(), "BTC/USDT")
+    run_until([trader], lambda: trader.decided_up_to == time)
+    last = bus.decisions.newest(1)[0].values
+    assert last["position"] < 0
+    assert (last["vote"], last["order"]) == (-1.0, 0.0)
+    assert "-100%" in invoke(workspace, "live", "status", "SWITCH").stdout
 
 
 def test_kill_waits_until_the_trader_has_stopped(workspace: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -39,10 +40,18 @@ def test_a_replay_equals_the_backtest(workspace: Path, settings: list[str]) -> N
     assert output["orders"] > 0
 
 
+def test_a_replay_of_five_members_equals_the_backtest(tmp_path: Path, candles: pd.DataFrame) -> None:
+    workspace = make_workspace(tmp_path, candles, train(candles, "SWITCH", TrainSettings(**{**SMALL, "members": 5})))
+    flags = ["--long-threshold", "0.0003", "--short-threshold", "-0.0003", "--min-order", "25000"]
+    output = json.loads(invoke(workspace, "live", "SWITCH", "--replay", "--json", *flags).stdout)
+    assert (output["compared"], output["difference"]) == (True, None)
+    assert output["orders"] > 10
+
+
 def test_a_replay_of_real_candles_equals_the_backtest(tmp_path: Path, sp500: pd.DataFrame) -> None:
     workspace = make_workspace(tmp_path, sp500, train(sp500, "SWITCH", TrainSettings(**SMALL)))
     ran = invoke(workspace, "live", "SWITCH", "--replay")
-    assert "Regime, forecast, position and equity equal the backtest's on every bar." in ran.stdout
+    assert "Regime, forecast, vote, position and equity equal the backtest's on every bar." in ran.stdout
     assert "1,006 decisions from 2015-01-02 00:00 to 2018-12-31 00:00" in ran.stdout
 
 
@@ -110,6 +119,7 @@ def test_a_difference_is_reported_with_its_bar(candles: pd.DataFrame, model_set:
             {
                 "regime": int(row["regime"]),
                 "log_return": row["forecast"],
+                "vote": None if math.isnan(row["vote"]) else row["vote"],
                 "position": row["position"],
                 "equity": row["equity"],
             },

@@ -96,7 +96,8 @@ def test_a_regime_without_an_expert_uses_the_all_regimes_network(
     result = server.forecast(content).json()
     assert (result["expert"], result["regime_name"]) == ("all", "regime57")
     expected = window_log_returns(forecaster.model_set.all_regimes, np.array([content["features"]]))
-    assert result["log_return"] == pytest.approx(expected[0], rel=1e-12)
+    assert result["members"] == pytest.approx(expected[0], rel=1e-12)
+    assert result["log_return"] == pytest.approx(expected[0].mean(), rel=1e-12)
 
 
 @pytest.mark.parametrize("further", [0, 3, 500])
@@ -373,7 +374,7 @@ def test_newer_models_are_loaded_without_mixing_two_sets_in_one_answer(
     newer = train(candles, "SWITCH", TrainSettings(**SMALL, seed=5))
     forecaster = Forecaster(model_set)
     content = window(forecaster, candles, 1100, 2)
-    expected = {saved.name: window_log_returns(model_set.experts[2], np.array([content["features"]]))[0]}
+    expected = {saved.name: window_log_returns(model_set.experts[2], np.array([content["features"]]))[0].mean()}
     with serving(tmp_path / "SWITCH") as server:
         asking = threading.Event()
 
@@ -393,7 +394,7 @@ def test_newer_models_are_loaded_without_mixing_two_sets_in_one_answer(
             assert asking.wait(PATIENCE_S)
             run = newer.save(tmp_path).name
             contents = [answer.result(PATIENCE_S) for answer in answers]
-        expected[run] = window_log_returns(newer.experts[2], np.array([content["features"]]))[0]
+        expected[run] = window_log_returns(newer.experts[2], np.array([content["features"]]))[0].mean()
         for one in contents:
             assert one == pytest.approx(expected, rel=1e-12)
         assert wait_until(lambda: server.metric("regimes_server_reloads_total") == 1)
@@ -516,6 +517,7 @@ def test_metrics_cover_the_server_and_all_services(
         assert server.metric('regimes_server_requests_total{route="other",status="404"}') == 1
         assert server.metric('regimes_server_request_seconds_count{route="/forecast"}') == 2
         assert server.metric("regimes_server_requests_in_flight") == 1
+        assert server.metric("regimes_vote") == 0.4
         assert server.metric("regimes_position") == 1.5
         assert server.metric("regimes_equity") == pytest.approx(100 * candles["close"].iloc[-1])
         assert server.metric("regimes_stopped") == 0

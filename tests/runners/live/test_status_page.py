@@ -57,7 +57,8 @@ def test_it_shows_the_services_state_and_updates_itself(
     seen = candles.iloc[-30:-1]
     trade(place.bus, seen)
     close = seen["close"].iloc[-1]
-    shows(page, "regime", "bullish")
+    shows(page, "decision-more", f"vote +40 %; candle of {seen.index[-1]:%Y-%m-%d %H:%M}")
+    assert inner_text(page, "regime") == "bullish"
     assert inner_text(page, "name") == "SWITCH/USDT, 4h"
     assert inner_text(page, "mode") == "paper"
     assert inner_text(page, "forecast") == "+0.213 %"

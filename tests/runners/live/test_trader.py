@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from data.errors import LiveError
+from runners.backtesting.settings import BacktestSettings
 from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
 from runners.live.bus.connection import BusLocation
@@ -273,6 +274,46 @@ def test_a_short_signal_on_a_spot_market_only_sells(bus: Bus, exchange: Exchange
     assert third == 0.0
     assert fourth > 0
     assert [decision["reason"] for decision in decisions] == ["", "a spot market cannot be short", "", ""]
+
+
+def decided(bus: Bus, trader: Trader, exchange: Exchange, *members: list[float]) -> list[dict[str, Any]]:
+    """The decisions on these forecasts, each made after the order before was filled."""
+    with running(trader) as ended:
+        for time, values in forecasts(*members):
+            bus.forecasts.append(time, {**values, "open": exchange.price, "close": exchange.price})
+            assert wait_until(lambda time=time: trader.decided_up_to == time or bool(ended))
+            n_orders = sum(entry.values["order"] != 0 for entry in bus.decisions.newest(99))
+            assert wait_until(lambda n=n_orders: len(exchange.account.orders) == n)
+    assert ended == []
+    return [entry.values for entry in bus.decisions.newest(99)]
+
+
+def test_a_partly_filled_order_counts_as_filled(bus: Bus, exchange: Exchange, factory: ServiceFactory) -> None:
+    """The rest is not ordered again before the vote changes."""
+    exchange.account.fills_part = 0.5
+    first, second, third = decided(
+        bus, real_trader(factory, exchange)(), exchange, [0.01, 0.01], [0.0, 0.0], [0.0, -0.01]
+    )
+    assert second["fills"][0]["units"] == pytest.approx(first["order"] / 2, rel=1e-4)
+    assert second["fills"][0]["reason"] == "expired"
+    assert (second["vote"], second["order"]) == (1.0, 0.0)
+    assert (third["vote"], third["order"]) == (0.0, pytest.approx(-third["position"], rel=1e-4))
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", _SWAP])
+def test_an_order_below_the_exchange_s_minimum_waits_for_the_next_change(
+    bus: Bus, exchange: Exchange, factory: ServiceFactory, symbol: str
+) -> None:
+    """The exchange takes no order below 5 USDT; one of five members moves 4 USDT."""
+    small = replace(factory, trading=BacktestSettings(exposure=0.002))
+    trader = real_trader(small, exchange, symbol=symbol, max_orders_per_day=2)()
+    up = [[0.01] * n_up + [0.0] * (5 - n_up) for n_up in (1, 2, 3, 0, 4)]
+    decisions = decided(bus, trader, exchange, *up)
+    assert [one["vote"] for one in decisions] == [0.2, 0.4, 0.6, 0.6, 0.8]
+    assert [one["order"] * exchange.price for one in decisions] == pytest.approx([0, 8, 0, 0, 8], abs=0.1)
+    small_orders = [one["reason"] for one in decisions if not one["order"]]
+    assert small_orders == ["below the exchange's minimum order"] * 3
+    assert (bus.trader_state() or {})["day"]["opened"] == 2
 
 
 def test_a_second_trader_ends_and_the_first_continues(bus: Bus, new_trader: Callable[[], Trader]) -> None:

@@ -111,11 +111,11 @@ def test_a_click_on_a_header_sorts_the_trades_in_either_order(page: sync_api.Pag
             "all => all.map(one => one.dataset.value)"
         )
 
-    assert len(values(6)) > 3
+    assert len(values(8)) > 3
     table.get_by_role("button", name="net pnl").click()
-    assert [float(value) for value in values(6)] == sorted(float(value) for value in values(6))
+    assert [float(value) for value in values(8)] == sorted(float(value) for value in values(8))
     table.get_by_role("button", name="net pnl").click()
-    assert [float(value) for value in values(6)] == sorted((float(value) for value in values(6)), reverse=True)
+    assert [float(value) for value in values(8)] == sorted((float(value) for value in values(8)), reverse=True)
     table.get_by_role("button", name="opened").click()
     assert values(1) == sorted(values(1))
 

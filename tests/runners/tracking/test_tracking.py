@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -62,24 +63,25 @@ def test_tensorboard_shows_the_losses_that_the_model_set_holds(workspace: Path) 
     (models,) = (path for path in (workspace / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())
     networks = {expert.name for expert in ModelSet.load(models).experts.values()} | {"all"}
     training = the_training(workspace / "logs")
-    assert {path.name for path in training.iterdir()} == networks
-    for name in networks:
-        written = json.loads((models / f"LSTM_SWITCH_{name}.json").read_text())["training"]
-        log = events(training / name)
+    assert {path.name for path in training.iterdir()} == {f"{name}_{member}" for name in networks for member in (1, 2)}
+    for name, member in itertools.product(networks, (1, 2)):
+        whole = json.loads((models / f"LSTM_SWITCH_{name}.json").read_text())["training"]
+        written = whole["members"][member - 1]
+        log = events(training / f"{name}_{member}")
         for tag, losses in LOSSES.items():
             assert [event.step for event in log.Scalars(tag)] == list(range(1, SMALL["epochs"] + 1))
             assert [event.value for event in log.Scalars(tag)] == np.float32(written[losses]).tolist()
         (test,) = log.Scalars("loss/test")
-        assert (test.step, test.value) == (written["best_epoch"], np.float32(written["relative_loss"]["test"]))
+        assert (test.step, test.value) == (written["best_epoch"], np.float32(whole["relative_loss"]["test"]))
         assert log.Tensors("models/text_summary")[0].tensor_proto.string_val[0].decode() == str(models.resolve())
 
 
 def test_tensorboard_compares_the_settings_of_each_network(tmp_path: Path) -> None:
     settings = TrainSettings(**SMALL, features="log_return,rsi", networks={"bullish": {"window": 9}})
     with TensorBoardLog(tmp_path, "SWITCH", settings) as log:
-        log.on_epoch(Progress("all", 1, 0.9))
-        log.on_epoch(Progress("bullish", 1, 0.9))
-    all_regimes, bullish = (hyperparameters(the_training(tmp_path) / name) for name in ("all", "bullish"))
+        log.on_epoch(Progress("all", 1, 1, 0.9))
+        log.on_epoch(Progress("bullish", 1, 1, 0.9))
+    all_regimes, bullish = (hyperparameters(the_training(tmp_path) / name) for name in ("all_1", "bullish_1"))
     assert (
         all_regimes.items()
         >= {**SMALL, "features": "log_return,rsi", "lr": 0.005, "seed": 0, "detector": "auto"}.items()
@@ -90,8 +92,8 @@ def test_tensorboard_compares_the_settings_of_each_network(tmp_path: Path) -> No
 def test_an_interrupted_training_leaves_the_losses_so_far(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path, "SWITCH", TrainSettings())
     for epoch, loss in ((1, 0.75), (2, 0.5)):
-        log.on_epoch(Progress("all", epoch, loss))
-        on_disk = events(the_training(tmp_path) / "all").Scalars("loss/validation")  # without closing the log
+        log.on_epoch(Progress("all", 1, epoch, loss))
+        on_disk = events(the_training(tmp_path) / "all_1").Scalars("loss/validation")  # without closing the log
         assert (on_disk[-1].step, on_disk[-1].value) == (epoch, loss)
     log.__exit__()
 
@@ -103,7 +105,8 @@ def test_a_network_without_test_bars_has_no_test_loss(labelled: pd.DataFrame, tm
     assert ran.returncode == 0, ran.stderr
     tags = {path.name: events(path).Tags()["scalars"] for path in the_training(tmp_path / "logs").iterdir()}
     has_test_loss = {name: "loss/test" in network_tags for name, network_tags in tags.items()}
-    assert has_test_loss == {"all": True, "sideways": True, "bearish": False, "bullish": False}
+    known = {"all": True, "sideways": True, "bearish": False, "bullish": False}
+    assert has_test_loss == {f"{name}_{member}": value for name, value in known.items() for member in (1, 2)}
 
 
 def test_without_tensorboard_nothing_is_trained(
@@ -181,7 +184,7 @@ def test_mlflow_stores_figures_settings_and_files_of_a_run(
         }.items()
     )
     names = {file.path for file in client.list_artifacts(logged.info.run_id)}
-    assert names == {"metrics.json", "config.toml", "report.html", "equity.csv", "trades.csv"}
+    assert names == {"metrics.json", "config.toml", "report.html", "equity.csv", "forecasts.csv", "trades.csv"}
     for name in names:
         copy = client.download_artifacts(logged.info.run_id, name, str(tmp_path))
         assert Path(copy).read_bytes() == (folder / name).read_bytes()

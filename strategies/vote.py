@@ -1,0 +1,49 @@
+"""The vote of an ensemble's members on the position to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from strategies.account import sign
+from strategies.settings import RuleSettings
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The members' states, and what has been done about them.
+
+    Attributes
+    ----------
+    states
+        Of each member: 1 long, -1 short, 0 flat. Empty before the first vote.
+    filled_mean
+        The mean that the last filled order was made for.
+    """
+
+    states: tuple[int, ...] = ()
+    filled_mean: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Mean of the states: the fraction of ``exposure`` to hold; NaN before the first vote."""
+        return sum(self.states) / len(self.states) if self.states else float("nan")
+
+    @property
+    def due(self) -> bool:
+        """Whether an order is due: the mean differs from the one that the last filled order was made for."""
+        return self.mean != self.filled_mean
+
+    def cast(self, members: Sequence[float], held: float, rule: RuleSettings) -> Vote:
+        """The vote at a bar's close, by the members' forecasts and the units held.
+
+        If the position's sign differs from that of the mean (a refused order, a stop, a restart), or the number of
+        members has changed, every state first becomes the position's sign. Then each member applies
+        `RuleSettings.direction` to its own state.
+        """
+        side, states, filled_mean = int(sign(held)), self.states, self.filled_mean
+        if sign(self.mean) != side:
+            states, filled_mean = (), float(side)
+        if len(states) != len(members):
+            states = (side,) * len(members)
+        return Vote(tuple(map(rule.direction, members, states)), filled_mean)
