@@ -26,7 +26,7 @@ from training.trainer import train
 
 
 def measure_set(name: str, candles: pd.DataFrame) -> list[Measure]:
-    prepared = prepare(candles, name, TrainSettings())
+    prepared = prepare(candles, name, TrainSettings(members=1))
     models = train(candles, name)
     tutorials = measures.tutorial_runs(prepared)
     with TemporaryDirectory() as workspace:

@@ -20,6 +20,7 @@ from data.features import DEFAULT_FEATURES, compute_features
 from data.synthetic import VISIBLE
 from models import Forecaster, ModelSet
 from models.expert import expert_name
+from models.forecaster import Forecast
 from models.recorded import RecordedForecasts
 from runners.backtesting.engine import Recorder, run_strategy
 from runners.backtesting.grid import GridRun
@@ -29,6 +30,7 @@ from runners.commands.backtest import backtest_candles
 from runners.workspace.workspace import Workspace
 from strategies import LSTMRegimeStrategy
 from strategies.settings import AXES, TradingSettings
+from strategies.vote import Vote
 from tests.benchmarks.timing import in_turns, seconds
 from tests.benchmarks.tutorial import FEATURES, Learnt, TutorialStrategy, feature_feed, train_network
 from training.prepare import Prepared
@@ -95,7 +97,8 @@ def training_time(prepared: Prepared, tutorials: list[dict[int, Learnt]]) -> Mea
 
 
 def _experts(prepared: Prepared) -> dict[int, NetworkTask]:
-    return {regime: task for regime, task in network_tasks(prepared).items() if regime is not None}
+    """One network per expert, as the tutorial trains; ``prepared`` has one member."""
+    return {member.regime: task for member, task in network_tasks(prepared).items() if member.regime is not None}
 
 
 def _one_after_another(run: dict[int, Learnt]) -> dict[int, Epochs]:
@@ -114,7 +117,7 @@ def _our_epochs(prepared: Prepared) -> dict[int, Epochs]:
     def note(progress: Progress) -> None:
         epochs.setdefault(progress.name, []).append((time.perf_counter() - begin, progress.validation_loss))
 
-    fit_side_by_side(tasks, CORES, note)
+    fit_side_by_side({task.member: task for task in tasks.values()}, CORES, note)
     return {regime: epochs[expert_name(regime)] for regime in tasks}
 
 
@@ -157,7 +160,7 @@ class Noting(LSTMRegimeStrategy):
         super().__init__()
         self.orders: dict[int, float] = {}
 
-    def wanted_size(self, forecast: float, held: float) -> float:
+    def wanted_size(self, forecast: Forecast, held: float) -> float:
         size = super().wanted_size(forecast, held)
         if size != held:
             self.orders[len(self)] = size
@@ -210,7 +213,7 @@ def sweep_time(workspace: Path, candles: pd.DataFrame, models: ModelSet) -> Meas
     _, _, folder = backtest_candles(Workspace.open(workspace), file, candles, models, saved, BacktestSettings())
     run = find_run(workspace / "results", folder.name)
     grid = GridRun.of(run, {**dict.fromkeys(AXES), "long_threshold": "0:0.003:499", "short_threshold": "-0.001"})
-    recorded = RecordedForecasts(run.dataset, models.interval, run.equity()[["regime", "forecast"]])
+    recorded = RecordedForecasts(run.dataset, models.interval, run.forecasts())
 
     def sweep() -> None:
         pd.concat([grid.figures(which, simulated) for which, simulated in grid.simulate()])
@@ -236,14 +239,14 @@ def forecast_time(candles: pd.DataFrame, models: ModelSet) -> Measure:
 def live_step_time(candles: pd.DataFrame, models: ModelSet) -> Measure:
     """From a closed candle to the decision, in process."""
     n_steps = 1000
-    stream, rule, held = Forecaster(models).stream(candles.iloc[:-n_steps]), TradingSettings(), 0
+    stream, rule, vote = Forecaster(models).stream(candles.iloc[:-n_steps]), TradingSettings(), Vote()
     rows = candles.iloc[-n_steps:].to_dict("records")
     took = []
     for timestamp, row in zip(candles.index[-n_steps:], rows, strict=True):
         candle = {"timestamp": timestamp, **row}
         begin = time.perf_counter()
         known = stream.push(candle)
-        held = rule.direction(known.log_return, held) if known else held
+        vote = vote.cast(known.members, vote.mean, rule) if known else vote
         took.append(1000 * (time.perf_counter() - begin))
     told = f"99 of 100 under {np.quantile(took, 0.99):.2f} ms"
     return Measure("one live step", median(took), "ms", 2, 0.3, told)

@@ -82,7 +82,7 @@ def _unseen(models: ModelSet, candles: pd.DataFrame) -> pd.DataFrame:
     table = forecaster.forecast(seen)
     experts = member_forecasts(table)
     one_lstm = member_forecasts(Forecaster(replace(models, experts={})).forecast(seen))
-    shrunk = weights.experts * experts + weights.all_regimes * one_lstm
+    shrunk = weights.combine(experts, one_lstm)
     columns = {
         f"{kind}_{number}": members[:, number - 1]
         for (kind, members), number in product(

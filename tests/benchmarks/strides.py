@@ -37,7 +37,7 @@ def main() -> None:
             losses, seconds = [], 0.0
             for seed in range(_SEEDS):
                 begin = time.perf_counter()
-                losses.append(_test_loss(candles, TrainSettings(seed=seed, **settings)))
+                losses.append(_test_loss(candles, TrainSettings(members=1, seed=seed, **settings)))
                 seconds += (time.perf_counter() - begin) / _SEEDS
             spread = f"{np.mean(losses):.4f} +- {np.std(losses):.4f}"
             print(f"{name:30} {kind:15} test loss {spread}, a training {seconds:.1f} s", flush=True)
