@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from data.errors import SettingsError, did_you_mean
 
-# Renamed settings by table: old name to new name. Files under results/ and models/ may have old names
-# (`with_new_names`); in regimes.toml, in Python and as a flag, an old name is an error that gives the new one.
+# Renamed settings by table: old name to new name. Files under results/ and models/ may have old names (`upgraded`); in
+# regimes.toml, in Python and as a flag, an old name is an error that gives the new one.
 RENAMED: dict[str, dict[str, str]] = {
     "regimes.toml": {"home": "workspace"},
     "backtest": {"between": "neutral"},
@@ -20,10 +20,14 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 
 
-def with_new_names(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with new names for renamed settings; for files written by an earlier version."""
+# Settings by table that earlier versions did not have, with the value that describes what they did.
+_WITHOUT: dict[str, dict[str, Any]] = {"train": {"members": 1}}
+
+
+def upgraded(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a file that an earlier version may have written, as this version would have written them."""
     renamed = RENAMED.get(table, {})
-    return {renamed.get(name, name): value for name, value in values.items()}
+    return {**_WITHOUT.get(table, {}), **{renamed.get(name, name): value for name, value in values.items()}}
 
 
 class Settings(BaseModel):

@@ -227,7 +227,6 @@ def _read_manifest(folder: Path) -> ManifestFile:
     manifest = ManifestFile.checked(content, path)
     if wrong := [name for name, regime in manifest.regimes.items() if name != regime_name(regime)]:
         raise DamagedFileError(f"{path}: regimes gives the name {wrong[0]!r} to another regime.")
-    manifest.provenance.settings.setdefault("members", 1)  # format 2 does not have it
     return manifest
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Self
+from functools import cache, partial
+from typing import Annotated, Any, Self
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 
 from data.candles import BarTime
 from data.files import EXACTLY
 from data.registry import CodeFile
+from data.settings import upgraded
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Training:
 
     fingerprint: str
     last_bar: BarTime
-    settings: dict[str, Any]
+    settings: Annotated[dict[str, Any], AfterValidator(partial(upgraded, "train"))]
     study: Study | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from data.errors import DataError, did_you_mean
 from data.files import latest_run, write_text
-from data.settings import with_new_names
+from data.settings import upgraded
 from models.provenance import Study, Training
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
@@ -335,11 +335,9 @@ def _read_figures(folder: Path) -> _Figures:
             in_sample=figures["in_sample"],
             format_version=version,
             training=Training.from_dict(figures["training"]),
-            metrics=Metrics.from_dict(with_new_names("metrics", figures["strategy"])),
-            holding=Metrics.from_dict(with_new_names("metrics", figures["buy_and_hold"])),
+            metrics=Metrics.from_dict(upgraded("metrics", figures["strategy"])),
+            holding=Metrics.from_dict(upgraded("metrics", figures["buy_and_hold"])),
         )
-        if version < 3:
-            read.training.settings.setdefault("members", 1)
     except _DAMAGE as error:
         raise _incomplete(folder, error, _NOT_COUNTED) from error
     if version > FORMAT_VERSION:
@@ -353,7 +351,7 @@ def _read_run(folder: Path) -> Run:
     figures = _read_figures(folder)
     try:
         config = tomllib.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        config["backtest"] = with_new_names("backtest", config["backtest"])
+        config["backtest"] = upgraded("backtest", config["backtest"])
     except _DAMAGE as error:
         raise _incomplete(folder, error, "It still counts as a trial") from error
     return Run(folder=folder, config=config, **figures._asdict())

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from data.errors import DataError, SettingsError
 from data.files import require_dataset_name
-from data.settings import RENAMED, Settings, require_known, with_new_names
+from data.settings import RENAMED, Settings, require_known, upgraded
 from runners.workspace.user_code import load_code
 
 CONFIG_NAME = "regimes.toml"
@@ -46,11 +46,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: is not a TOML file ({error}).") from error
     require_known(config, list(_ENTRIES), str(path), "entry", RENAMED[CONFIG_NAME])
     if "fingerprint" in config:  # a run's config.toml, which an earlier version may have written
-        config = {
-            name: with_new_names(name, value) if isinstance(value, dict) else value for name, value in config.items()
-        }
-        if isinstance(config.get("train"), dict):
-            config["train"].setdefault("members", 1)  # versions without it trained one
+        config = {name: upgraded(name, value) if isinstance(value, dict) else value for name, value in config.items()}
     for name, value in config.items():
         texts = value if isinstance(value, list) else []
         if not isinstance(value, _ENTRIES[name]) or not all(isinstance(text, str) for text in texts):
