@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +18,7 @@ from models.detectors.labels import ColumnDetector
 from models.expert import Expert, member_names
 from models.model_set import ModelSet
 from models.network import Passes, RegimeLSTM, State, one_thread, pass_length, time_slots
-from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name
+from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name, regime_number
 from models.settings import ForecastSettings
 
 
@@ -39,6 +39,22 @@ class Forecast(NamedTuple):
 def member_forecasts(table: pd.DataFrame) -> np.ndarray:
     """The members' forecasts ``(n_bars, n_members)`` in a table with columns `member_names`."""
     return table[[name for name in table if str(name).startswith("member_")]].to_numpy(dtype=float)
+
+
+def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Forecast | None]]:
+    """Regime (NaN if unknown) and forecast by the number of a bar, from `ForecastSource.forecast`."""
+    regimes, members = table["regime"].tolist(), member_forecasts(table)
+    names = [str(name) for name in table if str(name).startswith("p_")]
+    numbers, probabilities = [regime_number(name[2:]) for name in names], table[names].to_numpy(dtype=float)
+    known = (np.isfinite(members).all(axis=1) & table["regime"].notna().to_numpy()).tolist()
+
+    def at_bar(bar: int) -> tuple[float, Forecast | None]:
+        if not known[bar]:
+            return regimes[bar], None
+        shares = dict(zip(numbers, probabilities[bar].tolist(), strict=True))
+        return regimes[bar], Forecast(table.index[bar], int(regimes[bar]), tuple(members[bar].tolist()), shares)
+
+    return at_bar
 
 
 class Stream(Protocol):
@@ -264,7 +280,7 @@ class Forecaster:
         weights = self.model_set.shrinkage
         if self.settings.shrinkage == "none" or weights is None:
             return experts
-        return weights.experts * experts + weights.all_regimes * all_regimes
+        return weights.combine(experts, all_regimes)
 
     def stream(self, history: pd.DataFrame | None = None) -> ForecastStream:
         """A stream that forecasts bar by bar, starting after ``history`` (candles of any length)."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from data.candles import OHLCV
 from models.expert import member_names
-from models.forecaster import Forecast, member_forecasts
+from models.forecaster import Forecast, forecasts_by_bar, member_forecasts
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,9 @@ class RecordedForecasts:
 
     def push(self, candle: Mapping[str, Any]) -> Forecast | None:
         """The forecast recorded at this candle's close, or None."""
-        timestamp = candle["timestamp"]
-        if timestamp not in self.table.index:
-            return None
-        row = self.table.loc[[timestamp]]
-        regime, members = float(row["regime"].iloc[0]), member_forecasts(row)[0]
-        if not np.isfinite(regime) or not np.isfinite(members).all():
-            return None
-        return Forecast(timestamp, int(regime), tuple(members.tolist()), {})
+        bar = int(self.table.index.get_indexer(pd.DatetimeIndex([candle["timestamp"]]))[0])  # -1 without one
+        return self._at_bar(bar)[1] if bar >= 0 else None
+
+    @cached_property
+    def _at_bar(self) -> Callable[[int], tuple[float, Forecast | None]]:
+        return forecasts_by_bar(self.table)

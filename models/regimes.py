@@ -25,6 +25,11 @@ def regime_name(regime: int) -> str:
     return Regime(regime).name.lower() if regime in set(Regime) else f"regime{regime}"
 
 
+def regime_number(name: str) -> int:
+    """The inverse of `regime_name`."""
+    return int(name.removeprefix("regime")) if name.startswith("regime") else Regime[name.upper()]
+
+
 class RegimeDetector(Protocol):
     """Estimates regime probabilities at each bar from the bars up to it.
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
 
 from data.files import EXACTLY
 
 _SIGNIFICANT = 1.96  # standard errors
+
+Forecasts = TypeVar("Forecasts", np.ndarray, pd.Series)
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,10 @@ class Shrinkage:
     experts_error: float
     all_regimes_error: float
     n_bars: int
+
+    def combine(self, experts: Forecasts, all_regimes: Forecasts) -> Forecasts:
+        """The shrunk forecast of the experts' and the all-regimes network's."""
+        return self.experts * experts + self.all_regimes * all_regimes
 
     def __str__(self) -> str:
         """The weights with their standard errors."""

@@ -17,14 +17,13 @@ from models.forecaster import (
     Forecaster,
     ForecastSource,
     Stream,
-    member_forecasts,
+    forecasts_by_bar,
     require_bars,
     require_compatible,
     require_interval,
 )
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
-from models.regimes import Regime
 from models.settings import ForecastSettings
 from strategies.account import order_waits
 from strategies.feed import first_stamp, is_preloaded, newest_candle, preloaded_candles
@@ -133,7 +132,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         if is_preloaded(self.traded):
             candles = preloaded_candles(self.traded, columns)
             require_compatible(candles, self.forecaster, source=_FEED, least_bars=self.forecaster.lookback + 1)
-            self._at_bar = _lookup(self.forecaster.forecast(candles))
+            self._at_bar = forecasts_by_bar(self.forecaster.forecast(candles))
         else:
             stream = self.forecaster.stream()
             self._at_bar = lambda bar: self._push(stream, columns)
@@ -203,24 +202,3 @@ class LSTMRegimeStrategy(bt.Strategy):
             self._recent.append(timestamp)
             if len(self._recent) == 8:
                 require_interval(pd.DatetimeIndex(self._recent), self.forecaster, _FEED)
-
-
-def _lookup(table: pd.DataFrame) -> Callable[[int], tuple[float, Forecast | None]]:
-    """Regime and forecast by the number of a bar, from `ForecastSource.forecast`."""
-    regimes, members = table["regime"].tolist(), member_forecasts(table)
-    names = [name for name in table if str(name).startswith("p_")]
-    numbers, probabilities = [_regime_of(str(name)[2:]) for name in names], table[names].to_numpy(dtype=float)
-    known = (np.isfinite(members).all(axis=1) & table["regime"].notna().to_numpy()).tolist()
-
-    def at_bar(bar: int) -> tuple[float, Forecast | None]:
-        if not known[bar]:
-            return regimes[bar], None
-        shares = dict(zip(numbers, probabilities[bar].tolist(), strict=True))
-        return regimes[bar], Forecast(table.index[bar], int(regimes[bar]), tuple(members[bar].tolist()), shares)
-
-    return at_bar
-
-
-def _regime_of(name: str) -> int:
-    """The number of a name from `models.regimes.regime_name`."""
-    return int(name.removeprefix("regime")) if name.startswith("regime") else Regime[name.upper()]

@@ -39,11 +39,11 @@ class Vote:
 
         If the position's sign differs from that of the mean (a refused order, a stop, a restart), or the number of
         members has changed, every state first becomes the position's sign. Then each member applies
-        `RuleSettings.direction` to its own state.
+        `RuleSettings.direction` to its own state. Without a position the filled mean is 0, whoever closed it.
         """
-        side, states, filled_mean = int(sign(held)), self.states, self.filled_mean
-        if sign(self.mean) != side:
-            states, filled_mean = (), float(side)
+        side = int(sign(held))
+        states = self.states if sign(self.mean) == side else ()
+        filled_mean = self.filled_mean if states and side else float(side)
         if len(states) != len(members):
             states = (side,) * len(members)
         return Vote(tuple(map(rule.direction, members, states)), filled_mean)

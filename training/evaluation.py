@@ -173,7 +173,7 @@ def _forecasts(model_set: ModelSet, candles: pd.DataFrame, train_end: int) -> pd
             "regime": table["regime"],
             "outcome": outcome,
             EXPERTS: experts,
-            **({SHRUNK: weights.experts * experts + weights.all_regimes * one_lstm} if weights else {}),
+            **({SHRUNK: weights.combine(experts, one_lstm)} if weights else {}),
             ONE_LSTM: one_lstm,
             RIDGE: _ridge(model_set, candles, outcome, train_end),
             MEAN: float(np.nanmean(outcome[: train_end - 1])),

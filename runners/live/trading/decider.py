@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -129,7 +129,8 @@ class PositionDecider:
         close, until = bar["close"], entry.time + 2 * self.interval
         account, in_time = self.broker.account(close), self.broker.can_fill_by(until)
         fills = self.broker.take_fills()  # after all calls that may fail, because a repeated call would not return them
-        self._note_filled(fills, account.position)
+        if self._ordered and any(fill.order == self._ordered.order and fill.units for fill in fills):
+            self._vote = replace(self._vote, filled_mean=self._ordered.mean)
         held = wanted = account.position
         members = _members(bar)
         votes = bool(members) and account.equity > 0
@@ -157,16 +158,6 @@ class PositionDecider:
             equity=account.equity,
             fills=fills,
         )
-
-    def _note_filled(self, fills: Sequence[Fill], held: float) -> None:
-        """Keep the mean that the last order was made for, if any part of it was filled.
-
-        Without a position the mean is 0, whatever became of the order: somebody else may have closed the position.
-        """
-        if self._ordered and any(fill.order == self._ordered.order and fill.units for fill in fills):
-            self._vote = replace(self._vote, filled_mean=self._ordered.mean)
-        if not held:
-            self._vote = replace(self._vote, filled_mean=0.0)
 
     def _limited(
         self, wanted: float, account: Account, time: pd.Timestamp, close: float, *, in_time: bool

@@ -343,7 +343,7 @@ def test_evaluate_shows_the_confusion_matrix_of_the_label_classifier(labelled: p
 
 
 def test_help_does_not_import_heavy_libraries() -> None:
-    heavy = ["torch", "numpy", "pandas", "quantstats", "backtrader"]
+    heavy = ["torch", "numpy", "pandas", "quantstats", "backtrader", "numba"]
     probe = f"import sys, runners.cli; print([name for name in {heavy} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
