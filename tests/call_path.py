@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -70,6 +71,12 @@ def _floor(module: str) -> int:
     return next(number for number, floor in enumerate(FLOORS) if f"{module}.".startswith(f"{floor}."))
 
 
+def _profile(function: Callable[[FrameType, str, Any], None] | None) -> None:
+    """Call the function at each call and return in this thread and in new ones; None for none."""
+    sys.setprofile(function)
+    threading.setprofile(function)
+
+
 def call_path(workspace: Path, dataset: str) -> CallPath:
     """What runs from ``regimes backtest DATASET`` to the first order that Backtrader's broker gets."""
     from runners.cli import app
@@ -79,16 +86,15 @@ def call_path(workspace: Path, dataset: str) -> CallPath:
 
     def submit_and_stop(self: Any, *arguments: Any, **options: Any) -> Any:
         path.done = True
+        _profile(None)  # the rest of the run would take minutes under it
         return submit(self, *arguments, **options)
 
     bt.brokers.BackBroker.submit = submit_and_stop
-    threading.setprofile(path.profile)
-    sys.setprofile(path.profile)
+    _profile(path.profile)
     try:
         ran = CliRunner().invoke(app, ["backtest", dataset, "--workspace", str(workspace)])
     finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
+        _profile(None)
         bt.brokers.BackBroker.submit = submit
     assert ran.exit_code == 0, ran.output
     assert path.done, "nothing was ordered"
