@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +21,8 @@ from models.model_set import ModelSet
 from models.network import Passes, RegimeLSTM, State, one_thread, pass_length, time_slots
 from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name, regime_number
 from models.settings import ForecastSettings
+
+_ALL_REGIMES = "all_regimes_"
 
 
 class Forecast(NamedTuple):
@@ -39,6 +42,11 @@ class Forecast(NamedTuple):
 def member_forecasts(table: pd.DataFrame) -> np.ndarray:
     """The members' forecasts ``(n_bars, n_members)`` in a table with columns `member_names`."""
     return table[[name for name in table if str(name).startswith("member_")]].to_numpy(dtype=float)
+
+
+def all_regimes_forecasts(table: pd.DataFrame) -> np.ndarray:
+    """The all-regimes network's ``(n_bars, n_members)`` of `Forecaster.forecast_with_all_regimes`; maybe no columns."""
+    return table[[name for name in table if str(name).startswith(_ALL_REGIMES)]].to_numpy(dtype=float)
 
 
 def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Forecast | None]]:
@@ -274,6 +282,16 @@ class Forecaster:
             table[f"p_{regime_name(regime)}"] = np.where(known, observed.probabilities[:, column], np.nan)
         table |= zip(member_names(members.shape[1]), members.T, strict=True)
         return pd.DataFrame(table, index=candles.index)
+
+    def forecast_with_all_regimes(self, candles: pd.DataFrame) -> pd.DataFrame:
+        """`forecast`, and the members of the all-regimes network alone: ``all_regimes_1`` to ``all_regimes_n``."""
+        members = member_forecasts(self.all_regimes().forecast(candles))
+        names = [f"{_ALL_REGIMES}{number}" for number in range(1, members.shape[1] + 1)]
+        return self.forecast(candles).assign(**dict(zip(names, members.T, strict=True)))
+
+    def all_regimes(self) -> Forecaster:
+        """The forecaster that takes the all-regimes network for every regime."""
+        return Forecaster(replace(self.model_set, experts={}), self.settings)
 
     def shrunk(self, experts: np.ndarray, all_regimes: np.ndarray) -> np.ndarray:
         """The experts' forecasts ``(..., n_members)``, combined with the all-regimes network's if so set."""

@@ -28,6 +28,11 @@ def interval(low: float | None, high: float | None) -> str:
     return f"{rounded(low, 2, lambda end: end > 0)} to {rounded(high, 2, lambda end: end < 0)}"
 
 
+def percent_interval(low: float | None, high: float | None) -> str:
+    """An interval of losses, the smaller loss first."""
+    return NOT_DEFINED if low is None or high is None else f"{100 * high:.1f} to {100 * low:.1f} %"
+
+
 def signed_percent(value: float | None) -> str:
     return NOT_DEFINED if value is None else f"{100 * value:+.2f}"
 

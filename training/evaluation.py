@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -163,9 +163,10 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
 
 def _forecasts(model_set: ModelSet, candles: pd.DataFrame, train_end: int) -> pd.DataFrame:
     """``(n_bars, 9)``: close, regime, outcome and each forecast, of all bars."""
-    table = Forecaster(model_set).forecast(candles)
+    forecaster = Forecaster(model_set)
+    table = forecaster.forecast(candles)
     experts = table["forecast"]
-    one_lstm = Forecaster(replace(model_set, experts={})).forecast(candles)["forecast"]
+    one_lstm = forecaster.all_regimes().forecast(candles)["forecast"]
     weights, outcome = model_set.shrinkage, targets(candles["close"].to_numpy())
     return pd.DataFrame(
         {

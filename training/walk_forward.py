@@ -90,12 +90,13 @@ def fit_folds(
 def stitched_forecasts(
     candles: pd.DataFrame, folds: list[Fold], model_sets: list[ModelSet], settings: ForecastSettings
 ) -> pd.DataFrame:
-    """The concatenated forecasts of all folds' test parts, with the columns of `Forecaster.forecast`."""
+    """The concatenated forecasts of all folds' test parts, as from `Forecaster.forecast_with_all_regimes`."""
     parts = []
     for fold, model_set in zip(folds, model_sets, strict=True):
         forecaster = Forecaster(model_set, settings)
         first = max(0, fold.test.start - forecaster.lookback)
-        parts.append(forecaster.forecast(candles.iloc[first : fold.test.stop]).iloc[fold.test.start - first :])
+        table = forecaster.forecast_with_all_regimes(candles.iloc[first : fold.test.stop])
+        parts.append(table.iloc[fold.test.start - first :])
     return pd.concat(parts)
 
 

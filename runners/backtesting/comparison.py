@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,14 @@ import pandas as pd
 from data.candles import time_text
 from data.errors import DataError
 from data.settings import flat_settings
-from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
+from models.forecaster import member_forecasts
+from runners.backtesting.metrics import Metrics, bars_per_year, equity_before, metrics_of_part, simple_returns
 from runners.backtesting.runs import Run, deflated_sharpe, read_trials
-from training.sharpe import FEWEST_BARS, SharpeDifference, sharpe_difference, superior_predictive_ability
+from runners.backtesting.yardsticks import Figures
+from training.resampling import Difference, Resamples, Returns, resample, superior_predictive_ability
+from training.sharpe import FEWEST_BARS
+
+SeedLuck = Literal["own", "borrowed", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,13 @@ class Compared:
     ----------
     deflated_sharpe
         Over all bars of the run, with all trials on them.
-    difference
-        Sharpe ratio minus that of the first run; None for the first run, and if it cannot be tested.
+    members
+        Figures of each member traded alone; none for runs of earlier versions.
+    sharpe_difference, drawdown_difference
+        This run's figure minus that of the first run; None for the first run, and if it cannot be tested.
+    seed_luck
+        What is known about the luck of the seed: ``own`` members, ``borrowed`` from another run's members, or
+        ``unknown``.
     growth
         ``(n_bars,)`` equity divided by the equity before the first common bar.
     """
@@ -37,7 +48,10 @@ class Compared:
     run: Run
     metrics: Metrics
     deflated_sharpe: float | None
-    difference: SharpeDifference | None
+    members: list[Figures]
+    sharpe_difference: Difference | None
+    drawdown_difference: Difference | None
+    seed_luck: SeedLuck
     growth: pd.Series
 
 
@@ -83,7 +97,10 @@ class Comparison:
                     "run": one.run.id,
                     "note": one.run.note,
                     "deflated_sharpe": one.deflated_sharpe,
-                    "sharpe_difference": vars(one.difference) if one.difference else None,
+                    "members": [vars(member) for member in one.members],
+                    "seed_luck": one.seed_luck,
+                    "sharpe_difference": vars(one.sharpe_difference) if one.sharpe_difference else None,
+                    "drawdown_difference": vars(one.drawdown_difference) if one.drawdown_difference else None,
                     **one.metrics.to_dict(),
                 }
                 for one in self.runs
@@ -118,39 +135,77 @@ def compare(runs: Sequence[Run], title: str | None = None) -> Comparison:
         spans = "; ".join(f"{run.dataset}/{run.id} {run.first_bar:%Y-%m-%d} to {run.last_bar:%Y-%m-%d}" for run in runs)
         raise DataError(f"these runs have {len(common)} bars in common, {FEWEST_BARS} are needed: {spans}.")
     trials = {folder: read_trials(folder) for folder in {run.folder.parent for run in runs}}
-    compared: list[Compared] = []
-    returns: list[np.ndarray] = []
-    partly = []
-    for number, (run, table) in enumerate(zip(runs, tables, strict=True)):
-        whole = len(table) == len(common)
-        equity, cash = table.loc[common, "equity"], equity_before(table["equity"], common[0], run.cash)
-        metrics = run.metrics if whole else metrics_of_part(table, run.trades(), run.cash, common)
-        returns.append(equity_returns(equity, cash).to_numpy())
-        compared.append(
-            Compared(
-                label=_label(number),
-                run=run,
-                metrics=metrics,
-                deflated_sharpe=deflated_sharpe(run, trials[run.folder.parent]),
-                difference=sharpe_difference(returns[-1], returns[0], metrics.bars_per_year) if number else None,
-                growth=equity / cash,
-            )
+    traded = _borrowed_spread([_returns(run, table, common) for run, table in zip(runs, tables, strict=True)])
+    resamples = resample(traded, bars_per_year(common))
+    compared = [
+        _compared(
+            number, run, table, common, resamples, traded[number], deflated_sharpe(run, trials[run.folder.parent])
         )
-        partly += [] if whole else [_label(number)]
-    holding = equity_returns(
-        tables[0].loc[common, "holding"], equity_before(tables[0]["holding"], common[0], runs[0].cash)
-    )
+        for number, (run, table) in enumerate(zip(runs, tables, strict=True))
+    ]
+    holding = _part(tables[0]["holding"], common, runs[0].cash)
     return Comparison(
         title=title or ", ".join(dict.fromkeys(run.dataset for run in runs)),
         runs=compared,
         first_bar=common[0],
         last_bar=common[-1],
         bars=len(common),
-        partly=partly,
-        superior=superior_predictive_ability(returns, holding.to_numpy()),
+        partly=[one.label for one, table in zip(compared, tables, strict=True) if len(table) > len(common)],
+        superior=superior_predictive_ability([one.total for one in traded], holding),
         differing=_differing(runs),
         warnings=[warning for read in trials.values() for warning in read.warnings],
     )
+
+
+def _compared(
+    number: int,
+    run: Run,
+    table: pd.DataFrame,
+    common: pd.DatetimeIndex,
+    resamples: Resamples,
+    traded: Returns,
+    deflated: float | None,
+) -> Compared:
+    whole = len(table) == len(common)
+    return Compared(
+        label=_label(number),
+        run=run,
+        metrics=run.metrics
+        if whole
+        else metrics_of_part(table, run.trades(), run.cash, common, resamples.uncertainty(number)),
+        deflated_sharpe=deflated,
+        members=run.members if whole else [],
+        sharpe_difference=resamples.sharpe_difference(number, 0) if number else None,
+        drawdown_difference=resamples.drawdown_difference(number, 0) if number else None,
+        seed_luck="unknown" if traded.members is None else "borrowed" if traded.drawn else "own",
+        growth=table.loc[common, "equity"] / equity_before(table["equity"], common[0], run.cash),
+    )
+
+
+def _returns(run: Run, table: pd.DataFrame, common: pd.DatetimeIndex) -> Returns:
+    """Returns over the common bars, with each member's if there are several."""
+    members = [_part(table[name], common, run.cash) for name in table if str(name).startswith("member_")]
+    return Returns(
+        _part(table["equity"], common, run.cash),
+        np.stack(members, axis=1) if len(members) > 1 else None,
+        networks=sha256(member_forecasts(run.forecasts().loc[common]).tobytes()).hexdigest(),
+    )
+
+
+def _part(equity: pd.Series, bars: pd.DatetimeIndex, cash: float) -> np.ndarray:
+    """Simple returns ``(n_bars,)`` of a part of an equity curve that began with ``cash``."""
+    return simple_returns(equity.loc[bars].to_numpy(), equity_before(equity, bars[0], cash))
+
+
+def _borrowed_spread(traded: list[Returns]) -> list[Returns]:
+    """Give runs of one network the spread of the members of the first run that has several.
+
+    Each of these members is one network, too, so they show how much one seed changes the result.
+    """
+    several = next((one.members for one in traded if one.members is not None), None)
+    return [
+        one if one.members is not None or several is None else replace(one, members=several, drawn=1) for one in traded
+    ]
 
 
 def _label(number: int) -> str:

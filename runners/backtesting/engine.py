@@ -10,19 +10,19 @@ import pandas as pd
 
 from data.candles import check_candles, fingerprint, interval_of
 from data.errors import DataError, SettingsError
-from models.forecaster import Forecaster, ForecastSource, require_compatible
+from models.forecaster import Forecaster, require_compatible
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
-from runners.backtesting.metrics import equity_returns, metrics_of
+from runners.backtesting.metrics import metrics_of
 from runners.backtesting.result import Backtest, Source
 from runners.backtesting.round_trip import TRADE_COLUMNS, RoundTrip
 from runners.backtesting.runs import Run
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.yardsticks import Accounts, compare_with_yardsticks
 from strategies import BuyAndHold, LSTMRegimeStrategy, TradingCosts
 from strategies.feed import bar_times, candle_feed, first_stamp
 from strategies.settings import RuleSettings
 from strategies.vote import Vote
-from training.sharpe import sharpe_difference
 
 
 def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSettings | None = None) -> Backtest:
@@ -66,7 +66,9 @@ def backtest_forecaster(
     model_set = forecaster.model_set
     traded, in_sample = trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
     source = Source(dataset, model_set.interval, model_set.provenance, model_set)
-    return _trade(candles, traded, forecaster, settings, source, in_sample=in_sample)
+    table = forecaster.forecast_with_all_regimes(candles.iloc[_feed(traded, forecaster.lookback)])
+    recorded = RecordedForecasts(dataset, model_set.interval, table, forecaster.lookback)
+    return _trade(candles, traded, recorded, settings, source, in_sample=in_sample)
 
 
 def backtest_recorded(
@@ -109,42 +111,46 @@ def replay_run(run: Run, candles: pd.DataFrame, settings: BacktestSettings, *, c
 def _trade(
     candles: pd.DataFrame,
     traded: slice,
-    forecaster: ForecastSource,
+    recorded: RecordedForecasts,
     settings: BacktestSettings,
     source: Source,
     *,
     in_sample: bool,
 ) -> Backtest:
-    feed, bars = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop], candles.iloc[traded]
+    feed, bars = candles.iloc[_feed(traded, recorded.lookback)], candles.iloc[traded]
     trade_from = bars.index[0].tz_convert(None).to_pydatetime()
-    recorded = RecordedForecasts(
-        forecaster.dataset, forecaster.interval, forecaster.forecast(feed), forecaster.lookback
-    )
     rule = settings.model_dump(include=set(RuleSettings.model_fields))
     options = {"models": recorded, "trade_from": trade_from, **rule}
     cerebro, strategy = run_strategy(feed, settings, LSTMRegimeStrategy, options)
     _, holding = run_strategy(feed, settings, BuyAndHold, {"exposure": settings.exposure, "trade_from": trade_from})
-    equity, trades, holding_table = strategy.equity(), strategy.trades(), holding.equity()
-    metrics, holding_equity = metrics_of(equity, trades, settings.cash), holding_table["equity"]
-    returns, holding_returns = (
-        equity_returns(curve, settings.cash).to_numpy() for curve in (equity["equity"], holding_equity)
+    equity, trades, held = strategy.equity(), strategy.trades(), holding.equity()
+    forecasts = recorded.forecast(bars).drop(columns="forecast")
+    holding_account = Accounts(held[["equity"]].to_numpy(), np.array([len(holding.trades())]))
+    compared = compare_with_yardsticks(
+        equity["equity"], holding_account, candles.iloc[: traded.stop], forecasts, settings
     )
     return Backtest(
         source=source,
         settings=settings,
         candles=bars,
-        forecasts=recorded.forecast(bars).drop(columns="forecast"),
+        forecasts=forecasts,
         equity=equity,
         trades=trades,
         open_trade=strategy.open_trade(),
-        metrics=metrics,
-        holding_equity=holding_equity,
-        holding=metrics_of(holding_table, holding.trades(), settings.cash),
-        difference=sharpe_difference(returns, holding_returns, metrics.bars_per_year),
+        metrics=metrics_of(equity, trades, settings.cash, compared.strategy),
+        holding=metrics_of(held, holding.trades(), settings.cash, compared.holding),
+        members=compared.members,
+        yardsticks=compared.yardsticks,
+        curves=compared.curves,
         in_sample=in_sample,
         fingerprint=fingerprint(candles),
         cerebro=cerebro,
     )
+
+
+def _feed(traded: slice, lookback: int) -> slice:
+    """The traded bars, and the bars before them that fill the lookback."""
+    return slice(max(0, traded.start - lookback), traded.stop)
 
 
 def trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: BacktestSettings) -> tuple[slice, bool]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from training.sharpe import TrackRecord, sharpe_interval
+from training.resampling import Returns, Uncertainty, resample
+from training.sharpe import TrackRecord
 
 _YEAR = pd.Timedelta(days=365.25)
 
@@ -23,8 +24,11 @@ class Metrics:
     ----------
     sharpe, sortino, volatility, cagr, calmar
         Annualised with ``bars_per_year``; risk-free rate 0.
-    sharpe_low, sharpe_high
-        95 % interval of ``sharpe`` (`training.sharpe.sharpe_interval`).
+    sharpe_low, sharpe_high, drawdown_low, drawdown_high
+        95 % intervals of ``sharpe`` and ``max_drawdown`` (`training.resampling.resample`).
+    seed_error
+        Standard deviation of ``sharpe`` from the luck of the seed alone, which the intervals include; 0 without
+        networks, None if unknown, because there is one member only.
     skewness, kurtosis
         Of the returns per bar; 0 and 3 for a normal distribution.
     max_drawdown
@@ -66,6 +70,9 @@ class Metrics:
     costs: float
     turnover: float
     borrowing: float = 0.0
+    drawdown_low: float | None = None
+    drawdown_high: float | None = None
+    seed_error: float | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Metrics:
@@ -99,7 +106,8 @@ class Metrics:
         if self.sharpe is None or self.sharpe_low is None or self.sharpe_high is None:
             return None
         scale = math.sqrt(self.bars_per_year)
-        return TrackRecord(self.sharpe / scale, self.sharpe_low / scale, self.sharpe_high / scale, self.bars)
+        low, high = self.sharpe_low / scale, self.sharpe_high / scale
+        return TrackRecord(self.sharpe / scale, low, high, self.bars, (self.seed_error or 0.0) / scale)
 
 
 def bars_per_year(index: pd.DatetimeIndex) -> float:
@@ -125,7 +133,9 @@ def equity_returns(equity: pd.Series, cash: float) -> pd.Series:
     return pd.Series(simple_returns(equity.to_numpy(), cash), index=index)
 
 
-def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Metrics:
+def metrics_of(
+    recorded: pd.DataFrame, trades: pd.DataFrame, cash: float, uncertainty: Uncertainty | None = None
+) -> Metrics:
     """Figures of at least two bars of a run.
 
     Parameters
@@ -134,6 +144,8 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         From `runners.backtesting.engine.Recorder`, or a part of them in time.
     cash
         Equity before the first bar. Equity counts as 0 after a bankruptcy, except in final value and total return.
+    uncertainty
+        Of the figures; default: from the equity alone.
     """
     from quantstats import stats
     from scipy.stats import kurtosis, skew
@@ -143,7 +155,8 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
     periods = bars_per_year(pd.DatetimeIndex(equity.index))
     returns = equity_returns(equity, cash)
     max_drawdown = float(drawdown(equity.to_numpy(), cash).min())  # quantstats treats a curve below 1 as returns
-    interval = sharpe_interval(returns.to_numpy(), periods)
+    uncertainty = uncertainty or resample([Returns(returns.to_numpy())], periods).uncertainty()
+    interval, fall = uncertainty.sharpe, uncertainty.max_drawdown
     cagr = _finite(stats.cagr(returns, periods=periods))
     pnl = trades["net_pnl"].to_numpy(dtype=float)
     lost = -float(pnl[pnl < 0].sum())
@@ -173,14 +186,23 @@ def metrics_of(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float) -> Met
         if solvent.any()
         else 0.0,
         borrowing=float(recorded["borrowing"].sum()),
+        drawdown_low=fall.low if fall else None,
+        drawdown_high=fall.high if fall else None,
+        seed_error=uncertainty.seed_error,
     )
 
 
-def metrics_of_part(recorded: pd.DataFrame, trades: pd.DataFrame, cash: float, bars: pd.DatetimeIndex) -> Metrics:
+def metrics_of_part(
+    recorded: pd.DataFrame,
+    trades: pd.DataFrame,
+    cash: float,
+    bars: pd.DatetimeIndex,
+    uncertainty: Uncertainty | None = None,
+) -> Metrics:
     """Figures of a part of a run, with the trades that closed in it; parameters as in `metrics_of`."""
     first, last = bars[0].tz_localize(None), bars[-1].tz_localize(None)
     closed = trades[(trades["closed"] >= first) & (trades["closed"] <= last)]
-    return metrics_of(recorded.loc[bars], closed, equity_before(recorded["equity"], bars[0], cash))
+    return metrics_of(recorded.loc[bars], closed, equity_before(recorded["equity"], bars[0], cash), uncertainty)
 
 
 def equity_before(equity: pd.Series, bar: pd.Timestamp, cash: float) -> float:

@@ -11,7 +11,7 @@ from models.model_set import ModelSet
 from models.provenance import Training
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
-from training.sharpe import SharpeDifference
+from runners.backtesting.yardsticks import CURVES, HOLDING, Figures, Yardstick
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,12 @@ class Backtest:
         The round trip that is open at the last bar: the same columns, one row or none.
     metrics, holding
         Figures of the strategy, and of buy and hold over the same bars with the same exposure and costs.
-    holding_equity
-        ``(n_bars,)`` of buy and hold.
-    difference
-        The strategy's Sharpe ratio minus that of buy and hold; None if one of them has a constant equity.
+    members
+        Figures of each member traded alone.
+    yardsticks
+        Simple strategies by name, over the same bars with the same exposure and costs.
+    curves
+        ``(n_bars, n)`` equity of the yardsticks and of each member alone (`runners.backtesting.yardsticks.Compared`).
     candles
         Of the traded bars.
     in_sample
@@ -95,9 +97,10 @@ class Backtest:
     trades: pd.DataFrame
     open_trade: pd.DataFrame
     metrics: Metrics
-    holding_equity: pd.Series
     holding: Metrics
-    difference: SharpeDifference | None
+    members: list[Figures]
+    yardsticks: dict[str, Yardstick]
+    curves: pd.DataFrame
     in_sample: bool
     fingerprint: str
     cerebro: bt.Cerebro
@@ -106,3 +109,8 @@ class Backtest:
     def mark(self) -> str:
         """A warning to show with all figures: ``in-sample``, ``chosen in hindsight``, or an empty text."""
         return "in-sample" if self.in_sample else "chosen in hindsight" if self.source.chosen_from else ""
+
+    @property
+    def holding_equity(self) -> pd.Series:
+        """``(n_bars,)`` of buy and hold."""
+        return self.curves[CURVES[HOLDING]]

@@ -21,6 +21,7 @@ from data.settings import upgraded
 from models.provenance import Study, Training
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.yardsticks import Figures
 
 FORMAT_VERSION = 3  # of a run's folder; older formats can be read, see CONTRIBUTING
 _REMOVED = ".removed"
@@ -43,6 +44,8 @@ class Run:
         The training of its models.
     metrics, holding
         Of the strategy and of buy and hold.
+    members
+        Figures of each member traded alone; empty for runs of earlier versions.
     """
 
     folder: Path
@@ -55,6 +58,7 @@ class Run:
     training: Training
     metrics: Metrics
     holding: Metrics
+    members: list[Figures]
 
     @property
     def id(self) -> str:
@@ -97,7 +101,7 @@ class Run:
         write_text(self.folder / NOTE, text + "\n")
 
     def equity(self) -> pd.DataFrame:
-        """Its ``equity.csv``: `Recorder.equity`, and ``holding``, the equity of buy and hold."""
+        """Its ``equity.csv``: `Recorder.equity` and `Backtest.curves`; earlier versions have only ``holding``."""
         table = self._read_bars("equity.csv")
         for at, name, value in ((4, "vote", math.nan), (7, "borrowing", 0.0)):  # earlier versions lack them
             if name not in table:
@@ -321,6 +325,7 @@ class _Figures(NamedTuple):
     training: Training
     metrics: Metrics
     holding: Metrics
+    members: list[Figures]
 
 
 def _read_figures(folder: Path) -> _Figures:
@@ -337,6 +342,7 @@ def _read_figures(folder: Path) -> _Figures:
             training=Training.from_dict(figures["training"]),
             metrics=Metrics.from_dict(upgraded("metrics", figures["strategy"])),
             holding=Metrics.from_dict(upgraded("metrics", figures["buy_and_hold"])),
+            members=[Figures(**member) for member in figures.get("members", [])],
         )
     except _DAMAGE as error:
         raise _incomplete(folder, error, _NOT_COUNTED) from error

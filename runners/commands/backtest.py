@@ -165,6 +165,7 @@ def warn_if_changed(file: Path, candles: "pd.DataFrame", expected: str | None) -
 def print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool = False) -> None:
     """Print a run's figures and verdict, or its metrics as JSON."""
     from runners.report import backtest_tables
+    from runners.report.verdict import verdict
     from runners.report.write_run import metrics_json
     from runners.terminal import print_json, print_path, print_table, say, warn
 
@@ -177,5 +178,10 @@ def print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool 
     mark = f"  {result.mark.upper()}" if result.mark else ""
     title = f"{result.source.dataset}\n{index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
     print_table(title, backtest_tables.FIGURE_COLUMNS, backtest_tables.figures(result, trials))
-    say(backtest_tables.verdict(result))
+    members = backtest_tables.members(result.members)
+    if members:
+        print_table("", backtest_tables.MEMBER_COLUMNS, members)
+    title = "diff.: the strategy's figure minus that of the yardstick"
+    print_table(title, backtest_tables.YARDSTICK_COLUMNS[:-1], [row[:-1] for row in backtest_tables.yardsticks(result)])
+    say(verdict(result, trials))
     print_path("report", folder / "report.html")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COMPARE_PAGE = "compare.html"
 _RUNS_SIDE_BY_SIDE = 6
+_DIFFERENCES = ("sharpe_difference", "drawdown_difference")
 _TWO = "a comparison needs two. `regimes runs` lists all runs, `regimes backtest DATASET` makes another."
 
 
@@ -135,10 +136,12 @@ def _compare_groups(groups: Mapping[str, Sequence[Run]]) -> list[Comparison]:
 
 
 def _csv_row(run: dict[str, Any]) -> dict[str, Any]:
-    """A run's figures, with one column for each figure of its Sharpe difference to the first run."""
-    difference = run["sharpe_difference"] or {}
-    columns = {f"sharpe_difference_{key}": difference.get(key) for key in ("difference", "low", "high", "p_value")}
-    return {**{name: value for name, value in run.items() if name != "sharpe_difference"}, **columns}
+    """A run's figures, with one column for each figure of its differences to the first run."""
+    columns = {name: value for name, value in run.items() if name not in (*_DIFFERENCES, "members")}
+    for name in _DIFFERENCES:
+        difference = run[name] or {}
+        columns |= {f"{name}_{key}": difference.get(key) for key in ("difference", "low", "high", "p_value")}
+    return columns
 
 
 def _print(comparison: Comparison) -> None:

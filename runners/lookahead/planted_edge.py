@@ -8,9 +8,10 @@ from data.synthetic import HIDDEN, VISIBLE
 from runners.lookahead.outcome import Outcome
 from runners.lookahead.returns import unseen_returns
 from training.evaluation import EXPERTS, ONE_LSTM, WHOLE, evaluate
+from training.resampling import Returns, resample
 from training.scores import SIGNIFICANCE, diebold_mariano, format_p
 from training.settings import TrainSettings
-from training.sharpe import sharpe_difference, sharpe_ratio
+from training.sharpe import sharpe_ratio
 from training.trainer import train
 
 _N_BARS = 4000
@@ -53,7 +54,7 @@ def _hidden() -> Outcome:
     always = {"long_threshold": 0.0, "short_threshold": 0.0}
     by_label = unseen_returns(experts, candles, **always, regime_source="column")
     by_one = unseen_returns(replace(experts, experts={}), candles, **always)
-    difference = sharpe_difference(by_label, by_one, bars_per_year=1)
+    difference = resample([Returns(by_label), Returns(by_one)], bars_per_year=1).sharpe_difference(0, 1)
     mine, other = (float(sharpe_ratio(returns)) for returns in (by_label, by_one))
     scope = f"regimes only in the label: Sharpe ratio per bar of the experts {mine:.2f}, of one LSTM {other:.2f}"
     scope += "" if difference is None else f", {format_p(difference.p_value)}"

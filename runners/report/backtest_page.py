@@ -16,6 +16,7 @@ from runners.formatting import unbroken
 from runners.report import backtest_tables, comparison_tables
 from runners.report.plots import backtest_svgs, comparison_svg, deciles_svg
 from runners.report.trades import TRADE_COLUMNS, trade_rows
+from runners.report.verdict import verdict
 
 if TYPE_CHECKING:
     from runners.backtesting.comparison import Comparison
@@ -34,8 +35,12 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         last=f"{time_text(index[-1])} UTC",
         interval=interval_text(source.interval),
         metrics=result.metrics,
-        verdict=backtest_tables.verdict(result),
+        verdict=verdict(result, trials),
         figures=backtest_tables.figures(result, trials),
+        member_columns=backtest_tables.MEMBER_COLUMNS,
+        members=backtest_tables.members(result.members),
+        yardstick_columns=backtest_tables.YARDSTICK_COLUMNS,
+        yardsticks=backtest_tables.yardsticks(result),
         plots=backtest_svgs(result),
         deciles=deciles_svg(result),
         regime_columns=backtest_tables.EARNING_COLUMNS,

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_DOWN, Context
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from data.windows import targets
-from models.forecaster import member_forecasts
 from models.regimes import regime_name
 from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
-from runners.formatting import NOT_DEFINED, interval, number, percent, probability_above_zero, signed_percent
-from training.scores import SIGNIFICANCE, format_p, format_p_value, relative_error
+from runners.formatting import (
+    NOT_DEFINED,
+    interval,
+    number,
+    percent,
+    percent_interval,
+    probability_above_zero,
+    signed_percent,
+)
+from training.resampling import Uncertainty
+from training.scores import format_p_value, relative_error
 from training.sharpe import SIGNIFICANT_PROBABILITY
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
     from runners.backtesting.result import Backtest
     from runners.backtesting.runs import Trials
+    from runners.backtesting.yardsticks import Figures
     from training.evaluation import RegimeQuality
+    from training.resampling import Difference
     from training.scores import Score
 
 
 NEEDED = f"needs {100 * SIGNIFICANT_PROBABILITY:g} %"  # to be significant
 FIGURE_COLUMNS = ["", "strategy", "buy and hold"]
+SHARPE_INTERVAL, DRAWDOWN_INTERVAL = "Sharpe, 95 % interval", "drawdown, 95 % interval"
 
 
 def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
@@ -33,19 +44,71 @@ def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
     strategy, holding = _column(result.metrics), _column(result.holding)
     rows = [(name, value, holding[name]) for name, value in strategy.items()]
     trials_text = f"{'best of ' if trials.count > 1 else ''}{trials.count_text} trial{'s' if trials.count > 1 else ''}"
-    rows.insert(3, (f"... as {trials_text}", probability_above_zero(trials.deflated_sharpe(result.metrics)), ""))
+    spread = "unknown" if result.metrics.seed_error is None else f"± {result.metrics.seed_error:.2f}"
+    rows.insert(2, ("Sharpe, s.d. from the seed", spread, ""))
+    rows.insert(4, (f"... as {trials_text}", probability_above_zero(trials.deflated_sharpe(result.metrics)), ""))
     slippage = float(result.equity["traded"].sum()) * result.settings.slippage
     return [*rows, ("slippage paid, about", f"{slippage:,.2f}", "")]
+
+
+MEMBER_COLUMNS = ["each member alone", "mean", "s.d.", "min", "max"]
+
+
+def members(figures: Sequence[Figures]) -> list[list[str]]:
+    """Rows of `MEMBER_COLUMNS`; none for a single member."""
+    if len(figures) < 2:
+        return []
+    shown: list[tuple[str, list[float], Callable[[float], str]]] = [
+        ("Sharpe", [one.sharpe or 0.0 for one in figures], number),  # one that never traded earned 0 at no risk
+        ("max drawdown", [one.max_drawdown for one in figures], percent),
+        ("total return", [one.total_return for one in figures], percent),
+        ("trades", [one.trades for one in figures], lambda count: number(count, 1)),
+    ]
+    return [
+        [name, *(text(float(one)) for one in (np.mean(values), np.std(values, ddof=1), min(values), max(values)))]
+        for name, values, text in shown
+    ]
+
+
+YARDSTICK_COLUMNS = ["compared with", "Sharpe", "diff. (p)", "drawdown", "diff. (p)", "return", "trades"]
+
+
+def yardsticks(result: Backtest) -> list[list[str]]:
+    """Rows of `YARDSTICK_COLUMNS`: each difference is the strategy's figure minus the yardstick's, with its p value."""
+    return [
+        [
+            name,
+            number(one.figures.sharpe),
+            sharpe_difference(one.sharpe_difference),
+            percent(one.figures.max_drawdown),
+            drawdown_difference(one.drawdown_difference),
+            percent(one.figures.total_return),
+            f"{one.figures.trades:,}",
+        ]
+        for name, one in result.yardsticks.items()
+    ]
+
+
+def sharpe_difference(difference: Difference | None) -> str:
+    return NOT_DEFINED if difference is None else f"{difference.difference:+.2f} ({format_p_value(difference.p_value)})"
+
+
+def drawdown_difference(difference: Difference | None) -> str:
+    """In percentage points, above 0 if the first drawdown is smaller."""
+    if difference is None:
+        return NOT_DEFINED
+    return f"{round(100 * difference.difference, 1) + 0.0:+.1f} ({format_p_value(difference.p_value)})"
 
 
 def _column(metrics: Metrics) -> dict[str, str]:
     trades = f"{metrics.trades:,}" + (f" + {metrics.open_trades} open" if metrics.open_trades else "")
     return {
         "Sharpe": number(metrics.sharpe),
-        "95 % interval": interval(metrics.sharpe_low, metrics.sharpe_high),
+        SHARPE_INTERVAL: interval(metrics.sharpe_low, metrics.sharpe_high),
         f"true Sharpe above 0 ({NEEDED})": probability_above_zero(metrics.probabilistic_sharpe),
         "years until significant": _years_needed(metrics),
         "max drawdown": percent(metrics.max_drawdown),
+        DRAWDOWN_INTERVAL: percent_interval(metrics.drawdown_low, metrics.drawdown_high),
         "longest drawdown": f"{metrics.drawdown_days:,.0f} days",
         "final value": f"{metrics.final_value:,.2f}",
         "total return": percent(metrics.total_return),
@@ -66,7 +129,7 @@ def _column(metrics: Metrics) -> dict[str, str]:
 def _years_needed(metrics: Metrics) -> str:
     """The minimum track record length and the years of the run, with enough digits to show which is longer."""
     if metrics.minimum_years is None:
-        return NOT_DEFINED
+        return "never: seed luck" if (metrics.seed_error or 0) and (metrics.sharpe or 0) > 0 else NOT_DEFINED
     years, digits = (metrics.minimum_years, metrics.years), 1
     while (round(years[0], digits) < round(years[1], digits)) != (years[0] < years[1]):
         digits += 1
@@ -131,68 +194,6 @@ def experts(model_set: ModelSet) -> list[list[str]]:
     return rows
 
 
-def verdict(result: Backtest) -> str:
-    """The result in two or three sentences: return, drawdown, significance; or why nothing was traded."""
-    strategy, holding = result.metrics, result.holding
-    if idle := _why_idle(result):
-        return f"Nothing was traded: {idle}"
-    lead = strategy.total_return - holding.total_return
-    side = "more than" if lead > 0 else "less than" if lead < 0 else "as much as"
-    where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
-    if result.source.chosen_from:
-        where = f"chosen in hindsight from {result.source.chosen_from:,} settings on the same bars"
-    return (
-        f"After costs and {where}, the strategy returned {percent(strategy.total_return)}, {side} buy and hold's "
-        f"{percent(holding.total_return)}. Its maximum drawdown was {percent(strategy.max_drawdown)}, buy and hold's "
-        f"{percent(holding.max_drawdown)}. {_bankruptcy(result)}{_significance(result)}"
-    )
-
-
-def _why_idle(result: Backtest) -> str:
-    """That no member's forecast reached a threshold, and thresholds that some would; empty if one did."""
-    members, rule = member_forecasts(result.forecasts), result.settings
-    if ((members > rule.long_threshold) | (members < rule.short_threshold)).any():
-        return ""
-    sizes = np.abs(members[np.isfinite(members)])
-    if not sizes.any():
-        return "no bar has a forecast." if not len(sizes) else "all forecasts are 0."
-    half, most, nearly_all, largest = np.quantile(sizes, [0.5, 0.9, 0.99, 1])
-    below = Context(prec=1, rounding=ROUND_DOWN).create_decimal_from_float(np.nextafter(most or largest, 0))
-    return (
-        f"no member's forecast reached a threshold. The largest |forecast| of a member is {largest:.2g}; 50 % of them "
-        f"are at most {half:.2g}, 90 % {most:.2g}, 99 % {nearly_all:.2g}. Some reach, for example, --long-threshold "
-        f"{below:f} --short-threshold -{below:f}, a choice in hindsight on these bars."
-    )
-
-
-def _bankruptcy(result: Backtest) -> str:
-    bankrupt = result.equity.index[result.equity["equity"] <= 0]
-    return f"The account went bankrupt on {bankrupt[0]:%Y-%m-%d} and traded no more. " if len(bankrupt) else ""
-
-
-def _significance(result: Backtest) -> str:
-    """Whether the Sharpe ratio differs significantly from 0 and from buy and hold's."""
-    metrics, difference = result.metrics, result.difference
-    if metrics.sharpe is None:
-        return "Its equity never changed, so it has no Sharpe ratio: no order was made, or the cash did not cover one."
-    record = metrics.track_record()
-    if record is None:
-        return f"{metrics.bars} bars are too few to judge its Sharpe ratio."
-    differs = record.significant
-    sentence = (
-        f"Its Sharpe ratio of {metrics.sharpe:.2f} is {'' if differs else 'not '}significantly different from 0 "
-        f"(95 % interval {interval(metrics.sharpe_low, metrics.sharpe_high)})"
-    )
-    if difference is None:
-        return f"{sentence}."
-    if difference.p_value < SIGNIFICANCE:
-        link = "and also" if differs else "but it is significantly different"
-    else:
-        link = "but not" if differs else "nor"
-    p = format_p(difference.p_value)
-    return f"{sentence}, {link} from buy and hold's (difference {difference.difference:+.2f}, {p})."
-
-
 EARNING_COLUMNS = ["regime", "bars", "share", "profit", "return on cash", "mean return, bp", "commission", "trades"]
 
 
@@ -241,7 +242,7 @@ def folds(result: Backtest) -> list[list[str]]:
     for position, fold in enumerate(result.source.folds, start=1):
         bars = index[index.slice_indexer(fold.first_bar, fold.last_bar)]
         here = index.get_indexer(bars)
-        metrics = metrics_of_part(equity, result.trades, cash, bars)
+        metrics = metrics_of_part(equity, result.trades, cash, bars, Uncertainty())
         held = float(holding[bars[-1]]) / equity_before(holding, bars[0], cash) - 1
         span = f"{fold.fit_first:%Y-%m-%d} to {fold.fit_last:%Y-%m-%d}"
         loss = relative_error(equity["forecast"].to_numpy()[here], outcome[here])

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 
 from data.candles import time_text
 from runners.formatting import NOT_DEFINED, interval, number, percent, probability_above_zero
-from runners.report.backtest_tables import NEEDED
+from runners.report.backtest_tables import (
+    NEEDED,
+    SHARPE_INTERVAL,
+    drawdown_difference,
+    members,
+    sharpe_difference,
+)
 from training.scores import SIGNIFICANCE, format_p
 
 if TYPE_CHECKING:
-    from runners.backtesting.comparison import Comparison
+    from runners.backtesting.comparison import Compared, Comparison
     from runners.backtesting.runs import Run
 
 
@@ -46,12 +52,25 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
         }
         rows.append((name, [NOT_DEFINED if value is None else text(value) for value in values], best))
     intervals = [interval(one.sharpe_low, one.sharpe_high) for one in metrics]
-    versus = [
-        "" if one.difference is None else f"{one.difference.difference:+.2f}, {format_p(one.difference.p_value)}"
-        for one in runs
-    ]
-    rows.insert(1, ("95 % interval", intervals, set()))
-    rows.insert(2, (f"Sharpe minus {runs[0].label}'s", versus, set()))
+    versus = [sharpe_difference(one.sharpe_difference) if number else "" for number, one in enumerate(runs)]
+    falls = [drawdown_difference(one.drawdown_difference) if number else "" for number, one in enumerate(runs)]
+    rows.insert(1, (SHARPE_INTERVAL, intervals, set()))
+    rows.insert(2, (f"Sharpe minus {runs[0].label}'s (p)", versus, set()))
+    after = next(at for at, (name, *_) in enumerate(rows) if name == "max drawdown")
+    rows.insert(after + 1, (f"drawdown minus {runs[0].label}'s (p)", falls, set()))
+    return [*rows, *_member_rows(runs)]
+
+
+def _member_rows(runs: Sequence[Compared]) -> list[tuple[str, list[str], set[int]]]:
+    """Mean and standard deviation, and range, of each figure of the runs' members; no rows without members."""
+    tables = [members(one.members) for one in runs]
+    rows: list[tuple[str, list[str], set[int]]] = []
+    for at, (name, *_) in enumerate(next(filter(None, tables), [])):
+        figures = [table[at] if table else None for table in tables]
+        rows.append((f"members' {name}", ["" if row is None else f"{row[1]} ± {row[2]}" for row in figures], set()))
+        rows.append(
+            ("... lowest to highest", ["" if row is None else f"{row[3]} to {row[4]}" for row in figures], set())
+        )
     return rows
 
 
@@ -94,13 +113,18 @@ def _short(run_id: str) -> str:
     return run_id.split(".")[0]
 
 
-RUN_COLUMNS = ["id", "models", "Sharpe", "drawdown", "DSR", "kind"]
-RUN_LEGEND = f"DSR (deflated Sharpe ratio): probability that the true Sharpe ratio is above 0 ({NEEDED})."
+RUN_COLUMNS = ["id", "models", "Sharpe", "alone", "drawdown", "DSR", "kind"]
+RUN_LEGEND = (
+    "alone: mean ± standard deviation of the Sharpe ratios of the members, each traded alone. DSR (deflated Sharpe "
+    f"ratio): probability that the true Sharpe ratio is above 0 ({NEEDED})."
+)
 
 
 def run_row(run: Run, deflated: float | None) -> list[str]:
     """A row of `RUN_COLUMNS`, 80 characters wide."""
-    figures = [number(run.metrics.sharpe), percent(run.metrics.max_drawdown), probability_above_zero(deflated)]
+    alone = members(run.members)
+    spread = f"{alone[0][1]} ± {alone[0][2]}" if alone else NOT_DEFINED
+    figures = [number(run.metrics.sharpe), spread, percent(run.metrics.max_drawdown), probability_above_zero(deflated)]
     models = "replay" if "forecasts" in run.config else _short(run.models)
     return [_short(run.id), models, *figures, run.kind]
 
@@ -123,18 +147,33 @@ def verdicts(compared: Comparison) -> list[str]:
     first = compared.runs[0].label
     sentences = []
     for one in compared.runs[1:]:
-        if one.difference is None:
+        difference = one.sharpe_difference
+        if difference is None:
             same = one.growth.equals(compared.runs[0].growth)
             reason = "earned the same at every bar" if same else "cannot be compared: one of them never traded"
             sentences.append(f"{first} and {one.label} {reason}.")
             continue
-        higher = "higher" if one.difference.difference > 0 else "lower"
-        size = f"{abs(one.difference.difference):.2f} {higher} than {first}'s"
-        significant = "significant" if one.difference.p_value < SIGNIFICANCE else "not significant"
-        p = format_p(one.difference.p_value)
+        higher = "higher" if difference.difference > 0 else "lower"
+        size = f"{abs(difference.difference):.2f} {higher} than {first}'s"
+        significant = "significant" if difference.p_value < SIGNIFICANCE else "not significant"
+        p = format_p(difference.p_value)
         sentences.append(f"{one.label}'s Sharpe ratio is {size}; the difference is {significant} ({p}).")
+    sentences += _seed_luck(compared.runs)
     if compared.superior is not None:
         which = "at least one run earns" if compared.superior < SIGNIFICANCE else "no run earns"
         test = f"(Hansen's one-sided test of mean returns, {format_p(compared.superior)})"
         sentences.append(f"Corrected for the number of runs, {which} significantly more than buy and hold {test}.")
     return sentences
+
+
+def _seed_luck(runs: Sequence[Compared]) -> list[str]:
+    """What the tests know about the luck of the seed."""
+    own, borrowed, unknown = (
+        [one.label for one in runs if one.seed_luck == kind] for kind in ("own", "borrowed", "unknown")
+    )
+    if unknown:
+        return [f"The tests cover the luck of the bars. Seed luck unknown: one member ({', '.join(unknown)})."]
+    told = ["The tests cover the luck of bars and seeds."]
+    if borrowed:
+        told.append(f"Seed luck taken from the members of {own[0]}, for one member shows none: {', '.join(borrowed)}.")
+    return told

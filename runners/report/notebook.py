@@ -18,13 +18,14 @@ from runners.backtesting.result import Backtest
 from runners.backtesting.runs import Trials, find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables, comparison_tables
+from runners.report.verdict import verdict
 
 __all__ = ["BacktestSettings", "backtest", "compare", "find_run"]
 
 
 Result = TypeVar("Result")
 _Summary = tuple[str, pd.DataFrame, list[str]]  # title, figures, sentences
-_PRINTED = ["Sharpe", "95 % interval", "max drawdown", "total return", "trades"]
+_PRINTED = ["Sharpe", backtest_tables.SHARPE_INTERVAL, "max drawdown", "total return", "trades"]
 
 
 def _backtest(result: Backtest) -> _Summary:
@@ -32,8 +33,9 @@ def _backtest(result: Backtest) -> _Summary:
     index = result.equity.index
     mark = f", {result.mark}" if result.mark else ""
     title = f"{result.source.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
-    figures = pd.DataFrame(backtest_tables.figures(result, Trials(1, 0.0)), columns=backtest_tables.FIGURE_COLUMNS)
-    return title, figures, [backtest_tables.verdict(result)]
+    alone = Trials(1, 0.0)
+    figures = pd.DataFrame(backtest_tables.figures(result, alone), columns=backtest_tables.FIGURE_COLUMNS)
+    return title, figures, [verdict(result, alone)]
 
 
 def _comparison(compared: Comparison) -> _Summary:

@@ -68,7 +68,7 @@ def write_backtest(
         }
         (draft / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         write_json(draft / "metrics.json", metrics_json(result))
-        result.equity.assign(holding=result.holding_equity).to_csv(draft / "equity.csv")
+        result.equity.join(result.curves).to_csv(draft / "equity.csv")
         result.forecasts.to_csv(draft / "forecasts.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
         (draft / "report.html").write_text(report_html(result, trials, origin), encoding="utf-8")
@@ -94,7 +94,8 @@ def metrics_json(result: Backtest) -> dict[str, Any]:
         "training": Training.to_dict(result.source.training),
         "strategy": result.metrics.to_dict(),
         "buy_and_hold": result.holding.to_dict(),
-        "sharpe_difference": asdict(result.difference) if result.difference else None,
+        "members": [asdict(member) for member in result.members],
+        "yardsticks": {name: yardstick.to_dict() for name, yardstick in result.yardsticks.items()},
     }
 
 

@@ -81,7 +81,7 @@ def _unseen(models: ModelSet, candles: pd.DataFrame) -> pd.DataFrame:
     seen = candles.iloc[candles.index.searchsorted(models.validation_end) - forecaster.lookback :]
     table = forecaster.forecast(seen)
     experts = member_forecasts(table)
-    one_lstm = member_forecasts(Forecaster(replace(models, experts={})).forecast(seen))
+    one_lstm = member_forecasts(forecaster.all_regimes().forecast(seen))
     shrunk = weights.combine(experts, one_lstm)
     columns = {
         f"{kind}_{number}": members[:, number - 1]

@@ -19,7 +19,7 @@ from runners.backtesting.metrics import (
     metrics_of_part,
     simple_returns,
 )
-from training.sharpe import sharpe_interval
+from training.resampling import Returns, resample
 
 
 def metrics_of_curve(
@@ -125,7 +125,7 @@ def test_a_record_lacks_nothing_or_is_none(lacking: dict[str, Any]) -> None:
 def test_the_track_record_is_in_bars_and_the_length_that_it_needs_in_years() -> None:
     moves = 0.001 + 0.01 * np.random.default_rng(1).standard_normal(60)
     metrics = metrics_of_curve((100 * np.cumprod(1 + moves)).tolist(), 100.0)
-    interval, record = sharpe_interval(moves, 365.25), metrics.track_record()
+    interval, record = resample([Returns(moves)], 365.25).sharpe_interval(), metrics.track_record()
     assert interval is not None
     assert record is not None
     assert metrics.sharpe == pytest.approx(moves.mean() / moves.std(ddof=1) * math.sqrt(365.25))

@@ -19,7 +19,7 @@ from runners.backtesting.engine import EQUITY_COLUMNS, backtest
 from runners.backtesting.result import Backtest
 from runners.backtesting.runs import Trials, find_run
 from runners.backtesting.settings import BacktestSettings
-from runners.report.backtest_tables import verdict
+from runners.report.verdict import verdict
 from runners.report.write_run import write_backtest
 from tests.conftest import BTC, ROOT, SMALL, command, invoke, make_workspace, switching_candles, to_csv
 from training import TrainSettings, train
@@ -131,7 +131,7 @@ def test_a_bankrupt_account_is_reported_and_its_equity_stays_constant(
     folder = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
     sentence = f"The account went bankrupt on {end:%Y-%m-%d} and traded no more."
     assert sentence in (folder / "report.html").read_text()
-    assert sentence in verdict(result)
+    assert sentence in verdict(result, Trials(1, 0.0))
 
 
 def test_a_run_from_before_the_borrowing_fee_can_be_read(result: Backtest, tmp_path: Path) -> None:

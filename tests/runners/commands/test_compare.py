@@ -23,8 +23,9 @@ from runners.commands.retrain import describe_difference
 from runners.report import comparison_tables
 from runners.report.backtest_page import comparison_html
 from tests.conftest import SMALL, invoke, make_workspace, to_csv
-from training.sharpe import sharpe_difference
+from training.resampling import Returns, resample
 
+CHANCE = ("sharpe_low", "sharpe_high", "drawdown_low", "drawdown_high", "seed_error")  # from members and yardsticks
 SPLIT_LATER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
 
 
@@ -58,12 +59,44 @@ def test_runs_on_the_same_bars_keep_their_own_figures(runs: list[Run]) -> None:
     assert comparison.partly == []
     assert "the same for every run" in comparison_tables.common_bars(comparison)
     returns = [one.growth / one.growth.shift(1, fill_value=1.0) - 1 for one in comparison.runs]
-    per_year = comparison.runs[0].metrics.bars_per_year
-    expected = sharpe_difference(returns[1].to_numpy(), returns[0].to_numpy(), per_year)
-    assert comparison.runs[1].difference is not None
-    assert expected is not None
-    assert comparison.runs[1].difference.difference == pytest.approx(expected.difference)
-    assert comparison.runs[1].difference.p_value == pytest.approx(expected.p_value)
+    observed = resample([Returns(one.to_numpy()) for one in returns], comparison.runs[0].metrics.bars_per_year)
+    first, second = comparison.runs
+    assert first.sharpe_difference is None
+    assert second.sharpe_difference is not None
+    assert second.sharpe_difference.difference == pytest.approx(observed.sharpe[1] - observed.sharpe[0])
+    assert second.drawdown_difference is not None
+    assert second.drawdown_difference.difference == pytest.approx(
+        second.metrics.max_drawdown - first.metrics.max_drawdown
+    )
+    assert [one.seed_luck for one in comparison.runs] == ["own", "own"]
+    assert "The tests cover the luck of bars and seeds." in comparison_tables.verdicts(comparison)
+
+
+def without_members(run: Run) -> Run:
+    """The run with the files of one member."""
+    for name, kept in (("equity.csv", 1), ("forecasts.csv", 1)):
+        table = pd.read_csv(run.folder / name, index_col="timestamp")
+        names = [column for column in table if column.startswith("member_")]
+        table.drop(columns=names[kept:]).to_csv(run.folder / name)
+    return replace(run, members=run.members[:1])
+
+
+def test_a_run_of_one_member_borrows_the_spread_of_the_other_or_has_none(runs: list[Run], workspace: Path) -> None:
+    single, other = (
+        without_members(find_run(workspace / "results", str(workspace / "results" / "SWITCH" / run.id)))
+        for run in runs[:2]
+    )
+    mixed, alone, several = (compare(pair, "two") for pair in ([single, runs[1]], [single, other], runs[:2]))
+    assert [one.seed_luck for one in mixed.runs] == ["borrowed", "own"]
+    assert "Seed luck taken from the members of B, for one member shows none: A." in comparison_tables.verdicts(mixed)
+    assert [one.seed_luck for one in alone.runs] == ["unknown", "unknown"]
+    assert any("Seed luck unknown: one member (A, B)." in told for told in comparison_tables.verdicts(alone))
+    widths = []
+    for comparison in (alone, several, mixed):
+        difference = comparison.runs[1].sharpe_difference
+        assert difference is not None
+        widths.append(difference.high - difference.low)
+    assert widths[0] < widths[1] < widths[2]  # the seeds add to the luck of the bars, and one seed more than two
 
 
 def test_runs_over_different_bars_are_compared_over_the_common_ones_with_a_note(runs: list[Run]) -> None:
@@ -84,7 +117,9 @@ def test_runs_over_different_bars_are_compared_over_the_common_ones_with_a_note(
 
 def test_a_runs_files_reproduce_its_figures(runs: list[Run]) -> None:
     for run in runs:
-        assert metrics_of(run.equity(), run.trades(), run.cash) == run.metrics
+        again = metrics_of(run.equity(), run.trades(), run.cash)
+        chance = {name: getattr(run.metrics, name) for name in CHANCE}
+        assert replace(again, **chance) == run.metrics
 
 
 def test_what_differs_is_listed_and_the_best_is_marked(runs: list[Run]) -> None:

@@ -22,10 +22,13 @@ from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables
 from runners.report.drawing import align
 from runners.report.trades import TRADE_COLUMNS, trade_rows
+from runners.report.verdict import verdict
 from runners.report.write_run import write_backtest
 from training.scores import format_p
+from training.sharpe import FEWEST_TRADES
 
 EAGER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
+ALONE = Trials(1, 0.0)
 NEVER = BacktestSettings(long_threshold=1.0, short_threshold=-1.0)
 
 
@@ -52,14 +55,14 @@ def test_a_p_value_is_never_rounded_across_the_level_of_significance(p: float, t
 
 def shown_answers(result: Backtest) -> set[bool]:
     """Whether the Sharpe ratio is significantly above 0: the answers of the verdict and of each row, as they read."""
-    rows = {name: value for name, value, _ in backtest_tables.figures(result, Trials(1, 0.0))}
-    low = float(rows["95 % interval"].split(" to ")[0])
+    rows = {name: value for name, value, _ in backtest_tables.figures(result, ALONE)}
+    low = float(rows[backtest_tables.SHARPE_INTERVAL].split(" to ")[0])
     probability, deflated = (
         float(rows[name].rstrip(" %")) for name in ("true Sharpe above 0 (needs 97.5 %)", "... as 1 trial")
     )
     needed, has = re.fullmatch(r"(.+) \(has (.+)\)", rows["years until significant"]).groups()
-    verdict = "not significantly different from 0" not in backtest_tables.verdict(result)
-    return {verdict, low > 0, probability > 97.5, deflated > 97.5, float(needed) < float(has)}
+    told = "not significantly different from 0" not in verdict(result, ALONE)
+    return {told, low > 0, probability > 97.5, deflated > 97.5, float(needed) < float(has)}
 
 
 def test_verdict_interval_probability_and_years_never_contradict_each_other(whole: Backtest) -> None:
@@ -69,7 +72,8 @@ def test_verdict_interval_probability_and_years_never_contradict_each_other(whol
         noise = np.convolve(random.standard_t(4, len(whole.equity) + 2), [1, 0.5, 0.2], mode="valid")
         returns = 0.01 * (noise - noise.mean() + random.uniform(0.02, 0.25))
         recorded = whole.equity.assign(equity=100 * np.cumprod(1 + returns))
-        answers.append(shown_answers(replace(whole, metrics=metrics_of(recorded, whole.trades, 100.0))))
+        metrics = replace(metrics_of(recorded, whole.trades, 100.0), trades=FEWEST_TRADES)
+        answers.append(shown_answers(replace(whole, metrics=metrics)))
     assert {True} in answers
     assert {False} in answers
     assert all(len(given) == 1 for given in answers)
@@ -77,7 +81,7 @@ def test_verdict_interval_probability_and_years_never_contradict_each_other(whol
 
 @pytest.mark.parametrize("low", [-1e-2, -1e-4, -1e-7, 1e-7, 1e-4, 1e-2])
 def test_no_figure_is_rounded_across_the_level_of_significance(whole: Backtest, low: float) -> None:
-    close = replace(whole.metrics, sharpe=1.0, sharpe_low=low, sharpe_high=2.0)
+    close = replace(whole.metrics, sharpe=1.0, sharpe_low=low, sharpe_high=2.0, seed_error=0.1, trades=FEWEST_TRADES)
     assert shown_answers(replace(whole, metrics=close)) == {low > 0}
 
 
@@ -148,12 +152,45 @@ def test_an_account_without_a_position_has_no_open_trade(candles: pd.DataFrame, 
     assert trade_rows(never) == []
 
 
+def test_a_position_that_was_never_closed_and_few_trades_are_named(whole: Backtest) -> None:
+    once = replace(whole.metrics, trades=0, open_trades=1)
+    for direction, orders, words in (
+        ("long", 1, "It bought once and never sold, so its Sharpe ratio"),
+        ("short", 1, "It sold short once and never bought back, so its"),
+        ("long", 3, "It opened one position and never closed it, so its"),
+    ):
+        only = whole.trades.head(1).assign(direction=direction, orders=orders)
+        assert words in verdict(replace(whole, metrics=once, open_trade=only), ALONE)
+    few = replace(whole, metrics=replace(whole.metrics, trades=FEWEST_TRADES - 1))
+    assert f"{FEWEST_TRADES - 1} closed trades are too few to judge its Sharpe ratio" in verdict(few, ALONE)
+    assert "significantly different from 0" not in verdict(few, ALONE)
+
+
+def test_of_several_trials_the_deflated_ratio_decides_what_is_significant(whole: Backtest) -> None:
+    clear = replace(whole.metrics, sharpe=2.0, sharpe_low=0.5, sharpe_high=3.5, trades=FEWEST_TRADES)
+    result = replace(whole, metrics=clear)
+    assert "is significantly different from 0" in verdict(result, ALONE)
+    many = Trials(500, 1 / clear.bars)
+    assert many.deflated_sharpe(clear) < 0.975
+    assert "is the best of 500 trials on these bars. Corrected for them, it is not significantly above 0" in verdict(
+        result, many
+    )
+
+
+def test_the_interval_says_whether_it_covers_the_luck_of_the_seed(whole: Backtest) -> None:
+    assert whole.metrics.seed_error > 0
+    assert "luck of bars and seeds" in verdict(whole, ALONE)
+    single = replace(whole, metrics=replace(whole.metrics, seed_error=None), members=whole.members[:1])
+    assert "seed luck unknown" in verdict(single, ALONE)
+    assert backtest_tables.members(single.members) == []
+
+
 def test_without_a_forecast_beyond_a_threshold_the_verdict_says_so_and_which_flags_trade(
     candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
     never = backtest(candles, model_set, NEVER)
     sizes = np.abs(member_forecasts(never.forecasts)).ravel()
-    text = backtest_tables.verdict(never)
+    text = verdict(never, ALONE)
     assert text.startswith("Nothing was traded: no member's forecast reached a threshold.")
     assert f"The largest |forecast| of a member is {sizes.max():.2g}" in text
     half, most, nearly_all = (f"{np.quantile(sizes, share):.2g}" for share in (0.5, 0.9, 0.99))
@@ -163,14 +200,14 @@ def test_without_a_forecast_beyond_a_threshold_the_verdict_says_so_and_which_fla
     lower = NEVER.model_copy(update={"long_threshold": float(long), "short_threshold": float(short)})
     traded = backtest(candles, model_set, lower)
     assert traded.equity["traded"].any()
-    assert "Nothing was traded" not in backtest_tables.verdict(traded)
+    assert "Nothing was traded" not in verdict(traded, ALONE)
 
 
 def test_a_run_whose_forecasts_are_all_unknown_or_0_proposes_no_flags(whole: Backtest) -> None:
     settings = whole.settings.model_copy(update={"long_threshold": 1.0, "short_threshold": -1.0})
     for value, reason in ((np.nan, "no bar has a forecast."), (0.0, "all forecasts are 0.")):
         forecasts = whole.forecasts.assign(member_1=value, member_2=value)
-        told = backtest_tables.verdict(replace(whole, settings=settings, forecasts=forecasts))
+        told = verdict(replace(whole, settings=settings, forecasts=forecasts), ALONE)
         assert told == f"Nothing was traded: {reason}"
 
 
@@ -198,9 +235,8 @@ def test_the_tearsheet_and_the_report_show_the_same_returns_though_the_strategy_
     assert result.metrics.total_return != 0
     page = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
     rows = {
-        name: values
+        name: re.findall(rf">{name} *</td>(.*?)</tr>", (page / f"{file}.html").read_text(), re.DOTALL)[0]
         for file, name in (("report", "total return"), ("tearsheet", "Cumulative Return"))
-        for values in re.findall(rf">{name} *</td>(.*?)</tr>", (page / f"{file}.html").read_text(), re.DOTALL)
     }
     report, tearsheet = (
         [float(value) for value in re.findall(r">\s*(-?[\d.]+)\s*%", rows[name].replace("\N{NO-BREAK SPACE}", " "))]

@@ -1,0 +1,128 @@
+"""The verdict on a backtest: what it earned, and whether that is more than luck."""
+
+from __future__ import annotations
+
+from decimal import ROUND_DOWN, Context
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.forecaster import member_forecasts
+from runners.backtesting.yardsticks import HOLDING
+from runners.formatting import interval, percent, percent_interval, probability_above_zero
+from runners.report.backtest_tables import NEEDED
+from training.scores import SIGNIFICANCE, format_p
+from training.sharpe import FEWEST_TRADES, SIGNIFICANT_PROBABILITY
+
+if TYPE_CHECKING:
+    from runners.backtesting.metrics import Metrics
+    from runners.backtesting.result import Backtest
+    from runners.backtesting.runs import Trials
+    from training.resampling import Difference
+
+
+def verdict(result: Backtest, trials: Trials) -> str:
+    """The result in a few sentences: return, drawdown, significance; or why nothing was traded.
+
+    With more than one trial, the deflated Sharpe ratio decides what is significant.
+    """
+    strategy, holding = result.metrics, result.holding
+    if idle := _why_idle(result):
+        return f"Nothing was traded: {idle}"
+    lead = strategy.total_return - holding.total_return
+    side = "more than" if lead > 0 else "less than" if lead < 0 else "as much as"
+    where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
+    if result.source.chosen_from:
+        where = f"chosen in hindsight from {result.source.chosen_from:,} settings on the same bars"
+    return (
+        f"After costs and {where}, the strategy returned {percent(strategy.total_return)}, {side} buy and hold's "
+        f"{percent(holding.total_return)}. {_drawdown(result)} {_bankruptcy(result)}"
+        f"{_significance(result, trials)}"
+    )
+
+
+def _why_idle(result: Backtest) -> str:
+    """That no member's forecast reached a threshold, and thresholds that some would; empty if one did."""
+    members, rule = member_forecasts(result.forecasts), result.settings
+    if ((members > rule.long_threshold) | (members < rule.short_threshold)).any():
+        return ""
+    sizes = np.abs(members[np.isfinite(members)])
+    if not sizes.any():
+        return "no bar has a forecast." if not len(sizes) else "all forecasts are 0."
+    half, most, nearly_all, largest = np.quantile(sizes, [0.5, 0.9, 0.99, 1])
+    below = Context(prec=1, rounding=ROUND_DOWN).create_decimal_from_float(np.nextafter(most or largest, 0))
+    return (
+        f"no member's forecast reached a threshold. The largest |forecast| of a member is {largest:.2g}; 50 % of them "
+        f"are at most {half:.2g}, 90 % {most:.2g}, 99 % {nearly_all:.2g}. Some reach, for example, --long-threshold "
+        f"{below:f} --short-threshold -{below:f}, a choice in hindsight on these bars."
+    )
+
+
+def _drawdown(result: Backtest) -> str:
+    """The largest fall with its interval, beside buy and hold's."""
+    strategy, difference = result.metrics, result.yardsticks[HOLDING].drawdown_difference
+    known = strategy.drawdown_low is not None
+    span = f" (95 % interval {percent_interval(strategy.drawdown_low, strategy.drawdown_high)})" if known else ""
+    test = f" (difference {format_p(difference.p_value)})" if difference else ""
+    return (
+        f"Its maximum drawdown was {percent(strategy.max_drawdown)}{span}, buy and hold's "
+        f"{percent(result.holding.max_drawdown)}{test}."
+    )
+
+
+def _bankruptcy(result: Backtest) -> str:
+    bankrupt = result.equity.index[result.equity["equity"] <= 0]
+    return f"The account went bankrupt on {bankrupt[0]:%Y-%m-%d} and traded no more. " if len(bankrupt) else ""
+
+
+def _significance(result: Backtest, trials: Trials) -> str:
+    """Whether the Sharpe ratio differs significantly from 0 and from buy and hold's, or why nobody can say."""
+    metrics = result.metrics
+    if metrics.sharpe is None:
+        return "Its equity never changed, so it has no Sharpe ratio: no order was made, or the cash did not cover one."
+    record = metrics.track_record()
+    if record is None:
+        return f"{metrics.bars} bars are too few to judge its Sharpe ratio."
+    ratio = f"Sharpe ratio of {metrics.sharpe:.2f}"
+    span = f"95 % interval {interval(metrics.sharpe_low, metrics.sharpe_high)}, {luck(metrics)}"
+    if not metrics.trades and len(result.open_trade):
+        return f"It {_only_trade(result)}, so its {ratio} ({span}) is that of one position."
+    if metrics.trades < FEWEST_TRADES:
+        counted = "One closed trade is" if metrics.trades == 1 else f"{metrics.trades} closed trades are"
+        return f"{counted} too few to judge its {ratio} ({span}); {FEWEST_TRADES} are needed."
+    if trials.count > 1:
+        deflated = trials.deflated_sharpe(metrics)
+        differs = deflated is not None and deflated > SIGNIFICANT_PROBABILITY
+        sentence = (
+            f"Its {ratio} ({span}) is the best of {trials.count_text} trials on these bars. Corrected for them, it is "
+            f"{'' if differs else 'not '}significantly above 0 (probability {probability_above_zero(deflated)}, "
+            f"{NEEDED})"
+        )
+    else:
+        differs = record.significant
+        sentence = f"Its {ratio} is {'' if differs else 'not '}significantly different from 0 ({span})"
+    return f"{sentence}{_beside_holding(result.yardsticks[HOLDING].sharpe_difference, differs=differs)}."
+
+
+def _only_trade(result: Backtest) -> str:
+    """The only position of a strategy that never closed one."""
+    trip = result.open_trade.iloc[0]
+    if trip["orders"] > 1:
+        return "opened one position and never closed it"
+    return "bought once and never sold" if trip["direction"] == "long" else "sold short once and never bought back"
+
+
+def _beside_holding(difference: Difference | None, *, differs: bool) -> str:
+    if difference is None:
+        return ""
+    if difference.p_value < SIGNIFICANCE:
+        link = "and it is also" if differs else "but it is"
+        link = f"{link} significantly different"
+    else:
+        link = "but not significantly different" if differs else "nor significantly different"
+    return f", {link} from buy and hold's (difference {difference.difference:+.2f}, {format_p(difference.p_value)})"
+
+
+def luck(metrics: Metrics) -> str:
+    """What the interval of a strategy's Sharpe ratio covers."""
+    return "seed luck unknown" if metrics.seed_error is None else "luck of bars and seeds"
