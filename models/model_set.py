@@ -100,7 +100,7 @@ class ModelSet:
         rows = []
         for expert in [*self.experts.values(), self.all_regimes]:
             windows, losses = (expert.training.get(name, {}) for name in ("windows", "relative_loss"))
-            by_part = {f"{part} loss": losses.get(part) for part in ("train", "validation", "test")}
+            by_part = {f"{part} loss": losses.get(part) for part in ("train", "validation")}
             network = expert.networks[0]
             shape = {"window": expert.window, "hidden_dim": network.hidden_dim, "num_layers": network.num_layers}
             rows.append({"regime": expert.name, **shape, "training windows": windows.get("train"), **by_part})

@@ -185,11 +185,11 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitR
     trained = None if fallback else regime
     results, data = [fitted[one] for one in _members(trained, prepared.settings)], prepared.networks[trained]
     samples = prepared.network(regime, data.settings).samples if fallback else data.samples
-    parts = {name: getattr(samples, name) for name in PARTS}
+    seen = {"train": samples.train, "validation": samples.validation}  # `evaluate` scores the test part
     passes, networks = data.passes, tuple(result.network.double() for result in results)
     padded = passes.pad(data.inputs.astype(np.float64))
     outcome = torch.from_numpy(data.target.astype(np.float32)).double()
-    losses = {name: relative_loss(networks, padded, outcome, bars, passes) for name, bars in parts.items()}
+    losses = {name: relative_loss(networks, padded, outcome, bars, passes) for name, bars in seen.items()}
     return Expert(
         name=expert_name(regime),
         features=data.settings.features,
@@ -204,7 +204,7 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitR
             **prepared.settings.model_dump(include={"epochs", "patience", "min_windows"}),
             "fallback": fallback,
             "validation_part": samples.validation_part,
-            "windows": {name: len(bars) for name, bars in parts.items()},
+            "windows": {name: len(getattr(samples, name)) for name in PARTS},
             "members": [
                 {
                     "best_epoch": result.best_epoch,

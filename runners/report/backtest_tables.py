@@ -179,7 +179,7 @@ def regime_quality(parts: dict[str, dict[str, RegimeQuality]]) -> list[list[str]
     ]
 
 
-EXPERT_COLUMNS = ["regime", "windows", "best epochs", "train", "validation", "test"]
+EXPERT_COLUMNS = ["regime", "windows", "best epochs", "train", "validation"]
 
 
 def experts(model_set: ModelSet) -> list[list[str]]:
@@ -187,7 +187,7 @@ def experts(model_set: ModelSet) -> list[list[str]]:
     rows = []
     for expert in [*model_set.experts.values(), model_set.all_regimes]:
         training = expert.training
-        losses = [training["relative_loss"][part] for part in ("train", "validation", "test")]
+        losses = [training["relative_loss"][part] for part in ("train", "validation")]
         epochs = ", ".join(str(member["best_epoch"]) for member in training["members"])
         windows = f"{training['windows']['train']:,}"
         rows.append([expert.name, windows, epochs, *(number(loss, 4) for loss in losses)])

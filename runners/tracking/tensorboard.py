@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from models.model_set import ModelSet
     from training.trainer import Progress as Epoch
 
-_TRAIN, _VALIDATION, _TEST = "loss/train", "loss/validation", "loss/test"
+_TRAIN, _VALIDATION = "loss/train", "loss/validation"
 
 
 class TensorBoardLog:
     """Log of one training of one dataset; each member of each network is a run in ``<folder>/<dataset>/<time>/``.
 
-    Validation losses are on disk after each epoch. Training losses, the test loss and the path of the models follow at
-    the end. Losses are relative to the zero forecast's, as in the model set.
+    Validation losses are on disk after each epoch. Training losses and the path of the models follow at the end. Losses
+    are relative to the zero forecast's, as in the model set.
 
     Raises
     ------
@@ -66,17 +66,13 @@ class TensorBoardLog:
         writer.flush()
 
     def end(self, model_set: ModelSet, models: Path) -> None:
-        """Write the training and test losses of the model set, and its folder ``models``."""
+        """Write the training losses of the model set, and its folder ``models``."""
         experts = {expert.name: expert for expert in [*model_set.experts.values(), model_set.all_regimes]}
         for (name, member), writer in self._writers.items():
             training = experts[name].training
-            losses = training["members"][member - 1]
-            own = [] if training["fallback"] else losses["train_losses"]
+            own = [] if training["fallback"] else training["members"][member - 1]["train_losses"]
             for epoch, loss in enumerate(own, start=1):
                 writer.add_scalar(_TRAIN, loss, epoch, walltime=self._times[name, member, epoch])
-            test_loss = training["relative_loss"]["test"]
-            if test_loss is not None:  # of the members' mean
-                writer.add_scalar(_TEST, test_loss, losses["best_epoch"])
             _add_summaries(writer, _hyperparameters(self._settings, name)[2:])
             writer.add_text("models", str(models.resolve()))
 
@@ -105,4 +101,4 @@ def _hyperparameters(settings: TrainSettings, network: str) -> tuple[Any, Any, A
     own = settings.of(network).model_dump()
     own["features"] = ",".join(own["features"])
     shared = settings.model_dump(include=set(SharedSettings.model_fields))
-    return hparams({**own, **shared}, {_TEST: 0.0})
+    return hparams({**own, **shared}, {_VALIDATION: 0.0})

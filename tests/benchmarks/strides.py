@@ -7,11 +7,14 @@ import time
 import numpy as np
 import pandas as pd
 
-from data.candles import read_candles
+from data.candles import REGIME, read_candles
 from data.samples import sp500_candles
 from data.synthetic import HIDDEN, VISIBLE
+from data.windows import targets
+from models.forecaster import Forecaster
+from models.settings import ForecastSettings
 from tests.benchmarks.measures import BTC, ETH
-from training.prepare import prepare
+from training.scores import relative_error
 from training.settings import TrainSettings
 from training.trainer import train
 
@@ -46,14 +49,10 @@ def main() -> None:
 def _test_loss(candles: pd.DataFrame, settings: TrainSettings) -> float:
     """The experts' squared error over all test bars, relative to the forecast 0's."""
     models = train(candles, "STRIDES", settings)
-    networks = prepare(candles, "STRIDES", settings, detector=models.detector).networks
-    error = zero_error = 0.0
-    for regime, expert in models.experts.items():
-        loss = expert.training["relative_loss"]["test"]
-        if loss is not None:
-            of_zero = float(np.square(networks[regime].target[networks[regime].samples.test]).sum())
-            error, zero_error = error + loss * of_zero, zero_error + of_zero
-    return error / zero_error
+    source = ForecastSettings(regime_source="column" if REGIME in candles else "detector")
+    forecast = Forecaster(models, source).forecast(candles)["forecast"].to_numpy()
+    unseen = candles.index > models.validation_end
+    return relative_error(forecast[unseen], targets(candles["close"].to_numpy())[unseen])
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def test_an_evaluation_shows_every_score_and_its_conclusion(evaluated: Evaluatio
 def test_a_model_set_shows_its_experts(model_set: ModelSet) -> None:
     rows, text = notebook_view(model_set)
     assert [row[0] for row in rows] == ["regime", "bearish", "sideways", "bullish", "all"]
-    loss = model_set.all_regimes.training["relative_loss"]["test"]
+    loss = model_set.all_regimes.training["relative_loss"]["validation"]
     assert rows[-1][-1] == f"{loss:.4f}"
     assert text.startswith("SWITCH: detector hmm, unseen bars after 2022-06-09 20:00")
 

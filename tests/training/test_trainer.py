@@ -70,7 +70,13 @@ def test_no_fitted_value_depends_on_later_parts(model_set: ModelSet, candles: pd
     np.testing.assert_array_equal(retrained.all_regimes.scale, model_set.all_regimes.scale)
     assert retrained.all_regimes.target_scale == model_set.all_regimes.target_scale
     assert retrained.detector.parameters() == model_set.detector.parameters()
-    assert equal(train(after_validation, "SWITCH", TrainSettings(**SMALL)), model_set)
+    unseen_changed = train(after_validation, "SWITCH", TrainSettings(**SMALL))
+    assert equal(unseen_changed, model_set)
+    assert unseen_changed.shrinkage == model_set.shrinkage
+    for regime, expert in model_set.experts.items():
+        losses = unseen_changed.experts[regime].training["relative_loss"]
+        assert losses == expert.training["relative_loss"]
+        assert set(losses) == {"train", "validation"}
 
 
 def test_a_regime_column_trains_on_itself_and_further_regimes_keep_their_number() -> None:
