@@ -9,6 +9,7 @@ from pydantic import Field
 from data.candles import BarTime
 from data.files import JsonFile
 from models.provenance import Provenance
+from models.regime_returns import UNKNOWN_RETURNS, RegimeReturns
 from models.shrinkage import Shrinkage
 
 FORMAT_VERSION = 3
@@ -30,6 +31,7 @@ class ManifestFile(JsonFile):
     min_confidence: float = Field(ge=0, le=1)
     min_dwell: _Count
     shrinkage: Shrinkage | None = None
+    regime_returns: RegimeReturns = UNKNOWN_RETURNS
     provenance: Provenance
     sha256: dict[str, str]
     content_sha256: str

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from models.files import (
 from models.network import RegimeLSTM
 from models.own_code import require_same_code
 from models.provenance import Provenance
+from models.regime_returns import UNKNOWN_RETURNS, RegimeReturns
 from models.regimes import RegimeDetector, find_detector, regime_name
 from models.shrinkage import Shrinkage
 
@@ -69,6 +71,8 @@ class ModelSet:
         See `models.regimes.likeliest_regime`.
     shrinkage
         Weights for ``shrinkage = "learnt"``; None in a set of an earlier version.
+    regime_returns
+        Next-bar returns by regime in the training part; without figures in a set of an earlier version.
     """
 
     dataset: str
@@ -81,6 +85,7 @@ class ModelSet:
     min_confidence: float = 0.0
     min_dwell: int = 1
     shrinkage: Shrinkage | None = None
+    regime_returns: RegimeReturns = UNKNOWN_RETURNS
 
     @property
     def n_members(self) -> int:
@@ -88,31 +93,36 @@ class ModelSet:
         return len(self.all_regimes.networks)
 
     def __repr__(self) -> str:
-        title, table, note = self._summary()
-        return f"{title}\n{table.to_string(index=False, na_rep='-', float_format='{:.4f}'.format)}\n{note}"
+        title, table, notes = self._summary()
+        figures = table.to_string(index=False, na_rep="-", float_format="{:.4f}".format)
+        return "\n".join([title, figures, *(fill(note, 100) for note in notes)])
 
     def _repr_html_(self) -> str:
-        title, table, note = self._summary()
-        return result_html(title, table, [note])
+        return result_html(*self._summary())
 
-    def _summary(self) -> tuple[str, pd.DataFrame, str]:
-        """Title, a table with one row per expert, and a note on its figures."""
+    def _summary(self) -> tuple[str, pd.DataFrame, list[str]]:
+        """Title, a table with one row per expert, and notes on its figures and on the set."""
         rows = []
         for expert in [*self.experts.values(), self.all_regimes]:
             windows, losses = (expert.training.get(name, {}) for name in ("windows", "relative_loss"))
             by_part = {f"{part} loss": losses.get(part) for part in ("train", "validation")}
             network = expert.networks[0]
             shape = {"window": expert.window, "hidden_dim": network.hidden_dim, "num_layers": network.num_layers}
-            rows.append({"regime": expert.name, **shape, "training windows": windows.get("train"), **by_part})
+            name = self.regime_returns.label(expert.name)
+            rows.append({"regime": name, **shape, "training windows": windows.get("train"), **by_part})
         title = f"{self.dataset}: detector {self.detector.name}, unseen bars after {self.validation_end:%Y-%m-%d %H:%M}"
-        note = "Losses are squared errors relative to the zero forecast's: below 1 is better."
-        return title, pd.DataFrame(rows), note
+        legend = "Losses are squared errors relative to the zero forecast's: below 1 is better."
+        return title, pd.DataFrame(rows), [legend, *self.notes()]
 
     def expert_for(self, regime: int) -> Expert:
         """The expert of a regime; the all-regimes network where it has none."""
         return self.experts.get(regime, self.all_regimes)
 
     def notes(self) -> list[str]:
+        """Whether the names of the regimes hold, and notes on single experts."""
+        return [*self.regime_returns.notes(), *self.expert_notes()]
+
+    def expert_notes(self) -> list[str]:
         """Notes on experts that use the all-regimes network, or were validated on training windows."""
         notes = []
         for expert in self.experts.values():
@@ -153,6 +163,7 @@ class ModelSet:
                 "min_confidence": self.min_confidence,
                 "min_dwell": self.min_dwell,
                 "shrinkage": asdict(self.shrinkage) if self.shrinkage else None,
+                "regime_returns": asdict(self.regime_returns),
                 "provenance": self.provenance.to_dict(),
                 "sha256": {path.name: sha256_of(path) for path in [*written, detector]},
             }
@@ -196,6 +207,7 @@ class ModelSet:
             min_confidence=manifest.min_confidence,
             min_dwell=manifest.min_dwell,
             shrinkage=manifest.shrinkage,
+            regime_returns=manifest.regime_returns,
             provenance=manifest.provenance,
         )
 

@@ -91,20 +91,35 @@ def diebold_mariano(
     Returns
     -------
     tuple
-        Statistic, positive if ``forecast`` is better than ``reference``, and its two-sided p value from Student's t
-        with the small-sample factor of Harvey, Leybourne and Newbold (1997). The variance of the loss difference is
-        the long-run one (Bartlett kernel), since losses are autocorrelated. None, None if the two do not differ, or
-        with fewer than ten bars.
+        `mean_test` of the difference of the losses: the statistic is positive if ``forecast`` is better than
+        ``reference``.
+    """
+    return mean_test((reference - outcome) ** 2 - (forecast - outcome) ** 2)
+
+
+def mean_test(values: np.ndarray) -> tuple[float | None, float | None]:
+    """Test of a mean of 0.
+
+    Parameters
+    ----------
+    values
+        ``(n_bars,)`` in time order; they may be autocorrelated.
+
+    Returns
+    -------
+    tuple
+        Statistic, and its two-sided p value from Student's t with the small-sample factor of Harvey, Leybourne and
+        Newbold (1997). The variance is the long-run one (Bartlett kernel, Newey and West 1987). None, None if the
+        values do not vary, or with fewer than ten bars.
     """
     from arch.covariance.kernel import Bartlett
     from scipy.stats import t as student
 
-    difference = (reference - outcome) ** 2 - (forecast - outcome) ** 2
-    n_bars = len(difference)
-    if n_bars < 10 or np.ptp(difference) == 0:
+    n_bars = len(values)
+    if n_bars < 10 or np.ptp(values) == 0:
         return None, None
-    long_run_variance = float(np.squeeze(Bartlett(difference / difference.std()).cov.long_run)) * difference.var()
-    statistic = float(difference.mean() / math.sqrt(long_run_variance / n_bars)) * math.sqrt((n_bars - 1) / n_bars)
+    long_run_variance = float(np.squeeze(Bartlett(values / values.std()).cov.long_run)) * values.var()
+    statistic = float(values.mean() / math.sqrt(long_run_variance / n_bars)) * math.sqrt((n_bars - 1) / n_bars)
     return statistic, float(2 * student.sf(abs(statistic), n_bars - 1))
 
 

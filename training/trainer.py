@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from models.provenance import Study
 from training.fit import FitResult, fit_network, relative_loss
 from training.prepare import NetworkData, Prepared, prepare
 from training.provenance import PARTS, describe_training
+from training.regime_returns import measure_regime_returns
 from training.settings import TrainSettings
 from training.shrinkage import learn_shrinkage
 
@@ -154,7 +155,7 @@ def _weights(model_set: ModelSet, member: Member) -> dict[str, torch.Tensor] | N
 def assemble(
     candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[Member, FitResult], study: Study | None = None
 ) -> ModelSet:
-    """The model set of fitted networks, with its shrinkage weights; not yet saved. ``study`` as in `train`.
+    """The model set of fitted networks, with all that is learnt from them; not yet saved. ``study`` as in `train`.
 
     Raises a `SettingsError` if the training of an all-regimes network has failed.
     """
@@ -174,7 +175,8 @@ def assemble(
     )
     searched = int(candles.index.searchsorted(study.validation_end, side="right")) if study else 0
     held_out = slice(min(max(validation.start, searched), validation.stop), validation.stop)
-    return learn_shrinkage(model_set, candles, held_out)
+    model_set = learn_shrinkage(model_set, candles, held_out)
+    return replace(model_set, regime_returns=measure_regime_returns(model_set, candles.iloc[prepared.split.train]))
 
 
 def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitResult]) -> Expert:

@@ -70,6 +70,7 @@ def test_no_fitted_value_depends_on_later_parts(model_set: ModelSet, candles: pd
     np.testing.assert_array_equal(retrained.all_regimes.scale, model_set.all_regimes.scale)
     assert retrained.all_regimes.target_scale == model_set.all_regimes.target_scale
     assert retrained.detector.parameters() == model_set.detector.parameters()
+    assert retrained.regime_returns == model_set.regime_returns
     unseen_changed = train(after_validation, "SWITCH", TrainSettings(**SMALL))
     assert equal(unseen_changed, model_set)
     assert unseen_changed.shrinkage == model_set.shrinkage
@@ -170,7 +171,7 @@ def test_a_regime_without_price_changes_uses_the_all_regimes_network(
     model_set = train(halted(labelled, still), "HALTED", TrainSettings(**SMALL))
     assert model_set.experts[1].training["fallback"] == f"the returns after its {part} windows are all equal"
     assert torch.equal(model_set.experts[1].networks[0].head.weight, model_set.all_regimes.networks[0].head.weight)
-    assert model_set.notes() == [
+    assert model_set.expert_notes() == [
         f"sideways uses the all-regimes network: the returns after its {part} windows are all equal."
     ]
 
@@ -189,7 +190,7 @@ def test_a_training_without_a_finite_loss_is_refused(candles: pd.DataFrame) -> N
 def test_an_expert_without_a_finite_loss_uses_the_all_regimes_network(candles: pd.DataFrame) -> None:
     model_set = train(candles, "SWITCH", TrainSettings(**SMALL, networks={"bullish": {"lr": 1e20}}))
     reason = "no epoch with a finite validation loss; lower lr (now 1e+20)"
-    assert model_set.notes() == [f"bullish uses the all-regimes network: {reason}."]
+    assert model_set.expert_notes() == [f"bullish uses the all-regimes network: {reason}."]
     assert torch.equal(model_set.experts[2].networks[0].head.weight, model_set.all_regimes.networks[0].head.weight)
 
 
