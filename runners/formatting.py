@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 NOT_DEFINED = "-"
-_UNBROKEN = re.compile(r"(?<=\d) (?=%)|(?<=\bp) (?=[=<])|(?<=\bp [=<]) (?=[\d<])|(?<=\(difference) ")
+_UNBROKEN = re.compile(r"(?<=\d) (?=%|bp\b)|(?<=\b[pt]) (?=[=<])|(?<=\b[pt] [=<]) (?=[-\d<])|(?<=\(difference) ")
 
 
 def visible(text: str) -> str:

@@ -89,7 +89,7 @@ def _one_line(text: str) -> str:
 
 
 def say(sentence: str) -> None:
-    """Print a sentence, wrapped between words but not before a per cent sign or within ``p = 0.04``."""
+    """Print a sentence, wrapped between words but not before a unit or within ``p = 0.04``."""
     lines = wrap(unbroken(sentence), out.width, break_long_words=False, break_on_hyphens=False)
     out.print("\n".join(lines).replace("\N{NO-BREAK SPACE}", " "), soft_wrap=True)
 

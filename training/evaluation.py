@@ -16,6 +16,7 @@ from data.windows import targets, windows
 from models.forecaster import Forecaster
 from models.model_set import ModelSet
 from models.network import Passes
+from models.regime_returns import UNKNOWN_RETURNS, RegimeReturns
 from models.regimes import regime_name
 from models.shrinkage import Shrinkage
 from training.scores import SIGNIFICANCE, Score, diebold_mariano, format_p, score
@@ -75,6 +76,8 @@ class Evaluation:
         Which differences are significant, in words.
     shrinkage
         The weights of the forecast ``shrunk``; None for a set of an earlier version, which has no such forecast.
+    regime_returns
+        Of the model set, see `models.model_set.ModelSet`.
     """
 
     dataset: str
@@ -84,13 +87,14 @@ class Evaluation:
     forecasts: pd.DataFrame
     conclusion: str
     shrinkage: Shrinkage | None = None
+    regime_returns: RegimeReturns = UNKNOWN_RETURNS
 
     def _repr_html_(self) -> str:
         index = self.forecasts.index
         title = f"{self.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, unseen in training"
         rows = [
             {
-                "on": group,
+                "on": self.regime_returns.label(group),
                 "bars": one.bars,
                 "forecast": name,
                 "RMSE": 1e4 * one.rmse,
@@ -104,7 +108,7 @@ class Evaluation:
             for name, one in scores.items()
         ]
         units = "RMSE in basis points; R2 and Diebold-Mariano's test against the forecast 0: above 0 is better."
-        return result_html(title, pd.DataFrame(rows), [units, self.conclusion])
+        return result_html(title, pd.DataFrame(rows), [units, *self.regime_returns.notes(), self.conclusion])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the forecasts, for JSON."""
@@ -117,6 +121,7 @@ class Evaluation:
             "classifier": asdict(self.classifier) if self.classifier else None,
             "conclusion": self.conclusion,
             "shrinkage": asdict(self.shrinkage) if self.shrinkage else None,
+            "regime_returns": asdict(self.regime_returns),
         }
 
 
@@ -158,6 +163,7 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
         forecasts=unseen,
         conclusion=_conclusion(unseen),
         shrinkage=model_set.shrinkage,
+        regime_returns=model_set.regime_returns,
     )
 
 

@@ -65,7 +65,8 @@ def backtest_forecaster(
     """`backtest` for candles that are already checked against the models."""
     model_set = forecaster.model_set
     traded, in_sample = trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
-    source = Source(dataset, model_set.interval, model_set.provenance, model_set)
+    regime_returns = (model_set.regime_returns,)
+    source = Source(dataset, model_set.interval, model_set.provenance, model_set, regime_returns=regime_returns)
     table = forecaster.forecast_with_all_regimes(candles.iloc[_feed(traded, forecaster.lookback)])
     recorded = RecordedForecasts(dataset, model_set.interval, table, forecaster.lookback)
     return _trade(candles, traded, recorded, settings, source, in_sample=in_sample)
@@ -104,7 +105,7 @@ def replay_run(run: Run, candles: pd.DataFrame, settings: BacktestSettings, *, c
     """Trade the recorded forecasts of a run with other settings; ``chosen_from`` as in `Source`."""
     interval = interval_of(pd.DatetimeIndex(candles.index))
     recorded = RecordedForecasts(run.dataset, interval, run.forecasts())
-    source = Source(run.dataset, interval, run.training, chosen_from=chosen_from)
+    source = Source(run.dataset, interval, run.training, chosen_from=chosen_from, regime_returns=run.regime_returns)
     return backtest_recorded(candles, recorded, settings, source, in_sample=run.in_sample)
 
 

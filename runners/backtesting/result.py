@@ -9,6 +9,8 @@ import pandas as pd
 
 from models.model_set import ModelSet
 from models.provenance import Training
+from models.regime_returns import RegimeReturns, regime_label
+from models.regimes import regime_name
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.yardsticks import CURVES, HOLDING, Figures, Yardstick
@@ -22,8 +24,6 @@ class TradedFold:
     ----------
     notes
         Notes on its experts.
-    names_in_order
-        Whether the mean returns of the regimes are in the order of their names.
     """
 
     fit_first: pd.Timestamp
@@ -31,7 +31,6 @@ class TradedFold:
     first_bar: pd.Timestamp
     last_bar: pd.Timestamp
     notes: tuple[str, ...] = ()
-    names_in_order: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,8 @@ class Source:
         Of a walk-forward.
     chosen_from
         Number of settings from which these were chosen in hindsight, on the same bars; 0 if they were not.
+    regime_returns
+        Of the model set, or of each fold's; empty for a run of an earlier version.
     """
 
     dataset: str
@@ -56,6 +57,11 @@ class Source:
     model_set: ModelSet | None = None
     folds: tuple[TradedFold, ...] = ()
     chosen_from: int = 0
+    regime_returns: tuple[RegimeReturns, ...] = ()
+
+    def regime_label(self, regime: int) -> str:
+        """The regime's name as it is shown (`models.regime_returns.regime_label`)."""
+        return regime_label(regime_name(regime), self.regime_returns)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from data.errors import DataError, did_you_mean
 from data.files import latest_run, write_text
 from data.settings import upgraded
 from models.provenance import Study, Training
+from models.regime_returns import RegimeReturns
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.yardsticks import Figures
@@ -46,6 +47,8 @@ class Run:
         Of the strategy and of buy and hold.
     members
         Figures of each member traded alone; empty for runs of earlier versions.
+    regime_returns
+        As in `runners.backtesting.result.Source`.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class Run:
     metrics: Metrics
     holding: Metrics
     members: list[Figures]
+    regime_returns: tuple[RegimeReturns, ...]
 
     @property
     def id(self) -> str:
@@ -326,6 +330,7 @@ class _Figures(NamedTuple):
     metrics: Metrics
     holding: Metrics
     members: list[Figures]
+    regime_returns: tuple[RegimeReturns, ...]
 
 
 def _read_figures(folder: Path) -> _Figures:
@@ -343,6 +348,7 @@ def _read_figures(folder: Path) -> _Figures:
             metrics=Metrics.from_dict(upgraded("metrics", figures["strategy"])),
             holding=Metrics.from_dict(upgraded("metrics", figures["buy_and_hold"])),
             members=[Figures(**member) for member in figures.get("members", [])],
+            regime_returns=tuple(map(RegimeReturns.from_dict, figures.get("regime_returns", []))),
         )
     except _DAMAGE as error:
         raise _incomplete(folder, error, _NOT_COUNTED) from error

@@ -10,16 +10,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from data.candles import REGIME, fingerprint
 from data.errors import DataError, ModelSetError, StorageError
-from data.features import compute_features
 from data.files import sha256_of
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
-from models.regimes import Reorderable, likeliest_regime
 from runners.backtesting.engine import backtest_recorded
 from runners.backtesting.result import Backtest, Source, TradedFold
 from runners.backtesting.settings import BacktestSettings
@@ -134,21 +131,10 @@ def trade_folds(
                 index[one.fit.stop - 1],
                 index[one.test.start],
                 index[one.test.stop - 1],
-                tuple(model_set.notes()),
-                _names_in_order(model_set, candles.iloc[one.fit]),
+                tuple(model_set.expert_notes()),
             )
             for one, model_set in zip(folds, model_sets, strict=True)
         ),
+        regime_returns=tuple(one.regime_returns for one in model_sets),
     )
     return backtest_recorded(candles, RecordedForecasts(dataset, newest.interval, forecasts), trading, source)
-
-
-def _names_in_order(model_set: ModelSet, fit_candles: pd.DataFrame) -> bool:
-    """Whether the mean returns of the regimes are in the order of their names; always true for labelled regimes."""
-    detector = model_set.detector
-    if not isinstance(detector, Reorderable):
-        return True
-    probabilities = detector.filter(compute_features(fit_candles, detector.features).to_numpy())
-    regimes = likeliest_regime(probabilities, detector.regimes)
-    by_regime = np.log(fit_candles["close"]).diff().groupby(regimes).mean()
-    return bool(by_regime.is_monotonic_increasing)

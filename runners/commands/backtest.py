@@ -183,5 +183,6 @@ def print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool 
         print_table("", backtest_tables.MEMBER_COLUMNS, members)
     title = "diff.: the strategy's figure minus that of the yardstick"
     print_table(title, backtest_tables.YARDSTICK_COLUMNS[:-1], [row[:-1] for row in backtest_tables.yardsticks(result)])
-    say(verdict(result, trials))
+    for sentence in (verdict(result, trials), *backtest_tables.name_notes(result)):
+        say(sentence)
     print_path("report", folder / "report.html")

@@ -55,23 +55,32 @@ def _print(evaluation: "Evaluation", folder: Path) -> None:
     from runners.report import backtest_tables
     from runners.terminal import out, print_path, print_table, say
 
-    index = evaluation.forecasts.index
+    index, label = evaluation.forecasts.index, evaluation.regime_returns.label
     out.print(f"{evaluation.dataset}: unseen bars {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}")
     for group, scores in evaluation.scores.items():
-        title = f"{group}: {scores['zero'].bars:,}"
+        title = f"{label(group)}: {scores['zero'].bars:,}"
         print_table(title, backtest_tables.SCORE_COLUMNS, backtest_tables.scores(scores))
     out.print(
         "RMSE, MAE: basis points of log return. R2: %, against the forecast 0 and the mean. Hit rate: % with its "
         "95 % interval. DM: Diebold-Mariano, above 0 is better than the forecast 0.\n"
     )
-    print_table("regimes", backtest_tables.REGIME_COLUMNS, backtest_tables.regime_quality(evaluation.regimes))
-    out.print("Returns in basis points. Next regime: the probability of each, in %, in the order of the rows.\n")
+    quality = backtest_tables.regime_quality(evaluation)
+    print_table("regimes", backtest_tables.REGIME_COLUMNS, quality, folded="regime")
+    out.print(
+        "Return, volatility: of the next bar, in basis points. Next regime: the probability of each, in %, in the "
+        "order of the rows.\n"
+    )
+    for note in evaluation.regime_returns.notes():
+        say(note)
     classifier = evaluation.classifier
     if classifier:
         rows = [
-            [name, *map(str, counts)] for name, counts in zip(classifier.regimes, classifier.confusion, strict=True)
+            [label(name), *map(str, counts)]
+            for name, counts in zip(classifier.regimes, classifier.confusion, strict=True)
         ]
-        print_table(f"classifier: accuracy {100 * classifier.accuracy:.1f} %", ["", *classifier.regimes], rows)
+        print_table(
+            f"classifier: accuracy {100 * classifier.accuracy:.1f} %", ["", *map(label, classifier.regimes)], rows
+        )
         out.print("Bars of the test part. Rows: label. Columns: the classifier's prediction.\n")
     if evaluation.shrinkage:
         say(f"Shrinkage weights: {evaluation.shrinkage}; {evaluation.shrinkage.meaning}.")

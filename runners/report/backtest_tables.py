@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from data.windows import targets
-from models.regimes import regime_name
 from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
 from runners.formatting import (
     NOT_DEFINED,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from runners.backtesting.result import Backtest
     from runners.backtesting.runs import Trials
     from runners.backtesting.yardsticks import Figures
-    from training.evaluation import RegimeQuality
+    from training.evaluation import Evaluation
     from training.resampling import Difference
     from training.scores import Score
 
@@ -159,22 +158,22 @@ def scores(by_forecast: dict[str, Score]) -> list[list[str]]:
     ]
 
 
-REGIME_COLUMNS = ["part", "regime", "share", "duration", "next return", "volatility", "next regime"]
+REGIME_COLUMNS = ["part", "regime", "share", "duration", "return", "volatility", "next regime"]
 
 
-def regime_quality(parts: dict[str, dict[str, RegimeQuality]]) -> list[list[str]]:
+def regime_quality(evaluation: Evaluation) -> list[list[str]]:
     """Rows of `REGIME_COLUMNS`: mean duration in bars; mean and deviation of the next log return in basis points."""
     return [
         [
             part,
-            name,
+            evaluation.regime_returns.label(name),
             percent(one.occupancy),
             number(one.mean_duration, 1),
             NOT_DEFINED if one.mean_return is None else f"{1e4 * one.mean_return:+.2f}",
             NOT_DEFINED if one.volatility is None else f"{1e4 * one.volatility:.1f}",
             " / ".join(f"{100 * share:.0f}" for share in one.transitions.values()),
         ]
-        for part, regimes in parts.items()
+        for part, regimes in evaluation.regimes.items()
         for name, one in regimes.items()
     ]
 
@@ -190,7 +189,8 @@ def experts(model_set: ModelSet) -> list[list[str]]:
         losses = [training["relative_loss"][part] for part in ("train", "validation")]
         epochs = ", ".join(str(member["best_epoch"]) for member in training["members"])
         windows = f"{training['windows']['train']:,}"
-        rows.append([expert.name, windows, epochs, *(number(loss, 4) for loss in losses)])
+        name = model_set.regime_returns.label(expert.name)
+        rows.append([name, windows, epochs, *(number(loss, 4) for loss in losses)])
     return rows
 
 
@@ -214,7 +214,7 @@ def regime_earnings(result: Backtest) -> list[list[str]]:
         profit = float(regime_bars["profit"].sum())
         rows.append(
             [
-                regime_name(int(regime)),
+                result.source.regime_label(int(regime)),
                 f"{len(regime_bars):,}",
                 percent(len(regime_bars) / len(bars)),
                 f"{profit:+,.2f}",
@@ -254,16 +254,24 @@ def folds(result: Backtest) -> list[list[str]]:
 
 
 def fold_notes(result: Backtest) -> list[str]:
-    """Notes on single folds, and on folds whose regimes are out of order."""
-    folds = result.source.folds
-    unordered = [str(position) for position, fold in enumerate(folds, start=1) if not fold.names_in_order]
-    notes = [f"Fold {position}: {note}" for position, fold in enumerate(folds, start=1) for note in fold.notes]
-    if unordered:
-        notes.append(
-            f"Regimes keep their names from fold to fold; in fold{'s' if len(unordered) > 1 else ''} "
-            f"{', '.join(unordered)} their mean returns are not in the order of the names."
-        )
-    return notes
+    """Notes on single folds."""
+    folds = enumerate(result.source.folds, start=1)
+    return [f"Fold {position}: {note}" for position, fold in folds for note in fold.notes]
+
+
+def name_notes(result: Backtest) -> list[str]:
+    """One note if the names of the regimes do not hold, in the training part of the model set or of some folds."""
+    returns = result.source.regime_returns
+    failed = [one for one in returns if one.names_fail]
+    if not failed:
+        return []
+    if len(returns) == 1:
+        return failed[0].notes()
+    return [
+        f"In {len(failed)} of {len(returns)} folds the names of the regimes do not hold: in the training "
+        "part, the next bar's mean is not significantly higher after bullish than after bearish. Calm and volatile are "
+        "the regimes with the lowest and the highest volatility."
+    ]
 
 
 def _traded(bars: pd.DatetimeIndex, loss: float | None, metrics: Metrics, holding: float) -> list[str]:

@@ -35,7 +35,7 @@ def _backtest(result: Backtest) -> _Summary:
     title = f"{result.source.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
     alone = Trials(1, 0.0)
     figures = pd.DataFrame(backtest_tables.figures(result, alone), columns=backtest_tables.FIGURE_COLUMNS)
-    return title, figures, [verdict(result, alone)]
+    return title, figures, [verdict(result, alone), *backtest_tables.name_notes(result)]
 
 
 def _comparison(compared: Comparison) -> _Summary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def comparison_svg(compared: Comparison) -> str:
     return svg(figure)
 
 
-def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:
+def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series, label: Callable[[int], str]) -> None:
     time = pd.DatetimeIndex(close.index).tz_convert(None)
     axes.plot(time, close, color=PRICE_COLOUR, linewidth=0.9)
     axes.set_ylabel("close (price)")
@@ -117,12 +118,12 @@ def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series) -> None:
         shaded[1:] |= shaded[:-1].copy()  # a regime lasts from its bar to the next
         axes.fill_between(
             time, 0, 1, where=shaded, transform=axes.get_xaxis_transform(), color=regime_colour(number), alpha=0.22,
-            linewidth=0, label=regime_name(number),
+            linewidth=0, label=label(int(number)),
         )  # fmt: skip
 
 
 def _draw_price(axes: Axes, result: Backtest) -> None:
-    _draw_regimes(axes, result.candles["close"], result.equity["regime"])
+    _draw_regimes(axes, result.candles["close"], result.equity["regime"], result.source.regime_label)
     opens = result.candles["open"].tz_convert(None)
     for direction, marker in (("long", "^"), ("short", "v")):
         times = [
@@ -168,7 +169,8 @@ def _deciles(forecast: pd.Series, outcome: pd.Series) -> Figure:
 def regimes_png(evaluation: Evaluation) -> bytes:
     """Price of the test part with its regimes."""
     figure, axes = subplots(figsize=(10, 4))
-    _draw_regimes(axes, evaluation.forecasts["close"], evaluation.forecasts["regime"])
+    close, regime = evaluation.forecasts["close"], evaluation.forecasts["regime"]
+    _draw_regimes(axes, close, regime, lambda number: evaluation.regime_returns.label(regime_name(number)))
     axes.set_xlabel("time (UTC)")
     axes.legend(loc="upper left", framealpha=0, ncols=5, fontsize=8)
     return png(figure)
@@ -184,7 +186,7 @@ def losses_png(model_set: ModelSet) -> bytes:
                 losses = member[f"{part}_losses"]
                 axes.plot(range(1, len(losses) + 1), losses, color=colour, label=None if number else part)
             axes.axvline(member["best_epoch"], color=PRICE_COLOUR, linewidth=0.6, linestyle="--")
-        axes.set_title(expert.name, fontsize=9)
+        axes.set_title(model_set.regime_returns.label(expert.name), fontsize=9)
         axes.set_xlabel("epoch")
     grid[0][0].set_ylabel("squared error relative to forecast 0")
     grid[0][0].legend(frameon=False)

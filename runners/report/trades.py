@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from models.regimes import regime_name
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runners.backtesting.result import Backtest
+    from runners.backtesting.result import Backtest, Source
 
 _COLUMNS = [
     "opened", "closed", "direction", "size", "orders", "entry_price", "exit_price", "net_pnl", "bars", "regime",
@@ -26,9 +24,10 @@ _FORMATS = {
 
 def trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
     """Cells of `TRADE_COLUMNS` per trade, the open one last: the text, and the value to sort by."""
-    rows = [_cells(row) for row in result.trades[_COLUMNS].itertuples(index=False)]
+    source = result.source
+    rows = [_cells(row, source) for row in result.trades[_COLUMNS].itertuples(index=False)]
     for row in result.open_trade[_COLUMNS].itertuples(index=False):
-        cells = _cells(row)
+        cells = _cells(row, source)
         for name, text in (("closed", "open"), ("exit_price", "-")):
             at = _COLUMNS.index(name)
             cells[at] = text, cells[at][1]
@@ -36,7 +35,7 @@ def trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
     return rows
 
 
-def _cells(values: Iterable[Any]) -> list[tuple[str, str]]:
+def _cells(values: Iterable[Any], source: Source) -> list[tuple[str, str]]:
     by_name = dict(zip(_COLUMNS, values, strict=True))
-    by_name["regime"] = regime_name(int(by_name["regime"]))
+    by_name["regime"] = source.regime_label(int(by_name["regime"]))
     return [(_FORMATS.get(name, "{}").format(value), str(value)) for name, value in by_name.items()]

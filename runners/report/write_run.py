@@ -96,6 +96,7 @@ def metrics_json(result: Backtest) -> dict[str, Any]:
         "buy_and_hold": result.holding.to_dict(),
         "members": [asdict(member) for member in result.members],
         "yardsticks": {name: yardstick.to_dict() for name, yardstick in result.yardsticks.items()},
+        "regime_returns": [asdict(one) for one in result.source.regime_returns],
     }
 
 

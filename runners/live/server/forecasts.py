@@ -13,6 +13,7 @@ from data.errors import DataError
 from data.features import columns_of
 from models.expert import Expert
 from models.forecaster import Forecaster, require_compatible
+from models.model_set import ModelSet
 from models.network import one_thread, pass_length
 from models.regimes import regime_name
 from runners.live.server.schemas import (
@@ -163,14 +164,16 @@ def describe_models(loaded: LoadedModels, refused: str | None) -> ModelsResponse
         interval_seconds=model_set.interval.total_seconds(),
         lookback=forecaster.lookback,
         columns=forecaster.columns(),
-        experts=[_describe_expert(regime, expert) for regime, expert in experts],
+        experts=[_describe_expert(regime, expert, model_set) for regime, expert in experts],
+        notes=model_set.notes(),
         refused=refused,
     )
 
 
-def _describe_expert(regime: int | None, expert: Expert) -> ExpertResponse:
+def _describe_expert(regime: int | None, expert: Expert, model_set: ModelSet) -> ExpertResponse:
     return ExpertResponse(
         name=expert.name,
+        label=model_set.regime_returns.label(expert.name),
         regime=regime,
         features=list(expert.features),
         columns=columns_of(expert.features),

@@ -148,6 +148,7 @@ class ExpertResponse(BaseModel):
     """One network and its inputs."""
 
     name: str
+    label: str = Field(description="The name for a display, with calm or volatile where the names do not hold.")
     regime: int | None = Field(description="Null for the all-regimes network.")
     features: list[str]
     columns: list[str] = Field(description="Values of each row of `features`, in order.")
@@ -170,6 +171,7 @@ class ModelsResponse(BaseModel):
     lookback: int = Field(description="Number of candles before the last that the forecast depends on.")
     columns: list[str] = Field(description="Columns that candles must have, in addition to `timestamp`.")
     experts: list[ExpertResponse]
+    notes: list[str] = Field(description="Whether the names of the regimes hold, and notes on single experts.")
     refused: str | None = Field(description="Why a newer model set was rejected, or null.")
 
 

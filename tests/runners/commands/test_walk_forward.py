@@ -259,12 +259,14 @@ def test_two_files_of_one_name_are_an_error_before_training(workspace: Path, tmp
     assert f"two of SWITCH, {other} have the same name" in failed.stderr
 
 
-def test_labels_keep_their_meaning_and_no_fold_warns_about_their_order(labelled: pd.DataFrame, tmp_path: Path) -> None:
+def test_labels_keep_their_meaning_and_the_run_says_that_their_names_fail(
+    labelled: pd.DataFrame, tmp_path: Path
+) -> None:
     fallen = labelled.assign(regime=2 - labelled["regime"])  # prices fall in the regime named bullish
     file = to_csv(fallen, tmp_path / "FALLEN.csv")
     ran = invoke(tmp_path, "walk-forward", str(file), *PLAN, *TRADED, "--keep-models")
     assert ran.returncode == 0, ran.stderr
-    assert "are not in the order of the names" not in ran.stdout
+    assert "In 3 of 3 folds the names of the regimes do not hold" in ran.stdout
     (run,) = runs_of(tmp_path, "FALLEN")
     kept = sorted((tmp_path / "models" / "trained" / "FALLEN" / "walk_forward" / run.id).iterdir())
     for folder, stop in zip(kept, (600, 800, 1000), strict=True):

@@ -151,6 +151,7 @@ def test_models_lists_each_expert_s_inputs(server: Client, forecaster: Forecaste
     assert first["columns"] == ["log_return", "volatility", "rsi", "macd", "boll_width"]
     assert (first["window"], first["stride"], first["hidden_dim"], first["num_layers"]) == (6, 4, 8, 1)
     assert first["validation_loss"] > 0
+    assert (first["label"], result["notes"]) == ("bearish", forecaster.model_set.notes())
 
 
 # errors

@@ -13,11 +13,12 @@ import pytest
 
 from models import ModelSet
 from models.forecaster import member_forecasts
+from models.regime_returns import RegimeReturns
 from runners import terminal
 from runners.backtesting.engine import backtest
 from runners.backtesting.metrics import metrics_of
 from runners.backtesting.result import Backtest, TradedFold
-from runners.backtesting.runs import Trials
+from runners.backtesting.runs import Trials, find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables
 from runners.report.drawing import align
@@ -86,16 +87,16 @@ def test_no_figure_is_rounded_across_the_level_of_significance(whole: Backtest, 
 
 
 @pytest.mark.parametrize("width", range(24, 50))
-def test_no_line_breaks_before_a_per_cent_sign_or_within_a_p_value(
+def test_no_line_breaks_before_a_unit_or_within_a_p_value(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(terminal.out, "_width", width)
-    sentence = "it returned 4.3 %, less than 12.1 %, not significantly different (difference -1.02, p = 0.61)."
+    sentence = "it returned 4.3 %, less than 12.1 %, not different (difference -1.02, p = 0.61) by +1.7 bp (t = -0.2)."
     terminal.say(sentence)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     assert " ".join(lines) == sentence
-    assert [line for line in lines if line[0] in "%=-" or line.split()[0].startswith("0.61")] == []
+    assert [line for line in lines if line.startswith(("%", "=", "-", "bp", "0.61"))] == []
 
 
 def test_pages_escape_a_dataset_s_name(whole: Backtest, tmp_path: Path) -> None:
@@ -133,17 +134,34 @@ def test_the_open_trade_is_listed_last_and_marked_open(whole: Backtest) -> None:
     assert sorted(rows, key=lambda row: row[closed][1])[-1] == rows[-1]  # sorted by its close, it stays last
 
 
-def test_fold_notes_name_the_folds_whose_regimes_are_out_of_order(whole: Backtest) -> None:
+def test_fold_notes_name_their_fold(whole: Backtest) -> None:
     index = whole.equity.index
     fold = TradedFold(index[0], index[99], index[100], index[-1], notes=("bullish: too few windows.",))
-    out_of_order = replace(fold, notes=(), names_in_order=False)
+    folds = replace(whole, source=replace(whole.source, folds=(fold, replace(fold, notes=()), fold)))
+    expected = ["Fold 1: bullish: too few windows.", "Fold 3: bullish: too few windows."]
+    assert backtest_tables.fold_notes(folds) == expected
 
-    def notes(*folds: TradedFold) -> list[str]:
-        return backtest_tables.fold_notes(replace(whole, source=replace(whole.source, folds=folds)))
 
-    assert notes(fold, fold) == ["Fold 1: bullish: too few windows.", "Fold 2: bullish: too few windows."]
-    assert "in fold 1 their mean returns are not in the order of the names" in notes(out_of_order, fold)[-1]
-    assert "in folds 1, 3 their mean returns" in notes(out_of_order, fold, out_of_order)[-1]
+def test_regimes_whose_names_fail_are_shown_with_their_volatility(whole: Backtest, tmp_path: Path) -> None:
+    failing = replace(whole.source.regime_returns[0], t_statistic=0.5, p_value=0.6)
+
+    def of(*returns: RegimeReturns) -> Backtest:
+        return replace(whole, source=replace(whole.source, regime_returns=returns))
+
+    assert backtest_tables.name_notes(whole) == []
+    assert backtest_tables.name_notes(of(failing)) == failing.notes()
+    (folds,) = backtest_tables.name_notes(of(failing, *whole.source.regime_returns, failing))
+    assert folds.startswith("In 2 of 3 folds the names of the regimes do not hold")
+    regimes = {row[0] for row in backtest_tables.regime_earnings(of(failing))}
+    assert "bearish (volatile)" in regimes
+    traded = {row[TRADE_COLUMNS.index("regime")][0] for row in trade_rows(of(failing))}
+    assert "bearish (volatile)" in traded <= regimes
+    write_backtest(of(failing), Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    run = find_run(tmp_path, "SWITCH")
+    page = (run.folder / "report.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert page.count("so the names do not hold") == 1
+    assert page.count("bearish (volatile)") > 4  # the table of regimes, the trades, and the legend of the price
+    assert run.regime_returns == (failing,)
 
 
 def test_an_account_without_a_position_has_no_open_trade(candles: pd.DataFrame, model_set: ModelSet) -> None:
