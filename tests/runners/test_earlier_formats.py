@@ -42,6 +42,14 @@ def test_a_model_set_of_format_2_forecasts(workspace: Path) -> None:
     np.testing.assert_allclose(forecasts["forecast"].loc[recorded.index], recorded["forecast"], rtol=1e-9)
 
 
+def test_a_model_set_of_format_2_has_plain_names_and_its_test_loss_is_not_shown(workspace: Path) -> None:
+    models = ModelSet.load(workspace / "models" / "trained" / "OLD")
+    assert models.all_regimes.training["relative_loss"]["test"] > 0
+    assert "test loss" not in repr(models)
+    assert "(" not in "".join(models.regime_returns.label(expert.name) for expert in models.experts.values())
+    assert models.regime_returns.notes() == []
+
+
 def test_a_run_of_format_1_is_read_under_the_new_names(workspace: Path) -> None:
     run = find_run(workspace / "results", "OLD")
     assert run.settings.neutral == "flat"

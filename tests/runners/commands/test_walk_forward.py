@@ -122,6 +122,8 @@ def test_its_forecasts_can_be_traded_again_with_other_settings(copy: Path) -> No
     again = runs_of(copy)[-1]
     assert again.models == f"of {first.id}"
     assert again.forecasts().equals(first.forecasts())
+    assert again.regime_returns == first.regime_returns
+    assert len(first.regime_returns) == 3  # one for each fold
     assert again.settings.neutral == "flat"
     assert not again.equity()["position"].equals(first.equity()["position"])
     repeated = invoke(copy, "backtest", "--config", str(again.folder / "config.toml"))
