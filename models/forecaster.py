@@ -291,7 +291,8 @@ class Forecaster:
 
     def all_regimes(self) -> Forecaster:
         """The forecaster that takes the all-regimes network for every regime."""
-        return Forecaster(replace(self.model_set, experts={}), self.settings)
+        experts = dict.fromkeys(self.model_set.experts, self.model_set.all_regimes)
+        return Forecaster(replace(self.model_set, experts=experts), self.settings)
 
     def shrunk(self, experts: np.ndarray, all_regimes: np.ndarray) -> np.ndarray:
         """The experts' forecasts ``(..., n_members)``, combined with the all-regimes network's if so set."""

@@ -22,14 +22,14 @@ from training.resampling import Difference, Returns, Uncertainty, resample
 from training.sharpe import sharpe_ratio
 
 HOLDING = "buy and hold"
-NOT_BEARISH, ONLY_BULLISH = "long unless bearish", "long only if bullish"
+FLAT_IF_BEARISH, LONG_IF_BULLISH = "flat if bearish", "long if bullish"
 VOLATILITY_SCALED = "volatility-scaled"
-ALL_REGIMES = "all-regimes network"
+ALL_REGIMES = "all-regimes LSTM"
 # Columns of `equity.csv`.
 CURVES = {
     HOLDING: "holding",
-    NOT_BEARISH: "long_unless_bearish",
-    ONLY_BULLISH: "long_if_bullish",
+    FLAT_IF_BEARISH: "flat_if_bearish",
+    LONG_IF_BULLISH: "long_if_bullish",
     VOLATILITY_SCALED: "volatility_scaled",
     ALL_REGIMES: "all_regimes",
 }
@@ -164,8 +164,8 @@ def _trade_yardsticks(
     weight = volatility_weights(candles["close"])[-len(bars) :]
     steps = np.arange(_STEPS) < _STEPS * weight[:, None] - 0.5
     signals = {
-        NOT_BEARISH: unless_bearish[:, None],
-        ONLY_BULLISH: if_bullish[:, None],
+        FLAT_IF_BEARISH: unless_bearish[:, None],
+        LONG_IF_BULLISH: if_bullish[:, None],
         VOLATILITY_SCALED: np.where(np.isfinite(weight)[:, None], steps, np.nan),
     }
     as_signalled = settings.model_copy(update={"long_threshold": 0.5, "short_threshold": -0.5, "neutral": "flat"})

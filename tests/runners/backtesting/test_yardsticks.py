@@ -16,7 +16,14 @@ from runners.backtesting.engine import backtest, run_strategy
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.result import Backtest
 from runners.backtesting.settings import BacktestSettings
-from runners.backtesting.yardsticks import ALL_REGIMES, CURVES, HOLDING, NOT_BEARISH, ONLY_BULLISH, volatility_weights
+from runners.backtesting.yardsticks import (
+    ALL_REGIMES,
+    CURVES,
+    FLAT_IF_BEARISH,
+    HOLDING,
+    LONG_IF_BULLISH,
+    volatility_weights,
+)
 from strategies.settings import target_size
 
 EAGER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, borrow_rate=0.0001)
@@ -77,7 +84,7 @@ def test_the_all_regimes_network_alone_trades_as_a_set_without_experts(
 
 def test_the_regime_alone_trades_as_a_strategy_in_backtrader_does(result: Backtest) -> None:
     regime = result.forecasts["regime"].to_numpy()
-    for name, long in ((NOT_BEARISH, regime != Regime.BEARISH), (ONLY_BULLISH, regime == Regime.BULLISH)):
+    for name, long in ((FLAT_IF_BEARISH, regime != Regime.BEARISH), (LONG_IF_BULLISH, regime == Regime.BULLISH)):
         options = {"long": tuple(long), "exposure": EAGER.exposure}
         _, recorder = run_strategy(result.candles, EAGER, LongWhen, options)
         assert (result.curves[CURVES[name]] == recorder.equity()["equity"]).all()

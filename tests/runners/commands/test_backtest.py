@@ -145,7 +145,7 @@ def test_a_run_from_before_the_borrowing_fee_can_be_read(result: Backtest, tmp_p
     (folder / "config.toml").write_text(config.replace("borrow_rate = 0.0001\n", ""))
     run = find_run(tmp_path, str(folder))
     assert (run.metrics.borrowing, run.settings.borrow_rate) == (0, 0)
-    assert list(run.equity()) == [*EQUITY_COLUMNS, "holding"]
+    assert list(run.equity()) == [*EQUITY_COLUMNS, *result.curves]
     assert not run.equity()["borrowing"].any()
 
 
