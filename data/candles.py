@@ -29,6 +29,7 @@ BarTime = Annotated[pd.Timestamp, PlainValidator(_parse_bar_time), PlainSerializ
 OHLCV = ["open", "high", "low", "close", "volume"]
 PRICES = OHLCV[:4]
 REGIME = "regime"
+_FEWEST_BARS_OF_A_MONTH = 3  # fewer could agree with another market's by chance
 _LAST_REGIME = 99  # each regime gets a network: a column of other numbers named "regime" would train thousands
 _SUSPICIOUS_JUMP = 1.9  # a close that nearly doubles or halves within a bar is more often a split or an error
 _Check = tuple[np.ndarray, str]  # mask of invalid rows, and the message for the first of them (see `Rows`)
@@ -222,3 +223,21 @@ def fingerprint(candles: pd.DataFrame) -> str:
         digest.update(str(column).encode())
         digest.update(np.ascontiguousarray(candles[column].to_numpy(dtype=float)).tobytes())
     return digest.hexdigest()
+
+
+def month_hashes(candles: pd.DataFrame) -> list[str]:
+    """A hash of each calendar month of the candles, to find the same bars under another name.
+
+    It is of the open times and of the log returns of closes within the month, rounded to 1e-6, so that rescaled prices
+    have the same hash. A month with fewer than three bars has none.
+    """
+    times = pd.DatetimeIndex(candles.index).as_unit("ns")
+    months, log_close = times.year * 12 + times.month, np.log(candles["close"].to_numpy(dtype=float))
+    starts = np.flatnonzero(np.diff(months, prepend=-1))
+    hashes = []
+    for start, stop in zip(starts, [*starts[1:], len(times)], strict=True):
+        if stop - start >= _FEWEST_BARS_OF_A_MONTH:
+            rounded = np.rint(np.diff(log_close[start:stop]) * 1e6).astype(np.int64)
+            content = times.asi8[start:stop].tobytes() + rounded.tobytes()
+            hashes.append(hashlib.blake2b(content, digest_size=8).hexdigest())
+    return hashes

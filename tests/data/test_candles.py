@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from data.calendar import missing_bars
-from data.candles import OHLCV, check_candles, fingerprint, interval_of, plausible, read_candles
+from data.candles import OHLCV, check_candles, fingerprint, interval_of, month_hashes, plausible, read_candles
 from data.errors import DataError
 from tests.conftest import to_csv
 
@@ -163,6 +163,27 @@ def test_nights_of_a_session_are_not_missing_bars() -> None:
     hours = pd.DatetimeIndex([day + pd.Timedelta(hours=h) for day in days for h in range(14, 21)]).as_unit("us")
     assert missing_bars(hours) == 0
     assert missing_bars(hours.delete([10, 200])) == 2
+
+
+def test_bars_are_found_again_by_their_months_under_any_name_and_scale(candles: pd.DataFrame) -> None:
+    """1,200 four-hour bars from January 1 to July 19."""
+    hashes = month_hashes(candles)
+    assert len(set(hashes)) == 7
+    assert month_hashes(candles * 0.1) == hashes  # so that fractions are rounded differently
+    changed = candles.copy()
+    changed.iloc[300, changed.columns.get_loc("close")] *= 1.0001  # in February
+    assert [one == other for one, other in zip(month_hashes(changed), hashes, strict=True)] == [
+        True,
+        False,
+        *[True] * 5,
+    ]
+    assert month_hashes(candles.iloc[10:])[1:] == hashes[1:]
+    assert month_hashes(candles.iloc[10:])[0] != hashes[0]
+
+
+def test_a_month_with_one_or_two_bars_has_no_hash(candles: pd.DataFrame) -> None:
+    """Another market's could have the same."""
+    assert [len(month_hashes(candles.iloc[:bars])) for bars in (1, 2, 3)] == [0, 0, 1]
 
 
 def test_the_fingerprint_detects_any_change_and_survives_a_round_trip(candles: pd.DataFrame, tmp_path: Path) -> None:
