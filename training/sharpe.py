@@ -52,7 +52,7 @@ class TrackRecord:
             return 0.5 + 0.5 * float(np.sign(distance))
         return float(norm.cdf(_quantile() * distance / margin))
 
-    def deflated_sharpe(self, trials: int, variance: float) -> float:
+    def deflated_sharpe(self, trials: float, variance: float) -> float:
         """Probability that the true Sharpe ratio is above zero, given that it is the best of ``trials``.
 
         Bailey and López de Prado (2014), "The deflated Sharpe ratio", eq. 2: the probabilistic Sharpe ratio with the
@@ -61,7 +61,7 @@ class TrackRecord:
         Parameters
         ----------
         trials
-            Number of independent trials; if trials are correlated, the result is conservative.
+            Number of independent trials, which may be fractional.
         variance
             Of the trials' Sharpe ratios, per bar.
         """
@@ -88,18 +88,26 @@ def _quantile() -> float:
     return float(norm.ppf(SIGNIFICANT_PROBABILITY))
 
 
-def expected_best_sharpe(trials: int, variance: float) -> float:
-    """Expected best Sharpe ratio of ``trials`` without skill (Bailey and López de Prado 2014, eq. 1); 0 for one trial.
+def expected_best_sharpe(trials: float, variance: float) -> float:
+    """Expected best Sharpe ratio of ``trials`` without skill, whose ratios have this ``variance``; 0 for one trial.
 
-    ``variance`` is that of the trials' ratios; the result has the unit of its square root.
+    Bailey and López de Prado (2014), eq. 1, which is an approximation for many trials. Between one and two it falls
+    below 0. There the exact answer for two trials with the correlation ``2 - trials`` takes its place, because these
+    count as so many (`training.independence.independent_trials`).
+
+    Parameters
+    ----------
+    trials
+        Number of independent trials, at least 1; may be fractional.
+    variance
+        The result has the unit of its square root.
     """
     from scipy.stats import norm
 
-    if trials < 2:
-        return 0.0
     euler = float(np.euler_gamma)
     quantiles = (1 - euler) * norm.ppf(1 - 1 / trials) + euler * norm.ppf(1 - 1 / (trials * math.e))
-    return float(math.sqrt(variance) * quantiles)
+    of_two = math.sqrt((min(trials, 2) - 1) / math.pi)
+    return math.sqrt(variance) * max(float(quantiles), of_two)
 
 
 def sharpe_ratio(returns: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kurtosis, norm, skew
 
+from training.independence import independent_trials
+from training.resampling import superior_predictive_ability
 from training.sharpe import (
     LEVEL,
     SIGNIFICANT_PROBABILITY,
@@ -60,6 +62,24 @@ def test_the_deflated_sharpe_ratio_is_the_papers() -> None:
 def test_one_trial_is_not_deflated() -> None:
     record = record_of(0.1, 500, -1, 5)
     assert record.deflated_sharpe(1, 0.0) == record.probabilistic_sharpe()
+
+
+def test_the_expected_best_of_a_fractional_number_of_trials_rises_from_0() -> None:
+    numbers = [1, 1 + 1e-9, 1.01, 1.5, 1.99, 2, 2.05, 2.1, 3, 10, 99.5, 1e3, 1e6]
+    best = [expected_best_sharpe(number, 1.0) for number in numbers]
+    assert best[0] == 0
+    assert best == sorted(best)
+    assert best[3] == pytest.approx(math.sqrt(0.5 / math.pi))  # exact for two trials with the correlation 0.5
+
+
+@pytest.mark.parametrize("trials", [2, 3, 10, 100, 20_000])
+@pytest.mark.parametrize("correlation", [0, 0.3, 0.7, 0.9, 0.99, 0.999])
+def test_the_independent_trials_give_the_best_of_correlated_ones_or_more(trials: int, correlation: float) -> None:
+    """The best of M normal trials without skill and equal correlations is sqrt(1 - rho) times that of M independent."""
+    points = np.linspace(0, 12, 20_001)
+    independent = np.trapezoid(1 - norm.cdf(points) ** trials - norm.cdf(-points) ** trials, points)
+    counted = expected_best_sharpe(independent_trials(correlation, trials), 1.0)
+    assert counted > 0.93 * math.sqrt(1 - correlation) * independent
 
 
 NOT_ZERO = st.integers(-10_000, 10_000).filter(bool).map(lambda number: number / 10_000)
