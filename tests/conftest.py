@@ -26,8 +26,8 @@ from models import ModelSet
 from models.regimes import DETECTORS
 from runners import terminal
 from runners.backtesting.engine import backtest
-from runners.backtesting.runs import Trials
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.trials import ALONE
 from runners.cli import app
 from runners.report.write_run import write_backtest
 from tests.patience import PATIENCE_S, new_page
@@ -169,7 +169,7 @@ def make_workspace(workspace: Path, candles: pd.DataFrame, model_set: ModelSet, 
     models = model_set.save(workspace / "models" / "trained")
     for settings in traded:
         result = backtest(candles, model_set, settings)
-        write_backtest(result, Trials(1, 0.0), workspace / "results", candle_file=file, origin={"models": str(models)})
+        write_backtest(result, ALONE, workspace / "results", candle_file=file, origin={"models": str(models)})
     return workspace
 
 

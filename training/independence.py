@@ -8,7 +8,8 @@ import numpy as np
 
 _PROJECTIONS = 4
 _ROUNDED_TO = 1e-6
-_MOST_POINTS = 4_000  # of a standardised series that is kept
+_MOST_POINTS = 4_000  # of a series that is kept
+_STILL = 1e-12  # a deviation below this share of the mean is a rounding error
 
 
 def independent_trials(correlation: float, trials: float) -> float:
@@ -21,19 +22,11 @@ def independent_trials(correlation: float, trials: float) -> float:
     return correlation + (1 - correlation) * trials
 
 
-def standardised(returns: np.ndarray) -> np.ndarray:
-    """Returns ``(n_bars, n)`` with mean 0 and variance 1 in each column; 0 where a column is constant."""
-    centred = returns - returns.mean(axis=0)
-    spread = centred.std(axis=0)
-    varies = np.ptp(returns, axis=0) > 0
-    return np.divide(centred, spread, out=np.zeros_like(centred), where=varies & (spread > 0))
-
-
 class MeanCorrelation:
     """The mean correlation of all pairs of series, without the matrix of the pairs.
 
-    The squared sum of standardised series is the sum of the correlations of all pairs, times the number of bars. So the
-    result is exact, and series can be added in parts.
+    The squared sum of series with mean 0 and variance 1 is the sum of the correlations of all pairs, times the number
+    of bars. So the result is exact, and series can be added in parts.
 
     Parameters
     ----------
@@ -43,33 +36,34 @@ class MeanCorrelation:
 
     def __init__(self, n_bars: int) -> None:
         self._sum = np.zeros(n_bars)
-        self._varying = 0
-        self.series = 0
+        self._series = self._varying = 0
 
-    def add(self, series: np.ndarray) -> None:
-        """Add `standardised` series ``(n_bars, n)``. A constant one has the correlation 0 with all others."""
-        self._sum += series.sum(axis=1, dtype=float)
-        self._varying += int(series.any(axis=0).sum())
-        self.series += series.shape[1]
+    def add(self, returns: np.ndarray) -> None:
+        """Add series ``(n_bars, n)``. A constant one has the correlation 0 with all others."""
+        mean, spread = returns.mean(axis=0, dtype=float), returns.std(axis=0, dtype=float)
+        varies = spread > _STILL * np.abs(mean)
+        weights = np.divide(1, spread, out=np.zeros_like(spread), where=varies)
+        self._sum += returns @ weights - mean @ weights
+        self._series += len(spread)
+        self._varying += int(varies.sum())
 
     @property
     def value(self) -> float:
         """0 with fewer than two series."""
-        if self.series < 2:
+        if self._series < 2:
             return 0.0
         pairs = self._sum @ self._sum / len(self._sum) - self._varying
-        return float(pairs / (self.series * (self.series - 1)))
+        return float(pairs / (self._series * (self._series - 1)))
 
 
 def few_points(returns: np.ndarray) -> np.ndarray:
-    """One `standardised` series ``(n_points,)`` of float32, to be kept for its correlation with others.
+    """One series ``(n_points,)`` of float32, to be kept for its correlation with others.
 
-    It has the returns ``(n_bars,)`` of all bars, or, of more than 4,000 bars, their sums over as few bars as give at
+    It has the returns ``(n_bars,)`` of all bars or, with more than 4,000 bars, their sums over as few bars as give at
     most 4,000 points.
     """
     each = -(-len(returns) // _MOST_POINTS)
-    sums = np.add.reduceat(returns, np.arange(0, len(returns), each))
-    return standardised(sums[:, None])[:, 0].astype(np.float32)
+    return np.add.reduceat(returns, np.arange(0, len(returns), each)).astype(np.float32)
 
 
 def return_hashes(returns: np.ndarray) -> list[str]:

@@ -85,6 +85,11 @@ class CrossValidated:
     bounds: np.ndarray
     times_chosen: np.ndarray
 
+    def most_chosen(self, count: int) -> list[int]:
+        """The settings that most splits chose, by index; not more than ``count``, and none that no split chose."""
+        order = np.argsort(-self.times_chosen, kind="stable")[:count]
+        return [int(setting) for setting in order if self.times_chosen[setting]]
+
 
 def block_bounds(n_bars: int, blocks: int) -> np.ndarray:
     """Bounds ``(blocks + 1,)`` of consecutive blocks of bars, whose lengths differ by one bar at most.

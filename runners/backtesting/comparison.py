@@ -17,8 +17,9 @@ from data.errors import DataError
 from data.settings import flat_settings
 from models.forecaster import member_forecasts
 from runners.backtesting.metrics import Metrics, bars_per_year, equity_before, metrics_of_part, simple_returns
-from runners.backtesting.runs import Run, deflated_sharpe, read_trials
-from runners.backtesting.yardsticks import Figures
+from runners.backtesting.runs import Run
+from runners.backtesting.trials import read_trials
+from runners.backtesting.yardsticks import AccountFigures
 from training.resampling import Difference, Resamples, Returns, resample, superior_predictive_ability
 from training.sharpe import FEWEST_BARS
 
@@ -34,7 +35,7 @@ class Compared:
     deflated_sharpe
         Over all bars of the run, with all trials on them.
     members
-        Figures of each member traded alone; none for runs of earlier versions.
+        AccountFigures of each member traded alone; none for runs of earlier versions.
     sharpe_difference, drawdown_difference
         This run's figure minus that of the first run; None for the first run, and if it cannot be tested.
     seed_luck
@@ -48,7 +49,7 @@ class Compared:
     run: Run
     metrics: Metrics
     deflated_sharpe: float | None
-    members: list[Figures]
+    members: list[AccountFigures]
     sharpe_difference: Difference | None
     drawdown_difference: Difference | None
     seed_luck: SeedLuck
@@ -134,12 +135,18 @@ def compare(runs: Sequence[Run], title: str | None = None) -> Comparison:
     if len(common) < FEWEST_BARS:
         spans = "; ".join(f"{run.dataset}/{run.id} {run.first_bar:%Y-%m-%d} to {run.last_bar:%Y-%m-%d}" for run in runs)
         raise DataError(f"these runs have {len(common)} bars in common, {FEWEST_BARS} are needed: {spans}.")
-    trials = {folder: read_trials(folder) for folder in {run.folder.parent for run in runs}}
+    trials = {results: read_trials(results) for results in {run.folder.parent.parent for run in runs}}
     traded = _borrowed_spread([_returns(run, table, common) for run, table in zip(runs, tables, strict=True)])
     resamples = resample(traded, bars_per_year(common))
     compared = [
         _compared(
-            number, run, table, common, resamples, traded[number], deflated_sharpe(run, trials[run.folder.parent])
+            number,
+            run,
+            table,
+            common,
+            resamples,
+            traded[number],
+            trials_of(run, trials[run.folder.parent.parent]).deflated_sharpe(run.metrics),
         )
         for number, (run, table) in enumerate(zip(runs, tables, strict=True))
     ]

@@ -1,4 +1,4 @@
-"""Trades grids of settings on the forecasts of a run, and sweeps them for the best."""
+"""Trades grids of settings on the forecasts of a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ import pandas as pd
 from data.candles import read_candles
 from data.errors import DataError, SettingsError
 from models.forecaster import member_forecasts
-from runners.backtesting.engine import replay_run
-from runners.backtesting.metrics import bars_per_year, drawdown, simple_returns
-from runners.backtesting.result import Backtest
-from runners.backtesting.runs import Run, Trials, TrialsRead, read_trials, trials_of_table
+from runners.backtesting.metrics import bars_per_year
+from runners.backtesting.runs import Run
 from runners.backtesting.settings import BacktestSettings
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
-from strategies.settings import AXES, CostSettings, TradingSettings
-from training.sharpe import sharpe_ratio
+from strategies.settings import AXES, TradingSettings
 
-COSTS = tuple(CostSettings.model_fields)
 _THRESHOLDS = 20  # default number on each side
 _LARGEST_THRESHOLD = 0.99  # quantile of the members' absolute forecasts
 _MOST_SETTINGS = 100_000
@@ -185,100 +181,3 @@ class GridRun:
         some = Grid(self.grid.table.iloc[numbers])
         parts = simulate_grid(self.bars, self.members, some, self.run.cash)
         return np.concatenate([simulated.equity for _, simulated in parts], axis=1)
-
-    def figures(self, which: slice, simulated: Simulated) -> pd.DataFrame:
-        """One row per setting: its values, and its results over the bars ``first_bar`` to ``last_bar``.
-
-        ``orders`` counts filled orders, ``trades`` closed round trips; ``sharpe`` is annualised. Only settings
-        ``at_own_costs`` (the costs of the run) can be chosen; the others show the effect of costs. ``tried`` are the
-        ones of them on unseen bars: they count as trials.
-        """
-        settings, equity, cash = self.run.settings, simulated.equity, self.run.cash
-        table = self.grid.table.iloc[which]
-        per_bar = sharpe_ratio(simple_returns(equity, cash))
-        at_own_costs = np.all([table[name] == getattr(settings, name) for name in COSTS], axis=0)
-        return table.assign(
-            first_bar=self.bars.index[0],
-            last_bar=self.bars.index[-1],
-            bars=len(self.bars),
-            final_value=equity[-1],
-            total_return=equity[-1] / cash - 1,
-            sharpe_per_bar=per_bar,
-            sharpe=per_bar * math.sqrt(self.periods),
-            max_drawdown=drawdown(equity, cash).min(axis=0),
-            orders=simulated.fills,
-            trades=simulated.round_trips,
-            at_own_costs=at_own_costs,
-            tried=at_own_costs & (not self.run.in_sample),
-        )
-
-
-def candidates(table: pd.DataFrame) -> pd.Series:
-    """Which settings of `GridRun.figures` can be chosen: those at the run's own costs that trade.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
-    eligible = table["at_own_costs"] & (table["orders"] > 0)
-    if not eligible.any():
-        raise DataError(
-            "none of these settings trades: all members' forecasts lie between the thresholds, or each order is below "
-            "min_order. Use lower ones."
-        )
-    return eligible
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The result of a sweep.
-
-    Attributes
-    ----------
-    table
-        One row per setting, see `GridRun.figures`.
-    own, best
-        Numbers of the run's own setting, and of the candidate with the highest Sharpe ratio.
-    confirmed
-        The best setting, traded by Backtrader.
-    disagreement
-        Largest difference between its equity and the simulated one, relative to the larger of equity and cash.
-    trials
-        The settings of this sweep and all earlier trials on these bars.
-    """
-
-    run: Run
-    table: pd.DataFrame
-    own: int
-    best: int
-    confirmed: Backtest
-    disagreement: float
-    trials: Trials
-
-
-def sweep(grid_run: GridRun) -> Sweep:
-    """Trade the settings of a grid, then the best one again with Backtrader.
-
-    Raises
-    ------
-    DataError
-        If none of the settings trades.
-    """
-    run, cash = grid_run.run, grid_run.run.cash
-    table = pd.concat([grid_run.figures(which, simulated) for which, simulated in grid_run.simulate()])
-    best = int(np.where(candidates(table), table["sharpe_per_bar"], -np.inf).argmax())
-    confirmed = replay_run(run, grid_run.candles, grid_run.grid.settings(best, run.settings), chosen_from=len(table))
-    simulated = grid_run.equity_of([best])[:, 0]
-    expected = confirmed.equity["equity"].to_numpy()
-    index, earlier = grid_run.bars.index, read_trials(run.folder.parent)
-    trials = TrialsRead([*earlier.trials, *trials_of_table(table)], earlier.warnings)
-    return Sweep(
-        run=run,
-        table=table,
-        own=grid_run.own,
-        best=best,
-        confirmed=confirmed,
-        disagreement=float(np.max(np.abs(simulated - expected) / np.maximum(np.abs(expected), cash))),
-        trials=Trials.of(trials, confirmed.metrics, run.training.study, index[0], index[-1]),
-    )

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from data.errors import SettingsError
-from runners.backtesting.grid import GridRun, candidates
+from runners.backtesting.grid import GridRun
+from runners.backtesting.grid_figures import LISTED, GridFigures, best_settings
 from runners.backtesting.metrics import simple_returns
 from runners.backtesting.runs import Run
+from runners.backtesting.trial_files import GridSummary
 from strategies.settings import AXES
 from training.overfitting import (
     CrossValidated,
@@ -34,7 +36,7 @@ class OverfittingAnalysis:
     Attributes
     ----------
     table
-        One row per setting, see `GridRun.figures`.
+        One row per setting, see `GridFigures.table`.
     own
         Number of the run's own settings.
     blocks, embargo
@@ -43,6 +45,8 @@ class OverfittingAnalysis:
         ``(n_bars, n_paths)`` equity of each path, 1 at the start.
     annual
         Factor from a Sharpe ratio per bar to an annualised one.
+    summary
+        To be written with the table.
     """
 
     run: Run
@@ -54,6 +58,7 @@ class OverfittingAnalysis:
     embargo: int
     growth: pd.DataFrame
     annual: float
+    summary: GridSummary
 
     @property
     def path_sharpe(self) -> np.ndarray:
@@ -62,8 +67,7 @@ class OverfittingAnalysis:
 
     def most_chosen(self, count: int) -> list[tuple[int, int]]:
         """The settings that most splits chose: number of the setting, and count of splits."""
-        times = self.crossed.times_chosen
-        return [(int(at), int(times[at])) for at in np.argsort(-times, kind="stable")[:count] if times[at]]
+        return [(number, int(self.crossed.times_chosen[number])) for number in self.crossed.most_chosen(count)]
 
     def to_dict(self) -> dict[str, Any]:
         """Figures for JSON; Sharpe ratios annualised."""
@@ -108,20 +112,18 @@ def analyse_overfitting(
     halves, splits = block_bounds(len(bars), blocks), Splits.of(len(bars), groups, test_groups, embargo)
     if (len(splits.part_bounds) - 1) * n_settings > _MOST_SUMS:
         raise SettingsError(f"{groups} groups of {n_settings:,} settings are too many: take fewer of either")
-    tables, by_block, by_split = [], [], []
+    figures, by_block, by_split = GridFigures(grid_run), [], []
     for which, simulated in grid_run.simulate():
-        returns = simple_returns(simulated.equity, cash)
-        tables.append(grid_run.figures(which, simulated))
+        returns = figures.add(which, simulated)
         by_block.append(ReturnSums.of(returns, halves, which.start))
         by_split.append(ReturnSums.of(returns, splits.part_bounds, which.start))
-    table = pd.concat(tables)
-    candidates(table)  # raises if no setting trades
+    best = best_settings(figures.table())  # raises if no setting trades
     crossed = combinatorial_paths(
         ReturnSums.joined(by_split), splits, lambda numbers: simple_returns(grid_run.equity_of(numbers), cash)
     )
     return OverfittingAnalysis(
         run=grid_run.run,
-        table=table,
+        table=figures.table(),
         own=grid_run.own,
         overfitting=probability_of_overfitting(ReturnSums.joined(by_block)),
         blocks=blocks,
@@ -129,4 +131,5 @@ def analyse_overfitting(
         embargo=embargo,
         growth=pd.DataFrame(np.cumprod(1 + crossed.paths.T, axis=0), index=bars.index),
         annual=math.sqrt(grid_run.periods),
+        summary=figures.summary([*best.index, *crossed.most_chosen(LISTED)]),
     )

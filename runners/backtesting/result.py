@@ -13,7 +13,7 @@ from models.regime_returns import RegimeReturns, regime_label
 from models.regimes import regime_name
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
-from runners.backtesting.yardsticks import CURVES, HOLDING, Figures, Yardstick
+from runners.backtesting.yardsticks import CURVES, HOLDING, AccountFigures, Yardstick
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Backtest:
     open_trade
         The round trip that is open at the last bar: the same columns, one row or none.
     metrics, holding
-        Figures of the strategy, and of buy and hold over the same bars with the same exposure and costs.
+        AccountFigures of the strategy, and of buy and hold over the same bars with the same exposure and costs.
     members
-        Figures of each member traded alone.
+        AccountFigures of each member traded alone.
     yardsticks
         Simple strategies by name, over the same bars with the same exposure and costs.
     curves
@@ -104,7 +104,7 @@ class Backtest:
     open_trade: pd.DataFrame
     metrics: Metrics
     holding: Metrics
-    members: list[Figures]
+    members: list[AccountFigures]
     yardsticks: dict[str, Yardstick]
     curves: pd.DataFrame
     in_sample: bool

@@ -1,4 +1,4 @@
-"""Reads the runs of a workspace, and counts the trials for the deflated Sharpe ratio."""
+"""Reads the runs of a workspace."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ import json
 import math
 import shutil
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from data.errors import DataError, did_you_mean
 from data.files import latest_run, write_text
 from data.settings import upgraded
-from models.provenance import Study, Training
+from models.provenance import Training
 from models.regime_returns import RegimeReturns
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
-from runners.backtesting.yardsticks import Figures
+from runners.backtesting.yardsticks import AccountFigures
 
 FORMAT_VERSION = 3  # of a run's folder; older formats can be read, see CONTRIBUTING
-_REMOVED = ".removed"
-SWEEPS, OVERFITTING, GRID_TABLE = "sweeps", "overfitting", "settings.csv"
+REMOVED = ".removed"
 NOTE = "note.txt"
-_CONFIG, _METRICS = "config.toml", "metrics.json"
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # raised by reading a damaged file
-_NOT_COUNTED = "It is missing in the number of trials"
+_CONFIG, METRICS = "config.toml", "metrics.json"
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)  # raised by reading a damaged file
+NOT_COUNTED = "It is missing in the number of trials"
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,10 @@ class Run:
         Figures of each member traded alone; empty for runs of earlier versions.
     regime_returns
         As in `runners.backtesting.result.Source`.
+    months
+        `data.candles.month_hashes` of the traded bars; none in runs of earlier versions.
+    returns
+        `training.independence.return_hashes` of the strategy; None in runs of earlier versions.
     """
 
     folder: Path
@@ -61,8 +63,10 @@ class Run:
     training: Training
     metrics: Metrics
     holding: Metrics
-    members: list[Figures]
+    members: list[AccountFigures]
     regime_returns: tuple[RegimeReturns, ...]
+    months: tuple[str, ...] = ()
+    returns: str | None = None
 
     @property
     def id(self) -> str:
@@ -129,108 +133,11 @@ class Run:
 
     def remove(self) -> None:
         """Delete all but settings and figures, which move to a hidden folder: the run still counts as a trial."""
-        kept = self.folder.parent / _REMOVED / self.id
+        kept = self.folder.parent / REMOVED / self.id
         kept.mkdir(parents=True, exist_ok=True)
-        for name in (_CONFIG, _METRICS):
+        for name in (_CONFIG, METRICS):
             shutil.copy(self.folder / name, kept)
         shutil.rmtree(self.folder)
-
-
-class Trial(NamedTuple):
-    """One result on unseen bars, of which a reported one may be the best.
-
-    Attributes
-    ----------
-    bars
-        Number of bars of its Sharpe ratio.
-    outcome
-        Equal for the same trial. Runs with equal Sharpe ratios are one trial, such as repeated runs.
-    sharpe
-        Per bar; None if it has too few bars or was pruned.
-    """
-
-    first_bar: pd.Timestamp
-    last_bar: pd.Timestamp
-    bars: int
-    outcome: str
-    sharpe: float | None
-
-
-class TrialsRead(NamedTuple):
-    """The trials of a folder, and a warning for each result that cannot be read, and so is not among them."""
-
-    trials: Sequence[Trial]
-    warnings: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Trials:
-    """Number of different trials on the same bars, and the variance of their Sharpe ratios per bar.
-
-    A Sharpe ratio over another number of bars is scaled to that of the result: without skill its standard deviation is
-    one over the root of the bars. The variance is at least that of pure luck, one over the bars, so that many similar
-    trials do not count as few.
-
-    Attributes
-    ----------
-    warnings
-        One for each earlier result that cannot be read, and so is not counted.
-    """
-
-    count: int
-    variance: float
-    warnings: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        earlier: TrialsRead,
-        metrics: Metrics,
-        study: Study | None,
-        first_bar: pd.Timestamp,
-        last_bar: pd.Timestamp,
-    ) -> Trials:
-        """A result, the trials of its training's ``study``, and all earlier trials on overlapping bars."""
-        own = _trials_of(metrics, study, first_bar, last_bar)
-        sharpes = {
-            trial.outcome: None if trial.sharpe is None else trial.sharpe * math.sqrt(trial.bars / metrics.bars)
-            for trial in [*own, *earlier.trials]
-            if trial.first_bar <= last_bar and trial.last_bar >= first_bar
-        }
-        if len(sharpes) == 1:
-            return cls(1, 0.0, tuple(earlier.warnings))
-        defined = [sharpe for sharpe in sharpes.values() if sharpe is not None]
-        variance = float(np.var(defined, ddof=1)) if len(defined) > 1 else 0.0
-        return cls(len(sharpes), max(variance, 1 / (metrics.bars - 1)), tuple(earlier.warnings))
-
-    @property
-    def count_text(self) -> str:
-        """The number of trials, with "at least" if an earlier result cannot be read."""
-        return f"at least {self.count:,}" if self.warnings else f"{self.count:,}"
-
-    def deflated_sharpe(self, metrics: Metrics) -> float | None:
-        """Probability that the true Sharpe ratio is above 0, given that it is the best of these trials."""
-        record = metrics.track_record()
-        return record.deflated_sharpe(self.count, self.variance) if record else None
-
-
-def _trials_of(metrics: Metrics, study: Study | None, first_bar: pd.Timestamp, last_bar: pd.Timestamp) -> list[Trial]:
-    """A result and the trials of the study of its settings."""
-    record = metrics.track_record()
-    sharpe = record.sharpe if record else 0.0 if metrics.sharpe is None else None
-    trials = [_trial(first_bar, last_bar, metrics.bars, sharpe)]
-    if study is not None:
-        for network, sharpes in study.sharpes.items():
-            trials += [
-                Trial(first_bar, last_bar, study.bars, f"{study.id} {network} {number}", value)
-                for number, value in enumerate(sharpes)
-            ]
-    return trials
-
-
-def _trial(first_bar: pd.Timestamp, last_bar: pd.Timestamp, bars: int, sharpe: float | None) -> Trial:
-    text = "too short" if sharpe is None else f"{sharpe + 0.0:.4f}"
-    return Trial(first_bar, last_bar, bars, f"{bars} bars, {text}", sharpe)
 
 
 class RunsRead(NamedTuple):
@@ -251,41 +158,6 @@ def read_runs(folder: Path) -> RunsRead:
     return RunsRead(runs, warnings)
 
 
-def read_trials(folder: Path) -> TrialsRead:
-    """The trials on unseen bars in one dataset's folder of results: runs, removed runs and grids.
-
-    A damaged run counts if its figures can be read.
-    """
-    trials: list[Trial] = []
-    warnings = []
-    for path in [*sorted(folder.glob("[0-9]*")), *sorted((folder / _REMOVED).glob("[0-9]*"))]:
-        try:
-            run = _read_figures(path)
-        except DataError as error:
-            warnings.append(str(error))
-        else:
-            trials += [] if run.in_sample else _trials_of(run.metrics, run.training.study, run.first_bar, run.last_bar)
-    for path in sorted(path for name in (SWEEPS, OVERFITTING) for path in (folder / name).glob("[0-9]*")):
-        try:
-            trials += trials_of_table(pd.read_csv(path / GRID_TABLE, parse_dates=["first_bar", "last_bar"]))
-        except _DAMAGE as error:
-            reason = f"{GRID_TABLE} cannot be read ({type(error).__name__}: {error})"
-            warnings.append(f"{path}: {reason}. {_NOT_COUNTED}. Repeat it, or remove the folder.")
-    return TrialsRead(trials, warnings)
-
-
-def trials_of_table(table: pd.DataFrame) -> list[Trial]:
-    """The ``tried`` settings of a grid (`GridRun.figures`)."""
-    tried = table[table["tried"]]
-    columns = (tried[name] for name in ("first_bar", "last_bar", "bars", "sharpe_per_bar"))
-    return [_trial(*values) for values in zip(*columns, strict=True)]
-
-
-def deflated_sharpe(run: Run, trials: TrialsRead) -> float | None:
-    """Deflated Sharpe ratio of a run, given the trials of its dataset."""
-    return Trials.of(trials, run.metrics, run.training.study, run.first_bar, run.last_bar).deflated_sharpe(run.metrics)
-
-
 def datasets_in(results: Path) -> list[str]:
     return sorted(path.name for path in results.glob("*") if path.is_dir() and not path.name.startswith("."))
 
@@ -300,17 +172,17 @@ def find_run(results: str | Path, name: str) -> Run:
     """
     results = Path(results)
     newest = latest_run(results / name) if (results / name).is_dir() else None
-    if (Path(name) / _METRICS).is_file():
+    if (Path(name) / METRICS).is_file():
         folders = [Path(name)]
     elif newest is not None:
         folders = [newest]
     elif Path(name).is_absolute():
         folders = []
     else:
-        pattern = f"{escape(name)}*/{_METRICS}"
+        pattern = f"{escape(name)}*/{METRICS}"
         folders = [path.parent for path in sorted(results.glob(pattern if "/" in name else f"*/{pattern}"))]
     if not folders:
-        ids = [path.parent.name for path in results.glob(f"*/[0-9]*/{_METRICS}")]
+        ids = [path.parent.name for path in results.glob(f"*/[0-9]*/{METRICS}")]
         suggestion = did_you_mean(name, [*ids, *datasets_in(results)])
         raise DataError(f"{name}: there is no such run in {results}. `regimes runs` lists all runs.{suggestion}")
     if len(folders) > 1:
@@ -318,7 +190,7 @@ def find_run(results: str | Path, name: str) -> Run:
     return _read_run(folders[0])
 
 
-class _Figures(NamedTuple):
+class Figures(NamedTuple):
     """The content of a run's ``metrics.json``, as in `Run`."""
 
     dataset: str
@@ -329,16 +201,18 @@ class _Figures(NamedTuple):
     training: Training
     metrics: Metrics
     holding: Metrics
-    members: list[Figures]
+    members: list[AccountFigures]
     regime_returns: tuple[RegimeReturns, ...]
+    months: tuple[str, ...]
+    returns: str | None
 
 
-def _read_figures(folder: Path) -> _Figures:
+def read_figures(folder: Path) -> Figures:
     """Read a run's figures, also with older names; raises DataError if they are incomplete or of a newer version."""
     try:
-        figures = json.loads((folder / _METRICS).read_text(encoding="utf-8"))
+        figures = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         version = figures.get("format_version", 1)
-        read = _Figures(
+        read = Figures(
             dataset=figures["dataset"],
             first_bar=pd.Timestamp(figures["first_bar"]),
             last_bar=pd.Timestamp(figures["last_bar"]),
@@ -347,24 +221,26 @@ def _read_figures(folder: Path) -> _Figures:
             training=Training.from_dict(figures["training"]),
             metrics=Metrics.from_dict(upgraded("metrics", figures["strategy"])),
             holding=Metrics.from_dict(upgraded("metrics", figures["buy_and_hold"])),
-            members=[Figures(**member) for member in figures.get("members", [])],
+            members=[AccountFigures(**member) for member in figures.get("members", [])],
             regime_returns=tuple(map(RegimeReturns.from_dict, figures.get("regime_returns", []))),
+            months=tuple(figures.get("months", ())),
+            returns=figures.get("returns"),
         )
-    except _DAMAGE as error:
-        raise _incomplete(folder, error, _NOT_COUNTED) from error
+    except DAMAGE as error:
+        raise _incomplete(folder, error, NOT_COUNTED) from error
     if version > FORMAT_VERSION:
         reason = f"has format {version}; this version reads formats up to {FORMAT_VERSION}"
-        raise DataError(f"{folder}: {reason}. {_NOT_COUNTED}.")
+        raise DataError(f"{folder}: {reason}. {NOT_COUNTED}.")
     return read
 
 
 def _read_run(folder: Path) -> Run:
     """Read a run, also with older names of settings; raises DataError if it is incomplete or of a newer version."""
-    figures = _read_figures(folder)
+    figures = read_figures(folder)
     try:
         config = tomllib.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         config["backtest"] = upgraded("backtest", config["backtest"])
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _incomplete(folder, error, "It still counts as a trial") from error
     return Run(folder=folder, config=config, **figures._asdict())
 

@@ -38,8 +38,8 @@ _STEPS = 10  # weights of volatility-scaled holding are multiples of a tenth
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Figures of one account, as in `runners.backtesting.metrics.Metrics`."""
+class AccountFigures:
+    """AccountFigures of one account, as in `runners.backtesting.metrics.Metrics`."""
 
     sharpe: float | None
     max_drawdown: float
@@ -54,12 +54,12 @@ class Accounts:
     equity: np.ndarray
     trades: np.ndarray
 
-    def figures(self, cash: float, periods: float) -> list[Figures]:
+    def figures(self, cash: float, periods: float) -> list[AccountFigures]:
         """Of each account; ``periods`` are bars per year."""
         returns = simple_returns(self.equity, cash)
         sharpes, falls = sharpe_ratio(returns) * math.sqrt(periods), drawdown(self.equity, cash).min(axis=0)
         return [
-            Figures(
+            AccountFigures(
                 float(sharpes[at]) if np.ptp(returns[:, at]) > 0 else None,
                 float(falls[at]),
                 float(self.equity[-1, at] / cash - 1),
@@ -73,7 +73,7 @@ class Accounts:
 class Yardstick:
     """A simple strategy, and the backtest's Sharpe ratio and maximum drawdown minus its own; None: no test possible."""
 
-    figures: Figures
+    figures: AccountFigures
     sharpe_difference: Difference | None
     drawdown_difference: Difference | None
 
@@ -91,7 +91,7 @@ class Compared:
         ``(n_bars, n)`` equity of each yardstick, with the names of `CURVES`, and of each member alone (``member_1`` to
         ``member_n``).
     members
-        Figures of each member traded alone.
+        AccountFigures of each member traded alone.
     yardsticks
         By name.
     strategy, holding
@@ -99,7 +99,7 @@ class Compared:
     """
 
     curves: pd.DataFrame
-    members: list[Figures]
+    members: list[AccountFigures]
     yardsticks: dict[str, Yardstick]
     strategy: Uncertainty
     holding: Uncertainty

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from models.model_set import ModelSet
     from runners.backtesting.result import Backtest
-    from runners.backtesting.runs import Run, Trials
+    from runners.backtesting.runs import Run
+    from runners.backtesting.trials import Trials
+    from runners.report.write_run import Written
 
 
 @options.with_settings(BacktestSettings)
@@ -61,14 +63,15 @@ def backtest(
         if "forecasts" in content and not models:
             recorded = find_run(workspace.results, content["forecasts"])
     store = open_store(mlflow) if mlflow else None
-    fingerprint = content.get("fingerprint")
+    fingerprint, chosen_from = content.get("fingerprint"), content.get("chosen_from", 0)
     if recorded:
-        chosen_from = content.get("chosen_from", 0)
         folder = _replay(workspace, recorded, settings, chosen_from, fingerprint, note=note, json=json)
     else:
         file = workspace.candle_file(dataset or content.get("file"))
         models = models or Path(content.get("models", workspace.trained / file.stem))
-        folder = backtest_file(workspace, file, models, settings, fingerprint, sort=sort, note=note, json=json)
+        folder = backtest_file(
+            workspace, file, models, settings, fingerprint, chosen_from=chosen_from, sort=sort, note=note, json=json
+        )
     if store:
         log_run(store, find_run(workspace.results, str(folder)))
 
@@ -80,11 +83,12 @@ def backtest_file(
     settings: BacktestSettings,
     fingerprint: str | None = None,
     *,
+    chosen_from: int = 0,
     sort: bool = False,
     note: str = "",
     json: bool = False,
 ) -> Path:
-    """Backtest one CSV, write the run, print its figures, and return its folder; see `warn_if_changed`."""
+    """Backtest one CSV, write the run, print its figures, and return its folder; see `backtest_candles`."""
     from data.candles import candle_warnings, read_candles
     from data.files import require_writable
     from models.model_set import ModelSet, find_model_set
@@ -97,9 +101,11 @@ def backtest_file(
     with working("trading"):
         models = find_model_set(models)
         model_set = ModelSet.load(models)
-        result, trials, folder = backtest_candles(workspace, file, candles, model_set, models, settings, note=note)
-    print_run(result, trials, folder, json=json)
-    return folder
+        written = backtest_candles(
+            workspace, file, candles, model_set, models, settings, chosen_from=chosen_from, note=note
+        )
+    print_run(*written, json=json)
+    return written.folder
 
 
 def backtest_candles(
@@ -110,9 +116,15 @@ def backtest_candles(
     models: Path,
     settings: BacktestSettings,
     *,
+    chosen_from: int = 0,
     note: str = "",
-) -> "tuple[Backtest, Trials, Path]":
-    """Backtest the candles of ``file`` on the model set in the folder ``models``, and write the run."""
+) -> "Written":
+    """Backtest the candles of ``file`` on the model set in the folder ``models``, and write the run.
+
+    ``chosen_from`` as in `Source`, if the settings are those of a run that has it.
+    """
+    from dataclasses import replace
+
     from models.forecaster import Forecaster, require_compatible
     from runners.backtesting.engine import backtest_forecaster
     from runners.report.write_run import write_run
@@ -122,8 +134,8 @@ def backtest_candles(
     require_compatible(candles, forecaster, source=str(file))
     warn(forecaster.warnings(candles, file.stem))
     result = backtest_forecaster(candles, forecaster, settings, file.stem)
-    trials, folder = write_run(workspace.results, file, result, {"models": str(models.resolve())}, note=note)
-    return result, trials, folder
+    result = replace(result, source=replace(result.source, chosen_from=chosen_from))
+    return write_run(workspace.results, file, result, {"models": str(models.resolve())}, note=note)
 
 
 def _replay(
@@ -148,9 +160,9 @@ def _replay(
     warn_if_changed(run.file, candles, fingerprint)
     with working("trading"):
         result = replay_run(run, candles, settings, chosen_from=chosen_from)
-        trials, folder = write_replay(workspace.results, run, result, note=note)
-    print_run(result, trials, folder, json=json)
-    return folder
+        written = write_replay(workspace.results, run, result, note=note)
+    print_run(*written, json=json)
+    return written.folder
 
 
 def warn_if_changed(file: Path, candles: "pd.DataFrame", expected: str | None) -> None:
@@ -164,14 +176,14 @@ def warn_if_changed(file: Path, candles: "pd.DataFrame", expected: str | None) -
 
 def print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool = False) -> None:
     """Print a run's figures and verdict, or its metrics as JSON."""
+    from runners.backtesting.recording import metrics_json
     from runners.report import backtest_tables
     from runners.report.verdict import verdict
-    from runners.report.write_run import metrics_json
     from runners.terminal import print_json, print_path, print_table, say, warn
 
     warn(trials.warnings)
     if json:
-        deflated = {"trials": trials.count, "deflated_sharpe": trials.deflated_sharpe(result.metrics)}
+        deflated = {**trials.to_dict(), "deflated_sharpe": trials.deflated_sharpe(result.metrics)}
         print_json({"run": folder.name, "folder": str(folder), **deflated, **metrics_json(result)})
         return
     index = result.equity.index
@@ -183,6 +195,9 @@ def print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool 
         print_table("", backtest_tables.MEMBER_COLUMNS, members)
     title = "diff.: the strategy's figure minus that of the yardstick"
     print_table(title, backtest_tables.YARDSTICK_COLUMNS[:-1], [row[:-1] for row in backtest_tables.yardsticks(result)])
-    for sentence in (verdict(result, trials), *backtest_tables.name_notes(result)):
-        say(sentence)
+    say(verdict(result, trials))
+    if trials.count > 1:
+        say(trials.sentence())
+    for note in backtest_tables.name_notes(result):
+        say(note)
     print_path("report", folder / "report.html")

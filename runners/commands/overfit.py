@@ -30,7 +30,8 @@ def overfit(
     from data.files import new_run_id, require_writable, whole_folder, write_json
     from runners.backtesting.grid import GridRun
     from runners.backtesting.overfitting import analyse_overfitting
-    from runners.backtesting.runs import GRID_TABLE, OVERFITTING, find_run
+    from runners.backtesting.runs import find_run
+    from runners.backtesting.trial_files import OVERFITTING, write_grid
     from runners.report.overfitting_page import overfitting_html
     from runners.terminal import print_path, working
     from strategies.settings import RuleSettings
@@ -44,7 +45,7 @@ def overfit(
         analysis = analyse_overfitting(grid_run, blocks=blocks, groups=groups, test_groups=test_groups, embargo=embargo)
         with whole_folder(folder) as draft:
             write_json(draft / "overfitting.json", analysis.to_dict())
-            analysis.table.to_csv(draft / GRID_TABLE, index=False)
+            write_grid(draft, analysis.table, analysis.summary)
             (draft / "overfitting.html").write_text(overfitting_html(analysis), encoding="utf-8")
     _print(analysis)
     print_path("page", folder / "overfitting.html")

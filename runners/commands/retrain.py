@@ -61,8 +61,8 @@ def retrain(
         (old, old_folder, f"before {new_folder.name}"),
         (new, new_folder, f"retrained from {old_folder.name}"),
     ):
-        _, _, written = backtest_candles(workspace, file, candles, model_set, folder, trading, note=note)
-        runs.append(find_run(workspace.results, str(written)))
+        written = backtest_candles(workspace, file, candles, model_set, folder, trading, note=note)
+        runs.append(find_run(workspace.results, str(written.folder)))
     compare_runs(workspace, {f"{file.stem}: models before (A) and after (B) retraining": runs})
     mark_latest(new_folder)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runners.backtesting.runs import Run
+    from runners.backtesting.trials import Trials
 
 app = options.group("list", "List backtests (the default), remove them, or annotate them.")
+
+
+class _Listed(NamedTuple):
+    """A run, the trials on its bars, and its deflated Sharpe ratio."""
+
+    run: Run
+    trials: Trials
+    deflated: float | None
 
 
 @app.command("list", cls=options.Command)
@@ -31,33 +40,38 @@ def list_runs(
 ) -> None:
     """List backtests with models, Sharpe ratio, drawdown, deflated Sharpe ratio, kind and notes."""
     from data.errors import DataError
-    from runners.backtesting.runs import datasets_in, deflated_sharpe, read_runs, read_trials
+    from runners.backtesting.runs import datasets_in, read_runs
+    from runners.backtesting.trials import read_trials, trials_of
     from runners.terminal import print_json, warn
 
     results = Workspace.open(workspace_folder).results
-    rows: list[tuple[Run, float | None]] = []
+    rows: list[_Listed] = []
+    trials = read_trials(results)
+    warn(trials.warnings)
     for name in [dataset] if dataset else datasets_in(results):
-        trials = read_trials(results / name)
         runs, warnings = read_runs(results / name)
-        warn(dict.fromkeys([*warnings, *trials.warnings]))
-        rows += [(run, deflated_sharpe(run, trials)) for run in runs]
+        warn(warning for warning in warnings if warning not in trials.warnings)
+        for run in runs:
+            on_its_bars = trials_of(run, trials)
+            rows.append(_Listed(run, on_its_bars, on_its_bars.deflated_sharpe(run.metrics)))
     if not rows:
         raise DataError(f"{results}: holds no run{f' of {dataset}' if dataset else ''} yet.")
     lowest = float("-inf")
     keys = {
-        "id": lambda row: row[0].id,
-        "sharpe": lambda row: lowest if row[0].metrics.sharpe is None else row[0].metrics.sharpe,
-        "drawdown": lambda row: row[0].metrics.max_drawdown,
-        "deflated": lambda row: lowest if row[1] is None else row[1],
+        "id": lambda row: row.run.id,
+        "sharpe": lambda row: lowest if row.run.metrics.sharpe is None else row.run.metrics.sharpe,
+        "drawdown": lambda row: row.run.metrics.max_drawdown,
+        "deflated": lambda row: lowest if row.deflated is None else row.deflated,
     }
     rows.sort(key=keys[sort])
     if json:
-        print_json([_to_dict(run, deflated) for run, deflated in rows])
+        print_json([_to_dict(row) for row in rows])
     else:
         _print(rows)
 
 
-def _to_dict(run: Run, deflated: float | None) -> dict[str, Any]:
+def _to_dict(row: _Listed) -> dict[str, Any]:
+    run = row.run
     return {
         "dataset": run.dataset,
         "run": run.id,
@@ -67,21 +81,22 @@ def _to_dict(run: Run, deflated: float | None) -> dict[str, Any]:
         "note": run.note,
         "first_bar": run.first_bar.isoformat(),
         "last_bar": run.last_bar.isoformat(),
-        "deflated_sharpe": deflated,
+        **row.trials.to_dict(),
+        "deflated_sharpe": row.deflated,
         **run.metrics.to_dict(),
     }
 
 
-def _print(rows: Sequence[tuple[Run, float | None]]) -> None:
+def _print(rows: Sequence[_Listed]) -> None:
     """Print one table per dataset, and the notes."""
     from runners.report import comparison_tables
     from runners.terminal import out, print_table, say
 
-    for dataset in dict.fromkeys(run.dataset for run, _ in rows):
-        runs = [(run, deflated) for run, deflated in rows if run.dataset == dataset]
-        cells = [comparison_tables.run_row(run, deflated) for run, deflated in runs]
+    for dataset in dict.fromkeys(row.run.dataset for row in rows):
+        listed = [row for row in rows if row.run.dataset == dataset]
+        cells = [comparison_tables.run_row(row.run, row.deflated) for row in listed]
         print_table(dataset, comparison_tables.RUN_COLUMNS, cells, wide=True)
-        for name, note in comparison_tables.run_notes(run for run, _ in runs):
+        for name, note in comparison_tables.run_notes(row.run for row in listed):
             out.print(f"{name}: {note}")
     say(comparison_tables.RUN_LEGEND)
 

@@ -6,7 +6,7 @@ from runners.commands import options
 from runners.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
-    from runners.backtesting.grid import Sweep
+    from runners.backtesting.sweep import Sweep
 
 
 def sweep(
@@ -24,8 +24,9 @@ def sweep(
     """Trade a grid of settings on a run's forecasts, and confirm the best one with Backtrader."""
     from data.files import new_run_id, require_writable, whole_folder
     from runners.backtesting.grid import GridRun
-    from runners.backtesting.grid import sweep as sweep_grid
-    from runners.backtesting.runs import GRID_TABLE, SWEEPS, find_run
+    from runners.backtesting.runs import find_run
+    from runners.backtesting.sweep import sweep as sweep_grid
+    from runners.backtesting.trial_files import SWEEPS, write_grid
     from runners.report.sweep_page import sweep_html
     from runners.report.write_run import write_replay
     from runners.terminal import print_path, working
@@ -38,23 +39,24 @@ def sweep(
     with working("sweeping"):
         result = sweep_grid(GridRun.of(chosen, dict(zip(AXES, values, strict=True))))
         with whole_folder(folder) as draft:
-            result.table.to_csv(draft / GRID_TABLE, index=False)
+            write_grid(draft, result.table, result.summary)
             (draft / "sweep.html").write_text(sweep_html(result), encoding="utf-8")
         note = f"best of {len(result.table):,} settings swept on the forecasts of {chosen.id}"
-        _, written = write_replay(chosen.folder.parent.parent, chosen, result.confirmed, note=note)
+        written = write_replay(chosen.folder.parent.parent, chosen, result.confirmed, note=note)
     _print(result)
     print_path("page", folder / "sweep.html")
-    print_path("run of the best setting", written / "report.html")
+    print_path("run of the best setting", written.folder / "report.html")
 
 
 def _print(result: "Sweep") -> None:
     """Print the run's own and the best settings of a sweep, and the verdict on choosing the best."""
+    from runners.backtesting.grid_figures import best_settings
     from runners.report import sweep_page
     from runners.terminal import out, print_table, say, warn
 
     warn(result.trials.warnings)
     out.print(f"{result.run.dataset}: the forecasts of {result.run.id}")
-    settings = [result.table.loc[[result.own]], sweep_page.best_settings(result)]
+    settings = [result.table.loc[[result.own]], best_settings(result.table)]
     rows = [row for table in settings for row in sweep_page.setting_rows(table)]
     cells = [["own" if rank == 0 else str(rank), *row] for rank, row in enumerate(rows)]
     columns = ["", "long", "short", "rule", *sweep_page.SETTING_COLUMNS[3:]]  # the page's are too wide for a terminal

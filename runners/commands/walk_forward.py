@@ -173,7 +173,7 @@ def _write(
     from runners.report.write_run import write_run
     from runners.terminal import print_path, print_table, say
 
-    trials, folder = write_run(workspace.results, file, result, origin, note=note)
+    result, trials, folder = write_run(workspace.results, file, result, origin, note=note)
     models = workspace.trained / file.stem / "walk_forward" / folder.name
     for number, model_set in enumerate(model_sets or []):
         model_set.write(fold_folder(models, number))

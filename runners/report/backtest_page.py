@@ -21,7 +21,7 @@ from runners.report.verdict import verdict
 if TYPE_CHECKING:
     from runners.backtesting.comparison import Comparison
     from runners.backtesting.result import Backtest
-    from runners.backtesting.runs import Trials
+    from runners.backtesting.trials import Trials
 
 
 def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> str:
@@ -36,6 +36,7 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         interval=interval_text(source.interval),
         metrics=result.metrics,
         verdict=verdict(result, trials),
+        trial_sentence=trials.sentence() if trials.count > 1 else "",
         figures=backtest_tables.figures(result, trials),
         member_columns=backtest_tables.MEMBER_COLUMNS,
         members=backtest_tables.members(result.members),

@@ -26,8 +26,8 @@ from training.sharpe import SIGNIFICANT_PROBABILITY
 if TYPE_CHECKING:
     from models.model_set import ModelSet
     from runners.backtesting.result import Backtest
-    from runners.backtesting.runs import Trials
-    from runners.backtesting.yardsticks import Figures
+    from runners.backtesting.trials import Trials
+    from runners.backtesting.yardsticks import AccountFigures
     from training.evaluation import Evaluation
     from training.resampling import Difference
     from training.scores import Score
@@ -38,14 +38,13 @@ FIGURE_COLUMNS = ["", "strategy", "buy and hold"]
 SHARPE_INTERVAL, DRAWDOWN_INTERVAL = "Sharpe, 95 % interval", "drawdown, 95 % interval"
 
 
-def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
-    """Rows of `FIGURE_COLUMNS`."""
+def figures(result: Backtest, trials: Trials | None) -> list[tuple[str, str, str]]:
+    """Rows of `FIGURE_COLUMNS`; without trials, the result was not recorded as one."""
     strategy, holding = _column(result.metrics), _column(result.holding)
     rows = [(name, value, holding[name]) for name, value in strategy.items()]
-    trials_text = f"{'best of ' if trials.count > 1 else ''}{trials.count_text} trial{'s' if trials.count > 1 else ''}"
     spread = "unknown" if result.metrics.seed_error is None else f"± {result.metrics.seed_error:.2f}"
     rows.insert(2, ("Sharpe, s.d. from the seed", spread, ""))
-    rows.insert(4, (f"... as {trials_text}", probability_above_zero(trials.deflated_sharpe(result.metrics)), ""))
+    rows.insert(4, _deflated(result, trials))
     slippage = float(result.equity["traded"].sum()) * result.settings.slippage
     return [*rows, ("slippage paid, about", f"{slippage:,.2f}", "")]
 
@@ -53,7 +52,7 @@ def figures(result: Backtest, trials: Trials) -> list[tuple[str, str, str]]:
 MEMBER_COLUMNS = ["each member alone", "mean", "s.d.", "min", "max"]
 
 
-def members(figures: Sequence[Figures]) -> list[list[str]]:
+def members(figures: Sequence[AccountFigures]) -> list[list[str]]:
     """Rows of `MEMBER_COLUMNS`; none for a single member."""
     if len(figures) < 2:
         return []
@@ -97,6 +96,13 @@ def drawdown_difference(difference: Difference | None) -> str:
     if difference is None:
         return NOT_DEFINED
     return f"{round(100 * difference.difference, 1) + 0.0:+.1f} ({format_p_value(difference.p_value)})"
+
+
+def _deflated(result: Backtest, trials: Trials | None) -> tuple[str, str, str]:
+    if trials is None:
+        return ("... as best of all trials", "not recorded", "")
+    name = f"{'best of ' if trials.count > 1 else ''}{trials.count_text} trial{'s' if trials.count > 1 else ''}"
+    return (f"... as {name}", probability_above_zero(trials.deflated_sharpe(result.metrics)), "")
 
 
 def _column(metrics: Metrics) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data.candles import time_text
-from runners.backtesting.grid import COSTS
+from runners.backtesting.grid_figures import COSTS, best_settings
 from runners.formatting import number, percent, points, probability_above_zero
 from runners.report.backtest_page import render
 from runners.report.backtest_tables import NEEDED
@@ -19,12 +19,11 @@ from strategies.settings import RuleSettings
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from runners.backtesting.grid import Sweep
+    from runners.backtesting.sweep import Sweep
 
 _RESULT_COLUMNS = ["Sharpe", "drawdown", "return", "trades"]
 SETTING_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "min order", *_RESULT_COLUMNS]
 COST_COLUMNS = ["commission", "slippage", "borrowing", *_RESULT_COLUMNS]
-_SHOWN = 10
 
 
 def sweep_html(result: Sweep) -> str:
@@ -40,17 +39,10 @@ def sweep_html(result: Sweep) -> str:
         maps=_maps(result),
         setting_columns=SETTING_COLUMNS,
         own=setting_rows(result.table.loc[[result.own]]),
-        best=setting_rows(best_settings(result)),
+        best=setting_rows(best_settings(result.table)),
         cost_columns=COST_COLUMNS,
         costs=cost_rows(result),
     )
-
-
-def best_settings(result: Sweep) -> pd.DataFrame:
-    """The settings with the highest Sharpe ratios at the run's own costs, best first."""
-    table = result.table
-    eligible = table[table["at_own_costs"] & (table["orders"] > 0)]
-    return eligible.sort_values("sharpe_per_bar", ascending=False, kind="stable").head(_SHOWN)
 
 
 def setting_rows(settings: pd.DataFrame) -> list[list[str]]:
@@ -91,9 +83,9 @@ def verdict(result: Sweep) -> str:
     count = int(result.table["at_own_costs"].sum())
     return (
         f"Of {count:,} settings on {seen}, the best in hindsight has a Sharpe ratio of {best.sharpe:.2f}, the run's "
-        f"own {own.sharpe:.2f}. With earlier trials on these bars there are {result.trials.count_text} different "
-        f"results. Given that it is the best of them, its true Sharpe ratio is above 0 with probability "
-        f"{probability_above_zero(deflated)} ({NEEDED} to be significant). Backtrader, trading the best setting, "
+        f"own {own.sharpe:.2f}. {result.trials.sentence()} Given that it is the best of them, its true Sharpe ratio is "
+        f"above 0 with probability {probability_above_zero(deflated)} ({NEEDED} to be significant). Backtrader, "
+        "trading the best setting, "
         f"{_agreement(result.disagreement)}."
     )
 

@@ -17,14 +17,15 @@ from training.sharpe import FEWEST_TRADES, SIGNIFICANT_PROBABILITY
 if TYPE_CHECKING:
     from runners.backtesting.metrics import Metrics
     from runners.backtesting.result import Backtest
-    from runners.backtesting.runs import Trials
+    from runners.backtesting.trials import Trials
     from training.resampling import Difference
 
 
-def verdict(result: Backtest, trials: Trials) -> str:
+def verdict(result: Backtest, trials: Trials | None) -> str:
     """The result in a few sentences: return, drawdown, significance; or why nothing was traded.
 
-    With more than one trial, the deflated Sharpe ratio decides what is significant.
+    With more than one trial, the deflated Sharpe ratio decides what is significant. Without trials, the result was not
+    recorded as one.
     """
     strategy, holding = result.metrics, result.holding
     if idle := _why_idle(result):
@@ -75,7 +76,7 @@ def _bankruptcy(result: Backtest) -> str:
     return f"The account went bankrupt on {bankrupt[0]:%Y-%m-%d} and traded no more. " if len(bankrupt) else ""
 
 
-def _significance(result: Backtest, trials: Trials) -> str:
+def _significance(result: Backtest, trials: Trials | None) -> str:
     """Whether the Sharpe ratio differs significantly from 0 and from buy and hold's, or why nobody can say."""
     metrics = result.metrics
     if metrics.sharpe is None:
@@ -90,7 +91,7 @@ def _significance(result: Backtest, trials: Trials) -> str:
     if metrics.trades < FEWEST_TRADES:
         counted = "One closed trade is" if metrics.trades == 1 else f"{metrics.trades} closed trades are"
         return f"{counted} too few to judge its {ratio} ({span}); {FEWEST_TRADES} are needed."
-    if trials.count > 1:
+    if trials and trials.count > 1:
         deflated = trials.deflated_sharpe(metrics)
         differs = deflated is not None and deflated > SIGNIFICANT_PROBABILITY
         sentence = (

@@ -5,17 +5,17 @@ from __future__ import annotations
 import html
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
 
 from data.files import mark_latest, new_run_id, require_dataset_name, whole_folder, write_json
-from models.provenance import Training
 from runners.backtesting.metrics import equity_returns
+from runners.backtesting.recording import counted, metrics_json
 from runners.backtesting.result import Backtest
-from runners.backtesting.runs import FORMAT_VERSION, NOTE, Run, Trials, read_trials
+from runners.backtesting.runs import NOTE, Run
+from runners.backtesting.trials import Trials
 from runners.report.backtest_page import report_html
 from runners.report.plots import cerebro_png
 from runners.report.style import replace_missing_arial, use_plain_style
@@ -25,19 +25,21 @@ _NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>N
 """
 
 
-def write_run(
-    results: Path, file: Path, result: Backtest, origin: Mapping[str, Any], *, note: str = ""
-) -> tuple[Trials, Path]:
-    """Write a backtest of the candles in ``file``; returns the trials on its bars and the folder of the run.
+class Written(NamedTuple):
+    """A backtest, marked if a sweep listed its settings, the trials on its bars, and the folder of its run."""
 
-    ``origin`` as in `write_backtest`.
-    """
-    index, earlier = result.equity.index, read_trials(results / result.source.dataset)
-    trials = Trials.of(earlier, result.metrics, result.source.training.study, index[0], index[-1])
-    return trials, write_backtest(result, trials, results, candle_file=file, origin=origin, note=note)
+    result: Backtest
+    trials: Trials
+    folder: Path
 
 
-def write_replay(results: Path, run: Run, result: Backtest, *, note: str) -> tuple[Trials, Path]:
+def write_run(results: Path, file: Path, result: Backtest, origin: Mapping[str, Any], *, note: str = "") -> Written:
+    """Write a backtest of the candles in ``file``; ``origin`` as in `write_backtest`."""
+    result, trials = counted(result, results)
+    return Written(result, trials, write_backtest(result, trials, results, candle_file=file, origin=origin, note=note))
+
+
+def write_replay(results: Path, run: Run, result: Backtest, *, note: str) -> Written:
     """`write_run` for a backtest that traded the recorded forecasts of ``run``."""
     return write_run(results, run.file, result, {"forecasts": str(run.folder.resolve())}, note=note)
 
@@ -79,25 +81,6 @@ def write_backtest(
     if not result.source.chosen_from:
         mark_latest(folder)
     return folder
-
-
-def metrics_json(result: Backtest) -> dict[str, Any]:
-    """Figures and training of the run, without anything that changes when the run is repeated."""
-    index = result.equity.index
-    return {
-        "format_version": FORMAT_VERSION,
-        "dataset": result.source.dataset,
-        "first_bar": index[0].isoformat(),
-        "last_bar": index[-1].isoformat(),
-        "in_sample": result.in_sample,
-        "fingerprint": result.fingerprint,
-        "training": Training.to_dict(result.source.training),
-        "strategy": result.metrics.to_dict(),
-        "buy_and_hold": result.holding.to_dict(),
-        "members": [asdict(member) for member in result.members],
-        "yardsticks": {name: yardstick.to_dict() for name, yardstick in result.yardsticks.items()},
-        "regime_returns": [asdict(one) for one in result.source.regime_returns],
-    }
 
 
 def _write_tearsheet(result: Backtest, path: Path) -> None:

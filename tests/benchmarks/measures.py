@@ -24,6 +24,7 @@ from models.forecaster import Forecast
 from models.recorded import RecordedForecasts
 from runners.backtesting.engine import Recorder, run_strategy
 from runners.backtesting.grid import GridRun
+from runners.backtesting.grid_figures import GridFigures
 from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.commands.backtest import backtest_candles
@@ -210,13 +211,16 @@ def sweep_time(workspace: Path, candles: pd.DataFrame, models: ModelSet) -> Meas
     file.parent.mkdir(parents=True)
     candles.to_csv(file, date_format="%Y-%m-%dT%H:%M:%SZ")
     saved = models.save(workspace / "models" / "trained")
-    _, _, folder = backtest_candles(Workspace.open(workspace), file, candles, models, saved, BacktestSettings())
-    run = find_run(workspace / "results", folder.name)
+    written = backtest_candles(Workspace.open(workspace), file, candles, models, saved, BacktestSettings())
+    run = find_run(workspace / "results", written.folder.name)
     grid = GridRun.of(run, {**dict.fromkeys(AXES), "long_threshold": "0:0.003:499", "short_threshold": "-0.001"})
     recorded = RecordedForecasts(run.dataset, models.interval, run.forecasts())
 
     def sweep() -> None:
-        pd.concat([grid.figures(which, simulated) for which, simulated in grid.simulate()])
+        figures = GridFigures(grid)
+        for part in grid.simulate():
+            figures.add(*part)
+        figures.table()
 
     def one() -> None:
         run_strategy(grid.bars, run.settings, LSTMRegimeStrategy, {"models": recorded})

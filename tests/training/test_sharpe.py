@@ -18,7 +18,6 @@ from training.sharpe import (
     sharpe_difference,
     sharpe_interval,
     sharpe_ratio,
-    superior_predictive_ability,
 )
 
 

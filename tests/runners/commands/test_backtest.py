@@ -17,8 +17,9 @@ from models import ModelSet
 from models.forecaster import member_forecasts
 from runners.backtesting.engine import EQUITY_COLUMNS, backtest
 from runners.backtesting.result import Backtest
-from runners.backtesting.runs import Trials, find_run
+from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.trials import ALONE
 from runners.report.verdict import verdict
 from runners.report.write_run import write_backtest
 from tests.conftest import BTC, ROOT, SMALL, command, invoke, make_workspace, switching_candles, to_csv
@@ -103,7 +104,7 @@ def test_a_run_with_few_trades_or_bars_is_written_completely(
 ) -> None:
     result = backtest(candles, model_set, settings)
     folder = write_backtest(
-        result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "SWITCH.csv", origin={"models": str(tmp_path)}
+        result, ALONE, tmp_path, candle_file=tmp_path / "SWITCH.csv", origin={"models": str(tmp_path)}
     )
     assert len(list(folder.iterdir())) == 8
     assert all(path.stat().st_size > 0 for path in folder.iterdir())
@@ -128,14 +129,14 @@ def test_a_bankrupt_account_is_reported_and_its_equity_stays_constant(
     assert (trade["closed"], trade["exit_price"]) == (end.tz_localize(None), pytest.approx(leap.loc[end, "close"]))
     assert trade["net_pnl"] == pytest.approx(left - always_short.cash)
     assert (result.metrics.final_value, result.metrics.max_drawdown) == (left, -1)
-    folder = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    folder = write_backtest(result, ALONE, tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
     sentence = f"The account went bankrupt on {end:%Y-%m-%d} and traded no more."
     assert sentence in (folder / "report.html").read_text()
-    assert sentence in verdict(result, Trials(1, 0.0))
+    assert sentence in verdict(result, ALONE)
 
 
 def test_a_run_from_before_the_borrowing_fee_can_be_read(result: Backtest, tmp_path: Path) -> None:
-    folder = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    folder = write_backtest(result, ALONE, tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
     figures = json.loads((folder / "metrics.json").read_text())
     for name in ("strategy", "buy_and_hold"):
         del figures[name]["borrowing"]

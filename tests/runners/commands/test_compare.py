@@ -17,8 +17,9 @@ from models.model_set import find_model_set
 from models.provenance import Study
 from runners.backtesting.comparison import compare
 from runners.backtesting.metrics import metrics_of
-from runners.backtesting.runs import Run, Trials, find_run, read_runs, read_trials
+from runners.backtesting.runs import Run, find_run, read_runs
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.trials import read_trials, trials_of
 from runners.commands.retrain import describe_difference
 from runners.report import comparison_tables
 from runners.report.backtest_page import comparison_html
@@ -297,13 +298,11 @@ def test_runs_can_be_listed_annotated_and_removed_but_still_count_as_trials(work
     order = sorted(read_runs_of(workspace), key=lambda run: run.metrics.max_drawdown)
     places = [listed.stdout.index(run.id.split(".")[0]) for run in (order[0], order[-1])]
     assert places == sorted(places)
-    trials = read_trials(workspace / "results" / "SWITCH")
+    trials = trials_of(first, read_trials(workspace / "results"))
     assert command_of_runs(workspace, "rm", second.id).returncode == 0
     assert not second.folder.exists()
     assert len(read_runs_of(workspace)) == 2
-    after = read_trials(workspace / "results" / "SWITCH")
-    before = Trials.of(trials, first.metrics, None, first.first_bar, first.last_bar)
-    assert Trials.of(after, first.metrics, None, first.first_bar, first.last_bar).count == before.count
+    assert trials_of(first, read_trials(workspace / "results")).count == trials.count
 
 
 def test_without_the_newest_run_the_dataset_means_the_one_before(workspace: Path) -> None:
@@ -344,6 +343,9 @@ def test_retraining_trades_old_and_new_models_on_the_same_bars(workspace: Path, 
     assert old.models < new.models
     assert new.training.settings == old.training.settings
     assert "before (A) and after (B)" in (workspace / "results" / "compare.html").read_text()
+    earlier = [run.returns for run in read_runs_of(workspace)[:-2]]
+    assert trials_of(new, read_trials(workspace / "results")).count == len({*earlier, old.returns, new.returns})
+    assert old.returns not in [*earlier, new.returns]  # the new models are those before: the same candles and seeds
 
 
 @pytest.mark.parametrize("kept", [slice(900), slice(0, 961)])

@@ -20,8 +20,10 @@ from data.files import require_writable
 from models import ModelSet
 from models.model_set import find_model_set
 from runners.backtesting.engine import backtest
-from runners.backtesting.runs import Trials, find_run, read_runs
+from runners.backtesting.runs import find_run, read_runs
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.trial_index import INDEX
+from runners.backtesting.trials import ALONE
 from runners.report.write_run import write_backtest
 from tests.conftest import ROOT, invoke, make_workspace, switching_candles
 from tests.runners.commands.dying import die_at_every_step, in_a_process
@@ -67,7 +69,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def half_written(workspace: Path) -> list[Path]:
-    return list(workspace.rglob(".*"))
+    return [path for path in workspace.rglob(".*") if path.name != INDEX]
 
 
 @pytest.mark.parametrize("how", STOPS)
@@ -95,7 +97,7 @@ def test_writing_a_backtest_is_all_or_nothing(
     origin = {"models": str(workspace / "models" / "trained" / "SWITCH")}
 
     def write() -> None:
-        write_backtest(result, Trials(1, 0.0), results, candle_file=first.file, origin=origin)
+        write_backtest(result, ALONE, results, candle_file=first.file, origin=origin)
 
     deaths = 0
     for _ in die_at_every_step(workspace, write, how):
@@ -174,7 +176,8 @@ def test_a_full_disk_is_an_error_and_leaves_earlier_runs(workspace: Path, tmp_pa
         set +e
         {sys.executable} -W error -m runners.cli backtest --workspace {disk}
         echo status $?
-        diff -r {workspace}/results {disk}/results && diff -r {workspace}/models {disk}/models && echo as before
+        compare() {{ diff -r -x '{INDEX}*' {workspace}/$1 {disk}/$1; }}
+        compare results && compare models && echo as before
     """
     command = ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from data.synthetic import with_noise_from
 from models import ModelSet
 from models.provenance import Study
-from runners.backtesting.runs import Trials, read_runs, read_trials
+from runners.backtesting.runs import read_runs
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.trials import read_trials, trials_of
 from runners.cli import app
 from runners.report.study_page import study_html
 from runners.report.study_tables import result_rows
@@ -202,8 +203,7 @@ def test_retraining_keeps_the_study_so_that_its_trials_still_count(workspace: Pa
     newest = read_runs(workspace / "results" / "SWITCH").runs[-1]
     assert newest.training.study == study
     trials = sum(study.trials.values())
-    earlier = read_trials(workspace / "results" / "SWITCH")
-    counted = Trials.of(earlier, newest.metrics, newest.training.study, newest.first_bar, newest.last_bar)
+    counted = trials_of(newest, read_trials(workspace / "results"))
     assert trials < counted.count <= trials + 2
 
 

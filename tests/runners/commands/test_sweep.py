@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,15 @@ from data.candles import read_candles
 from models import ModelSet
 from models.forecaster import member_forecasts
 from runners.backtesting.engine import replay_run
-from runners.backtesting.grid import COSTS, Grid, GridRun, sweep
+from runners.backtesting.grid import Grid, GridRun
+from runners.backtesting.grid_figures import COSTS
 from runners.backtesting.metrics import simple_returns
-from runners.backtesting.runs import Run, Trials, TrialsRead, read_runs, read_trials
+from runners.backtesting.runs import Run, read_runs
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.sweep import sweep
+from runners.backtesting.trials import read_trials, trials_of
 from runners.report.sweep_page import verdict
-from strategies.settings import AXES
+from strategies.settings import AXES, RuleSettings
 from tests.conftest import invoke, make_workspace, to_csv
 from tests.training.test_overfitting import combinatorial_paths, probability_of_overfitting
 
@@ -62,9 +66,15 @@ def runs_of(workspace: Path) -> list[Run]:
 
 def test_parts_of_any_size_give_the_same_figures(traded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = GridRun.of(runs_of(traded)[0], {"long_threshold": "0:0.001:4", "min_order": "0,30000"})
-    whole = sweep(grid).table
+    whole = sweep(grid)
     monkeypatch.setattr("runners.backtesting.grid._CELLS_AT_ONCE", 3 * len(grid.bars))
-    assert sweep(grid).table.equals(whole)
+    parts = sweep(grid)
+    assert parts.table.equals(whole.table)
+    different = np.flatnonzero(whole.table["tried"] & ~whole.table["returns"].duplicated())
+    correlations = np.corrcoef(simple_returns(grid.equity_of(different), OWN.cash).T)
+    for result in (whole, parts):
+        expected = correlations[np.triu_indices(len(different), 1)].mean()
+        assert result.summary.mean_correlation == pytest.approx(expected, rel=1e-9)
 
 
 def test_every_combination_is_traded_and_the_runs_own_setting_is_among_them(table: pd.DataFrame) -> None:
@@ -109,12 +119,13 @@ def test_the_best_at_the_runs_own_costs_becomes_a_run_that_its_config_repeats(sw
 
 def test_every_setting_that_could_be_chosen_counts_as_a_trial(swept: Path, table: pd.DataFrame) -> None:
     _, best = runs_of(swept)
-    earlier = read_trials(swept / "results" / "SWITCH")
-    trials = Trials.of(earlier, best.metrics, best.training.study, best.first_bar, best.last_bar)
+    trials = trials_of(best, read_trials(swept / "results"))
     tried = table[table["tried"]]
-    assert trials.count == (tried["sharpe_per_bar"] + 0.0).map("{:.4f}".format).nunique()  # equal results are one trial
-    alone = Trials.of(TrialsRead([]), best.metrics, best.training.study, best.first_bar, best.last_bar)
-    deflated, undeflated = trials.deflated_sharpe(best.metrics), alone.deflated_sharpe(best.metrics)
+    assert trials.count == tried["returns"].nunique()  # equal results are one trial, the traded ones among them
+    (file,) = (swept / "results" / "SWITCH" / "sweeps").glob("*/grid.json")
+    correlation = json.loads(file.read_text())["mean_correlation"]
+    assert trials.effective == pytest.approx(correlation + (1 - correlation) * trials.count)
+    deflated, undeflated = trials.deflated_sharpe(best.metrics), best.metrics.probabilistic_sharpe
     assert deflated is not None
     assert undeflated is not None
     assert deflated < undeflated
@@ -122,6 +133,50 @@ def test_every_setting_that_could_be_chosen_counts_as_a_trial(swept: Path, table
     assert f"{100 * deflated:.1f} %" in listed.stdout
     page = (best.folder / "report.html").read_text()
     assert f"best of {trials.count} trials" in page
+    assert trials.sentence() in page.replace("\N{NO-BREAK SPACE}", " ")
+    assert re.fullmatch(
+        rf"{trials.count} trials on these bars: {trials.count} from the sweep of \d{{4}}-\d\d-\d\d; they count as "
+        rf"{trials.effective_text} independent ones\.",
+        trials.sentence(),
+    )
+
+
+def test_the_settings_that_a_sweep_lists_are_marked_wherever_they_are_traded(swept: Path, tmp_path: Path) -> None:
+    """The command that it prints, and models instead of recorded forecasts; but not the setting that it began from."""
+    workspace = Path(shutil.copytree(swept, tmp_path / "home"))
+    source, best = runs_of(workspace)
+    (file,) = (workspace / "results" / "SWITCH" / "sweeps").glob("*/grid.json")
+    grid, table = json.loads(file.read_text()), pd.read_csv(file.with_name("settings.csv"))
+    assert grid["own"] == OWN.model_dump(include=set(RuleSettings.model_fields))
+    assert len(grid["listed"]) == 10
+    names = {f"--{name.replace('_', '-')}": name for name in grid["own"]}
+    own, third = ([f"{flag}={rule[name]}" for flag, name in names.items()] for rule in (grid["own"], grid["listed"][2]))
+    costs = [f"--{name.replace('_', '-')}={getattr(OWN, name)}" for name in COSTS]
+    for arguments, chosen_from in (
+        (["--forecasts", source.id, *third], len(table)),
+        (["SWITCH", *third, *costs], len(table)),
+        (["SWITCH", *own, *costs], 0),
+    ):
+        ran = invoke(workspace, "backtest", *arguments)
+        assert ran.returncode == 0, ran.stderr
+        run = runs_of(workspace)[-1]
+        assert ("CHOSEN IN HINDSIGHT" in ran.stdout) == bool(chosen_from)
+        assert run.config.get("chosen_from", 0) == chosen_from
+        assert ((workspace / "results" / "SWITCH" / "latest").read_text().strip() == run.id) == (not chosen_from)
+    shutil.rmtree(file.parent)  # the settings file of a marked run keeps the mark
+    marked = runs_of(workspace)[-2]
+    repeated = invoke(workspace, "backtest", "--config", str(marked.folder / "config.toml"))
+    assert "CHOSEN IN HINDSIGHT" in repeated.stdout
+    assert best.kind == runs_of(workspace)[-1].kind == "hindsight"
+
+
+def test_the_settings_that_an_overfitting_analysis_lists_are_marked(workspace: Path) -> None:
+    few = ["--long-threshold", "0,0.0004", "--short-threshold=-0.0004,0"]
+    assert invoke(workspace, "overfit", "SWITCH", *few, "--blocks", "8", "--groups", "6").returncode == 0
+    (folder,) = (workspace / "results" / "SWITCH" / "overfitting").iterdir()
+    chosen = json.loads((folder / "overfitting.json").read_text())["chosen"][0]
+    flags = [f"--{name.replace('_', '-')}={chosen[name]}" for name in RuleSettings.model_fields]
+    assert "CHOSEN IN HINDSIGHT" in invoke(workspace, "backtest", "SWITCH", *flags).stdout
 
 
 def test_without_values_thresholds_span_the_forecasts_and_both_rules_are_tried(workspace: Path) -> None:
@@ -160,7 +215,7 @@ def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set:
     ran = invoke(workspace, "sweep", "SWITCH", *THRESHOLDS)
     assert ran.returncode == 0, ran.stderr
     assert "which proves nothing" in " ".join(ran.stdout.split())
-    assert read_trials(workspace / "results" / "SWITCH").trials == []
+    assert [len(record.hashes) for record in read_trials(workspace / "results").records] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +284,7 @@ def test_overfit_applies_the_papers_methods_to_backtraders_returns(workspace: Pa
     np.testing.assert_allclose(analysis["path_sharpes"], paths.sharpe * np.sqrt(run.metrics.bars_per_year), rtol=1e-6)
     table = pd.read_csv(folder / "settings.csv")  # what it shows was tried
     np.testing.assert_allclose(table["final_value"], [one.iloc[-1] for one in equity])
-    assert len(read_trials(workspace / "results" / "SWITCH").trials) == 1 + len(grid)
+    assert trials_of(run, read_trials(workspace / "results")).count == table["returns"].nunique()  # with the run's own
     picked = {one["splits"] for one in analysis["chosen"]}
     assert picked == set(paths.times_chosen[paths.times_chosen > 0].tolist())
 
@@ -250,7 +305,8 @@ def test_overfit_holds_a_few_settings_in_memory_at_once(workspace: Path, monkeyp
 
     whole, sizes = path_sharpes(), list[int]()
     monkeypatch.setattr("runners.backtesting.grid._CELLS_AT_ONCE", 2000)
-    monkeypatch.setattr("runners.backtesting.overfitting.simple_returns", counted)
+    for module in ("grid_figures", "overfitting"):
+        monkeypatch.setattr(f"runners.backtesting.{module}.simple_returns", counted)
     assert path_sharpes() == pytest.approx(whole, rel=1e-9)
     assert max(sizes[:-1]) <= 2000  # the last one is of the settings that were chosen
 

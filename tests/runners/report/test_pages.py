@@ -12,11 +12,13 @@ import pytest
 from models import ModelSet
 from runners.backtesting.comparison import compare
 from runners.backtesting.engine import backtest
-from runners.backtesting.grid import GridRun, sweep
+from runners.backtesting.grid import GridRun
 from runners.backtesting.overfitting import analyse_overfitting
 from runners.backtesting.result import TradedFold
-from runners.backtesting.runs import Trials, read_runs
+from runners.backtesting.runs import read_runs
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.sweep import sweep
+from runners.backtesting.trials import ALONE
 from runners.report.backtest_page import comparison_html, report_html
 from runners.report.overfitting_page import overfitting_html
 from runners.report.sweep_page import sweep_html
@@ -41,7 +43,7 @@ def pages(candles: pd.DataFrame, model_set: ModelSet, tmp_path_factory: pytest.T
     grid = GridRun.of(runs[1], {})
     content = {
         "compare": comparison_html([compare(runs, "SWITCH")]),
-        "walk-forward": report_html(walked, Trials(1, 0.0), {"walk_forward": {"train_bars": 800}}),
+        "walk-forward": report_html(walked, ALONE, {"walk_forward": {"train_bars": 800}}),
         "sweep": sweep_html(sweep(grid)),
         "overfitting": overfitting_html(analyse_overfitting(grid, blocks=8, groups=6, test_groups=2, embargo=1)),
     }

@@ -18,8 +18,9 @@ from runners import terminal
 from runners.backtesting.engine import backtest
 from runners.backtesting.metrics import metrics_of
 from runners.backtesting.result import Backtest, TradedFold
-from runners.backtesting.runs import Trials, find_run
+from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.trials import ALONE, Trials
 from runners.report import backtest_tables
 from runners.report.drawing import align
 from runners.report.trades import TRADE_COLUMNS, trade_rows
@@ -29,7 +30,6 @@ from training.scores import format_p
 from training.sharpe import FEWEST_TRADES
 
 EAGER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002)
-ALONE = Trials(1, 0.0)
 NEVER = BacktestSettings(long_threshold=1.0, short_threshold=-1.0)
 
 
@@ -101,7 +101,7 @@ def test_no_line_breaks_before_a_unit_or_within_a_p_value(
 
 def test_pages_escape_a_dataset_s_name(whole: Backtest, tmp_path: Path) -> None:
     named = replace(whole, source=replace(whole.source, dataset="<i>$x{"))
-    folder = write_backtest(named, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "x.csv", origin={"models": "x"})
+    folder = write_backtest(named, ALONE, tmp_path, candle_file=tmp_path / "x.csv", origin={"models": "x"})
     for page in ("report.html", "tearsheet.html"):
         text = (folder / page).read_text(encoding="utf-8")
         assert "&lt;i&gt;$x{" in text
@@ -156,7 +156,7 @@ def test_regimes_whose_names_fail_are_shown_with_their_volatility(whole: Backtes
     assert "bearish (volatile)" in regimes
     traded = {row[TRADE_COLUMNS.index("regime")][0] for row in trade_rows(of(failing))}
     assert "bearish (volatile)" in traded <= regimes
-    write_backtest(of(failing), Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    write_backtest(of(failing), ALONE, tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
     run = find_run(tmp_path, "SWITCH")
     page = (run.folder / "report.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
     assert page.count("so the names do not hold") == 1
@@ -188,7 +188,7 @@ def test_of_several_trials_the_deflated_ratio_decides_what_is_significant(whole:
     clear = replace(whole.metrics, sharpe=2.0, sharpe_low=0.5, sharpe_high=3.5, trades=FEWEST_TRADES)
     result = replace(whole, metrics=clear)
     assert "is significantly different from 0" in verdict(result, ALONE)
-    many = Trials(500, 1 / clear.bars)
+    many = Trials(500, 500.0, 1 / clear.bars)
     assert many.deflated_sharpe(clear) < 0.975
     assert "is the best of 500 trials on these bars. Corrected for them, it is not significantly above 0" in verdict(
         result, many
@@ -251,7 +251,7 @@ def test_the_tearsheet_and_the_report_show_the_same_returns_though_the_strategy_
     result = backtest(candles, model_set, BacktestSettings(long_threshold=edge, short_threshold=-edge))
     assert (result.equity["equity"].iloc[:18] == result.settings.cash).all()
     assert result.metrics.total_return != 0
-    page = write_backtest(result, Trials(1, 0.0), tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    page = write_backtest(result, ALONE, tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
     rows = {
         name: re.findall(rf">{name} *</td>(.*?)</tr>", (page / f"{file}.html").read_text(), re.DOTALL)[0]
         for file, name in (("report", "total return"), ("tearsheet", "Cumulative Return"))
