@@ -24,6 +24,7 @@ def evaluate(
     from data.files import new_run_id, require_writable, whole_folder, write_json
     from models.forecaster import Forecaster, require_compatible
     from models.model_set import ModelSet
+    from runners.backtesting.trial_files import EVALUATION_FILE, EVALUATIONS, look_at
     from runners.report.plots import forecast_png, losses_png, regimes_png
     from runners.terminal import print_json, warn, working
     from training.evaluation import evaluate as score_model_set
@@ -36,17 +37,18 @@ def evaluate(
     forecaster = Forecaster(model_set)
     require_compatible(candles, forecaster, source=str(file))
     warn(forecaster.warnings(candles, file.stem))
-    folder = workspace.results / file.stem / "evaluations" / new_run_id()
+    folder = workspace.results / file.stem / EVALUATIONS / new_run_id()
     require_writable(folder.parent)
     with working("evaluating"):
         evaluation = replace(score_model_set(model_set, candles), dataset=file.stem)
+        content = {**evaluation.to_dict(), **look_at(candles[candles.index > model_set.validation_end], model_set)}
         with whole_folder(folder) as draft:
-            write_json(draft / "evaluation.json", evaluation.to_dict())
+            write_json(draft / EVALUATION_FILE, content)
             (draft / "forecasts.png").write_bytes(forecast_png(evaluation))
             (draft / "regimes.png").write_bytes(regimes_png(evaluation))
             (draft / "losses.png").write_bytes(losses_png(model_set))
     if json:
-        print_json({"folder": str(folder), **evaluation.to_dict()})
+        print_json({"folder": str(folder), **content})
     else:
         _print(evaluation, folder)
 

@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 
 from models import ModelSet
+from runners.backtesting.runs import read_runs
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.trial_records import BACKTEST, EVALUATION
+from runners.backtesting.trials import read_trials, trials_of
 from tests.conftest import invoke, make_workspace
 
 
@@ -35,11 +38,13 @@ def test_runs_are_listed_with_all_figures_in_the_requested_order(workspace: Path
         assert {name: run[name] for name in written["strategy"]} == written["strategy"]
         assert (run["dataset"], run["run"], run["kind"]) == ("SWITCH", Path(run["folder"]).name, "backtest")
         assert 0 <= run["deflated_sharpe"] <= 1
+        assert (run["trials"], 1 <= run["effective_trials"] <= 2) == (2, True)
 
 
 def test_a_backtest_prints_what_it_wrote(workspace: Path) -> None:
     run = json_output(workspace, "backtest", "SWITCH", "--exposure", "0.5", "--note", "half")
     assert run.pop("trials") >= 2
+    assert 1 < run.pop("effective_trials") <= 3
     assert 0 <= run.pop("deflated_sharpe") <= 1
     folder = Path(run.pop("folder"))
     assert folder.name == run.pop("run")
@@ -61,6 +66,15 @@ def test_an_evaluation_prints_what_it_wrote(workspace: Path) -> None:
     evaluation = json_output(workspace, "evaluate", "SWITCH")
     folder = Path(evaluation.pop("folder"))
     assert evaluation == json.loads((folder / "evaluation.json").read_text())
+
+
+def test_an_evaluation_is_a_look_at_the_bars_that_a_backtest_of_the_same_models_trades(workspace: Path) -> None:
+    json_output(workspace, "evaluate", "SWITCH")
+    records = read_trials(workspace / "results").records
+    (look, *_), (run, *_) = ([one for one in records if one.kind == kind] for kind in (EVALUATION, BACKTEST))
+    assert (look.training, look.bars.months) == (run.training, run.bars.months)
+    traded = read_runs(workspace / "results" / "SWITCH").runs[0]
+    assert "evaluation" not in trials_of(traded, read_trials(workspace / "results")).sentence()
 
 
 def test_an_error_leaves_standard_output_empty(workspace: Path) -> None:
