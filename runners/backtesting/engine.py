@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import backtrader as bt
@@ -14,6 +15,7 @@ from models.forecaster import Forecaster, require_compatible
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
 from runners.backtesting.metrics import metrics_of
+from runners.backtesting.recording import record_trial
 from runners.backtesting.result import Backtest, Source
 from runners.backtesting.round_trip import TRADE_COLUMNS, RoundTrip
 from runners.backtesting.runs import Run
@@ -25,11 +27,16 @@ from strategies.settings import RuleSettings
 from strategies.vote import Vote
 
 
-def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSettings | None = None) -> Backtest:
+def backtest(
+    candles: pd.DataFrame,
+    model_set: ModelSet,
+    settings: BacktestSettings | None = None,
+    record: str | Path | None = None,
+) -> Backtest:
     """Run `LSTMRegimeStrategy` over a range of the candles; default: the bars after training and validation.
 
-    Bars before the range fill the lookback without trading. A decision at a bar's close fills at the next open. Writes
-    no files; the command `regimes backtest` does.
+    Bars before the range fill the lookback without trading. A decision at a bar's close fills at the next open. The
+    command `regimes backtest` does the same, and writes a report.
 
     Parameters
     ----------
@@ -39,6 +46,9 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
         From `training.train` or `ModelSet.load`.
     settings
         Range, rule, exposure, cash and costs.
+    record
+        Folder ``results`` of a workspace. The backtest then counts as a trial in it, and its deflated Sharpe ratio
+        takes all trials on its bars into account. Default: it writes no files and does not count.
 
     Returns
     -------
@@ -56,7 +66,8 @@ def backtest(candles: pd.DataFrame, model_set: ModelSet, settings: BacktestSetti
     check_candles(candles)
     forecaster = Forecaster(model_set, settings)
     require_compatible(candles, forecaster, source="candles")
-    return backtest_forecaster(candles, forecaster, settings, model_set.dataset)
+    result = backtest_forecaster(candles, forecaster, settings, model_set.dataset)
+    return result if record is None else record_trial(result, Path(record))
 
 
 def backtest_forecaster(

@@ -13,6 +13,7 @@ from models.regime_returns import RegimeReturns, regime_label
 from models.regimes import regime_name
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
+from runners.backtesting.trials import Trials
 from runners.backtesting.yardsticks import CURVES, HOLDING, AccountFigures, Yardstick
 
 
@@ -93,6 +94,8 @@ class Backtest:
         Whether training or validation has seen traded bars.
     fingerprint
         Of all candles, see `data.candles.fingerprint`.
+    trials
+        On its bars in the workspace that recorded it; None if it was not recorded, so that the others are not known.
     """
 
     source: Source
@@ -110,6 +113,7 @@ class Backtest:
     in_sample: bool
     fingerprint: str
     cerebro: bt.Cerebro
+    trials: Trials | None = None
 
     @property
     def mark(self) -> str:

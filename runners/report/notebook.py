@@ -15,7 +15,7 @@ from data.notebook import result_html
 from runners.backtesting.comparison import Comparison, compare
 from runners.backtesting.engine import backtest
 from runners.backtesting.result import Backtest
-from runners.backtesting.runs import Trials, find_run
+from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables, comparison_tables
 from runners.report.verdict import verdict
@@ -26,16 +26,20 @@ __all__ = ["BacktestSettings", "backtest", "compare", "find_run"]
 Result = TypeVar("Result")
 _Summary = tuple[str, pd.DataFrame, list[str]]  # title, figures, sentences
 _PRINTED = ["Sharpe", backtest_tables.SHARPE_INTERVAL, "max drawdown", "total return", "trades"]
+_NOT_RECORDED = (
+    "Not recorded as a trial: it does not count, and other results on these bars are not known. To record it, pass "
+    'record="results", the folder of a workspace.'
+)
 
 
 def _backtest(result: Backtest) -> _Summary:
-    """Figures and verdict of a backtest; other trials on these bars are not known here."""
+    """Figures and verdict of a backtest, and the trials on its bars."""
     index = result.equity.index
     mark = f", {result.mark}" if result.mark else ""
     title = f"{result.source.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars{mark}"
-    alone = Trials(1, 0.0)
-    figures = pd.DataFrame(backtest_tables.figures(result, alone), columns=backtest_tables.FIGURE_COLUMNS)
-    return title, figures, [verdict(result, alone), *backtest_tables.name_notes(result)]
+    figures = pd.DataFrame(backtest_tables.figures(result, result.trials), columns=backtest_tables.FIGURE_COLUMNS)
+    trials = result.trials.sentence() if result.trials else _NOT_RECORDED
+    return title, figures, [verdict(result, result.trials), trials, *backtest_tables.name_notes(result)]
 
 
 def _comparison(compared: Comparison) -> _Summary:

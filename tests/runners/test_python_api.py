@@ -73,6 +73,23 @@ def test_a_notebook_shows_figures_and_verdict_of_a_backtest(traded: Backtest) ->
     assert "After costs and on unseen bars, the strategy returned" in text
 
 
+def test_a_backtest_counts_as_a_trial_if_it_is_recorded_and_otherwise_says_that_it_does_not(
+    traded: Backtest, candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path
+) -> None:
+    rows, text = notebook_view(traded)
+    assert ["... as best of all trials", "not recorded", ""] in rows
+    assert "Not recorded as a trial" in text
+    assert "Not recorded as a trial" in str(traded)
+    results = [
+        backtest(candles, model_set, settings, record=tmp_path) for settings in (SETTINGS, SETTINGS, BacktestSettings())
+    ]
+    assert [result.trials and result.trials.count for result in results] == [1, 1, 2]
+    rows, text = notebook_view(results[2])
+    assert "... as best of 2 trials" in {row[0] for row in rows}
+    assert "2 trials on these bars: 2 backtests; they count as" in text
+    assert traded.metrics == results[0].metrics
+
+
 def test_an_in_sample_or_hindsight_backtest_is_marked(traded: Backtest) -> None:
     assert "240 bars, in-sample" in notebook_view(replace(traded, in_sample=True))[1]
     chosen = replace(traded, source=replace(traded.source, chosen_from=20))
