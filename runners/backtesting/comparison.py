@@ -18,7 +18,7 @@ from data.settings import flat_settings
 from models.forecaster import member_forecasts
 from runners.backtesting.metrics import Metrics, bars_per_year, equity_before, metrics_of_part, simple_returns
 from runners.backtesting.runs import Run
-from runners.backtesting.trials import read_trials
+from runners.backtesting.trials import read_trials, trials_of
 from runners.backtesting.yardsticks import AccountFigures
 from training.resampling import Difference, Resamples, Returns, resample, superior_predictive_ability
 from training.sharpe import FEWEST_BARS
