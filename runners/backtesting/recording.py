@@ -25,10 +25,13 @@ class Counted(NamedTuple):
     trials: Trials
 
 
-def counted(result: Backtest, results: Path) -> Counted:
-    """Count the trials in a workspace's folder of results on the bars of a backtest that is not written yet."""
+def counted(result: Backtest, results: Path, chosen_from: int = 0) -> Counted:
+    """Count the trials in a workspace's folder of results on the bars of a backtest that is not written yet.
+
+    ``chosen_from`` as in `Source`, if it repeats a run that has it.
+    """
     read, bars = read_trials(results), TradedBars.of(result.source.dataset, result.candles)
-    chosen_from = result.source.chosen_from or read.chosen_from(bars, result.settings)
+    chosen_from = result.source.chosen_from or chosen_from or read.chosen_from(bars, result.settings)
     trials = read.with_result(TrialRecord.of_result(new_run_id(), result)).on(bars, result.metrics.bars)
     return Counted(replace(result, source=replace(result.source, chosen_from=chosen_from)), trials)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from data.candles import month_hashes
+from data.settings import upgraded
 from models.provenance import Training
 from runners.backtesting.metrics import Metrics, simple_returns
 from strategies.settings import RuleSettings
@@ -73,8 +74,8 @@ class Choice:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        listed = tuple(RuleSettings(**one) for one in content["listed"])
-        return cls(int(content["settings"]), RuleSettings(**content["own"]), listed)
+        own, *listed = (RuleSettings(**upgraded("backtest", one)) for one in [content["own"], *content["listed"]])
+        return cls(int(content["settings"]), own, tuple(listed))
 
     def to_dict(self) -> dict[str, Any]:
         listed = [one.model_dump() for one in self.listed]

@@ -123,8 +123,6 @@ def backtest_candles(
 
     ``chosen_from`` as in `Source`, if the settings are those of a run that has it.
     """
-    from dataclasses import replace
-
     from models.forecaster import Forecaster, require_compatible
     from runners.backtesting.engine import backtest_forecaster
     from runners.report.write_run import write_run
@@ -134,8 +132,8 @@ def backtest_candles(
     require_compatible(candles, forecaster, source=str(file))
     warn(forecaster.warnings(candles, file.stem))
     result = backtest_forecaster(candles, forecaster, settings, file.stem)
-    result = replace(result, source=replace(result.source, chosen_from=chosen_from))
-    return write_run(workspace.results, file, result, {"models": str(models.resolve())}, note=note)
+    origin = {"models": str(models.resolve())}
+    return write_run(workspace.results, file, result, origin, chosen_from=chosen_from, note=note)
 
 
 def _replay(

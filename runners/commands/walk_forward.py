@@ -72,7 +72,9 @@ def walk_forward(
         lengths = schedule.for_bars(len(series[dataset]))._asdict()
         origin = {"walk_forward": {**schedule.model_dump(), **lengths}, "train": settings.model_dump(mode="json")}
         kept = model_sets[dataset] if keep_models else None
-        runs.append(_write(workspace, files[dataset], result, origin, kept, note=note))
+        repeats = dataset == Path(given.content.get("file", "")).stem
+        chosen_from = given.content.get("chosen_from", 0) if repeats else 0
+        runs.append(_write(workspace, files[dataset], result, origin, kept, chosen_from=chosen_from, note=note))
         checkpoints[dataset].remove()
         if store:
             log_run(store, runs[-1])
@@ -163,6 +165,7 @@ def _write(
     origin: dict[str, Any],
     model_sets: "list[ModelSet] | None",
     *,
+    chosen_from: int,
     note: str,
 ) -> "Run":
     """Write one dataset's run, and each fold's model set unless None, and print the figures of run and folds."""
@@ -173,7 +176,7 @@ def _write(
     from runners.report.write_run import write_run
     from runners.terminal import print_path, print_table, say
 
-    result, trials, folder = write_run(workspace.results, file, result, origin, note=note)
+    result, trials, folder = write_run(workspace.results, file, result, origin, chosen_from=chosen_from, note=note)
     models = workspace.trained / file.stem / "walk_forward" / folder.name
     for number, model_set in enumerate(model_sets or []):
         model_set.write(fold_folder(models, number))

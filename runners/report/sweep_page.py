@@ -83,10 +83,9 @@ def verdict(result: Sweep) -> str:
     count = int(result.table["at_own_costs"].sum())
     return (
         f"Of {count:,} settings on {seen}, the best in hindsight has a Sharpe ratio of {best.sharpe:.2f}, the run's "
-        f"own {own.sharpe:.2f}. {result.trials.sentence()} Given that it is the best of them, its true Sharpe ratio is "
-        f"above 0 with probability {probability_above_zero(deflated)} ({NEEDED} to be significant). Backtrader, "
-        "trading the best setting, "
-        f"{_agreement(result.disagreement)}."
+        f"own {own.sharpe:.2f}. {result.trials.sentence()} Given that it is the best of them, the best setting's true "
+        f"Sharpe ratio is above 0 with probability {probability_above_zero(deflated)} ({NEEDED} to be significant). "
+        f"Backtrader, trading the best setting, {_agreement(result.disagreement)}."
     )
 
 

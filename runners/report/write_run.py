@@ -33,10 +33,13 @@ class Written(NamedTuple):
     folder: Path
 
 
-def write_run(results: Path, file: Path, result: Backtest, origin: Mapping[str, Any], *, note: str = "") -> Written:
-    """Write a backtest of the candles in ``file``; ``origin`` as in `write_backtest`."""
-    result, trials = counted(result, results)
-    return Written(result, trials, write_backtest(result, trials, results, candle_file=file, origin=origin, note=note))
+def write_run(
+    results: Path, file: Path, result: Backtest, origin: Mapping[str, Any], *, chosen_from: int = 0, note: str = ""
+) -> Written:
+    """Write a backtest of the candles in ``file``; ``origin`` as in `write_backtest`, ``chosen_from`` in `counted`."""
+    result, trials = counted(result, results, chosen_from)
+    folder = write_backtest(result, trials, results, candle_file=file, origin=origin, note=note)
+    return Written(result, trials, folder)
 
 
 def write_replay(results: Path, run: Run, result: Backtest, *, note: str) -> Written:

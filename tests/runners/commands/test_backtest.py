@@ -14,12 +14,14 @@ import pytest
 
 from data.errors import DataError, SettingsError
 from models import ModelSet
+from models.expert import member_names
 from models.forecaster import member_forecasts
 from runners.backtesting.engine import EQUITY_COLUMNS, backtest
 from runners.backtesting.result import Backtest
 from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE
+from runners.backtesting.yardsticks import CURVES
 from runners.report.verdict import verdict
 from runners.report.write_run import write_backtest
 from tests.conftest import BTC, ROOT, SMALL, command, invoke, make_workspace, switching_candles, to_csv
@@ -191,7 +193,7 @@ def test_a_backtest_writes_all_its_files(workspace: Path) -> None:
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     equity = pd.read_csv(folder / "equity.csv")
-    assert list(equity) == ["timestamp", *EQUITY_COLUMNS, "holding"]
+    assert list(equity) == ["timestamp", *EQUITY_COLUMNS, *CURVES.values(), *member_names(2)]
     assert equity["equity"].iloc[-1] == metrics["strategy"]["final_value"]
     assert len(pd.read_csv(folder / "trades.csv")) == metrics["strategy"]["trades"]
     assert tomllib.loads((folder / "config.toml").read_text())["backtest"]["long_threshold"] == 0.0002
