@@ -1,10 +1,14 @@
-"""Bootstraps returns: intervals and paired tests of Sharpe ratios and drawdowns, with the luck of the seed.
+"""Intervals and paired tests of Sharpe ratios and drawdowns, with the luck of the seed; Hansen's test.
 
-Sharpe ratios and drawdowns of all strategies come from the same resamples of bars (a stationary bootstrap, Politis and
-Romano 1994, with the block length of Politis and White 2004), so their differences are free of the noise of common
-moves (Ledoit and Wolf 2008). With each resample, members are drawn, too: as many as the ensemble has, with replacement.
-Their differences to the members' mean are added to the ensemble's returns, times sqrt(K / (K - 1)) for K members,
-because the variance of a sample of K is too small by (K - 1) / K.
+Sharpe ratios: the error of an estimate is that of the mean of its influence function (the delta method of Ledoit and
+Wolf 2008), with the standard error and the degrees of freedom of `training.long_run`. Differences are paired: the
+influences are subtracted bar by bar, so that common moves of the market cancel.
+
+Drawdowns: 1,000 resamples of the bars (a stationary bootstrap, Politis and Romano 1994, with the block length of
+Politis and White 2004), the same ones for all strategies.
+
+The luck of the seed (`training.seed_luck`) widens all intervals of ensembles. docs/statistics.md has the measured
+coverage.
 """
 
 from __future__ import annotations
@@ -12,13 +16,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
-from training.sharpe import FEWEST_BARS, LEVEL, sharpe_ratio
+from training.drawdowns import RESAMPLES, max_drawdowns, resampled_drawdowns
+from training.long_run import cosine_coefficients, degrees_of_freedom, standard_error
+from training.seed_luck import SeedLuck, between_seeds, drifts, seed_luck
+from training.sharpe import FEWEST_BARS, LEVEL, SIGNIFICANT_PROBABILITY, sharpe_ratio
 
-_RESAMPLES = 1000
+_SAME = 1e-9  # figures that differ by less, relative to their size, are the same but for rounding
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Returns:
         Number of members that the strategy consists of; None: all ``members``. Less if ``members`` are another
         ensemble's, from which the spread is borrowed.
     networks
-        Strategies with the same name here trade the same networks, so their members are drawn together.
+        Strategies with the same name here trade the same networks, so they have the same luck of the seed.
     """
 
     total: np.ndarray
@@ -70,8 +77,8 @@ class Difference:
 class Uncertainty:
     """The intervals of a strategy's Sharpe ratio and maximum drawdown; None if there are none.
 
-    ``seed_error`` is the standard deviation of the Sharpe ratio (annualised) from the luck of the seed alone, which the
-    intervals include; None if it is unknown, 0 without networks.
+    ``seed_error`` is the part of the Sharpe ratio's standard error (annualised) that comes from the luck of the seed;
+    None if it is unknown, 0 without networks.
     """
 
     sharpe: Interval | None = None
@@ -81,157 +88,179 @@ class Uncertainty:
 
 @dataclass(frozen=True)
 class Resamples:
-    """Figures of some strategies over the same bars, and over each resample; made by `resample`.
+    """Figures of some strategies over the same bars, and what their intervals need; made by `resample`.
 
     Attributes
     ----------
-    sharpe, max_drawdown
-        ``(n_strategies,)``: annualised; and a fraction, 0 or negative.
-    sharpes, max_drawdowns
-        ``(n_resamples, n_strategies)``; no rows if there are fewer than 20 bars.
+    total
+        ``(n_bars, n_strategies)`` simple returns.
+    sharpe
+        ``(n_strategies,)``: annualised.
+    influence
+        ``(n_bars, n_strategies)``: the error of each annualised Sharpe ratio is that of the mean over the bars.
     varies
         Whether each strategy's returns vary.
+    seeds
+        One entry per strategy; None if the luck of the seed is not known.
     seed_errors
         Of each strategy, see `Uncertainty`.
     """
 
+    total: np.ndarray
     sharpe: np.ndarray
-    max_drawdown: np.ndarray
-    sharpes: np.ndarray
-    max_drawdowns: np.ndarray
+    influence: np.ndarray
     varies: np.ndarray
+    seeds: tuple[SeedLuck | None, ...]
     seed_errors: tuple[float | None, ...]
 
     def uncertainty(self, strategy: int = 0) -> Uncertainty:
         return Uncertainty(self.sharpe_interval(strategy), self.drawdown_interval(strategy), self.seed_errors[strategy])
 
+    @cached_property
+    def max_drawdown(self) -> np.ndarray:
+        """``(n_strategies,)``: fractions, 0 or negative."""
+        return max_drawdowns(self.total)
+
+    @cached_property
+    def max_drawdowns(self) -> np.ndarray:
+        """Of each resample: ``(n_resamples, n_strategies)``; no rows if there are fewer than 20 bars."""
+        if len(self.total) < FEWEST_BARS:
+            return np.empty((0, self.total.shape[1]))
+        return resampled_drawdowns(self.total, drifts(self.seeds))
+
     def sharpe_interval(self, strategy: int = 0) -> Interval | None:
-        """Percentile interval; None with fewer than 20 bars, or if the returns do not vary."""
-        return self._interval(self.sharpes, strategy)
+        """Interval of the Sharpe ratio; None with fewer than 20 bars, or if the returns do not vary."""
+        if len(self.influence) < FEWEST_BARS or not self.varies[strategy]:
+            return None
+        seeds = self.seeds[strategy]
+        error, degrees = _error(self.influence[:, strategy], [(seeds.of_sharpe, seeds.degrees)] if seeds else [])
+        margin = _quantile(degrees) * error
+        return Interval(float(self.sharpe[strategy] - margin), float(self.sharpe[strategy] + margin))
 
     def drawdown_interval(self, strategy: int = 0) -> Interval | None:
-        """Percentile interval of the maximum drawdown over so many bars; None as in `sharpe_interval`."""
-        return self._interval(self.max_drawdowns, strategy)
+        """Interval of the median of the maximum drawdown over so many bars; None as in `sharpe_interval`.
+
+        It is the percentile interval of the resamples.
+        """
+        if not len(self.max_drawdowns) or not self.varies[strategy]:
+            return None
+        tail = (1 - LEVEL) / 2
+        return Interval(*(float(end) for end in np.quantile(self.max_drawdowns[:, strategy], [tail, 1 - tail])))
 
     def sharpe_difference(self, one: int, other: int) -> Difference | None:
-        """Paired test of two Sharpe ratios (Ledoit and Wolf 2008).
+        """Paired test of two Sharpe ratios.
 
-        The p value counts resamples whose difference is as far from the observed one as that is from 0. None with fewer
-        than 20 bars, if the returns of one do not vary, or if both have the same figures.
+        None with fewer than 20 bars, if the returns of one do not vary, or if both have the same figures.
         """
-        return self._difference(self.sharpe, self.sharpes, one, other, float(self.sharpe[one] - self.sharpe[other]))
+        from scipy.stats import t as student
+
+        influence = self.influence[:, one] - self.influence[:, other]
+        if len(influence) < FEWEST_BARS or not self.varies[[one, other]].all():
+            return None
+        if np.abs(influence).max() <= _SAME * np.abs(self.influence[:, one]).max():
+            return None
+        error, degrees = _error(influence, self._seeds_of_difference(one, other))
+        difference = float(self.sharpe[one] - self.sharpe[other])
+        margin = _quantile(degrees) * error
+        p_value = float(2 * student.sf(abs(difference) / error, degrees))
+        return Difference(difference, difference - margin, difference + margin, p_value)
 
     def drawdown_difference(self, one: int, other: int) -> Difference | None:
         """Paired test of two maximum drawdowns, positive if the first is smaller; None as in `sharpe_difference`.
 
-        The largest fall over a resample is not centred on the observed one. So resamples count whose difference is as
-        far from their mean as the observed one is from 0.
+        The p value counts resamples whose difference is as far from their mean as the observed one is from 0: the
+        largest fall over a resample is not centred on the observed one.
         """
-        centre = float(np.mean(self.max_drawdowns[:, one] - self.max_drawdowns[:, other])) if len(self.sharpes) else 0.0
-        return self._difference(self.max_drawdown, self.max_drawdowns, one, other, centre)
-
-    def _interval(self, resampled: np.ndarray, strategy: int) -> Interval | None:
-        if not len(resampled) or not self.varies[strategy]:
+        differences = self.max_drawdowns[:, one] - self.max_drawdowns[:, other]
+        if not len(differences) or not self.varies[[one, other]].all() or not np.ptp(differences) > _SAME:
             return None
-        tail = (1 - LEVEL) / 2
-        return Interval(*(float(bound) for bound in np.quantile(resampled[:, strategy], [tail, 1 - tail])))
-
-    def _difference(
-        self, observed: np.ndarray, resampled: np.ndarray, one: int, other: int, centre: float
-    ) -> Difference | None:
-        differences = resampled[:, one] - resampled[:, other]
-        if not len(resampled) or not self.varies[[one, other]].all() or not np.ptp(differences) > 0:
-            return None
-        difference, distances = float(observed[one] - observed[other]), np.abs(differences - centre)
+        difference = float(self.max_drawdown[one] - self.max_drawdown[other])
+        distances = np.abs(differences - differences.mean())
         p_value = (1 + int(np.sum(distances >= abs(difference)))) / (1 + len(distances))
         margin = float(np.quantile(distances, LEVEL, method="higher"))  # so that interval and p value agree
         return Difference(difference, difference - margin, difference + margin, p_value)
 
+    def _seeds_of_difference(self, one: int, other: int) -> list[tuple[np.ndarray, int]]:
+        """Arguments of `_error`; the same draw moves both strategies if they trade the same networks."""
+        seeds, others = self.seeds[one], self.seeds[other]
+        if seeds and others and seeds.networks == others.networks:
+            return [(seeds.of_sharpe - others.of_sharpe, seeds.degrees)]
+        return [(each.of_sharpe, each.degrees) for each in (seeds, others) if each]
+
 
 def resample(strategies: Sequence[Returns], bars_per_year: float) -> Resamples:
-    """Resample the returns of strategies over the same bars, 1,000 times with a fixed seed."""
-    from arch.bootstrap import StationaryBootstrap
-
+    """Figures of strategies over the same bars; the resamples have a fixed seed, and are drawn when they are needed."""
     total = np.stack([strategy.total for strategy in strategies], axis=1)
-    sharpe, max_drawdown = sharpe_ratio(total), max_drawdowns(total)
-    varies = np.ptp(total, axis=0) > 0
     scale = math.sqrt(bars_per_year)
-    figures = np.empty((2, _RESAMPLES if len(total) >= FEWEST_BARS and varies.any() else 0, total.shape[1]))
-    if figures.size:
-        members = [strategy.members for strategy in strategies if strategy.members is not None]
-        columns = np.column_stack([total, *members])
-        bootstrap = StationaryBootstrap(_block_length(total), columns, seed=0)
-        weights = _weights(strategies)
-        for number, ((sample,), _) in enumerate(bootstrap.bootstrap(_RESAMPLES)):
-            drawn = np.maximum(sample @ weights[number], -1)
-            figures[0, number], figures[1, number] = sharpe_ratio(drawn) * scale, max_drawdowns(drawn)
-    seed_errors = tuple(_seed_error(strategy, scale) for strategy in strategies)
-    return Resamples(sharpe * scale, max_drawdown, figures[0], figures[1], varies, seed_errors)
+    sharpe, varies = sharpe_ratio(total), np.ptp(total, axis=0) > 0
+    deviation = np.where(varies, total.std(axis=0), 1)
+    standardised = (total - total.mean(axis=0)) / deviation
+    slopes = scale * (1 - sharpe * standardised) / deviation  # of the annualised Sharpe ratio in each bar's return
+    seeds = tuple(
+        seed_luck(one.members, one.drawn, slope, one.networks or f"#{number}")
+        for number, (one, slope) in enumerate(zip(strategies, slopes.T, strict=True))
+    )
+    return Resamples(
+        total=total,
+        sharpe=sharpe * scale,
+        influence=scale * (standardised - sharpe / 2 * (standardised**2 - 1)),
+        varies=varies,
+        seeds=seeds,
+        seed_errors=tuple(
+            0.0 if one.members is None else None if luck is None else math.sqrt(_variance(luck.of_sharpe))
+            for one, luck in zip(strategies, seeds, strict=True)
+        ),
+    )
 
 
-def _seed_error(strategy: Returns, scale: float) -> float | None:
-    """Standard deviation of the Sharpe ratio over draws of the members, at the bars as they were."""
-    if strategy.members is None:
-        return 0.0
-    if not strategy.seed_luck_known:
-        return None
-    weights = _weights([strategy])[:, :, 0]
-    columns = np.column_stack([strategy.total, strategy.members])
-    means, covariance = columns.mean(axis=0), np.cov(columns, rowvar=False)
-    spreads = np.sqrt(np.einsum("ri,ij,rj->r", weights, covariance, weights))
-    drawn = np.divide(weights @ means, spreads, out=np.zeros(len(weights)), where=spreads > 0)
-    return float(drawn.std(ddof=1)) * scale
+def _error(influence: np.ndarray, seeds: Sequence[tuple[np.ndarray, int]]) -> tuple[float, float]:
+    """Standard error from bars and independent ensembles, and its degrees of freedom (Satterthwaite 1946).
+
+    ``seeds`` has `SeedLuck.of_sharpe`, or a difference of two, and the degrees of freedom of each ensemble.
+    """
+    variances = [float(standard_error(influence)) ** 2, *(_variance(effects) for effects, _ in seeds)]
+    degrees = [degrees_of_freedom(len(influence)), *(free for _, free in seeds)]
+    total = sum(variances)
+    spread = sum(variance**2 / free for variance, free in zip(variances, degrees, strict=True))
+    return math.sqrt(total), total**2 / spread if spread > 0 else degrees[0]
 
 
-def _weights(strategies: Sequence[Returns]) -> np.ndarray:
-    """Weights ``(n_resamples, n_columns, n_strategies)`` of all totals and then all members in each resample."""
-    random, n_strategies = np.random.default_rng(1), len(strategies)
-    draws: dict[str, np.ndarray] = {}
-    blocks = [np.broadcast_to(np.eye(n_strategies), (_RESAMPLES, n_strategies, n_strategies))]
-    for position, strategy in enumerate(strategies):
-        if strategy.members is None:
-            continue
-        n_members = strategy.members.shape[1]
-        drawn = strategy.drawn or n_members
-        name = f"{strategy.networks or position} {n_members} {drawn}"
-        if name not in draws:
-            counts = random.multinomial(drawn, np.full(n_members, 1 / n_members), size=_RESAMPLES)
-            draws[name] = math.sqrt(n_members / max(n_members - 1, 1)) * (counts / drawn - 1 / n_members)
-        block = np.zeros((_RESAMPLES, n_members, n_strategies))
-        block[:, :, position] = draws[name]
-        blocks.append(block)
-    return np.concatenate(blocks, axis=1)
+def _variance(effects: np.ndarray) -> float:
+    """Variance over seeds of `SeedLuck.of_sharpe`."""
+    return max(float(between_seeds(effects[:, :, None]).item()), 0.0)
 
 
-def max_drawdowns(returns: np.ndarray) -> np.ndarray:
-    """Largest fall from a peak, 0 or negative, of each column of simple returns ``(n_bars, n_columns)``."""
-    growth = np.cumprod(1 + returns, axis=0)
-    peak = np.maximum(np.maximum.accumulate(growth, axis=0), 1)
-    return np.min(growth / peak, axis=0) - 1
+def _quantile(degrees: float) -> float:
+    from scipy.stats import t as student
+
+    return float(student.ppf(SIGNIFICANT_PROBABILITY, degrees))
 
 
 def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.ndarray) -> float | None:
     """p value of "no strategy has a higher mean return than the reference", corrected for multiple tests.
 
-    Hansen (2005), "A test for superior predictive ability", consistent variant, on returns ``(n_bars,)`` over the same
-    bars. None if no strategy differs from the reference, or with fewer than 20 bars.
+    Hansen (2005), "A test for superior predictive ability": the largest t statistic, without the strategies that are
+    clearly worse than the reference. If there is no difference, the cosine coefficients of `training.long_run` have the
+    same distribution after any rotation of the coefficients, so the statistic is compared with 1,000 random rotations
+    (Langsrud 2005, "Rotation tests"). On returns ``(n_bars,)`` over the same bars. None if no strategy differs from the
+    reference, or with fewer than 20 bars.
     """
-    from arch.bootstrap import SPA
-
-    differing = [returns for returns in strategies if np.ptp(returns - reference) > 0]
+    differing = [returns - reference for returns in strategies if np.ptp(returns - reference) > 0]
     if not differing or len(reference) < FEWEST_BARS:
         return None
-    losses = pd.DataFrame(-np.stack(differing, axis=1))
-    test = SPA(-reference, losses, block_size=_block_length(losses.to_numpy()), reps=_RESAMPLES, seed=0)
-    test.compute()
-    return float(test.pvalues["consistent"])
+    coefficients = cosine_coefficients(np.stack(differing, axis=1))
+    statistics = _t_statistics(coefficients[0], coefficients)
+    largest = float(statistics.max())
+    if largest <= 0:
+        return 1.0
+    kept = coefficients[:, statistics > -math.sqrt(2 * math.log(math.log(len(reference))))]
+    directions = np.random.default_rng(0).standard_normal((RESAMPLES, len(kept)))
+    directions /= np.sqrt(np.sum(directions**2, axis=1, keepdims=True))
+    rotated = _t_statistics(np.einsum("ij,jk->ik", directions, kept), kept)
+    return (1 + int(np.sum(rotated.max(axis=1) >= largest))) / (1 + RESAMPLES)
 
 
-def _block_length(returns: np.ndarray) -> int:
-    """Mean block length: the longest optimal one of all columns, and at least one bar."""
-    from arch.bootstrap import optimal_block_length
-
-    varying = returns[:, returns.std(axis=0) > 0]
-    with np.errstate(all="ignore"):  # constant stretches give a correlation of 0 / 0
-        wanted = optimal_block_length(varying)["stationary"].to_numpy()
-    return math.ceil(np.clip(np.nan_to_num(wanted, posinf=0).max(), 1, math.sqrt(len(returns))))
+def _t_statistics(first: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """t statistics of the first coefficients; the other ones have the rest of the sum of squares."""
+    rest = np.sum(coefficients**2, axis=0) - first**2
+    return first / np.sqrt(rest / (len(coefficients) - 1))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.long_run import degrees_of_freedom, standard_error
+
 SIGNIFICANCE = 0.05  # level of the p values below which a difference is called significant
 _SMALLEST_P = 0.001  # smaller p values are written as < 0.001
 
@@ -108,19 +110,16 @@ def mean_test(values: np.ndarray) -> tuple[float | None, float | None]:
     Returns
     -------
     tuple
-        Statistic, and its two-sided p value from Student's t with the small-sample factor of Harvey, Leybourne and
-        Newbold (1997). The variance is the long-run one (Bartlett kernel, Newey and West 1987). None, None if the
+        The mean divided by its standard error (`training.long_run`), and its two-sided p value. None, None if the
         values do not vary, or with fewer than ten bars.
     """
-    from arch.covariance.kernel import Bartlett
     from scipy.stats import t as student
 
     n_bars = len(values)
     if n_bars < 10 or np.ptp(values) == 0:
         return None, None
-    long_run_variance = float(np.squeeze(Bartlett(values / values.std()).cov.long_run)) * values.var()
-    statistic = float(values.mean() / math.sqrt(long_run_variance / n_bars)) * math.sqrt((n_bars - 1) / n_bars)
-    return statistic, float(2 * student.sf(abs(statistic), n_bars - 1))
+    statistic = float(values.mean() / standard_error(values))
+    return statistic, float(2 * student.sf(abs(statistic), degrees_of_freedom(n_bars)))
 
 
 def _saved(mse: float, reference_mse: float) -> float | None:

@@ -27,8 +27,8 @@ class Metrics:
     sharpe_low, sharpe_high, drawdown_low, drawdown_high
         95 % intervals of ``sharpe`` and ``max_drawdown`` (`training.resampling.resample`).
     seed_error
-        Standard deviation of ``sharpe`` from the luck of the seed alone, which the intervals include; 0 without
-        networks, None if unknown, because there is one member only.
+        Part of the standard error of ``sharpe`` that comes from the luck of the seed and does not shrink with more
+        bars; 0 without networks, None if unknown, because there is one member only.
     skewness, kurtosis
         Of the returns per bar; 0 and 3 for a normal distribution.
     max_drawdown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,17 @@ def figures(result: Backtest, trials: Trials | None) -> list[tuple[str, str, str
     """Rows of `FIGURE_COLUMNS`; without trials, the result was not recorded as one."""
     strategy, holding = _column(result.metrics), _column(result.holding)
     rows = [(name, value, holding[name]) for name, value in strategy.items()]
-    spread = "unknown" if result.metrics.seed_error is None else f"± {result.metrics.seed_error:.2f}"
-    rows.insert(2, ("Sharpe, s.d. from the seed", spread, ""))
+    rows.insert(2, ("Sharpe, s.d. over seeds", _over_seeds(result.members), ""))
     rows.insert(4, _deflated(result, trials))
     slippage = float(result.equity["traded"].sum()) * result.settings.slippage
     return [*rows, ("slippage paid, about", f"{slippage:,.2f}", "")]
+
+
+def _over_seeds(figures: Sequence[AccountFigures]) -> str:
+    """Standard deviation of the Sharpe ratio over ensembles from other seeds on the same bars."""
+    if len(figures) < 2:
+        return "unknown"
+    return f"± {np.std([one.sharpe or 0.0 for one in figures], ddof=1) / math.sqrt(len(figures)):.2f}"
 
 
 MEMBER_COLUMNS = ["each member alone", "mean", "s.d.", "min", "max"]

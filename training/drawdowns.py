@@ -1,0 +1,87 @@
+"""Maximum drawdowns of returns, and of resamples of their bars.
+
+The resamples are those of a stationary bootstrap (Politis and Romano 1994) with the block length of Politis and White
+(2004).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+RESAMPLES = 1000
+
+
+def max_drawdowns(returns: np.ndarray) -> np.ndarray:
+    """Largest fall from a peak, 0 or negative, of each column of simple returns ``(n_bars, n_columns)``."""
+    growth = np.cumprod(1 + returns, axis=0)
+    peak = np.maximum(np.maximum.accumulate(growth, axis=0), 1)
+    return np.min(growth / peak, axis=0) - 1
+
+
+def resampled_drawdowns(returns: np.ndarray, drifts: np.ndarray) -> np.ndarray:
+    """Maximum drawdowns of resamples of the bars, drawn with a fixed seed, the same bars for all strategies.
+
+    Parameters
+    ----------
+    returns
+        Simple returns ``(n_bars, n_strategies)``.
+    drifts
+        ``(n_resamples, n_strategies)``, added to the return of each bar.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n_resamples, n_strategies)``.
+    """
+    drawdowns = np.zeros_like(drifts)
+    columns = np.ascontiguousarray(returns.T)
+    _compiled()(columns, drifts, 1 / _block_length(returns), np.random.default_rng(0), drawdowns)
+    return drawdowns
+
+
+def _draw_drawdowns(
+    returns: np.ndarray, drifts: np.ndarray, restart: float, random: np.random.Generator, drawdowns: np.ndarray
+) -> None:
+    """Write the maximum drawdown of each resample; ``returns`` is ``(n_strategies, n_bars)``.
+
+    At each bar a new block begins with the probability ``restart``.
+    """
+    n_strategies, n_bars = returns.shape
+    rows = np.empty(n_bars, np.int64)
+    for resample in range(len(drifts)):
+        for bar in range(n_bars):
+            begins = bar == 0 or random.random() < restart
+            rows[bar] = int(random.random() * n_bars) if begins else (rows[bar - 1] + 1) % n_bars
+        for strategy in range(n_strategies):
+            growth = peak = 1.0
+            for row in rows:
+                growth *= max(1 + returns[strategy, row] + drifts[resample, strategy], 0.0)
+                peak = max(peak, growth)
+                drawdowns[resample, strategy] = min(drawdowns[resample, strategy], growth / peak - 1)
+
+
+@cache
+def _compiled() -> Callable[..., None]:
+    """`_draw_drawdowns`, compiled; numba is imported only when it is needed, and keeps the compiled code in a file."""
+    from numba import njit
+
+    try:
+        return njit(_draw_drawdowns, cache=True, nogil=True)
+    except RuntimeError:  # no folder for the cache
+        return njit(_draw_drawdowns, nogil=True)
+
+
+def _block_length(returns: np.ndarray) -> float:
+    """Mean block length: the longest optimal one of all columns, from 1 to the root of the number of bars."""
+    from arch.bootstrap import optimal_block_length
+
+    varying = returns[:, np.ptp(returns, axis=0) > 0]
+    if not varying.size:
+        return 1.0
+    with np.errstate(all="ignore"):  # constant stretches give a correlation of 0 / 0
+        wanted = optimal_block_length(varying)["stationary"].to_numpy()
+    return float(np.clip(np.nan_to_num(wanted, posinf=0).max(), 1, math.sqrt(len(returns))))
