@@ -12,8 +12,8 @@ import numpy as np
 
 
 def degrees_of_freedom(n_bars: int) -> int:
-    """Number of cosines: ``0.4 n_bars ** (2 / 3)``, and at least two."""
-    return max(2, int(0.4 * n_bars ** (2 / 3)))
+    """Number of cosines: ``0.4 n_bars ** (2 / 3)``, rounded down, and at least two."""
+    return max(2, int(0.4 * np.cbrt(n_bars) ** 2))
 
 
 def cosine_coefficients(values: np.ndarray) -> np.ndarray:

@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import kurtosis, norm, skew
 
 from training.independence import independent_trials
-from training.resampling import superior_predictive_ability
-from training.sharpe import (
-    LEVEL,
-    SIGNIFICANT_PROBABILITY,
-    TrackRecord,
-    expected_best_sharpe,
-    sharpe_difference,
-    sharpe_interval,
-    sharpe_ratio,
-)
+from training.resampling import Returns, resample
+from training.sharpe import SIGNIFICANT_PROBABILITY, TrackRecord, expected_best_sharpe, sharpe_ratio
 
 
 def record_of(sharpe: float, bars: int, skewness: float = 0.0, kurtosis: float = 3.0) -> TrackRecord:
@@ -97,7 +89,7 @@ def test_interval_probability_and_length_give_the_same_answer(ratios: list[float
 
 def test_the_probability_of_independent_skewed_returns_is_close_to_the_papers() -> None:
     returns = 0.01 * (np.random.default_rng(9).exponential(1, 2500) - 0.972)
-    interval, sharpe = sharpe_interval(returns, 1), float(sharpe_ratio(returns))
+    interval, sharpe = resample([Returns(returns)], 1).sharpe_interval(), float(sharpe_ratio(returns))
     assert interval is not None
     ours = TrackRecord(sharpe, interval.low, interval.high, 2500).probabilistic_sharpe()
     paper = record_of(sharpe, 2500, float(skew(returns)), float(kurtosis(returns, fisher=False)))
@@ -110,97 +102,3 @@ def test_a_benchmark_at_an_end_of_the_interval_has_the_probability_of_that_end()
     assert record.probabilistic_sharpe(-0.01) == pytest.approx(0.975)
     assert record.probabilistic_sharpe(0.05) == 0.5
     assert record.probabilistic_sharpe(0.15) == pytest.approx(0.025)
-
-
-def test_the_interval_of_independent_returns_is_close_to_the_normal_one() -> None:
-    """Lo (2002): the standard error of an annualised ratio is about one over the root of the years."""
-    returns = np.random.default_rng(0).normal(0.0005, 0.01, 2500)
-    interval = sharpe_interval(returns, 250)
-    assert interval is not None
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 / math.sqrt(10), rel=0.15)
-    assert interval.low < returns.mean() / returns.std(ddof=1) * math.sqrt(250) < interval.high
-
-
-def test_the_interval_has_about_its_nominal_coverage() -> None:
-    random = np.random.default_rng(1)
-    intervals = [sharpe_interval(random.normal(0.001, 0.01, 500), 250) for _ in range(60)]
-    truth = 0.1 * math.sqrt(250)
-    assert 52 <= sum(one is not None and one.low <= truth <= one.high for one in intervals) <= 60
-
-
-def test_autocorrelated_returns_widen_the_interval() -> None:
-    random = np.random.default_rng(2)
-    shocks = random.normal(0, 0.01, 3000)
-    returns = np.convolve(shocks, np.ones(10), mode="valid")
-    apart, together = sharpe_interval(random.permutation(returns), 250), sharpe_interval(returns, 250)
-    assert apart is not None
-    assert together is not None
-    assert together.high - together.low > 1.8 * (apart.high - apart.low)
-
-
-def test_equal_returns_give_equal_intervals() -> None:
-    returns = np.random.default_rng(3).normal(0, 0.01, 300)
-    assert sharpe_interval(returns, 250) == sharpe_interval(returns.copy(), 250)
-
-
-def test_equal_skill_is_not_significantly_different_but_a_constant_excess_return_is() -> None:
-    random = np.random.default_rng(4)
-    market = random.normal(0.0003, 0.01, 1000)
-    lucky = sharpe_difference(market, random.normal(0.0003, 0.01, 1000), 250)
-    better = sharpe_difference(market + random.normal(0.0006, 0.002, 1000), market, 250)
-    assert lucky is not None
-    assert lucky.p_value > 0.1
-    assert lucky.low < 0 < lucky.high
-    assert better is not None
-    assert better.p_value < 0.01
-    assert better.low > 0
-
-
-def test_the_test_of_a_difference_has_about_its_nominal_size() -> None:
-    random = np.random.default_rng(5)
-    result = [sharpe_difference(*random.normal(0, 0.01, (2, 300)), 250) for _ in range(60)]
-    assert sum(one is not None and one.p_value < 0.05 for one in result) <= 8
-
-
-def test_the_interval_of_a_difference_contains_0_unless_its_p_value_is_significant() -> None:
-    random = np.random.default_rng(8)
-    answers = set()
-    for _ in range(60):
-        market, noise = random.normal(0, 0.01, 250), random.standard_t(3, 250)
-        result = sharpe_difference(market + 0.005 * (noise + 0.25), market, 250)
-        assert result is not None
-        assert (result.low > 0 or result.high < 0) == (result.p_value < 1 - LEVEL)
-        answers.add(result.low > 0)
-    assert answers == {True, False}
-
-
-def test_an_account_that_never_moves_has_neither_interval_nor_difference() -> None:
-    still, moving = np.zeros(100), np.random.default_rng(6).normal(0, 0.01, 100)
-    assert sharpe_interval(still, 250) is None
-    assert sharpe_difference(still, moving, 250) is None
-    assert sharpe_difference(moving, moving, 250) is None
-
-
-def test_a_rarely_trading_strategy_has_an_interval_without_a_warning() -> None:
-    returns = np.zeros(400)
-    returns[200] = 0.01
-    assert sharpe_interval(returns, 250) is not None
-
-
-def test_the_best_of_many_random_strategies_is_not_significant() -> None:
-    p_values = []
-    for seed in range(20):
-        random = np.random.default_rng(seed)
-        holding = random.normal(0, 0.01, 800)
-        p_values.append(superior_predictive_ability(list(random.normal(0, 0.01, (20, 800))), holding))
-    assert sum(p is not None and p < 0.05 for p in p_values) <= 4
-
-
-def test_a_skilled_strategy_among_many_random_ones_is_significant() -> None:
-    random = np.random.default_rng(7)
-    holding = random.normal(0, 0.01, 800)
-    strategies = [*random.normal(0, 0.01, (20, 800)), holding + random.normal(0.001, 0.005, 800)]
-    result = superior_predictive_ability(strategies, holding)
-    assert result is not None
-    assert result < 0.02
-    assert superior_predictive_ability([holding], holding) is None
