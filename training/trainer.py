@@ -191,7 +191,8 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitR
     passes, networks = data.passes, tuple(result.network.double() for result in results)
     padded = passes.pad(data.inputs.astype(np.float64))
     outcome = torch.from_numpy(data.target.astype(np.float32)).double()
-    losses = {name: relative_loss(networks, padded, outcome, bars, passes) for name, bars in seen.items()}
+    with one_thread():
+        losses = {name: relative_loss(networks, padded, outcome, bars, passes) for name, bars in seen.items()}
     return Expert(
         name=expert_name(regime),
         features=data.settings.features,

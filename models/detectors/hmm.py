@@ -7,17 +7,23 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from data.errors import DataError
 from models.regimes import Regime, register_detector
 
+if TYPE_CHECKING:
+    from hmmlearn.hmm import GaussianHMM
+
 # Lower bounds that keep each state reachable after an outlier.
 _SMALLEST_TRANSITION = 1e-6
 _SMALLEST_LOG_LIKELIHOOD = -50.0  # relative to the most likely state's
-_STARTS = 5  # random starts of the EM fit; the one with the highest likelihood is kept
+_STARTS = 5  # random starts of the EM fit
+_RACE = 10  # steps of EM of each start; the one with the highest likelihood then goes on
+_MOST_STEPS = 200
+_TOLERANCE = 1e-2  # EM ends if a step gains less log likelihood
 
 
 @register_detector
@@ -38,23 +44,11 @@ class HMMDetector:
         self.memory = memory
 
     def fit(self, features: np.ndarray, labels: np.ndarray | None, seed: int) -> Self:
-        from hmmlearn.hmm import GaussianHMM
-
         mean, scale = features.mean(axis=0), features.std(axis=0)
         if not (scale > 0).all():
             raise DataError("the training part's price hardly moves, so regimes cannot be estimated.")
         observed = (features - mean) / scale
-        best, best_score = None, -np.inf
-        with _hmmlearn_quiet():
-            for start in range(_STARTS):
-                candidate = GaussianHMM(len(self.regimes), "full", n_iter=200, tol=1e-2, random_state=seed + start)
-                try:
-                    score = candidate.fit(observed).score(observed)
-                except ValueError:  # a state without any spread
-                    continue
-                ranks = np.linalg.matrix_rank(candidate.covars_, hermitian=True)
-                if np.isfinite(score) and score > best_score and (ranks == len(self.features)).all():
-                    best, best_score = candidate, score
+        best = _best_model(observed, len(self.regimes), seed)
         if best is None:
             raise DataError(
                 "no hidden Markov model fits the training part. Check its prices for a jump, or train with "
@@ -124,6 +118,46 @@ class HMMDetector:
         names = ("mean", "scale", "state_means", "state_covariances", "transitions")
         detector._learn(*(np.array(parameters[name]) for name in names))
         return detector
+
+
+def _best_model(observed: np.ndarray, n_states: int, seed: int) -> GaussianHMM | None:
+    """The model of the start that leads after `_RACE` steps, fitted to the end; None if all starts degenerate."""
+    with _hmmlearn_quiet():
+        started = (_started(observed, n_states, seed + start) for start in range(_STARTS))
+        for model, _ in sorted(filter(None, started), key=lambda one: -one[1]):
+            model.n_iter = model.monitor_.n_iter = _MOST_STEPS
+            model.init_params = ""  # go on from here
+            if _fitted(model, observed) is not None:
+                return model
+    return None
+
+
+def _started(observed: np.ndarray, n_states: int, seed: int) -> tuple[GaussianHMM, float] | None:
+    """A model after the first steps of EM from one random start, and its log likelihood; None if it degenerates."""
+    from hmmlearn.hmm import GaussianHMM
+    from sklearn.cluster import KMeans
+
+    means = KMeans(n_states, n_init=1, random_state=seed).fit(observed).cluster_centers_
+    for implementation in ("scaling", "log"):  # the first is twice as fast, but fails where all densities underflow
+        model = GaussianHMM(
+            n_states, "full", n_iter=_RACE, tol=_TOLERANCE, random_state=seed, init_params="stc",
+            implementation=implementation,
+        )  # fmt: skip
+        model.means_ = means.copy()
+        score = _fitted(model, observed)
+        if score is not None:
+            return model, score
+    return None
+
+
+def _fitted(model: GaussianHMM, observed: np.ndarray) -> float | None:
+    """Fit a model in place; its log likelihood, or None if a state has no spread or a density underflows."""
+    try:
+        score = model.fit(observed).score(observed)
+    except ValueError:
+        return None
+    ranks = np.linalg.matrix_rank(model.covars_, hermitian=True)
+    return float(score) if np.isfinite(score) and (ranks == observed.shape[1]).all() else None
 
 
 def _stationary(transitions: np.ndarray) -> np.ndarray:

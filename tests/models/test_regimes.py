@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hmmlearn.hmm import GaussianHMM
 from scipy.stats import multivariate_normal
 
 from data.errors import DataError, SettingsError
@@ -62,6 +63,20 @@ def test_the_hmm_orders_states_by_mean_return_and_recovers_known_ones(hmm: HMMDe
     detected = likeliest_regime(hmm.filter(observed(labelled, hmm.features)), REGIMES)[800:]
     truth = labelled["regime"].to_numpy()[800:]
     assert np.mean(detected == truth) > 0.6  # chance is a third; the 20-bar volatility lags
+
+
+def test_the_race_of_starts_ends_at_the_likelihood_of_the_best_start_fitted_to_the_end(sp500: pd.DataFrame) -> None:
+    table = compute_features(sp500, HMMDetector().features).dropna().to_numpy()[:2000]
+    detector = HMMDetector().fit(table, None, seed=0)
+    scaled = (table - detector.mean_) / detector.scale_
+    scores = []
+    for seed in range(3):
+        model = GaussianHMM(3, "full", n_iter=200, tol=1e-2, random_state=seed)
+        scores.append(model.fit(scaled).score(scaled))
+    raced = GaussianHMM(3, "full")
+    raced.means_, raced.covars_ = detector.state_means_, detector.state_covariances_
+    raced.transmat_, raced.startprob_ = detector.transitions_, model.startprob_
+    assert raced.score(scaled) > max(scores) - 1e-4 * len(scaled)
 
 
 def test_a_price_that_does_not_move_has_no_hidden_states() -> None:

@@ -14,7 +14,7 @@ from models import Forecaster, ModelSet
 from models.network import one_thread
 from tests.conftest import SMALL, halted, switching_candles
 from training import TrainSettings, train
-from training.fit import fit_network
+from training.fit import Adam, fit_network
 from training.prepare import NetworkData, Samples, detector_task, prepare
 from training.provenance import git_commit
 from training.settings import NetworkSettings
@@ -262,6 +262,19 @@ def test_training_reaches_most_of_the_best_possible_r2(stride: int) -> None:
         result = fit_network(data, TrainSettings(epochs=10, patience=5), seed=0, on_epoch=ignore)
     assert min(result.validation_losses) == result.validation_losses[result.best_epoch - 1]
     assert 1 - min(result.validation_losses) > 0.85 * coefficient**2
+
+
+def test_adam_takes_the_steps_of_torchs() -> None:
+    ours, torchs = (torch.nn.Linear(3, 2) for _ in range(2))
+    torchs.load_state_dict(ours.state_dict())
+    optimisers = Adam(ours.parameters(), lr=0.01), torch.optim.Adam(torchs.parameters(), lr=0.01, fused=True)
+    inputs = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    for network, optimiser in zip((ours, torchs), optimisers, strict=True):
+        for _ in range(20):
+            network.zero_grad()
+            network(inputs).square().mean().backward()
+            optimiser.step()
+    assert all(map(torch.equal, ours.parameters(), torchs.parameters()))
 
 
 def test_the_best_epoch_is_kept_and_training_stops_after_patience() -> None:
