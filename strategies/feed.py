@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import backtrader as bt
 import numpy as np
@@ -16,10 +17,50 @@ _EPOCH_DAY = 719163  # Backtrader counts days from 0001-01-01, which it numbers 
 _MILLISECONDS = {bt.TimeFrame.Minutes: 60_000, bt.TimeFrame.Seconds: 1000}
 
 
-class CandleFeed(bt.feeds.PandasData):
-    """A feed of checked candles, made by `candle_feed`."""
+class CandleFeed(bt.feed.DataBase):
+    """A feed of candles in memory; `candle_feed` makes it.
 
-    candles: pd.DataFrame
+    Backtrader's own ``PandasData`` reads one cell at a time from the frame, which is a third of the time of a backtest.
+    This feed fills whole lines at once. Where Backtrader has to see each bar (filters, resampling, ``preload=False``, a
+    range of dates, a time zone), it gives one row after another.
+    """
+
+    @property
+    def candles(self) -> pd.DataFrame:
+        return self.p.dataname
+
+    def start(self) -> None:
+        super().start()
+        self._rows: Iterator[tuple[float, ...]] | None = None
+
+    def _columns(self) -> dict[str, list[float]]:
+        """The values of each line that the candles fill."""
+        times = pd.DatetimeIndex(self.candles.index).tz_convert(None)
+        columns = {str(name): self.candles[name].to_numpy(dtype=float).tolist() for name in self.candles}
+        return {"datetime": list(map(bt.date2num, times.to_pydatetime())), **columns}
+
+    def preload(self) -> None:
+        if self._filters or self._tzinput or (self.fromdate, self.todate) != (-math.inf, math.inf):
+            super().preload()
+            return
+        columns, unknown = self._columns(), [math.nan] * len(self.candles)
+        for name in self.getlinealiases():
+            line = getattr(self.lines, name)
+            line.array.extend(columns.get(name, unknown))
+            line.home()
+        self._rows = iter(())  # all are given
+
+    def _load(self) -> bool:
+        if self._rows is None:
+            columns = self._columns()
+            self._filled = [getattr(self.lines, name) for name in columns]
+            self._rows = zip(*columns.values(), strict=True)
+        row = next(self._rows, None)
+        if row is None:
+            return False
+        for line, value in zip(self._filled, row, strict=True):
+            line[0] = value
+        return True
 
 
 def candle_feed(candles: pd.DataFrame, *, checked: bool = False) -> CandleFeed:
@@ -32,18 +73,11 @@ def candle_feed(candles: pd.DataFrame, *, checked: bool = False) -> CandleFeed:
     further = tuple(name for name in candles if name not in OHLCV)
     kind: type[CandleFeed] = CandleFeed
     if further:  # only then, because a class created here cannot be pickled for optstrategy's processes
-        kind = type("CandleFeed", (kind,), {"lines": further, "params": tuple((name, name) for name in further)})
+        kind = type("CandleFeed", (kind,), {"lines": further})
     index = pd.DatetimeIndex(candles.index)
     minutes = interval_of(index) / pd.Timedelta(minutes=1)
     timeframe, compression = (bt.TimeFrame.Days, 1) if minutes >= 1440 else (bt.TimeFrame.Minutes, int(minutes))
-    feed = kind(
-        dataname=candles.set_axis(index.tz_convert(None)),
-        timeframe=timeframe,
-        compression=compression,
-        openinterest=None,
-    )
-    feed.candles = candles
-    return feed
+    return kind(dataname=candles, timeframe=timeframe, compression=compression)
 
 
 def is_preloaded(feed: bt.feed.DataBase) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import backtrader as bt
 import pandas as pd
 
 from models.model_set import ModelSet
@@ -112,7 +111,6 @@ class Backtest:
     curves: pd.DataFrame
     in_sample: bool
     fingerprint: str
-    cerebro: bt.Cerebro
     trials: Trials | None = None
 
     @property

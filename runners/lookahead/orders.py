@@ -115,7 +115,7 @@ def _filled_at_decision(strategy: type[bt.Strategy], whole: list[_Order]) -> lis
 
 def _orders(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any]) -> list[_Order]:
     """All orders of a run, sorted by decision."""
-    cerebro = bt.Cerebro()
+    cerebro = bt.Cerebro(stdstats=False)
     try:
         run_strategy(candles, BacktestSettings(), strategy, settings, cerebro=cerebro)
     except RegimesError:

@@ -26,5 +26,5 @@ def unseen_returns(model_set: ModelSet, candles: pd.DataFrame, **own: Any) -> np
 
 def strategy_returns(candles: pd.DataFrame, strategy: type[bt.Strategy], settings: dict[str, Any]) -> np.ndarray:
     """Simple returns ``(n_bars,)`` of a strategy with these parameters."""
-    _, recorder = run_strategy(candles, _FREE, strategy, settings)
+    recorder = run_strategy(candles, _FREE, strategy, settings)
     return equity_returns(recorder.equity()["equity"], _FREE.cash).to_numpy()

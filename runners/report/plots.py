@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from runners.report.style import (
     STRATEGY_COLOUR,
     regime_colour,
     use_log_scale,
-    use_plain_style,
 )
 
 if TYPE_CHECKING:
@@ -191,15 +189,3 @@ def losses_png(model_set: ModelSet) -> bytes:
     grid[0][0].set_ylabel("squared error relative to forecast 0")
     grid[0][0].legend(frameon=False)
     return png(figure)
-
-
-def cerebro_png(result: Backtest) -> bytes:
-    """Backtrader's own `Cerebro.plot`."""
-    import backtrader.plot  # noqa: F401  its first import selects a window toolkit
-
-    use_plain_style()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "AutoDateLocator was unable")  # Backtrader causes it for some ranges
-        figure = result.cerebro.plot(style="line", iplot=False, volume=False)[0][0]
-        figure.set_size_inches(14, 8)
-        return png(figure)

@@ -17,7 +17,6 @@ from runners.backtesting.result import Backtest
 from runners.backtesting.runs import NOTE, Run
 from runners.backtesting.trials import Trials
 from runners.report.backtest_page import report_html
-from runners.report.plots import cerebro_png
 from runners.report.style import replace_missing_arial, use_plain_style
 
 _NO_TEARSHEET = """<!doctype html><html lang="en"><meta charset="utf-8"><title>No tearsheet</title>
@@ -77,7 +76,6 @@ def write_backtest(
         result.forecasts.to_csv(draft / "forecasts.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
         (draft / "report.html").write_text(report_html(result, trials, origin), encoding="utf-8")
-        (draft / "cerebro.png").write_bytes(cerebro_png(result))
         if note:
             (draft / NOTE).write_text(note + "\n", encoding="utf-8")
         _write_tearsheet(result, draft / "tearsheet.html")

@@ -174,10 +174,12 @@ def backtest_time(
     """The strategy over all candles: against Backtrader with its orders alone, and against the tutorial's strategy."""
     settings = BacktestSettings()
 
-    def ours(strategy: type[bt.Strategy] = LSTMRegimeStrategy) -> bt.Cerebro:
-        return run_strategy(candles, settings, strategy, {"models": models})[0]
+    def ours() -> None:
+        run_strategy(candles, settings, LSTMRegimeStrategy, {"models": models})
 
-    orders = ours(Noting).runstrats[0][0].orders
+    cerebro = bt.Cerebro(stdstats=False)
+    run_strategy(candles, settings, Noting, {"models": models}, cerebro=cerebro)
+    orders = cerebro.runstrats[0][0].orders
     features = compute_features(candles, FEATURES)
     scaler = StandardScaler().fit(features.iloc[prepared.split.train].dropna().to_numpy())
     networks = {regime: learnt.network for regime, learnt in tutorial.items()}

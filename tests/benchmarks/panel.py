@@ -113,7 +113,7 @@ def sharpe_in_backtrader(table: pd.DataFrame, members: np.ndarray) -> float:
     recorded = pd.DataFrame({"regime": table["regime"], **columns}, index=index)
     models = RecordedForecasts("PANEL", interval_of(index), recorded)
     candles = table[["open", "high", "low", "close", "volume"]]
-    _, run = run_strategy(candles, settings, LSTMRegimeStrategy, {"models": models})
+    run = run_strategy(candles, settings, LSTMRegimeStrategy, {"models": models})
     return _annual_sharpe(table, run.equity()[["equity"]].to_numpy())
 
 

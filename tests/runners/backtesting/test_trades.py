@@ -37,7 +37,7 @@ def recorder() -> Recorder:
     )
     models = RecordedForecasts("X", pd.Timedelta("4h"), table)
     rule = {"models": models, "neutral": "flat", "exposure": RULE.exposure}
-    return run_strategy(candles, RULE, LSTMRegimeStrategy, rule)[1]
+    return run_strategy(candles, RULE, LSTMRegimeStrategy, rule)
 
 
 @pytest.fixture(scope="module")

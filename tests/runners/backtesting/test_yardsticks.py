@@ -86,7 +86,7 @@ def test_the_regime_alone_trades_as_a_strategy_in_backtrader_does(result: Backte
     regime = result.forecasts["regime"].to_numpy()
     for name, long in ((FLAT_IF_BEARISH, regime != Regime.BEARISH), (LONG_IF_BULLISH, regime == Regime.BULLISH)):
         options = {"long": tuple(long), "exposure": EAGER.exposure}
-        _, recorder = run_strategy(result.candles, EAGER, LongWhen, options)
+        recorder = run_strategy(result.candles, EAGER, LongWhen, options)
         assert (result.curves[CURVES[name]] == recorder.equity()["equity"]).all()
         assert result.yardsticks[name].figures.trades == len(recorder.trades())
 

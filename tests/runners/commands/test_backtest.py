@@ -108,7 +108,7 @@ def test_a_run_with_few_trades_or_bars_is_written_completely(
     folder = write_backtest(
         result, ALONE, tmp_path, candle_file=tmp_path / "SWITCH.csv", origin={"models": str(tmp_path)}
     )
-    assert len(list(folder.iterdir())) == 8
+    assert len(list(folder.iterdir())) == 7
     assert all(path.stat().st_size > 0 for path in folder.iterdir())
 
 
@@ -189,7 +189,6 @@ def test_a_backtest_writes_all_its_files(workspace: Path) -> None:
         "trades.csv",
         "report.html",
         "tearsheet.html",
-        "cerebro.png",
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     equity = pd.read_csv(folder / "equity.csv")
@@ -197,7 +196,6 @@ def test_a_backtest_writes_all_its_files(workspace: Path) -> None:
     assert equity["equity"].iloc[-1] == metrics["strategy"]["final_value"]
     assert len(pd.read_csv(folder / "trades.csv")) == metrics["strategy"]["trades"]
     assert tomllib.loads((folder / "config.toml").read_text())["backtest"]["long_threshold"] == 0.0002
-    assert (folder / "cerebro.png").read_bytes().startswith(b"\x89PNG")
     page = (folder / "report.html").read_text()
     assert "buy and hold" in page
     assert "http" not in page.replace("http-equiv", "")  # nothing is fetched from anywhere
