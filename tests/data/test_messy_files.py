@@ -109,7 +109,7 @@ def test_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path, content:
             "line 2: timestamp 202401010000 may be a date with hour and minute, or an e",
         ),
         (["40000000000", "40014400000"], "line 2: timestamp 40000000000 lies in the future"),  # 1971, in milliseconds
-        (["2024-01-01T00:00Z", "2099-01-01T00:00Z"], r"line 3: timestamp 2099-01-01T00:00Z lies in the future\. Write"),
+        (["2024-01-01T00:00Z", "2099-01-01T00:00Z"], r"line 3: timestamp 2099-01-01 .* lies in the future\. Write"),
         (
             ["2024-01-01T00:00Z", "2024-01-01T04:00"],
             "line 3: timestamp 2024-01-01T04:00 has no offset from UTC, unlike",

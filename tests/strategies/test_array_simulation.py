@@ -71,8 +71,7 @@ def run_backtrader(
     recorded = pd.DataFrame(members, columns=member_names(members.shape[1]), index=candles.index).assign(regime=0.0)
     models = RecordedForecasts("RECORDED", pd.Timedelta(hours=4), recorded)
     rule = one.model_dump(include=set(RuleSettings.model_fields))
-    run = run_strategy(candles, one, strategy, {"models": models, **rule})
-    return run
+    return run_strategy(candles, one, strategy, {"models": models, **rule})
 
 
 @st.composite
