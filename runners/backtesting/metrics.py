@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from training.resampling import Returns, Uncertainty, resample
-from training.sharpe import TrackRecord
+from training.sharpe import TrackRecord, sharpe_ratio
 
 _YEAR = pd.Timedelta(days=365.25)
 
@@ -147,17 +147,18 @@ def metrics_of(
     uncertainty
         Of the figures; default: from the equity alone.
     """
-    from quantstats import stats
     from scipy.stats import kurtosis, skew
 
     equity = recorded["equity"]
     solvent = without_debt(equity.to_numpy(), cash)
     periods = bars_per_year(pd.DatetimeIndex(equity.index))
-    returns = equity_returns(equity, cash)
-    max_drawdown = float(drawdown(equity.to_numpy(), cash).min())  # quantstats treats a curve below 1 as returns
-    uncertainty = uncertainty or resample([Returns(returns.to_numpy())], periods).uncertainty()
+    returns = simple_returns(equity.to_numpy(), cash)
+    max_drawdown = float(drawdown(equity.to_numpy(), cash).min())
+    uncertainty = uncertainty or resample([Returns(returns)], periods).uncertainty()
     interval, fall = uncertainty.sharpe, uncertainty.max_drawdown
-    cagr = _finite(stats.cagr(returns, periods=periods))
+    annual = math.sqrt(periods)
+    cagr = float(np.prod(1 + returns)) ** (periods / len(returns)) - 1
+    downside = math.sqrt(float(np.mean(np.minimum(returns, 0) ** 2)))
     pnl = trades["net_pnl"].to_numpy(dtype=float)
     lost = -float(pnl[pnl < 0].sum())
     return Metrics(
@@ -166,16 +167,16 @@ def metrics_of(
         final_value=float(equity.iloc[-1]),
         total_return=float(equity.iloc[-1] / cash - 1) if cash > 0 else 0.0,
         cagr=cagr,
-        sharpe=_finite(stats.sharpe(returns, periods=periods)) if returns.std() > 0 else None,
+        sharpe=float(sharpe_ratio(returns)) * annual if np.ptp(returns) > 0 else None,
         sharpe_low=interval.low if interval else None,
         sharpe_high=interval.high if interval else None,
         skewness=float(skew(returns)) if interval else None,
         kurtosis=float(kurtosis(returns, fisher=False)) if interval else None,
-        sortino=_finite(stats.sortino(returns, periods=periods)),
-        volatility=_finite(stats.volatility(returns, periods=periods)),
+        sortino=float(returns.mean()) / downside * annual if downside > 0 else None,
+        volatility=float(returns.std(ddof=1)) * annual,
         max_drawdown=max_drawdown,
         drawdown_days=_longest_below_peak(equity, cash),
-        calmar=cagr / -max_drawdown if cagr is not None and max_drawdown < 0 else None,
+        calmar=cagr / -max_drawdown if max_drawdown < 0 else None,
         time_in_market=float((recorded["position"] != 0).mean()),
         trades=len(trades),
         open_trades=int(recorded["position"].iloc[-1] != 0),
@@ -223,8 +224,3 @@ def _longest_below_peak(equity: pd.Series, cash: float) -> float:
     days = pd.DatetimeIndex(equity.index).to_julian_date().to_numpy()
     since_peak = days - np.maximum.accumulate(np.where(drawdown(equity.to_numpy(), cash) < 0, days[0], days))
     return float(since_peak.max())
-
-
-def _finite(number: Any) -> float | None:
-    value = float(number)
-    return value if math.isfinite(value) else None
