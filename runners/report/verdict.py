@@ -15,7 +15,6 @@ from training.scores import SIGNIFICANCE, format_p
 from training.sharpe import FEWEST_TRADES, SIGNIFICANT_PROBABILITY
 
 if TYPE_CHECKING:
-    from runners.backtesting.metrics import Metrics
     from runners.backtesting.result import Backtest
     from runners.backtesting.trials import Trials
     from training.resampling import Difference
@@ -84,24 +83,22 @@ def _significance(result: Backtest, trials: Trials | None) -> str:
     record = metrics.track_record()
     if record is None:
         return f"{metrics.bars} bars are too few to judge its Sharpe ratio."
-    ratio = f"Sharpe ratio of {metrics.sharpe:.2f}"
-    span = f"95 % interval {interval(metrics.sharpe_low, metrics.sharpe_high)}, {luck(metrics)}"
+    if trials is not None and trials.count > 1:
+        deflated = trials.deflated_sharpe(metrics)
+        differs, claim = deflated is not None and deflated > SIGNIFICANT_PROBABILITY, "above"
+        best = f"as the best of {trials.count_text} trials on these bars"
+        evidence = f"{best}: above 0 with probability {probability_above_zero(deflated)}, {NEEDED}"
+    else:
+        differs, claim = record.significant, "different from"
+        evidence = f"95 % interval {interval(metrics.sharpe_low, metrics.sharpe_high)}"
+    luck = "seed luck unknown" if metrics.seed_error is None else "luck of bars and seeds"
+    ratio, evidence = f"Sharpe ratio of {metrics.sharpe:.2f}", f"({evidence}; {luck})"
     if not metrics.trades and len(result.open_trade):
-        return f"It {_only_trade(result)}, so its {ratio} ({span}) is that of one position."
+        return f"It {_only_trade(result)}, so its {ratio} {evidence} is that of one position."
     if metrics.trades < FEWEST_TRADES:
         counted = "One closed trade is" if metrics.trades == 1 else f"{metrics.trades} closed trades are"
-        return f"{counted} too few to judge its {ratio} ({span}); {FEWEST_TRADES} are needed."
-    if trials and trials.count > 1:
-        deflated = trials.deflated_sharpe(metrics)
-        differs = deflated is not None and deflated > SIGNIFICANT_PROBABILITY
-        sentence = (
-            f"Its {ratio} ({span}) is the best of {trials.count_text} trials on these bars. Corrected for them, it is "
-            f"{'' if differs else 'not '}significantly above 0 (probability {probability_above_zero(deflated)}, "
-            f"{NEEDED})"
-        )
-    else:
-        differs = record.significant
-        sentence = f"Its {ratio} is {'' if differs else 'not '}significantly different from 0 ({span})"
+        return f"{counted} too few to judge its {ratio} {evidence}; {FEWEST_TRADES} are needed."
+    sentence = f"Its {ratio} is {'' if differs else 'not '}significantly {claim} 0 {evidence}"
     return f"{sentence}{_beside_holding(result.yardsticks[HOLDING].sharpe_difference, differs=differs)}."
 
 
@@ -122,8 +119,3 @@ def _beside_holding(difference: Difference | None, *, differs: bool) -> str:
     else:
         link = "but not significantly different" if differs else "nor significantly different"
     return f", {link} from buy and hold's (difference {difference.difference:+.2f}, {format_p(difference.p_value)})"
-
-
-def luck(metrics: Metrics) -> str:
-    """What the interval of a strategy's Sharpe ratio covers."""
-    return "seed luck unknown" if metrics.seed_error is None else "luck of bars and seeds"

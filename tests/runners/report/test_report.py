@@ -190,9 +190,11 @@ def test_of_several_trials_the_deflated_ratio_decides_what_is_significant(whole:
     assert "is significantly different from 0" in verdict(result, ALONE)
     many = Trials(500, 500.0, 1 / clear.bars)
     assert many.deflated_sharpe(clear) < 0.975
-    assert "is the best of 500 trials on these bars. Corrected for them, it is not significantly above 0" in verdict(
-        result, many
-    )
+    told = verdict(result, many)
+    assert "Its Sharpe ratio of 2.00 is not significantly above 0 (as the best of 500 trials on these bars:" in told
+    few = verdict(replace(whole, metrics=replace(clear, trades=FEWEST_TRADES - 1)), many)
+    assert "(as the best of 500 trials on these bars: above 0 with probability" in few
+    assert "interval 0.50" not in told + few  # that of a single trial
 
 
 def test_the_interval_says_whether_it_covers_the_luck_of_the_seed(whole: Backtest) -> None:
