@@ -13,8 +13,9 @@ import numpy as np
 
 LEVEL = 0.95  # of all intervals; a Sharpe ratio is significantly different from 0 if its interval does not contain 0
 SIGNIFICANT_PROBABILITY = (1 + LEVEL) / 2  # that a true ratio is above 0, if the lower end of its interval is 0
-FEWEST_TRADES = 10  # closed trades that the interval of a Sharpe ratio needs to hold its level
 FEWEST_BARS = 20  # fewer are not enough to estimate the autocorrelation
+FEWEST_TRADES = 30  # closed trades that a Sharpe ratio's interval needs to keep its level, unless `OFTEN_IN_MARKET`
+OFTEN_IN_MARKET = 0.3  # share of bars with a position from which on any number of trades is enough
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,19 @@ class TrackRecord:
         if self.sharpe <= benchmark or distance <= 0:
             return None
         return self.bars * max((self.sharpe - self.low) ** 2 - seed, 0.0) / distance
+
+
+def too_few_trades(trades: int, time_in_market: float) -> bool:
+    """Whether the interval of a Sharpe ratio does not keep its level (docs/statistics.md).
+
+    Parameters
+    ----------
+    trades
+        Number of closed trades.
+    time_in_market
+        Share of bars with a position.
+    """
+    return trades < FEWEST_TRADES and time_in_market < OFTEN_IN_MARKET
 
 
 def _quantile() -> float:

@@ -121,7 +121,7 @@ RUN_LEGEND = (
 
 
 def run_row(run: Run, deflated: float | None) -> list[str]:
-    """A row of `RUN_COLUMNS`, 80 characters wide."""
+    """A row of `RUN_COLUMNS`."""
     alone = members(run.members)
     spread = f"{alone[0][1]} ± {alone[0][2]}" if alone else NOT_DEFINED
     figures = [number(run.metrics.sharpe), spread, percent(run.metrics.max_drawdown), probability_above_zero(deflated)]

@@ -12,7 +12,7 @@ from runners.backtesting.yardsticks import HOLDING
 from runners.formatting import interval, percent, percent_interval, probability_above_zero
 from runners.report.backtest_tables import NEEDED
 from training.scores import SIGNIFICANCE, format_p
-from training.sharpe import FEWEST_TRADES, SIGNIFICANT_PROBABILITY
+from training.sharpe import FEWEST_TRADES, OFTEN_IN_MARKET, SIGNIFICANT_PROBABILITY, too_few_trades
 
 if TYPE_CHECKING:
     from runners.backtesting.result import Backtest
@@ -95,9 +95,12 @@ def _significance(result: Backtest, trials: Trials | None) -> str:
     ratio, evidence = f"Sharpe ratio of {metrics.sharpe:.2f}", f"({evidence}; {luck})"
     if not metrics.trades and len(result.open_trade):
         return f"It {_only_trade(result)}, so its {ratio} {evidence} is that of one position."
-    if metrics.trades < FEWEST_TRADES:
-        counted = "One closed trade is" if metrics.trades == 1 else f"{metrics.trades} closed trades are"
-        return f"{counted} too few to judge its {ratio} {evidence}; {FEWEST_TRADES} are needed."
+    if too_few_trades(metrics.trades, metrics.time_in_market):
+        counted = f"{metrics.trades} closed trade{' is' if metrics.trades == 1 else 's are'}"
+        return (
+            f"{counted} too few to judge its {ratio} {evidence}: {FEWEST_TRADES} are needed, or a position in "
+            f"{percent(OFTEN_IN_MARKET)} of the bars."
+        )
     sentence = f"Its {ratio} is {'' if differs else 'not '}significantly {claim} 0 {evidence}"
     return f"{sentence}{_beside_holding(result.yardsticks[HOLDING].sharpe_difference, differs=differs)}."
 

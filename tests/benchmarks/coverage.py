@@ -21,6 +21,7 @@ from tests.benchmarks.processes import (
     GARCH,
     INDEPENDENT,
     SPARSE,
+    STRONG_GARCH,
     VERY_SPARSE,
     VOLATILITY,
     Process,
@@ -32,7 +33,7 @@ from training.scores import SIGNIFICANCE, diebold_mariano, score
 from training.sharpe import SIGNIFICANT_PROBABILITY, TrackRecord
 
 DENSE = (INDEPENDENT, AUTOCORRELATED, GARCH)
-SPARSER = (*DENSE, SPARSE, VERY_SPARSE)
+ALL = (*DENSE, STRONG_GARCH, SPARSE, VERY_SPARSE)
 LENGTHS = (250, 1000, 5000)
 SHARPES = (0.0, 1.0)
 _LONG, _LONG_SHARE = 5000, 0.4  # fewer simulations of as many bars
@@ -78,10 +79,10 @@ def ensembles(process: Process, n_bars: int, sharpe: float, random: np.random.Ge
         "Sharpe": _covers(figures.sharpe_interval(), sharpe),
         "without members": _covers(figures.sharpe_interval(3), sharpe),
         "difference, same networks": _rejects(figures.sharpe_difference(0, 1)),
-        "other networks": _rejects(figures.sharpe_difference(0, 2)),
+        "difference, other networks": _rejects(figures.sharpe_difference(0, 2)),
         "drawdown": _covers(figures.drawdown_interval(), _median_drawdown_of_ensembles(process, n_bars, sharpe)),
         "drawdown difference, same networks": _rejects(figures.drawdown_difference(0, 1)),
-        "other networks' drawdown": _rejects(figures.drawdown_difference(0, 2)),
+        "drawdown difference, other networks": _rejects(figures.drawdown_difference(0, 2)),
     }
 
 
@@ -105,7 +106,7 @@ def several(process: Process, n_bars: int, random: np.random.Generator) -> Answe
     holding, *moves = process.moves(n_bars, 11, random, _CORRELATION).T
     traded = list((np.column_stack(moves) * process.positions(n_bars, 10, random)).T)
     p_values = {count: superior_predictive_ability(traded[:count], holding) for count in (1, 2, 10)}
-    return {f"{count} strategies": None if p is None else p < SIGNIFICANCE for count, p in p_values.items()}
+    return {f"best of {count}": None if p is None else p < SIGNIFICANCE for count, p in p_values.items()}
 
 
 def forecasts(process: Process, n_bars: int, random: np.random.Generator) -> Answers:
@@ -143,11 +144,11 @@ def _rows_by_sharpe(simulate: Callable[..., Answers], processes: Sequence[Proces
 
 
 TABLES: dict[str, tuple[tuple[str, ...], list[Row]]] = {
-    "strategies": (("returns", "bars", "Sharpe"), _rows_by_sharpe(strategies, SPARSER)),
+    "strategies": (("returns", "bars", "Sharpe"), _rows_by_sharpe(strategies, ALL)),
     "ensembles": (("returns", "bars", "Sharpe"), _rows_by_sharpe(ensembles, DENSE)),
     "several": (
         ("returns", "bars"),
-        [((p.name, f"{n:,}"), n, partial(several, p, n)) for p, n in product(SPARSER, LENGTHS)],
+        [((p.name, f"{n:,}"), n, partial(several, p, n)) for p, n in product(ALL, LENGTHS)],
     ),
     "forecasts": (
         ("returns", "bars"),

@@ -79,6 +79,7 @@ class Process:
 INDEPENDENT = Process("independent")
 AUTOCORRELATED = Process("autocorrelated", autocorrelation=0.3)
 GARCH = Process("GARCH", alpha=0.08, beta=0.90, degrees=8)
+STRONG_GARCH = Process("strong GARCH", alpha=0.10, beta=0.88, degrees=7)  # the S&P 500's sum to 1: no fixed variance
 SPARSE = Process("sparse", in_market=0.075)
 VERY_SPARSE = Process("very sparse", in_market=0.02)
 

@@ -10,7 +10,7 @@ from scipy.stats import kurtosis, norm, skew
 
 from training.independence import independent_trials
 from training.resampling import Returns, resample
-from training.sharpe import SIGNIFICANT_PROBABILITY, TrackRecord, expected_best_sharpe, sharpe_ratio
+from training.sharpe import SIGNIFICANT_PROBABILITY, TrackRecord, expected_best_sharpe, sharpe_ratio, too_few_trades
 
 
 def record_of(sharpe: float, bars: int, skewness: float = 0.0, kurtosis: float = 3.0) -> TrackRecord:
@@ -102,3 +102,9 @@ def test_a_benchmark_at_an_end_of_the_interval_has_the_probability_of_that_end()
     assert record.probabilistic_sharpe(-0.01) == pytest.approx(0.975)
     assert record.probabilistic_sharpe(0.05) == 0.5
     assert record.probabilistic_sharpe(0.15) == pytest.approx(0.025)
+
+
+def test_few_trades_are_too_few_only_for_a_strategy_that_is_seldom_in_the_market() -> None:
+    assert too_few_trades(29, 0.05)
+    assert not too_few_trades(30, 0.05)
+    assert not too_few_trades(0, 0.95)

@@ -179,8 +179,10 @@ def test_a_position_that_was_never_closed_and_few_trades_are_named(whole: Backte
     ):
         only = whole.trades.head(1).assign(direction=direction, orders=orders)
         assert words in verdict(replace(whole, metrics=once, open_trade=only), ALONE)
-    few = replace(whole, metrics=replace(whole.metrics, trades=FEWEST_TRADES - 1))
+    few = replace(whole, metrics=replace(whole.metrics, trades=FEWEST_TRADES - 1, time_in_market=0.1))
     assert f"{FEWEST_TRADES - 1} closed trades are too few to judge its Sharpe ratio" in verdict(few, ALONE)
+    often = replace(whole, metrics=replace(whole.metrics, trades=FEWEST_TRADES - 1, time_in_market=0.5))
+    assert "too few" not in verdict(often, ALONE)
     assert "significantly different from 0" not in verdict(few, ALONE)
 
 
@@ -192,7 +194,7 @@ def test_of_several_trials_the_deflated_ratio_decides_what_is_significant(whole:
     assert many.deflated_sharpe(clear) < 0.975
     told = verdict(result, many)
     assert "Its Sharpe ratio of 2.00 is not significantly above 0 (as the best of 500 trials on these bars:" in told
-    few = verdict(replace(whole, metrics=replace(clear, trades=FEWEST_TRADES - 1)), many)
+    few = verdict(replace(whole, metrics=replace(clear, trades=FEWEST_TRADES - 1, time_in_market=0.1)), many)
     assert "(as the best of 500 trials on these bars: above 0 with probability" in few
     assert "interval 0.50" not in told + few  # that of a single trial
 
