@@ -81,11 +81,13 @@ def test_finished_folds_are_not_trained_again(folds: dict[FoldId, ModelSet], can
 def test_a_warm_start_begins_with_the_previous_folds_weights(
     folds: dict[FoldId, ModelSet], candles: pd.DataFrame
 ) -> None:
-    first = FoldId("SWITCH", 0)
-    schedule = SCHEDULE.model_copy(update={"warm_start": True})
-    standing_still = TrainSettings(**SMALL, lr=1e-12)
-    for _, model_set in fit_folds({"SWITCH": candles}, standing_still, schedule, {first: folds[first]}):
-        torch.testing.assert_close(weights(model_set), weights(folds[first]), rtol=0, atol=1e-6)
+    before = folds[FoldId("SWITCH", 1)]
+    assert not any(expert.training["fallback"] for expert in before.experts.values())
+    known = {fold: model_set for fold, model_set in folds.items() if fold.number < 2}
+    standing_still, schedule = TrainSettings(**SMALL, lr=1e-12), SCHEDULE.model_copy(update={"warm_start": True})
+    ((fold, after),) = fit_folds({"SWITCH": candles}, standing_still, schedule, known)
+    assert fold.number == 2
+    torch.testing.assert_close(weights(after), weights(before), rtol=0, atol=1e-6)
 
 
 def test_several_series_train_at_once_as_each_would_alone(folds: dict[FoldId, ModelSet], candles: pd.DataFrame) -> None:

@@ -290,7 +290,7 @@ def test_recorded_forecasts_fix_candles_settings_and_models(copy: Path) -> None:
     assert refused.returncode == 2
     assert "DATASET cannot be used with --forecasts" in refused.stderr
     candles = read_candles(run.file)
-    candles.iloc[-100, candles.columns.get_indexer(["high", "close"])] *= 1.01
+    candles.iloc[-100::2, candles.columns.get_indexer(["high", "close"])] *= 1.01
     config = run.folder / "config.toml"
     config.write_text(config.read_text().replace(str(run.file), str(to_csv(candles, copy / "CHANGED.csv"))))
     changed = invoke(copy, "backtest", "--forecasts", run.id)
