@@ -13,6 +13,10 @@ from functools import cache
 import numpy as np
 
 RESAMPLES = 1000
+INTERVAL_NOTE = (
+    "The interval of a maximum drawdown contains the median over as many bars. The next drawdown is outside it in "
+    "about one of seven cases, and up to one of four if volatility comes in clusters."
+)
 
 
 def max_drawdowns(returns: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ import numpy as np
 LEVEL = 0.95  # of all intervals; a Sharpe ratio is significantly different from 0 if its interval does not contain 0
 SIGNIFICANT_PROBABILITY = (1 + LEVEL) / 2  # that a true ratio is above 0, if the lower end of its interval is 0
 FEWEST_BARS = 20  # fewer are not enough to estimate the autocorrelation
-FEWEST_TRADES = 30  # closed trades that a Sharpe ratio's interval needs to keep its level, unless `OFTEN_IN_MARKET`
-OFTEN_IN_MARKET = 0.3  # share of bars with a position from which on any number of trades is enough
+FEWEST_TRADES = 30  # closed trades from which on the interval of a Sharpe ratio nearly keeps its level
+OFTEN_IN_MARKET = 0.5  # share of bars with a position from which on any number of trades is enough
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def forecasts(process: Process, n_bars: int, random: np.random.Generator) -> Ans
 def few_trades(trades: int, n_bars: int, random: np.random.Generator) -> Answers:
     """The Sharpe interval of a strategy without skill, by its time in the market."""
     answers: Answers = {}
-    for share in (0.02, 0.05, 0.1, 0.3, 0.6):
+    for share in (0.02, 0.05, 0.1, 0.3, 0.5):
         possible = trades <= share * n_bars / 2
         returns = with_trades(n_bars, trades, share, random) if possible else np.zeros(n_bars)
         answers[f"{100 * share:g} %"] = _covers(resample([Returns(returns)], BARS_PER_YEAR).sharpe_interval(), 0.0)
