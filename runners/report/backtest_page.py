@@ -17,6 +17,7 @@ from runners.report import backtest_tables, comparison_tables
 from runners.report.plots import backtest_svgs, comparison_svg, deciles_svg
 from runners.report.trades import TRADE_COLUMNS, trade_rows
 from runners.report.verdict import verdict
+from training.drawdowns import INTERVAL_NOTE
 
 if TYPE_CHECKING:
     from runners.backtesting.comparison import Comparison
@@ -38,6 +39,7 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         verdict=verdict(result, trials),
         trial_sentence=trials.sentence() if trials.count > 1 else "",
         figures=backtest_tables.figures(result, trials),
+        drawdown_note=INTERVAL_NOTE,
         member_columns=backtest_tables.MEMBER_COLUMNS,
         members=backtest_tables.members(result.members),
         yardstick_columns=backtest_tables.YARDSTICK_COLUMNS,
