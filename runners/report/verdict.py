@@ -99,7 +99,7 @@ def _significance(result: Backtest, trials: Trials | None) -> str:
         counted = f"{metrics.trades} closed trade{' is' if metrics.trades == 1 else 's are'}"
         return (
             f"{counted} too few to judge its {ratio} {evidence}: {FEWEST_TRADES} are needed, or a position in "
-            f"{percent(OFTEN_IN_MARKET)} of the bars."
+            f"{100 * OFTEN_IN_MARKET:.0f} % of the bars."
         )
     sentence = f"Its {ratio} is {'' if differs else 'not '}significantly {claim} 0 {evidence}"
     return f"{sentence}{_beside_holding(result.yardsticks[HOLDING].sharpe_difference, differs=differs)}."
