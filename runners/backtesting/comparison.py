@@ -184,17 +184,17 @@ def _compared(
         members=run.members if whole else [],
         sharpe_difference=resamples.sharpe_difference(number, 0) if number else None,
         drawdown_difference=resamples.drawdown_difference(number, 0) if number else None,
-        seed_luck="unknown" if traded.members is None else "borrowed" if traded.drawn else "own",
+        seed_luck="borrowed" if traded.drawn else "own" if traded.seed_luck_known else "unknown",
         growth=table.loc[common, "equity"] / equity_before(table["equity"], common[0], run.cash),
     )
 
 
 def _returns(run: Run, table: pd.DataFrame, common: pd.DatetimeIndex) -> Returns:
-    """Returns over the common bars, with each member's if there are several."""
+    """Returns over the common bars, with each member's; runs of earlier versions have none."""
     members = [_part(table[name], common, run.cash) for name in table if str(name).startswith("member_")]
     return Returns(
         _part(table["equity"], common, run.cash),
-        np.stack(members, axis=1) if len(members) > 1 else None,
+        np.stack(members, axis=1) if members else np.empty((len(common), 0)),
         networks=sha256(member_forecasts(run.forecasts().loc[common]).tobytes()).hexdigest(),
     )
 
@@ -209,10 +209,8 @@ def _borrowed_spread(traded: list[Returns]) -> list[Returns]:
 
     Each of these members is one network, too, so they show how much one seed changes the result.
     """
-    several = next((one.members for one in traded if one.members is not None), None)
-    return [
-        one if one.members is not None or several is None else replace(one, members=several, drawn=1) for one in traded
-    ]
+    several = next((one.members for one in traded if one.seed_luck_known), None)
+    return [one if one.seed_luck_known or several is None else replace(one, members=several, drawn=1) for one in traded]
 
 
 def _label(number: int) -> str:

@@ -129,7 +129,7 @@ def test_results_print_in_a_few_lines(traded: Backtest, compared: Comparison, mo
         assert max(map(len, lines)) <= 100
         assert lines[0].startswith("SWITCH")
     assert f"{traded.metrics.sharpe:.2f}" in str(traded)
-    assert f"its Sharpe ratio of {traded.metrics.sharpe:.2f}" in " ".join(str(traded).split())
+    assert f"Its Sharpe ratio of {traded.metrics.sharpe:.2f}" in " ".join(str(traded).split())
     assert "B's Sharpe ratio is" in str(compared)
     assert [line.split()[0] for line in str(model_set).splitlines()[1:6]][1:] == [
         "bearish",
