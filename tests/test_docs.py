@@ -70,7 +70,6 @@ def test_the_commands_and_the_code_of_a_page_run_in_their_order(
 ) -> None:
     workspace = shutil.copytree(prepared, tmp_path / "workspace")
     monkeypatch.chdir(workspace)
-    monkeypatch.setattr("quantstats.reports.html", lambda *_, **__: None)  # most of a backtest's time; others test it
     names: dict[str, object] = {}
     for language, text, _ in blocks(page, "sh", "python"):
         if language == "python":

@@ -31,6 +31,7 @@ def backtest(
     ] = None,
     sort: options.SortOption = False,
     note: options.NoteOption = "",
+    tearsheet: options.TearsheetOption = True,
     json: options.JsonOption = False,
     mlflow: options.MlflowOption = None,
     *,
@@ -65,15 +66,17 @@ def backtest(
     store = open_store(mlflow) if mlflow else None
     fingerprint, chosen_from = content.get("fingerprint"), content.get("chosen_from", 0)
     if recorded:
-        folder = _replay(workspace, recorded, settings, chosen_from, fingerprint, note=note, json=json)
+        written = _replay(workspace, recorded, settings, chosen_from, fingerprint, note=note, json=json)
     else:
         file = workspace.candle_file(dataset or content.get("file"))
         models = models or Path(content.get("models", workspace.trained / file.stem))
-        folder = backtest_file(
+        written = backtest_file(
             workspace, file, models, settings, fingerprint, chosen_from=chosen_from, sort=sort, note=note, json=json
         )
+    if tearsheet:
+        add_tearsheet(written.result, written.folder)
     if store:
-        log_run(store, find_run(workspace.results, str(folder)))
+        log_run(store, find_run(workspace.results, str(written.folder)))
 
 
 def backtest_file(
@@ -87,8 +90,8 @@ def backtest_file(
     sort: bool = False,
     note: str = "",
     json: bool = False,
-) -> Path:
-    """Backtest one CSV, write the run, print its figures, and return its folder; see `backtest_candles`."""
+) -> "Written":
+    """Backtest one CSV, write the run, and print its figures; see `backtest_candles`."""
     from data.candles import candle_warnings, read_candles
     from data.files import require_writable
     from models.model_set import ModelSet, find_model_set
@@ -105,7 +108,7 @@ def backtest_file(
             workspace, file, candles, model_set, models, settings, chosen_from=chosen_from, note=note
         )
     print_run(*written, json=json)
-    return written.folder
+    return written
 
 
 def backtest_candles(
@@ -145,8 +148,8 @@ def _replay(
     *,
     note: str,
     json: bool,
-) -> Path:
-    """Trade a run's recorded forecasts, write the new run, print its figures, and return its folder."""
+) -> "Written":
+    """Trade a run's recorded forecasts, write the new run, and print its figures."""
     from data.files import require_writable
     from runners.backtesting.engine import replay_run
     from runners.backtesting.grid import traded_candles
@@ -160,7 +163,16 @@ def _replay(
         result = replay_run(run, candles, settings, chosen_from=chosen_from)
         written = write_replay(workspace.results, run, result, note=note)
     print_run(*written, json=json)
-    return written.folder
+    return written
+
+
+def add_tearsheet(result: "Backtest", folder: Path) -> None:
+    """Write quantstats' page of a run that is written and printed."""
+    from runners.report.write_run import write_tearsheet
+    from runners.terminal import working
+
+    with working("writing the tearsheet"):
+        write_tearsheet(result, folder)
 
 
 def warn_if_changed(file: Path, candles: "pd.DataFrame", expected: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from runners.backtesting.settings import BacktestSettings
 from runners.commands import options
-from runners.commands.backtest import backtest_file
+from runners.commands.backtest import add_tearsheet, backtest_file
 from runners.commands.train import train_file
 from runners.workspace.workspace import Workspace
 from training.settings import TrainSettings
@@ -19,4 +19,5 @@ def demo(workspace_folder: options.WorkspaceOption = None) -> None:
     file = workspace.csv / f"{SP500}.csv"
     sp500_candles().to_csv(file, date_format="%Y-%m-%dT%H:%M:%SZ")
     models = train_file(workspace, file, TrainSettings())
-    backtest_file(workspace, file, models, BacktestSettings())
+    written = backtest_file(workspace, file, models, BacktestSettings())
+    add_tearsheet(written.result, written.folder)

@@ -45,6 +45,9 @@ JobsOption = Annotated[
     int | None, typer.Option(min=1, help="Networks to train in parallel; default: one per core.", show_default=False)
 ]
 NoteOption = Annotated[str, typer.Option(help="A note to store with the run.", show_default=False)]
+TearsheetOption = Annotated[
+    bool, typer.Option("--tearsheet/--no-tearsheet", help="At the end, also write quantstats' page of daily returns.")
+]
 MlflowOption = Annotated[
     str | None, typer.Option(metavar="URI", help="Also log the run to this MLflow store.", show_default=False)
 ]

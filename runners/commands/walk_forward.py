@@ -36,6 +36,7 @@ def walk_forward(
     ] = False,
     sort: options.SortOption = False,
     note: options.NoteOption = "",
+    tearsheet: options.TearsheetOption = True,
     mlflow: options.MlflowOption = None,
     *,
     flags: dict[str, Any],
@@ -44,6 +45,7 @@ def walk_forward(
     from data.candles import read_candles
     from data.errors import DataError
     from runners.backtesting.walk_forward import Checkpoint, require_regime_source, trade_folds
+    from runners.commands.backtest import add_tearsheet
     from runners.commands.compare import compare_runs
     from runners.terminal import notice, working
     from runners.tracking.mlflow import log_run, open_store
@@ -76,6 +78,8 @@ def walk_forward(
         chosen_from = given.content.get("chosen_from", 0) if repeats else 0
         runs.append(_write(workspace, files[dataset], result, origin, kept, chosen_from=chosen_from, note=note))
         checkpoints[dataset].remove()
+        if tearsheet:
+            add_tearsheet(result, runs[-1].folder)
         if store:
             log_run(store, runs[-1])
     if len(runs) > 1:

@@ -78,14 +78,15 @@ def write_backtest(
         (draft / "report.html").write_text(report_html(result, trials, origin), encoding="utf-8")
         if note:
             (draft / NOTE).write_text(note + "\n", encoding="utf-8")
-        _write_tearsheet(result, draft / "tearsheet.html")
     if not result.source.chosen_from:
         mark_latest(folder)
     return folder
 
 
-def _write_tearsheet(result: Backtest, path: Path) -> None:
-    """quantstats' page of daily returns: its monthly and yearly tables support no shorter bars.
+def write_tearsheet(result: Backtest, folder: Path) -> None:
+    """Write quantstats' page of daily returns: its monthly and yearly tables support no shorter bars.
+
+    It takes as long as the rest of a backtest, so commands write it after everything else.
 
     Days without a return count, as in the report; quantstats' own choice is to leave out those at the beginning.
     """
@@ -93,6 +94,7 @@ def _write_tearsheet(result: Backtest, path: Path) -> None:
 
     use_plain_style()
     replace_missing_arial()
+    draft = folder / "tearsheet.html.part"
     daily = {}
     for name, equity in (("Strategy", result.equity["equity"]), ("Buy and hold", result.holding_equity)):
         closes = equity.tz_convert(None).resample("D").last().dropna()
@@ -104,11 +106,12 @@ def _write_tearsheet(result: Backtest, path: Path) -> None:
                 daily["Strategy"],
                 benchmark=daily["Buy and hold"],
                 title=f"{html.escape(result.source.dataset)}{' (in-sample)' if result.in_sample else ''}",
-                output=str(path),
+                output=str(draft),
                 periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
                 match_dates=False,
                 parameters={"Returns": "daily closes"},
             )
         # quantstats fails in many ways on a constant equity or a few days; the run is written all the same.
         except Exception as error:
-            path.write_text(_NO_TEARSHEET.format(reason=html.escape(str(error))), encoding="utf-8")
+            draft.write_text(_NO_TEARSHEET.format(reason=html.escape(str(error))), encoding="utf-8")
+    draft.rename(draft.with_suffix(""))

@@ -23,7 +23,7 @@ from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE
 from runners.backtesting.yardsticks import CURVES
 from runners.report.verdict import verdict
-from runners.report.write_run import write_backtest
+from runners.report.write_run import write_backtest, write_tearsheet
 from tests.conftest import BTC, ROOT, SMALL, command, invoke, make_workspace, switching_candles, to_csv
 from training import TrainSettings, train
 
@@ -108,6 +108,7 @@ def test_a_run_with_few_trades_or_bars_is_written_completely(
     folder = write_backtest(
         result, ALONE, tmp_path, candle_file=tmp_path / "SWITCH.csv", origin={"models": str(tmp_path)}
     )
+    write_tearsheet(result, folder)
     assert len(list(folder.iterdir())) == 7
     assert all(path.stat().st_size > 0 for path in folder.iterdir())
 

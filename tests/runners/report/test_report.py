@@ -25,7 +25,7 @@ from runners.report import backtest_tables
 from runners.report.drawing import align
 from runners.report.trades import TRADE_COLUMNS, trade_rows
 from runners.report.verdict import verdict
-from runners.report.write_run import write_backtest
+from runners.report.write_run import write_backtest, write_tearsheet
 from training.scores import format_p
 from training.sharpe import FEWEST_TRADES
 
@@ -102,6 +102,7 @@ def test_no_line_breaks_before_a_unit_or_within_a_p_value(
 def test_pages_escape_a_dataset_s_name(whole: Backtest, tmp_path: Path) -> None:
     named = replace(whole, source=replace(whole.source, dataset="<i>$x{"))
     folder = write_backtest(named, ALONE, tmp_path, candle_file=tmp_path / "x.csv", origin={"models": "x"})
+    write_tearsheet(named, folder)
     for page in ("report.html", "tearsheet.html"):
         text = (folder / page).read_text(encoding="utf-8")
         assert "&lt;i&gt;$x{" in text
@@ -256,6 +257,7 @@ def test_the_tearsheet_and_the_report_show_the_same_returns_though_the_strategy_
     assert (result.equity["equity"].iloc[:18] == result.settings.cash).all()
     assert result.metrics.total_return != 0
     page = write_backtest(result, ALONE, tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
+    write_tearsheet(result, page)
     rows = {
         name: re.findall(rf">{name} *</td>(.*?)</tr>", (page / f"{file}.html").read_text(), re.DOTALL)[0]
         for file, name in (("report", "total return"), ("tearsheet", "Cumulative Return"))
