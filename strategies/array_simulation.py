@@ -5,12 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from data.compiled import compiled
 from data.errors import SettingsError
 from strategies import account
 from strategies.account import Costs, Rule
@@ -147,23 +147,6 @@ def simulate(open_: np.ndarray, close: np.ndarray, members: np.ndarray, grid: Se
     fills, round_trips = np.zeros((2, len(grid)), dtype=int)
     rule = Rule(*(getattr(grid, name) for name in Rule._fields))
     costs = Costs(*(getattr(grid, name) for name in Costs._fields))
-    _compiled()(*series, known, rule, costs, float(cash), equity, position, fills, round_trips)
+    trade_all = compiled(account.trade_all, *account.COMPILED)
+    trade_all(*series, known, rule, costs, float(cash), equity, position, fills, round_trips)
     return Simulated(equity.T, position.T, fills, round_trips)
-
-
-@cache
-def _compiled() -> Callable[..., None]:
-    """`strategies.account.trade_all`, compiled; numba is imported only when it is needed.
-
-    The compiled code is kept in numba's cache: in ``__pycache__``, else in the user's cache folder, or where
-    NUMBA_CACHE_DIR says. Without a folder to write to, each process compiles it again.
-    """
-    from numba import njit
-    from numba.extending import register_jitable
-
-    for function in account.COMPILED:
-        register_jitable(function)
-    try:
-        return njit(account.trade_all, cache=True, nogil=True)
-    except RuntimeError:  # no folder for the cache
-        return njit(account.trade_all, nogil=True)

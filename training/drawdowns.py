@@ -7,10 +7,10 @@ The resamples are those of a stationary bootstrap (Politis and Romano 1994) with
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache
 
 import numpy as np
+
+from data.compiled import compiled
 
 RESAMPLES = 1000
 INTERVAL_NOTE = (
@@ -43,7 +43,7 @@ def resampled_drawdowns(returns: np.ndarray, drifts: np.ndarray) -> np.ndarray:
     """
     drawdowns = np.zeros_like(drifts)
     columns = np.ascontiguousarray(returns.T)
-    _compiled()(columns, drifts, 1 / _block_length(returns), np.random.default_rng(0), drawdowns)
+    compiled(_draw_drawdowns)(columns, drifts, 1 / _block_length(returns), np.random.default_rng(0), drawdowns)
     return drawdowns
 
 
@@ -66,17 +66,6 @@ def _draw_drawdowns(
                 growth *= max(1 + returns[strategy, row] + drifts[resample, strategy], 0.0)
                 peak = max(peak, growth)
                 drawdowns[resample, strategy] = min(drawdowns[resample, strategy], growth / peak - 1)
-
-
-@cache
-def _compiled() -> Callable[..., None]:
-    """`_draw_drawdowns`, compiled; numba is imported only when it is needed, and keeps the compiled code in a file."""
-    from numba import njit
-
-    try:
-        return njit(_draw_drawdowns, cache=True, nogil=True)
-    except RuntimeError:  # no folder for the cache
-        return njit(_draw_drawdowns, nogil=True)
 
 
 def _block_length(returns: np.ndarray) -> float:

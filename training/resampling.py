@@ -133,7 +133,7 @@ class Resamples:
         if len(self.influence) < FEWEST_BARS or not self.varies[strategy]:
             return None
         seeds = self.seeds[strategy]
-        error, degrees = _error(self.influence[:, strategy], [(seeds.of_sharpe, seeds.degrees)] if seeds else [])
+        error, degrees = _error(self.influence[:, strategy], [seeds.of_sharpe] if seeds else [])
         margin = _quantile(degrees) * error
         return Interval(float(self.sharpe[strategy] - margin), float(self.sharpe[strategy] + margin))
 
@@ -180,12 +180,12 @@ class Resamples:
         margin = float(np.quantile(distances, LEVEL, method="higher"))  # so that interval and p value agree
         return Difference(difference, difference - margin, difference + margin, p_value)
 
-    def _seeds_of_difference(self, one: int, other: int) -> list[tuple[np.ndarray, int]]:
-        """Arguments of `_error`; the same draw moves both strategies if they trade the same networks."""
+    def _seeds_of_difference(self, one: int, other: int) -> list[np.ndarray]:
+        """The effects for `_error`; the same draw moves both strategies if they trade the same networks."""
         seeds, others = self.seeds[one], self.seeds[other]
         if seeds and others and seeds.networks == others.networks:
-            return [(seeds.of_sharpe - others.of_sharpe, seeds.degrees)]
-        return [(each.of_sharpe, each.degrees) for each in (seeds, others) if each]
+            return [seeds.of_sharpe - others.of_sharpe]
+        return [each.of_sharpe for each in (seeds, others) if each]
 
 
 def resample(strategies: Sequence[Returns], bars_per_year: float) -> Resamples:
@@ -213,13 +213,13 @@ def resample(strategies: Sequence[Returns], bars_per_year: float) -> Resamples:
     )
 
 
-def _error(influence: np.ndarray, seeds: Sequence[tuple[np.ndarray, int]]) -> tuple[float, float]:
+def _error(influence: np.ndarray, seeds: Sequence[np.ndarray]) -> tuple[float, float]:
     """Standard error from bars and independent ensembles, and its degrees of freedom (Satterthwaite 1946).
 
-    ``seeds`` has `SeedLuck.of_sharpe`, or a difference of two, and the degrees of freedom of each ensemble.
+    ``seeds`` has `SeedLuck.of_sharpe` of each ensemble, or a difference of two.
     """
-    variances = [float(standard_error(influence)) ** 2, *(_variance(effects) for effects, _ in seeds)]
-    degrees = [degrees_of_freedom(len(influence)), *(free for _, free in seeds)]
+    variances = [float(standard_error(influence)) ** 2, *map(_variance, seeds)]
+    degrees = [degrees_of_freedom(len(influence)), *(effects.shape[1] - 1 for effects in seeds)]
     total = sum(variances)
     spread = sum(variance**2 / free for variance, free in zip(variances, degrees, strict=True))
     return math.sqrt(total), total**2 / spread if spread > 0 else degrees[0]

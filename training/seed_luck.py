@@ -33,11 +33,6 @@ class SeedLuck:
     of_mean: np.ndarray
     of_sharpe: np.ndarray
 
-    @property
-    def degrees(self) -> int:
-        """Degrees of freedom of the variance over seeds."""
-        return self.of_mean.shape[1] - 1
-
 
 def seed_luck(members: np.ndarray | None, drawn: int | None, slope: np.ndarray, networks: str) -> SeedLuck | None:
     """Luck of an ensemble of ``drawn`` members (None: of all ``members``); None if there are less than two members.
@@ -81,8 +76,9 @@ def drifts(seeds: Sequence[SeedLuck | None]) -> np.ndarray:
         if each:
             by_networks.setdefault(each.networks, {})[number] = each
     for group in by_networks.values():
-        degrees = next(iter(group.values())).degrees
-        variances, vectors = np.linalg.eigh(between_seeds(np.stack([each.of_mean for each in group.values()], axis=2)))
+        effects = np.stack([each.of_mean for each in group.values()], axis=2)
+        degrees = effects.shape[1] - 1
+        variances, vectors = np.linalg.eigh(between_seeds(effects))
         root = vectors * np.sqrt(np.maximum(variances, 0))
         normal = random.standard_normal((RESAMPLES, len(group)))
         chi = np.sqrt(random.chisquare(degrees, (RESAMPLES, 1)) / degrees)

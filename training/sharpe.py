@@ -49,7 +49,7 @@ class TrackRecord:
 
         distance = self.sharpe - benchmark
         margin = self.sharpe - self.low if distance > 0 else self.high - self.sharpe
-        if margin <= 0:  # all resamples lie on one side of the ratio
+        if margin <= 0:  # intervals of runs of earlier versions may not contain the ratio
             return 0.5 + 0.5 * float(np.sign(distance))
         return float(norm.cdf(_quantile() * distance / margin))
 

@@ -11,7 +11,7 @@ from data.files import new_run_id, require_dataset_name, whole_folder, write_jso
 from models.provenance import Training
 from runners.backtesting.runs import FORMAT_VERSION, METRICS
 from runners.backtesting.trial_files import RECORDED
-from runners.backtesting.trial_records import TradedBars, TrialRecord, hash_of_equity
+from runners.backtesting.trial_records import TrialRecord, hash_of_equity
 from runners.backtesting.trials import Trials, read_trials
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def counted(result: Backtest, results: Path, chosen_from: int = 0) -> Counted:
 
     ``chosen_from`` as in `Source`, if it repeats a run that has it.
     """
-    read, bars = read_trials(results), TradedBars.of(result.source.dataset, result.candles)
-    chosen_from = result.source.chosen_from or chosen_from or read.chosen_from(bars, result.settings)
-    trials = read.with_result(TrialRecord.of_result(new_run_id(), result)).on(bars, result.metrics.bars)
+    read, record = read_trials(results), TrialRecord.of_result(new_run_id(), result)
+    chosen_from = result.source.chosen_from or chosen_from or read.chosen_from(record.bars, result.settings)
+    trials = read.with_result(record).on(record.bars, result.metrics.bars)
     return Counted(replace(result, source=replace(result.source, chosen_from=chosen_from)), trials)
 
 

@@ -39,7 +39,7 @@ _STEPS = 10  # weights of volatility-scaled holding are multiples of a tenth
 
 @dataclass(frozen=True)
 class AccountFigures:
-    """AccountFigures of one account, as in `runners.backtesting.metrics.Metrics`."""
+    """Figures of one account, as in `runners.backtesting.metrics.Metrics`."""
 
     sharpe: float | None
     max_drawdown: float
@@ -78,7 +78,8 @@ class Yardstick:
     drawdown_difference: Difference | None
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self.figures), **{name: value for name, value in asdict(self).items() if name != "figures"}}
+        content = asdict(self)
+        return {**content.pop("figures"), **content}
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Compared:
         ``(n_bars, n)`` equity of each yardstick, with the names of `CURVES`, and of each member alone (``member_1`` to
         ``member_n``).
     members
-        AccountFigures of each member traded alone.
+        Figures of each member traded alone.
     yardsticks
         By name.
     strategy, holding
@@ -120,11 +121,11 @@ def compare_with_yardsticks(
     bars, periods, cash = candles.loc[equity.index], bars_per_year(pd.DatetimeIndex(equity.index)), settings.cash
     members = _trade_alone(bars, member_forecasts(forecasts), settings)
     others = {HOLDING: holding, **_trade_yardsticks(candles, bars, forecasts, settings)}
-    all_regimes = _trade_alone(bars, all_regimes_forecasts(forecasts), settings)
+    networks = _trade_alone(bars, all_regimes_forecasts(forecasts), settings)
     traded = [Returns(simple_returns(equity.to_numpy(), cash), simple_returns(members.equity, cash))]
     for name, account in others.items():
-        networks = simple_returns(all_regimes.equity, cash) if name == ALL_REGIMES else None
-        traded.append(Returns(simple_returns(account.equity[:, 0], cash), networks))
+        alone = simple_returns(networks.equity, cash) if name == ALL_REGIMES else None
+        traded.append(Returns(simple_returns(account.equity[:, 0], cash), alone))
     resamples = resample(traded, periods)
     curves = {CURVES[name]: account.equity[:, 0] for name, account in others.items()}
     curves |= dict(zip(member_names(members.equity.shape[1]), members.equity.T, strict=True))
