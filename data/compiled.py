@@ -7,9 +7,15 @@ from functools import cache
 
 
 @cache
-def compiled(function: Callable[..., None], *called: Callable[..., object]) -> Callable[..., None]:
-    """A function of arrays and numbers, compiled; ``called`` are the functions of ours that it calls.
+def compiled(
+    function: Callable[..., None],
+    called: tuple[Callable[..., object], ...] = (),
+    inlined: tuple[Callable[..., object], ...] = (),
+) -> Callable[..., None]:
+    """A function of arrays and numbers, compiled; ``called`` and ``inlined`` are the functions of ours that it calls.
 
+    A division by 0 gives an infinity or NaN, as in NumPy. Without the checks, and with the functions inlined that every
+    bar calls, the simulator takes half the time; with all of them inlined it would take five times as long to compile.
     The compiled code is kept in numba's cache: in ``__pycache__``, else in the user's cache folder, or where
     NUMBA_CACHE_DIR says. Without a folder to write to, each process compiles it again.
     """
@@ -18,7 +24,9 @@ def compiled(function: Callable[..., None], *called: Callable[..., object]) -> C
 
     for each in called:
         register_jitable(each)
+    for each in inlined:
+        register_jitable(inline="always")(each)
     try:
-        return njit(function, cache=True, nogil=True)
+        return njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # no folder for the cache
-        return njit(function, nogil=True)
+        return njit(function, nogil=True, error_model="numpy")

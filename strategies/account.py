@@ -145,11 +145,14 @@ def _cash_opened(cash: float, opened: float, price: float, commission: float) ->
     return cash - opened * price - abs(opened) * commission * price
 
 
-def cast(states: np.ndarray, members: np.ndarray, rule: Rule) -> float:
-    """Each member applies the rule to its own state, in place; gives the mean of the states (see `strategies.vote`)."""
+def cast(states: np.ndarray, members: np.ndarray, bar: int, rule: Rule) -> float:
+    """Each member applies the rule to its own state, in place; gives the mean of the states (see `strategies.vote`).
+
+    ``members`` are all bars' forecasts ``(n_bars, n_members)``: a slice of one bar costs more than the rest of this.
+    """
     total, kept = 0.0, 0.0 if rule.neutral_flat else 1.0
     for number in range(len(states)):
-        log_return = members[number]
+        log_return = members[bar, number]
         short = -1.0 if log_return < rule.short_threshold else kept * states[number]
         state = 1.0 if log_return > rule.long_threshold else short
         states[number] = state
@@ -204,7 +207,7 @@ def trade(
         if sign(mean) != sign(account.size):
             filled_mean = sign(account.size)
             states[:] = filled_mean
-        mean = cast(states, members[bar], rule)
+        mean = cast(states, members, bar, rule)
         if mean != filled_mean:
             target = position_units(mean, rule.exposure, worth, close[bar])
             if not order_waits(target, account.size, close[bar], rule.min_order):
@@ -241,8 +244,6 @@ def trade_all(
         )
 
 
-# What `trade_all` calls.
-COMPILED = (
-    sign, position_units, order_waits, value, close_bankrupt, submit, open_bar, fill_price, fill,
-    _closed_and_opened, _cash_closed, _cash_opened, cast, trade,
-)  # fmt: skip
+# What `trade_all` calls, and of these what nearly every bar does.
+CALLED = (position_units, order_waits, fill_price, _closed_and_opened, _cash_closed, _cash_opened, trade)
+INLINED = (sign, value, close_bankrupt, submit, open_bar, fill, cast)

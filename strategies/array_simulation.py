@@ -147,6 +147,6 @@ def simulate(open_: np.ndarray, close: np.ndarray, members: np.ndarray, grid: Se
     fills, round_trips = np.zeros((2, len(grid)), dtype=int)
     rule = Rule(*(getattr(grid, name) for name in Rule._fields))
     costs = Costs(*(getattr(grid, name) for name in Costs._fields))
-    trade_all = compiled(account.trade_all, *account.COMPILED)
+    trade_all = compiled(account.trade_all, account.CALLED, account.INLINED)
     trade_all(*series, known, rule, costs, float(cash), equity, position, fills, round_trips)
     return Simulated(equity.T, position.T, fills, round_trips)

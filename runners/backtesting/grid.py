@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,13 +110,21 @@ def _parse(name: str, text: str) -> list:
 def simulate_grid(
     bars: pd.DataFrame, members: np.ndarray, grid: Grid, cash: float
 ) -> Iterator[tuple[slice, Simulated]]:
-    """Trade all settings of the grid in parts that fit into memory."""
+    """Trade all settings of the grid in parts that fit into memory, the next parts in threads."""
     arrays = SettingsGrid.from_table(grid.table)
     prices = bars["open"].to_numpy(), bars["close"].to_numpy()
     at_once = max(1, _CELLS_AT_ONCE // len(bars))
-    for first in range(0, len(grid), at_once):
-        which = slice(first, min(first + at_once, len(grid)))
-        yield which, simulate(*prices, members, arrays.part(which), cash)
+    cores = os.cpu_count() or 1
+    with ThreadPoolExecutor(cores) as pool:  # compiled code releases Python's lock
+        waiting: deque[tuple[slice, Future[Simulated]]] = deque()
+        for first in range(0, len(grid), at_once):
+            which = slice(first, min(first + at_once, len(grid)))
+            waiting.append((which, pool.submit(simulate, *prices, members, arrays.part(which), cash)))
+            if len(waiting) > cores:
+                done, simulated = waiting.popleft()
+                yield done, simulated.result()
+        for which, simulated in waiting:
+            yield which, simulated.result()
 
 
 def traded_candles(run: Run) -> pd.DataFrame:

@@ -117,14 +117,19 @@ def bars_per_year(index: pd.DatetimeIndex) -> float:
 
 def without_debt(equity: np.ndarray, cash: float) -> np.ndarray:
     """Equity ``(n_bars, ...)`` that stays 0 after the first bar at 0 or below; all 0 if ``cash`` is not positive."""
+    if cash > 0 and (equity > 0).all():
+        return equity
     return np.where(np.logical_and.accumulate(equity > 0, axis=0) & (cash > 0), equity, 0.0)
 
 
 def simple_returns(equity: np.ndarray, cash: float) -> np.ndarray:
     """Simple return of each bar ``(n_bars, ...)``, the first relative to ``cash``; -1 at a bankruptcy, then 0."""
     solvent = without_debt(equity, cash)
-    before = np.concatenate([np.full_like(solvent[:1], cash), solvent[:-1]])
-    return np.divide(solvent, before, out=np.ones_like(solvent), where=before > 0) - 1
+    returns = np.ones_like(solvent)
+    _divide(solvent[:1], cash, returns[:1])
+    _divide(solvent[1:], solvent[:-1], returns[1:])
+    returns -= 1
+    return returns
 
 
 def equity_returns(equity: pd.Series, cash: float) -> pd.Series:
@@ -216,7 +221,16 @@ def drawdown(equity: np.ndarray, cash: float) -> np.ndarray:
     """Fraction below the highest equity so far, including ``cash``: ``(n_bars, ...)``, from 0 to -1."""
     solvent = without_debt(equity, cash)
     peak = np.maximum(np.maximum.accumulate(solvent, axis=0), cash)
-    return np.divide(solvent, peak, out=np.ones_like(solvent), where=peak > 0) - 1
+    below = np.ones_like(solvent)
+    _divide(solvent, peak, below)
+    below -= 1
+    return below
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray | float, out: np.ndarray) -> None:
+    """Divide where the denominator is above 0; elsewhere ``out`` keeps its values."""
+    positive = np.greater(denominator, 0)
+    np.divide(numerator, denominator, out=out, where=True if positive.all() else positive)
 
 
 def _longest_below_peak(equity: pd.Series, cash: float) -> float:
