@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import pandas as pd
-import torch
 
 from data.candles import OHLCV, REGIME, check_candles, interval_of, interval_text, plausible, time_text
 from data.errors import DataError, ModelSetError
@@ -18,7 +17,7 @@ from data.features import FEATURES, columns_of, feature_columns, lookback_of
 from models.detectors.labels import ColumnDetector
 from models.expert import Expert, member_names
 from models.model_set import ModelSet
-from models.network import Passes, RegimeLSTM, State, one_thread, pass_length, time_slots
+from models.network import EnsembleStep, Passes, RegimeLSTM, StepState, one_thread, pass_length, time_slots
 from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name, regime_number
 from models.settings import ForecastSettings
 
@@ -187,7 +186,7 @@ class Forecaster:
                 f"the models of {model_set.dataset} have no shrinkage weights, because an earlier version trained "
                 "them. Train again, or use --shrinkage none."
             )
-        self._experts = [*model_set.experts.values(), model_set.all_regimes]
+        self.experts = [*model_set.experts.values(), model_set.all_regimes]
 
     @property
     def dataset(self) -> str:
@@ -206,13 +205,13 @@ class Forecaster:
     @cached_property
     def features(self) -> list[str]:
         """Names of all features that the detector or an expert reads."""
-        return sorted({*self.detector.features, *(name for expert in self._experts for name in expert.features)})
+        return sorted({*self.detector.features, *(name for expert in self.experts for name in expert.features)})
 
     @cached_property
     def lookback(self) -> int:
         """Number of earlier bars that a forecast depends on."""
         held = hold_lookback(self.model_set.min_confidence, self.model_set.min_dwell)
-        return forecast_lookback(self.detector, held, self._experts)
+        return forecast_lookback(self.detector, held, self.experts)
 
     def columns(self) -> list[str]:
         """Columns that candles must have: OHLCV, and the user's own columns among the features."""
@@ -256,8 +255,42 @@ class Forecaster:
         DataError
             If a column is missing.
         """
+        return self._table(self.observe(candles), candles.index)
+
+    def forecast_with_all_regimes(self, candles: pd.DataFrame) -> pd.DataFrame:
+        """`forecast`, and the members of the all-regimes network alone: ``all_regimes_1`` to ``all_regimes_n``."""
         observed = self.observe(candles)
-        known = np.arange(len(candles)) >= self.lookback
+        members = member_forecasts(self.all_regimes()._table(observed, candles.index))
+        names = [f"{_ALL_REGIMES}{number}" for number in range(1, members.shape[1] + 1)]
+        return self._table(observed, candles.index).assign(**dict(zip(names, members.T, strict=True)))
+
+    def all_regimes(self) -> Forecaster:
+        """The forecaster that takes the all-regimes network for every regime."""
+        experts = dict.fromkeys(self.model_set.experts, self.model_set.all_regimes)
+        return Forecaster(replace(self.model_set, experts=experts), self.settings)
+
+    def shrunk(self, experts: np.ndarray, all_regimes: np.ndarray) -> np.ndarray:
+        """The experts' forecasts ``(..., n_members)``, combined with the all-regimes network's if so set."""
+        weights = self.model_set.shrinkage
+        if self.settings.shrinkage == "none" or weights is None:
+            return experts
+        return weights.combine(experts, all_regimes)
+
+    def stream(self, history: pd.DataFrame | None = None) -> ForecastStream:
+        """A stream that forecasts bar by bar, starting after ``history`` (candles of any length)."""
+        return ForecastStream(self, history)
+
+    def observe(self, candles: pd.DataFrame) -> Observation:
+        """Observe ``(n_bars, >= 5)`` candles; NaN where a feature is unknown."""
+        columns, model_set = feature_columns(candles, self.features), self.model_set
+        probabilities = self.detector.filter(_stack(columns, self.detector.features))
+        regimes = likeliest_regime(probabilities, self.detector.regimes, model_set.min_confidence, model_set.min_dwell)
+        slots = time_slots(cast("pd.DatetimeIndex", candles.index), model_set.interval)
+        return Observation(columns, slots, probabilities, regimes)
+
+    def _table(self, observed: Observation, index: pd.Index) -> pd.DataFrame:
+        """The forecasts as in `forecast`."""
+        known = np.arange(len(index)) >= self.lookback
         regimes = self.detector.regimes
         needed = (
             np.isfinite(observed.probabilities)
@@ -281,49 +314,27 @@ class Forecaster:
         for column, regime in enumerate(regimes):
             table[f"p_{regime_name(regime)}"] = np.where(known, observed.probabilities[:, column], np.nan)
         table |= zip(member_names(members.shape[1]), members.T, strict=True)
-        return pd.DataFrame(table, index=candles.index)
-
-    def forecast_with_all_regimes(self, candles: pd.DataFrame) -> pd.DataFrame:
-        """`forecast`, and the members of the all-regimes network alone: ``all_regimes_1`` to ``all_regimes_n``."""
-        members = member_forecasts(self.all_regimes().forecast(candles))
-        names = [f"{_ALL_REGIMES}{number}" for number in range(1, members.shape[1] + 1)]
-        return self.forecast(candles).assign(**dict(zip(names, members.T, strict=True)))
-
-    def all_regimes(self) -> Forecaster:
-        """The forecaster that takes the all-regimes network for every regime."""
-        experts = dict.fromkeys(self.model_set.experts, self.model_set.all_regimes)
-        return Forecaster(replace(self.model_set, experts=experts), self.settings)
-
-    def shrunk(self, experts: np.ndarray, all_regimes: np.ndarray) -> np.ndarray:
-        """The experts' forecasts ``(..., n_members)``, combined with the all-regimes network's if so set."""
-        weights = self.model_set.shrinkage
-        if self.settings.shrinkage == "none" or weights is None:
-            return experts
-        return weights.combine(experts, all_regimes)
-
-    def stream(self, history: pd.DataFrame | None = None) -> ForecastStream:
-        """A stream that forecasts bar by bar, starting after ``history`` (candles of any length)."""
-        return ForecastStream(self, history)
-
-    def observe(self, candles: pd.DataFrame) -> Observation:
-        """Observe ``(n_bars, >= 5)`` candles; NaN where a feature is unknown."""
-        columns, model_set = feature_columns(candles, self.features), self.model_set
-        probabilities = self.detector.filter(_stack(columns, self.detector.features))
-        regimes = likeliest_regime(probabilities, self.detector.regimes, model_set.min_confidence, model_set.min_dwell)
-        slots = time_slots(pd.DatetimeIndex(candles.index), model_set.interval)
-        return Observation(columns, slots, probabilities, regimes)
+        return pd.DataFrame(table, index=index)
 
 
 def _forecasts_at(observed: Observation, experts: list[Expert], bars_of_each: list[np.ndarray]) -> np.ndarray:
-    """Each expert's forecast log returns at its bars, NaN elsewhere: ``(n_bars, n_experts, n_members)``."""
+    """Each expert's forecast log returns ``(n_bars, n_experts, n_members)``; NaN where nobody asks that expert.
+
+    An expert of several regimes reads the bars of all of them at once, because most blocks have bars of two regimes.
+    """
+    distinct = {id(expert): expert for expert in experts}
+    wanted = {key: np.zeros(len(observed.slots), dtype=bool) for key in distinct}
+    for expert, bars in zip(experts, bars_of_each, strict=True):
+        wanted[id(expert)][bars] = True
     networks = [
-        (expert, network, bars)
-        for expert, bars in zip(experts, bars_of_each, strict=True)
+        (expert, network, np.flatnonzero(wanted[key]))
+        for key, expert in distinct.items()
         for network in expert.networks
     ]
     with one_thread(), ThreadPoolExecutor() as pool:  # torch releases Python's lock
         log_returns = list(pool.map(partial(_forecast_at, observed), *zip(*networks, strict=True)))
-    return np.column_stack(log_returns).reshape(len(observed.slots), len(experts), -1)
+    by_key = dict(zip(distinct, np.split(np.column_stack(log_returns), len(distinct), axis=1), strict=True))
+    return np.stack([by_key[id(expert)] for expert in experts], axis=1)
 
 
 def _forecast_at(observed: Observation, expert: Expert, network: RegimeLSTM, bars: np.ndarray) -> np.ndarray:
@@ -349,6 +360,7 @@ class ForecastStream:
         self._times = np.empty(0, dtype="M8[us]")
         self._rows = np.empty((0, len(self._columns)))
         self._read: dict[str, _Read] = {}
+        self._steps = {expert.name: EnsembleStep(expert.networks) for expert in forecaster.experts}
         if history is not None:
             _require_columns(history.columns, self._columns)
             tail = history[self._columns].iloc[-(forecaster.lookback + 1) :]
@@ -406,23 +418,22 @@ class ForecastStream:
             return np.full(len(expert.networks), np.nan)
         start = int(passes.block_start[-1])
         block, begin = self._times[start], start - passes.window + 1
-        states: list[State | None] = [None] * len(expert.networks)
+        state: StepState | None = None
         read = self._read.get(expert.name)
         if read is not None and read.block == block:
-            begin, states = int(np.searchsorted(self._times, read.last)) + 1, list(read.states)
-        bars = torch.from_numpy(inputs[None, begin:])
-        with one_thread(), torch.inference_mode():
-            answers = [network(bars, state) for network, state in zip(expert.networks, states, strict=True)]
-        self._read[expert.name] = _Read(block, self._times[-1], [state for _, state in answers])
-        return np.array([float(output[0, -1]) for output, _ in answers]) * expert.target_scale
+            begin, state = int(np.searchsorted(self._times, read.last)) + 1, read.state
+        for bar in inputs[begin:]:
+            outputs, state = self._steps[expert.name].read(bar, state)
+        self._read[expert.name] = _Read(block, self._times[-1], state)
+        return outputs * expert.target_scale
 
 
 class _Read(NamedTuple):
-    """An expert's progress: the block's first bar, the last bar read, and each member's state after it."""
+    """An expert's progress: the block's first bar, the last bar read, and the members' state after it."""
 
     block: np.datetime64
     last: np.datetime64
-    states: list[State]
+    state: StepState | None
 
 
 def _require_columns(given: Sequence[str] | pd.Index, needed: Sequence[str] | pd.Index) -> None:

@@ -13,7 +13,7 @@ from data.errors import DataError
 from data.features import compute_features
 from data.notebook import result_html
 from data.windows import targets, windows
-from models.forecaster import Forecaster
+from models.forecaster import Forecaster, all_regimes_forecasts
 from models.model_set import ModelSet
 from models.network import Passes
 from models.regime_returns import UNKNOWN_RETURNS, RegimeReturns
@@ -169,10 +169,8 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
 
 def _forecasts(model_set: ModelSet, candles: pd.DataFrame, train_end: int) -> pd.DataFrame:
     """``(n_bars, 9)``: close, regime, outcome and each forecast, of all bars."""
-    forecaster = Forecaster(model_set)
-    table = forecaster.forecast(candles)
-    experts = table["forecast"]
-    one_lstm = forecaster.all_regimes().forecast(candles)["forecast"]
+    table = Forecaster(model_set).forecast_with_all_regimes(candles)
+    experts, one_lstm = table["forecast"], all_regimes_forecasts(table).mean(axis=1)
     weights, outcome = model_set.shrinkage, targets(candles["close"].to_numpy())
     return pd.DataFrame(
         {
