@@ -14,10 +14,9 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
 
 from data.settings import Settings
-from runners.cli import app
+from runners.cli import COMMANDS, load_command
 from runners.commands.config import TABLES
 
 PACKAGES = {"data", "models", "training", "strategies", "runners"}
@@ -44,7 +43,8 @@ class SettingsDirective(SphinxDirective):
 
 def _commands() -> Iterator[tuple[str, TyperCommand]]:
     """Each command by its full name; those of a group follow one another."""
-    for name, command in sorted(get_command(app).commands.items()):
+    for name in sorted(COMMANDS):
+        command = load_command(name)
         if isinstance(command, TyperGroup):
             yield from ((f"{name} {part}", below) for part, below in sorted(command.commands.items()))
         else:

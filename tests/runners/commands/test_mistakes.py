@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from models import ModelSet
-from runners.cli import app
+from runners.cli import COMMANDS, app, load_command
 from runners.commands.options import reporting_errors
 from tests.conftest import ROOT, SMALL, invoke, make_workspace, switching_candles, to_csv
 from training import TrainSettings, train
@@ -83,10 +83,9 @@ def test_verbose_shows_where_an_error_comes_from(
 
 
 def test_every_command_offers_it() -> None:
-    group = typer.main.get_command(app)
-    commands = dict(group.commands)  # type: ignore[attr-defined]
+    commands = {name: load_command(name) for name in COMMANDS}
     for name in ("runs", "live"):
-        commands |= commands.pop(name).commands
+        commands |= commands.pop(name).commands  # type: ignore[union-attr]
     without = [name for name, one in commands.items() if "verbose" not in {parameter.name for parameter in one.params}]
     assert without == []
 
