@@ -30,6 +30,18 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+# Without initial weights, which would be drawn from torch's own generator. torch's way to that, a network on the device
+# "meta", imports a second's worth of its compiler.
+class _EmptyLSTM(nn.LSTM):
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _EmptyLinear(nn.Linear):
+    def reset_parameters(self) -> None:
+        pass
+
+
 class RegimeLSTM(nn.Module):
     """LSTM layers and a linear head: from bars of scaled features to the scaled next log return of each.
 
@@ -55,12 +67,9 @@ class RegimeLSTM(nn.Module):
     ) -> None:
         super().__init__()
         widths = [n_features, *[hidden_dim] * num_layers]
-        self.layers = nn.ModuleList(
-            nn.LSTM(width, hidden_dim, batch_first=True, device="meta") for width in widths[:-1]
-        )
+        self.layers = nn.ModuleList(_EmptyLSTM(width, hidden_dim, batch_first=True) for width in widths[:-1])
         self.hidden_dim, self.num_layers, self.dropout = hidden_dim, num_layers, dropout
-        self.head = nn.Linear(hidden_dim, 1, device="meta")
-        self.to_empty(device="cpu")
+        self.head = _EmptyLinear(hidden_dim, 1)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_dim**-0.5), hidden_dim**-0.5, generator=draws)
 

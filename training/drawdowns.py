@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from data.compiled import compiled
+from data.windows import windows
 
 RESAMPLES = 1000
 INTERVAL_NOTE = (
@@ -70,11 +71,28 @@ def _draw_drawdowns(
 
 def _block_length(returns: np.ndarray) -> float:
     """Mean block length: the longest optimal one of all columns, from 1 to the root of the number of bars."""
-    from arch.bootstrap import optimal_block_length
-
     varying = returns[:, np.ptp(returns, axis=0) > 0]
-    if not varying.size:
-        return 1.0
-    with np.errstate(all="ignore"):  # constant stretches give a correlation of 0 / 0
-        wanted = optimal_block_length(varying)["stationary"].to_numpy()
-    return float(np.clip(np.nan_to_num(wanted, posinf=0).max(), 1, math.sqrt(len(returns))))
+    longest = max(map(optimal_block_length, varying.T), default=1.0)
+    return float(np.clip(longest, 1, math.sqrt(len(returns))))
+
+
+def optimal_block_length(returns: np.ndarray) -> float:
+    """Block length of the stationary bootstrap of returns ``(n_bars,)``, which must vary.
+
+    Politis and White (2004), "Automatic block-length selection for the dependent bootstrap", sections 3.2 and 3.3, with
+    the correction of Patton, Politis and White (2009). The package ``arch`` has it, too, but takes a second to import.
+    """
+    n_bars = len(returns)
+    deviation = returns - returns.mean()
+    in_a_row = max(5, int(math.log10(n_bars)))  # lags whose correlation must be insignificant
+    lags = np.arange(math.ceil(math.sqrt(n_bars)) + in_a_row + 1)
+    products = np.array([deviation[lag:] @ deviation[: n_bars - lag] for lag in lags])
+    squares = np.cumsum(deviation**2)
+    scale = np.sqrt((squares[-1] - squares[lags]) * squares[n_bars - lags - 2])
+    insignificant = np.abs(products) < 2 * math.sqrt(math.log10(n_bars) / n_bars) * scale
+    first = np.flatnonzero(windows(insignificant[:-1], in_a_row).all(axis=1))
+    most = min(2 * max(int(first[0]), 1), lags[-1]) if len(first) else lags[-1]
+    weights = np.clip(2 - 2 * lags / most, 0, 1)  # a flat-top window
+    weights[0] = 0.5  # lag 0 counts once
+    variance, slope = 2 * np.sum(weights * products), 2 * np.sum(weights * lags * products)
+    return float(((slope / variance) ** 2 * n_bars) ** (1 / 3)) if variance else 1.0

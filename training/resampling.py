@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 from training.drawdowns import RESAMPLES, max_drawdowns, resampled_drawdowns
 from training.long_run import cosine_coefficients, degrees_of_freedom, standard_error
@@ -152,8 +153,6 @@ class Resamples:
 
         None with fewer than 20 bars, if the returns of one do not vary, or if both have the same figures.
         """
-        from scipy.stats import t as student
-
         influence = self.influence[:, one] - self.influence[:, other]
         if len(influence) < FEWEST_BARS or not self.varies[[one, other]].all():
             return None
@@ -162,7 +161,7 @@ class Resamples:
         error, degrees = _error(influence, self._seeds_of_difference(one, other))
         difference = float(self.sharpe[one] - self.sharpe[other])
         margin = _quantile(degrees) * error
-        p_value = float(2 * student.sf(abs(difference) / error, degrees))
+        p_value = float(2 * stdtr(degrees, -abs(difference) / error))
         return Difference(difference, difference - margin, difference + margin, p_value)
 
     def drawdown_difference(self, one: int, other: int) -> Difference | None:
@@ -231,9 +230,7 @@ def _variance(effects: np.ndarray) -> float:
 
 
 def _quantile(degrees: float) -> float:
-    from scipy.stats import t as student
-
-    return float(student.ppf(SIGNIFICANT_PROBABILITY, degrees))
+    return float(stdtrit(degrees, SIGNIFICANT_PROBABILITY))
 
 
 def superior_predictive_ability(strategies: Sequence[np.ndarray], reference: np.ndarray) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr
 
 from training.long_run import degrees_of_freedom, standard_error
 
@@ -116,13 +117,11 @@ def mean_test(values: np.ndarray) -> tuple[float | None, float | None]:
         The mean divided by its standard error (`training.long_run`), and its two-sided p value. None, None if the
         values do not vary, or with fewer than ten bars.
     """
-    from scipy.stats import t as student
-
     n_bars = len(values)
     if n_bars < 10 or np.ptp(values) == 0:
         return None, None
     statistic = float(values.mean() / standard_error(values))
-    return statistic, float(2 * student.sf(abs(statistic), degrees_of_freedom(n_bars)))
+    return statistic, float(2 * stdtr(degrees_of_freedom(n_bars), -abs(statistic)))
 
 
 def _saved(mse: float, reference_mse: float) -> float | None:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 LEVEL = 0.95  # of all intervals; a Sharpe ratio is significantly different from 0 if its interval does not contain 0
 SIGNIFICANT_PROBABILITY = (1 + LEVEL) / 2  # that a true ratio is above 0, if the lower end of its interval is 0
@@ -45,13 +46,11 @@ class TrackRecord:
         Bailey and López de Prado (2012), "The Sharpe ratio efficient frontier", eq. 11. Above `SIGNIFICANT_PROBABILITY`
         if the whole interval lies above the benchmark.
         """
-        from scipy.stats import norm
-
         distance = self.sharpe - benchmark
         margin = self.sharpe - self.low if distance > 0 else self.high - self.sharpe
         if margin <= 0:  # intervals of runs of earlier versions may not contain the ratio
             return 0.5 + 0.5 * float(np.sign(distance))
-        return float(norm.cdf(_quantile() * distance / margin))
+        return float(ndtr(_quantile() * distance / margin))
 
     def deflated_sharpe(self, trials: float, variance: float) -> float:
         """Probability that the true Sharpe ratio is above zero, given that it is the best of ``trials``.
@@ -97,9 +96,7 @@ def too_few_trades(trades: int, time_in_market: float) -> bool:
 
 def _quantile() -> float:
     """The standard errors from an estimate to an end of its interval at `LEVEL`: 1.96."""
-    from scipy.stats import norm
-
-    return float(norm.ppf(SIGNIFICANT_PROBABILITY))
+    return float(ndtri(SIGNIFICANT_PROBABILITY))
 
 
 def expected_best_sharpe(trials: float, variance: float) -> float:
@@ -116,10 +113,8 @@ def expected_best_sharpe(trials: float, variance: float) -> float:
     variance
         The result has the unit of its square root.
     """
-    from scipy.stats import norm
-
     euler = float(np.euler_gamma)
-    quantiles = (1 - euler) * norm.ppf(1 - 1 / trials) + euler * norm.ppf(1 - 1 / (trials * math.e))
+    quantiles = (1 - euler) * ndtri(1 - 1 / trials) + euler * ndtri(1 - 1 / (trials * math.e))
     of_two = math.sqrt((min(trials, 2) - 1) / math.pi)
     return math.sqrt(variance) * max(float(quantiles), of_two)
 

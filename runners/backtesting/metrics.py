@@ -152,8 +152,6 @@ def metrics_of(
     uncertainty
         Of the figures; default: from the equity alone.
     """
-    from scipy.stats import kurtosis, skew
-
     equity = recorded["equity"]
     solvent = without_debt(equity.to_numpy(), cash)
     periods = bars_per_year(pd.DatetimeIndex(equity.index))
@@ -163,6 +161,7 @@ def metrics_of(
     interval, fall = uncertainty.sharpe, uncertainty.max_drawdown
     annual = math.sqrt(periods)
     cagr = float(np.prod(1 + returns)) ** (periods / len(returns)) - 1
+    standardised = (returns - returns.mean()) / returns.std() if interval else returns
     downside = math.sqrt(float(np.mean(np.minimum(returns, 0) ** 2)))
     pnl = trades["net_pnl"].to_numpy(dtype=float)
     lost = -float(pnl[pnl < 0].sum())
@@ -175,8 +174,8 @@ def metrics_of(
         sharpe=float(sharpe_ratio(returns)) * annual if np.ptp(returns) > 0 else None,
         sharpe_low=interval.low if interval else None,
         sharpe_high=interval.high if interval else None,
-        skewness=float(skew(returns)) if interval else None,
-        kurtosis=float(kurtosis(returns, fisher=False)) if interval else None,
+        skewness=float(np.mean(standardised**3)) if interval else None,
+        kurtosis=float(np.mean(standardised**4)) if interval else None,
         sortino=float(returns.mean()) / downside * annual if downside > 0 else None,
         volatility=float(returns.std(ddof=1)) * annual,
         max_drawdown=max_drawdown,

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def subplots(rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """`matplotlib.pyplot.subplots` in the plain style."""
+def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    """A figure in the plain style and its axes, as `matplotlib.pyplot.subplots` gives them."""
     use_plain_style()
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    return plt.subplots(rows, columns, layout="constrained", **options)
+    figure = Figure(figsize=figsize, layout="constrained")
+    return figure, figure.subplots(rows, columns, **options)
 
 
 def align(figures: Sequence[Figure]) -> None:
@@ -39,13 +40,10 @@ def svg(figure: Figure, *, tight: bool = True) -> str:
 
     ``tight`` cuts off the empty margins.
     """
-    import matplotlib.pyplot as plt
-
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", transparent=True, bbox_inches="tight" if tight else None, metadata={"Date": None}
     )
-    plt.close(figure)
     text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # HTML needs neither
     return text[text.index("<svg") :].replace(INK, "currentColor")
@@ -53,9 +51,6 @@ def svg(figure: Figure, *, tight: bool = True) -> str:
 
 def png(figure: Figure) -> bytes:
     """The figure as PNG."""
-    import matplotlib.pyplot as plt
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
-    plt.close(figure)
     return buffer.getvalue()

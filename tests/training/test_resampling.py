@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from arch.bootstrap import optimal_block_length as arch_block_length
 from scipy.signal import lfilter
 from scipy.stats import t as student
 
+from training.drawdowns import optimal_block_length
 from training.long_run import degrees_of_freedom, standard_error
 from training.resampling import Interval, Returns, max_drawdowns, resample, superior_predictive_ability
 from training.sharpe import LEVEL
@@ -52,6 +54,13 @@ def test_interval_and_test_keep_their_level_on_short_autocorrelated_returns(corr
         wrong += [not interval.low <= 0 <= interval.high, difference.p_value < 0.05]
     assert (wrong >= 14).all()
     assert (wrong <= 38).all()
+
+
+@pytest.mark.parametrize("n_bars", [100, 500, 2500])
+@pytest.mark.parametrize("correlation", [-0.5, 0.0, 0.9])
+def test_the_block_length_is_that_of_the_package_arch(n_bars: int, correlation: float) -> None:
+    returns = lfilter([1], [1, -correlation], np.random.default_rng(3).normal(0, 0.01, n_bars))
+    assert optimal_block_length(returns) == pytest.approx(arch_block_length(returns)["stationary"].iloc[0])
 
 
 def test_members_that_are_alike_do_not_widen_an_interval() -> None:
