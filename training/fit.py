@@ -110,13 +110,15 @@ class _Learner:
         if start is not None:
             self._network.load_state_dict(start)
         self._network.to(device)
-        self._optimiser = Adam(self._network.parameters(), settings.lr)
+        self._parameters: list[Tensor] = list(self._network.parameters())
+        self._optimiser = Adam(self._parameters, settings.lr)
         self._passes = data.passes
         self._padded = self._passes.pad(data.inputs).to(device)
         self._outcome = torch.from_numpy(data.target.astype(np.float32)).to(device)
         self._zero_error = float(self._outcome[torch.from_numpy(data.samples.train)].square().sum())
         self._n_steps = 0
         self.averaged = copy.deepcopy(self._network)
+        self._averages: list[Tensor] = list(self.averaged.parameters())
 
     def run_epoch(self) -> float:
         """Train on all training bars once; returns the loss.
@@ -137,15 +139,15 @@ class _Learner:
         return float(squared_error) / self._zero_error
 
     def _step(self, loss: Tensor) -> None:
-        self._network.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._network.parameters(), _LARGEST_GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(self._parameters, _LARGEST_GRADIENT_NORM)
         self._optimiser.step()
         self._n_steps += 1
         share = max(_SMALLEST_SHARE, 9 / (9 + self._n_steps))
         with torch.no_grad():
-            for average, newest in zip(self.averaged.parameters(), self._network.parameters(), strict=True):
-                average.lerp_(newest, share)
+            torch._foreach_lerp_(self._averages, self._parameters, share)
 
     def validation_loss(self) -> float:
         """Relative loss of the averaged weights."""
