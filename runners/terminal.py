@@ -168,13 +168,13 @@ def search_progress(dataset: str, trials: int) -> Iterator[Callable[[SearchProgr
 
 
 @contextmanager
-def folds_progress(folds: Mapping[str, int]) -> Iterator[Callable[[str], None]]:
-    """Show one bar per dataset; yield the function that counts a finished fold."""
+def counting_progress(title: str, totals: Mapping[str, int]) -> Iterator[Callable[[str], None]]:
+    """Show one bar per name; yield the function that counts one more of a name."""
     columns = (_PlainColumn("  {task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
-    err.print("training folds")
+    err.print(title)
     with Progress(*columns, console=err) as progress:
-        bars = {dataset: progress.add_task(dataset, total=total) for dataset, total in folds.items()}
-        yield lambda dataset: progress.advance(bars[dataset])
+        bars = {name: progress.add_task(name, total=total) for name, total in totals.items()}
+        yield lambda name: progress.advance(bars[name])
 
 
 class DownloadBar:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
-from joblib import Parallel, delayed
 
 from data.errors import DataError
 from data.features import compute_features
@@ -16,10 +15,8 @@ from models.forecaster import Forecaster
 from models.model_set import ModelSet
 from models.regimes import RegimeDetector, match_states
 from models.settings import ForecastSettings
-from training.fit import FitResult
-from training.prepare import DetectorTask, Prepared, detector_task, prepare
+from training.queue import Training, fit_detectors, fit_networks
 from training.settings import TrainSettings, WalkForwardSettings
-from training.trainer import Member, NetworkTask, assemble, network_tasks
 
 
 class FoldId(NamedTuple):
@@ -68,23 +65,24 @@ def fit_folds(
         If no fold fits into a series, or a fold has too few bars to train on.
     """
     settings = settings.without_test()
-    learnt = {
-        FoldId(dataset, number): candles.iloc[fold.fit]
+    trainings = {
+        FoldId(dataset, number): Training(f"{dataset}, fold {number + 1}", candles.iloc[fold.fit], settings)
         for dataset, candles in series.items()
         for number, fold in enumerate(folds_of(dataset, candles, schedule))
     }
-    detectors = _detectors(series, learnt, settings, {fold: model_set.detector for fold, model_set in known.items()})
+    detectors = _detectors(series, trainings, {fold: model_set.detector for fold, model_set in known.items()})
     finished = dict(known)
-    waiting = [fold for fold in learnt if fold not in known]
+    waiting = [fold for fold in trainings if fold not in known]
     steps = [waiting]
     if schedule.warm_start:
         numbers = sorted({fold.number for fold in waiting})
         steps = [[fold for fold in waiting if fold.number == number] for number in numbers]
     for step in steps:
-        before = {fold: finished.get(FoldId(fold.dataset, fold.number - 1)) for fold in step}
-        for fold, model_set in _fit(step, learnt, settings, detectors, before if schedule.warm_start else {}):
-            finished[fold] = model_set
-            yield fold, model_set
+        before = {fold: finished.get(FoldId(fold.dataset, fold.number - 1)) for fold in step if schedule.warm_start}
+        due = {fold: replace(trainings[fold], warm_start=before.get(fold)) for fold in step}
+        for fold, model_set in fit_networks(due, detectors):
+            finished[fold] = replace(model_set, dataset=fold.dataset)
+            yield fold, finished[fold]
 
 
 def stitched_forecasts(
@@ -101,60 +99,20 @@ def stitched_forecasts(
 
 
 def _detectors(
-    series: Mapping[str, pd.DataFrame],
-    learnt: Mapping[FoldId, pd.DataFrame],
-    settings: TrainSettings,
-    known: Mapping[FoldId, RegimeDetector],
+    series: Mapping[str, pd.DataFrame], trainings: Mapping[FoldId, Training], known: Mapping[FoldId, RegimeDetector]
 ) -> dict[FoldId, RegimeDetector]:
     """Each fold's fitted detector, with the regimes' numbers of the previous fold."""
-    waiting = [fold for fold in learnt if fold not in known]
-    tasks = (detector_task(learnt[fold], _fold_name(fold), settings) for fold in waiting)
-    fitted = dict(zip(waiting, Parallel()(delayed(DetectorTask.fit)(task) for task in tasks), strict=True))
+    fitted = fit_detectors({fold: training for fold, training in trainings.items() if fold not in known})
     detectors: dict[FoldId, RegimeDetector] = {}
-    for fold, candles in learnt.items():
+    for fold, training in trainings.items():
         before = FoldId(fold.dataset, fold.number - 1)
         if fold in known:
             detectors[fold] = known[fold]
         elif before in detectors:
-            past = series[fold.dataset].loc[learnt[before].index[0] : candles.index[-1]]  # both folds' bars
+            first, last = trainings[before].candles.index[0], training.candles.index[-1]
+            past = series[fold.dataset].loc[first:last]  # both folds' bars
             observed = compute_features(past, fitted[fold].features).to_numpy()
             detectors[fold] = match_states(fitted[fold], detectors[before], observed)
         else:
             detectors[fold] = fitted[fold]
     return detectors
-
-
-def _fit(
-    folds: list[FoldId],
-    learnt: Mapping[FoldId, pd.DataFrame],
-    settings: TrainSettings,
-    detectors: Mapping[FoldId, RegimeDetector],
-    before: Mapping[FoldId, ModelSet | None],
-) -> Iterator[tuple[FoldId, ModelSet]]:
-    """Yield the folds' model sets in the order of completion."""
-    prepared: dict[FoldId, Prepared] = {}
-    missing: dict[FoldId, int] = {}
-
-    def tasks() -> Iterator[tuple[FoldId, NetworkTask]]:
-        for fold in folds:
-            prepared[fold] = prepare(learnt[fold], _fold_name(fold), settings, detector=detectors[fold])
-            fold_tasks = network_tasks(prepared[fold], warm_start=before.get(fold))
-            missing[fold] = len(fold_tasks)
-            yield from ((fold, task) for task in fold_tasks.values())
-
-    fitted: dict[FoldId, dict[Member, FitResult]] = {fold: {} for fold in folds}
-    pool = Parallel(return_as="generator_unordered")
-    for fold, member, result in pool(delayed(_fit_network)(fold, task) for fold, task in tasks()):
-        fitted[fold][member] = result
-        if len(fitted[fold]) == missing[fold]:
-            model_set = assemble(learnt[fold], prepared.pop(fold), fitted.pop(fold))
-            yield fold, replace(model_set, dataset=fold.dataset)
-
-
-def _fit_network(fold: FoldId, task: NetworkTask) -> tuple[FoldId, Member, FitResult]:
-    return fold, task.member, task.fit()
-
-
-def _fold_name(fold: FoldId) -> str:
-    """The fold, for error messages."""
-    return f"{fold.dataset}, fold {fold.number + 1}"

@@ -1,10 +1,12 @@
 """`regimes train`: train a model set for each dataset."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data.files import mark_latest
 from runners.commands import options
 from runners.workspace.workspace import Workspace
 from training.settings import NetworkSettings, TrainSettings
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from models.model_set import ModelSet
+    from models.provenance import Study
     from runners.search.best_settings import BestSettings
 
 
@@ -33,15 +36,25 @@ def train(
     flags: dict[str, Any],
 ) -> None:
     """Train one LSTM per regime on each CSV of candles."""
+    from data.candles import read_candles
+
     workspace = Workspace.open(workspace_folder, config)
     given = workspace.given
-    for file in workspace.candle_files(datasets):
-        if from_study:
-            searched = _newest_study(workspace, file, flags)
+    files = workspace.candle_files(datasets)
+    series = [read_candles(file, sort=sort) for file in files]
+    plans = []
+    for file, candles in zip(files, series, strict=True):
+        searched = _newest_study(workspace, file, flags) if from_study else None
+        if searched:
             settings = TrainSettings.from_table(searched.table, f"study {searched.study.id}", flags)
         else:
-            searched, settings = None, given.make(TrainSettings, flags)
-        train_file(workspace, file, settings, searched=searched, jobs=jobs, sort=sort, tensorboard=tensorboard)
+            settings = given.make(TrainSettings, flags)
+        plans.append(_Plan(file, candles, settings, searched))
+    if len(plans) > 1 and not tensorboard:
+        _train_side_by_side(workspace, plans, jobs)
+        return
+    for plan in plans:
+        mark_latest(_train_alone(workspace, plan, jobs=jobs, tensorboard=tensorboard))
 
 
 def _newest_study(workspace: Workspace, file: Path, flags: dict[str, Any]) -> "BestSettings":
@@ -55,25 +68,11 @@ def _newest_study(workspace: Workspace, file: Path, flags: dict[str, Any]) -> "B
     return BestSettings.newest(workspace.results, file.stem)
 
 
-def train_file(
-    workspace: Workspace,
-    file: Path,
-    settings: TrainSettings,
-    *,
-    searched: "BestSettings | None" = None,
-    jobs: int | None = None,
-    sort: bool = False,
-    tensorboard: Path | None = None,
-) -> Path:
-    """Train on one CSV, save the model set as the dataset's ``latest``, print its table, and return its folder.
-
-    Options as in `train_candles`.
-    """
+def train_file(workspace: Workspace, file: Path, settings: TrainSettings) -> Path:
+    """Train on one CSV, save the model set as the dataset's ``latest``, print its table, and return its folder."""
     from data.candles import read_candles
-    from data.files import mark_latest
 
-    candles = read_candles(file, sort=sort)
-    folder = train_candles(workspace, file, candles, settings, searched=searched, jobs=jobs, tensorboard=tensorboard)
+    folder = train_candles(workspace, file, read_candles(file), settings)
     mark_latest(folder)
     return folder
 
@@ -86,59 +85,106 @@ def train_candles(
     *,
     searched: "BestSettings | None" = None,
     jobs: int | None = None,
-    tensorboard: Path | None = None,
 ) -> Path:
     """Train on the candles of ``file``, write the model set, print its table, and return its folder.
 
-    The set is not the dataset's ``latest`` yet. ``searched`` is the study that the settings come from; ``tensorboard``
-    is a folder for TensorBoard's logs.
+    The set is not the dataset's ``latest`` yet. ``searched`` is the study that the settings come from.
     """
+    return _train_alone(workspace, _Plan(file, candles, settings, searched), jobs=jobs)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to train on, and the study that the settings come from."""
+
+    file: Path
+    candles: "pd.DataFrame"
+    settings: TrainSettings
+    searched: "BestSettings | None" = None
+
+    @property
+    def dataset(self) -> str:
+        return self.file.stem
+
+    @property
+    def study(self) -> "Study | None":
+        return self.searched.study if self.searched else None
+
+    def check(self, workspace: Workspace) -> None:
+        """Raise an error if the model set cannot be written or the study saw the test part; print warnings."""
+        import pandas as pd
+
+        from data.calendar import missing_bars
+        from data.candles import candle_warnings, interval_of, interval_text
+        from data.files import require_writable
+        from runners.terminal import notice, warn
+
+        require_writable(workspace.trained / self.dataset)
+        index, name = pd.DatetimeIndex(self.candles.index), self.file.name
+        missing = missing_bars(index)
+        if missing:
+            interval = interval_text(interval_of(index))
+            notice(f"{name}: {missing} bars of {interval} are missing (market closed, or gaps); they are not filled.")
+        warn(candle_warnings(self.candles), name)
+        if self.searched:
+            self.searched.require_unseen_test_part(self.candles, self.settings, name)
+            notice(f"{name}: settings from study {self.searched.study.id}")
+
+
+def _train_alone(
+    workspace: Workspace, plan: _Plan, *, jobs: int | None = None, tensorboard: Path | None = None
+) -> Path:
     from contextlib import nullcontext
 
-    import pandas as pd
-
-    from data.calendar import missing_bars
-    from data.candles import candle_warnings, interval_of, interval_text
-    from data.files import require_writable
-    from models.forecaster import regime_warnings
-    from runners.terminal import notice, training_progress, warn
+    from runners.terminal import training_progress
     from runners.tracking.tensorboard import TensorBoardLog
     from training.trainer import Progress
     from training.trainer import train as train_model_set
 
-    require_writable(workspace.trained / file.stem)
-    log = TensorBoardLog(tensorboard, file.stem, settings) if tensorboard else None
-    index = pd.DatetimeIndex(candles.index)
-    missing = missing_bars(index)
-    if missing:
-        interval = interval_text(interval_of(index))
-        notice(f"{file.name}: {missing} bars of {interval} are missing (market closed, or gaps); they are not filled.")
-    warn(candle_warnings(candles), file.name)
-    if searched:
-        searched.require_unseen_test_part(candles, settings, file.name)
-        notice(f"settings from study {searched.study.id}")
+    plan.check(workspace)
+    log = TensorBoardLog(tensorboard, plan.dataset, plan.settings) if tensorboard else None
     with log or nullcontext():
-        with training_progress(file.stem, settings.epochs) as update_bar:
+        with training_progress(plan.dataset, plan.settings.epochs) as update_bar:
 
             def on_epoch(report: Progress) -> None:
                 update_bar(report)
                 if log:
                     log.on_epoch(report)
 
-            study = searched.study if searched else None
-            model_set = train_model_set(candles, file.stem, settings, study=study, jobs=jobs, progress=on_epoch)
+            model_set = train_model_set(
+                plan.candles, plan.dataset, plan.settings, study=plan.study, jobs=jobs, progress=on_epoch
+            )
         folder = model_set.save(workspace.trained, promote=False)
         if log:
             log.end(model_set, folder)
-    _print(model_set, folder)
-    if model_set.detector.name == "labels":
-        warn(regime_warnings(candles, model_set), file.name)
+    _print(plan, model_set, folder)
     return folder
 
 
-def _print(model_set: "ModelSet", folder: Path) -> None:
+def _train_side_by_side(workspace: Workspace, plans: list[_Plan], jobs: int | None) -> None:
+    """Train all model sets in one queue, and save each as its dataset's ``latest`` as soon as it is ready."""
+    from runners.backtesting.cluster import workers
+    from runners.terminal import counting_progress
+    from training.queue import Training, fit_detectors, fit_networks
+
+    for plan in plans:
+        plan.check(workspace)
+    trainings = {plan.dataset: Training(plan.dataset, plan.candles, plan.settings, plan.study) for plan in plans}
+    trained: dict[str, tuple[ModelSet, Path]] = {}
+    with workers(None, jobs), counting_progress("training", {"datasets": len(plans)}) as advance:
+        for dataset, model_set in fit_networks(trainings, fit_detectors(trainings)):
+            folder = model_set.save(workspace.trained, promote=False)
+            mark_latest(folder)
+            trained[dataset] = model_set, folder
+            advance("datasets")
+    for plan in plans:
+        _print(plan, *trained[plan.dataset])
+
+
+def _print(plan: _Plan, model_set: "ModelSet", folder: Path) -> None:
+    from models.forecaster import regime_warnings
     from runners.report import backtest_tables
-    from runners.terminal import print_path, print_table, say
+    from runners.terminal import print_path, print_table, say, warn
 
     title = f"{model_set.dataset}\nloss relative to the zero forecast's; below 1 is better"
     print_table(title, backtest_tables.EXPERT_COLUMNS, backtest_tables.experts(model_set))
@@ -147,3 +193,5 @@ def _print(model_set: "ModelSet", folder: Path) -> None:
     if model_set.shrinkage:
         say(f"Shrinkage weights: {model_set.shrinkage}; {model_set.shrinkage.meaning}.")
     print_path("models", folder)
+    if model_set.detector.name == "labels":
+        warn(regime_warnings(plan.candles, model_set), plan.file.name)

@@ -97,20 +97,11 @@ def _trading_settings(given: GivenSettings, flags: dict[str, Any]) -> BacktestSe
 def _files(
     workspace: Workspace, datasets: list[str] | None, given: GivenSettings, *, keep_models: bool
 ) -> dict[str, Path]:
-    """The CSV of each dataset.
-
-    Raises
-    ------
-    DataError, StorageError
-        If two CSVs have the same name, or a folder cannot be written.
-    """
-    from data.errors import DataError
+    """The CSV of each dataset; raises a `StorageError` if a folder cannot be written."""
     from data.files import require_writable
 
     names = datasets or ([given.content["file"]] if "file" in given.content else [])
     files = {file.stem: file for file in workspace.candle_files(names)}
-    if len(files) < len(names):
-        raise DataError(f"two of {', '.join(names)} have the same name, which names the dataset. Rename a file.")
     for dataset in files:
         require_writable(workspace.results / dataset)
         if keep_models:
@@ -140,7 +131,7 @@ def _fit(
     """Each dataset's model sets in fold order; loads the folds of an interrupted run and trains the others."""
     from runners.backtesting.cluster import workers
     from runners.backtesting.walk_forward import finished_folds, fit_missing
-    from runners.terminal import folds_progress, notice
+    from runners.terminal import counting_progress, notice
     from training.walk_forward import folds_of
 
     totals = {dataset: len(folds_of(dataset, candles, schedule)) for dataset, candles in series.items()}
@@ -148,7 +139,7 @@ def _fit(
     if model_sets:
         notice(f"{len(model_sets)} of {total} folds exist already, from an interrupted run.")
     if len(model_sets) < total:
-        with workers(cluster, jobs), folds_progress(totals) as advance:
+        with workers(cluster, jobs), counting_progress("training folds", totals) as advance:
             for fold in model_sets:
                 advance(fold.dataset)
             try:

@@ -129,8 +129,15 @@ class Workspace:
         return files
 
     def candle_files(self, datasets: Iterable[str] | None = None) -> list[Path]:
-        """The CSV of each dataset (see `candle_file`); without datasets, all in ``data/csv``."""
-        return [self.candle_file(name) for name in datasets or map(str, self.csv_files())]
+        """The CSV of each dataset (see `candle_file`); without datasets, all in ``data/csv``.
+
+        Raises a `DataError` if two of them have the same name.
+        """
+        names = list(datasets or map(str, self.csv_files()))
+        files = [self.candle_file(name) for name in names]
+        if len({file.stem for file in files}) < len(files):
+            raise DataError(f"two of {', '.join(names)} have the same name, which names the dataset. Rename a file.")
+        return files
 
     def candle_file(self, dataset: str | None) -> Path:
         """A dataset's CSV, given by its path or its name in ``data/csv``; None: the only one there.

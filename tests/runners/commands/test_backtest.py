@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from data.errors import DataError, SettingsError
 from models import ModelSet
 from models.expert import member_names
-from models.forecaster import member_forecasts
+from models.forecaster import Forecaster, member_forecasts
 from runners.backtesting.engine import EQUITY_COLUMNS, backtest
 from runners.backtesting.result import Backtest
 from runners.backtesting.runs import find_run
@@ -332,6 +333,23 @@ def test_evaluate_prints_its_tables_and_writes_figures_and_plots(workspace: Path
         "losses.png",
     }
     assert json.loads((folder / "evaluation.json").read_text())["scores"]["all bars"]["zero"]["r2_zero"] == 0
+
+
+def test_datasets_trained_side_by_side_get_the_weights_that_each_gets_alone(
+    candles: pd.DataFrame, labelled: pd.DataFrame, tmp_path: Path
+) -> None:
+    series = {"ONE": candles, "OTHER": labelled}
+    files = [str(to_csv(one, tmp_path / f"{name}.csv")) for name, one in series.items()]
+    trained = command(tmp_path, "train", *files, *QUICK)
+    assert trained.returncode == 0, trained.stderr
+    settings = ModelSet.load(tmp_path / "models" / "trained" / "ONE").provenance.settings
+    for name, one in series.items():
+        together = ModelSet.load(tmp_path / "models" / "trained" / name)
+        alone = train(one, name, TrainSettings(**settings))
+        assert f"models: {tmp_path}/models/trained/{name}/" in trained.stdout.replace("\n", "")
+        for mine, other in zip(Forecaster(together).experts, Forecaster(alone).experts, strict=True):
+            for a, b in zip(mine.networks, other.networks, strict=True):
+                assert all(torch.equal(a.state_dict()[key], value) for key, value in b.state_dict().items())
 
 
 def test_evaluate_shows_the_confusion_matrix_of_the_label_classifier(labelled: pd.DataFrame, tmp_path: Path) -> None:
