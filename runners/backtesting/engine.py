@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from runners.backtesting.result import Backtest, Source
 from runners.backtesting.round_trip import TRADE_COLUMNS, RoundTrip
 from runners.backtesting.runs import Run
 from runners.backtesting.settings import BacktestSettings
-from runners.backtesting.yardsticks import Accounts, compare_with_yardsticks
-from strategies import BuyAndHold, LSTMRegimeStrategy, TradingCosts
+from runners.backtesting.yardsticks import buy_and_hold, compare_with_yardsticks
+from strategies import LSTMRegimeStrategy, TradingCosts
 from strategies.feed import bar_times, candle_feed, first_stamp
 from strategies.settings import RuleSettings
 from strategies.vote import Vote
@@ -134,13 +135,9 @@ def _trade(
     rule = settings.model_dump(include=set(RuleSettings.model_fields))
     options = {"models": recorded, "trade_from": trade_from, **rule}
     strategy = run_strategy(feed, settings, LSTMRegimeStrategy, options)
-    holding = run_strategy(feed, settings, BuyAndHold, {"exposure": settings.exposure, "trade_from": trade_from})
-    equity, trades, held = strategy.equity(), strategy.trades(), holding.equity()
+    equity, trades, held = strategy.equity(), strategy.trades(), buy_and_hold(bars, settings)
     forecasts = recorded.forecast(bars).drop(columns="forecast")
-    holding_account = Accounts(held[["equity"]].to_numpy(), np.array([len(holding.trades())]))
-    compared = compare_with_yardsticks(
-        equity["equity"], holding_account, candles.iloc[: traded.stop], forecasts, settings
-    )
+    compared = compare_with_yardsticks(equity["equity"], held, candles.iloc[: traded.stop], forecasts, settings)
     return Backtest(
         source=source,
         settings=settings,
@@ -150,7 +147,7 @@ def _trade(
         trades=trades,
         open_trade=strategy.open_trade(),
         metrics=metrics_of(equity, trades, settings.cash, compared.strategy),
-        holding=metrics_of(held, holding.trades(), settings.cash, compared.holding),
+        holding=metrics_of(held, trades.iloc[:0], settings.cash, compared.holding),
         members=compared.members,
         yardsticks=compared.yardsticks,
         curves=compared.curves,
@@ -234,7 +231,7 @@ class Recorder(bt.Analyzer):
     params = (("trade_from", None),)
 
     def start(self) -> None:
-        self._bars: list[tuple[float, ...]] = []
+        self._bars = array("d")  # in rows; a list of tuples would take five times the memory
         self._trades: list[dict[str, object]] = []
         self._open: RoundTrip | None = None
         self._decision = (float("nan"), float("nan"))
@@ -284,7 +281,7 @@ class Recorder(bt.Analyzer):
         if now < self._from:
             return
         if self._final_equity is not None:
-            self._bars.append((now, self._final_equity, 0.0, *self._decision, mean, 0.0, 0.0, 0.0))
+            self._bars.extend((now, self._final_equity, 0.0, *self._decision, mean, 0.0, 0.0, 0.0))
             return
         equity, position, borrowed = strategy.broker.getvalue(), strategy.position.size, self._borrowed()
         if equity <= 0:
@@ -293,7 +290,7 @@ class Recorder(bt.Analyzer):
                 self._trades.append(self._closed_at_close(self._open))
                 self._open = None
         costs = self._traded, self._commission, borrowed - self._borrowed_before
-        self._bars.append((now, equity, position, *self._decision, mean, *costs))
+        self._bars.extend((now, equity, position, *self._decision, mean, *costs))
         self._traded, self._commission, self._borrowed_before = 0.0, 0.0, borrowed
 
     def equity(self) -> pd.DataFrame:
@@ -302,9 +299,8 @@ class Recorder(bt.Analyzer):
         Equity, position in units, regime, forecast and vote (mean of the members' states, NaN for a strategy without
         one) are at the close; value traded, commission and borrowing fees are those of the bar.
         """
-        times, *values = zip(*self._bars, strict=True) if self._bars else [()] * (1 + len(EQUITY_COLUMNS))
-        index = bar_times(self.strategy.data, np.array(times))
-        return pd.DataFrame(dict(zip(EQUITY_COLUMNS, values, strict=True)), index=index)
+        times, *values = np.array(self._bars).reshape(-1, 1 + len(EQUITY_COLUMNS)).T
+        return pd.DataFrame(dict(zip(EQUITY_COLUMNS, values, strict=True)), index=bar_times(self.strategy.data, times))
 
     def trades(self) -> pd.DataFrame:
         """One row per closed round trip, columns `TRADE_COLUMNS`; prices include slippage, amounts are in currency."""

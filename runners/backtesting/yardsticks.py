@@ -106,21 +106,42 @@ class Compared:
     holding: Uncertainty
 
 
+def buy_and_hold(bars: pd.DataFrame, settings: TradingSettings) -> pd.DataFrame:
+    """The account of `strategies.BuyAndHold` over ``(n_bars, >= 5)`` candles.
+
+    It has the columns of `runners.backtesting.engine.Recorder.equity` but regime, forecast and vote.
+    """
+    prices = bars["open"].to_numpy(), bars["close"].to_numpy()
+    always = SettingsGrid.of(_as_signalled(settings).model_copy(update={"min_order": 0.0}))
+    simulated = simulate(*prices, np.ones((len(bars), 1)), always, settings.cash)
+    position, price = simulated.position[:, 0], prices[0] * (1 + settings.slippage)
+    bought = np.diff(position, prepend=0.0)
+    columns = {
+        "equity": simulated.equity[:, 0],
+        "position": position,
+        "traded": bought * price,
+        "commission": bought * settings.commission * price,
+        "borrowing": 0.0,
+    }
+    return pd.DataFrame(columns, index=bars.index)
+
+
 def compare_with_yardsticks(
     equity: pd.Series,
-    holding: Accounts,
+    holding: pd.DataFrame,
     candles: pd.DataFrame,
     forecasts: pd.DataFrame,
     settings: TradingSettings,
 ) -> Compared:
     """Trade each member and each yardstick over the bars of ``equity``, and test the differences.
 
-    ``holding`` is the account of buy and hold; ``candles`` are the traded bars and all earlier ones; ``forecasts`` are
+    ``holding`` is from `buy_and_hold`; ``candles`` are the traded bars and all earlier ones; ``forecasts`` are
     `runners.backtesting.result.Backtest.forecasts`.
     """
     bars, periods, cash = candles.loc[equity.index], bars_per_year(pd.DatetimeIndex(equity.index)), settings.cash
     members = _trade_alone(bars, member_forecasts(forecasts), settings)
-    others = {HOLDING: holding, **_trade_yardsticks(candles, bars, forecasts, settings)}
+    held = Accounts(holding[["equity"]].to_numpy(), np.zeros(1))
+    others = {HOLDING: held, **_trade_yardsticks(candles, bars, forecasts, settings)}
     networks = _trade_alone(bars, all_regimes_forecasts(forecasts), settings)
     traded = [Returns(simple_returns(equity.to_numpy(), cash), simple_returns(members.equity, cash))]
     for name, account in others.items():
@@ -169,12 +190,16 @@ def _trade_yardsticks(
         LONG_IF_BULLISH: if_bullish[:, None],
         VOLATILITY_SCALED: np.where(np.isfinite(weight)[:, None], steps, np.nan),
     }
-    as_signalled = settings.model_copy(update={"long_threshold": 0.5, "short_threshold": -0.5, "neutral": "flat"})
-    accounts = {name: _trade(bars, signal, as_signalled) for name, signal in signals.items()}
+    accounts = {name: _trade(bars, signal, _as_signalled(settings)) for name, signal in signals.items()}
     all_regimes = all_regimes_forecasts(forecasts)
     if all_regimes.shape[1]:
         accounts[ALL_REGIMES] = _trade(bars, all_regimes, settings)
     return accounts
+
+
+def _as_signalled(settings: TradingSettings) -> TradingSettings:
+    """Settings that hold what a signal of 0 or 1 says."""
+    return settings.model_copy(update={"long_threshold": 0.5, "short_threshold": -0.5, "neutral": "flat"})
 
 
 def _trade(bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings) -> Accounts:

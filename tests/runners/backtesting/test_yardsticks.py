@@ -22,8 +22,10 @@ from runners.backtesting.yardsticks import (
     FLAT_IF_BEARISH,
     HOLDING,
     LONG_IF_BULLISH,
+    buy_and_hold,
     volatility_weights,
 )
+from strategies import BuyAndHold
 from strategies.settings import target_size
 
 EAGER = BacktestSettings(long_threshold=0.0002, short_threshold=-0.0002, borrow_rate=0.0001)
@@ -89,6 +91,16 @@ def test_the_regime_alone_trades_as_a_strategy_in_backtrader_does(result: Backte
         recorder = run_strategy(result.candles, EAGER, LongWhen, options)
         assert (result.curves[CURVES[name]] == recorder.equity()["equity"]).all()
         assert result.yardsticks[name].figures.trades == len(recorder.trades())
+
+
+@pytest.mark.parametrize("exposure", [0.5, 0.998])
+def test_buy_and_hold_is_the_strategy_of_this_name_in_backtrader(candles: pd.DataFrame, exposure: float) -> None:
+    settings = EAGER.model_copy(update={"exposure": exposure})
+    expected = run_strategy(candles, settings, BuyAndHold, {"exposure": exposure}).equity()
+    held = buy_and_hold(candles, settings)
+    assert expected["position"].iloc[-1] > 0
+    for name in held:
+        assert (held[name] == expected[name]).all(), name
 
 
 def test_differences_are_the_strategys_figure_minus_the_yardsticks(result: Backtest) -> None:
