@@ -160,7 +160,9 @@ def metrics_of(
     uncertainty = uncertainty or resample([Returns(returns)], periods).uncertainty()
     interval, fall = uncertainty.sharpe, uncertainty.max_drawdown
     annual = math.sqrt(periods)
-    cagr = float(np.prod(1 + returns)) ** (periods / len(returns)) - 1
+    with np.errstate(over="ignore"):  # minutes of a synthetic series can grow beyond any number in a year
+        growth = float(np.prod(1 + returns) ** (periods / len(returns)))
+    cagr = growth - 1 if math.isfinite(growth) else None
     standardised = (returns - returns.mean()) / returns.std() if interval else returns
     downside = math.sqrt(float(np.mean(np.minimum(returns, 0) ** 2)))
     pnl = trades["net_pnl"].to_numpy(dtype=float)
@@ -180,7 +182,7 @@ def metrics_of(
         volatility=float(returns.std(ddof=1)) * annual,
         max_drawdown=max_drawdown,
         drawdown_days=_longest_below_peak(equity, cash),
-        calmar=cagr / -max_drawdown if max_drawdown < 0 else None,
+        calmar=cagr / -max_drawdown if cagr is not None and max_drawdown < 0 else None,
         time_in_market=float((recorded["position"] != 0).mean()),
         trades=len(trades),
         open_trades=int(recorded["position"].iloc[-1] != 0),
