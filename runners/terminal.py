@@ -147,11 +147,15 @@ def _bars(title: str) -> Iterator[Callable[[str, int, int, str], None]]:
 
 @contextmanager
 def training_progress(dataset: str, epochs: int) -> Iterator[Callable[[Epoch], None]]:
-    """Show one bar per network and member; yield the function that updates it."""
+    """Show one bar per network and member, and one until the first epoch ends; yield the function that updates them."""
     with _bars(f"training {dataset}") as update:
-        yield lambda epoch: update(
-            f"{epoch.name} {epoch.member}", epoch.epoch, epochs, f"validation loss {epoch.validation_loss:.4f}"
-        )
+        update("preparing", 0, 1, "features, regimes and the first epoch")
+
+        def on_epoch(epoch: Epoch) -> None:
+            update("preparing", 1, 1, "")
+            update(f"{epoch.name} {epoch.member}", epoch.epoch, epochs, f"validation loss {epoch.validation_loss:.4f}")
+
+        yield on_epoch
 
 
 @contextmanager
