@@ -15,6 +15,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 from data.csv_table import Rows, read_table
 from data.errors import DataError
+from data.intervals import interval_checks
 
 
 def _parse_bar_time(text: object) -> pd.Timestamp:
@@ -82,7 +83,7 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
     ------
     DataError
         At the first row whose time does not ascend, whose values are not finite, whose prices contradict each other
-        or whose interval differs.
+        or from which on the interval differs.
     """
     index = candles.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
@@ -96,7 +97,14 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
     if missing:
         raise DataError(f"{source}: column {', '.join(missing)} is missing.")
     values = {name: candles[name].to_numpy() for name in OHLCV}
-    for wrong, message in chain(_value_checks(values), _label_checks(candles), _interval_checks(index)):
+    for wrong, message in chain(_value_checks(values), _label_checks(candles), interval_checks(index)):
+        rows.refuse_first(wrong, message)
+
+
+def check_intervals(index: pd.DatetimeIndex, *, source: str) -> None:
+    """Raise a `DataError` at the first open time that `check_candles` rejects for its distance to the one before."""
+    rows = Rows(source, "row", np.arange(len(index)), {})
+    for wrong, message in interval_checks(index):
         rows.refuse_first(wrong, message)
 
 
@@ -141,32 +149,6 @@ def _label_checks(candles: pd.DataFrame) -> Iterator[_Check]:
         )
 
 
-def _interval_checks(index: pd.DatetimeIndex) -> Iterator[_Check]:
-    """Steps must not show two intervals, or times that are not in UTC.
-
-    A step is wrong if it is clearly below the interval, if five equal longer ones follow each other, and, in a series
-    around the clock, if it is not a multiple of the interval.
-    """
-    if len(index) < 3:
-        return
-    interval = interval_of(index)
-    step = steps_in_intervals(index)
-    wrong = step < 0.9  # months have 28 to 31 days, and a day of the clock change 23 hours
-    repeats = 5
-    if len(step) >= repeats:
-        runs = np.lib.stride_tricks.sliding_window_view(step, repeats)
-        wrong[: len(runs)] |= (runs[:, 0] > 1.1) & (runs == runs[:, :1]).all(axis=1)
-    if interval < pd.Timedelta(days=1) and index.day_of_week.nunique() == 7:
-        wrong |= np.abs(step - np.round(step)) > 0.1
-    opens_after = step[np.argmax(wrong)] * interval
-    yield (
-        np.append(False, wrong),
-        f"this bar opens {interval_text(opens_after)} after the one before, but the series' interval is "
-        f"{interval_text(interval)}. Keep bars of one interval in a file; where a clock was changed, write times "
-        "in UTC.",
-    )
-
-
 def candle_warnings(candles: pd.DataFrame) -> list[str]:
     """Warnings about suspicious but valid candles ``(n_bars, >= 5)``."""
     close = candles["close"].to_numpy()
@@ -192,28 +174,6 @@ def plausible(open_: float, high: float, low: float, close: float, volume: float
 def time_text(time: pd.Timestamp) -> str:
     """A bar's time to the minute, such as ``2024-01-31 04:00``."""
     return f"{time:%Y-%m-%d %H:%M}"
-
-
-def interval_of(index: pd.DatetimeIndex) -> pd.Timedelta:
-    """The bar interval of a series: the most frequent step between two open times."""
-    if len(index) < 2:
-        raise DataError("an interval needs at least two bars.")
-    steps, counts = np.unique(np.diff(index.asi8), return_counts=True)
-    return pd.Timedelta(int(steps[np.argmax(counts)]), unit=index.unit)
-
-
-def steps_in_intervals(index: pd.DatetimeIndex) -> np.ndarray:
-    """Steps between open times in units of the interval, ``(n_bars - 1,)``: 1 where no bar is missing."""
-    one_tick = pd.Timedelta(1, unit=index.unit)
-    return np.diff(index.asi8) / (interval_of(index) / one_tick)
-
-
-def interval_text(interval: pd.Timedelta) -> str:
-    """The interval as text, such as ``4 h``, ``1 d`` or ``15 min``."""
-    hours = interval / pd.Timedelta(hours=1)
-    if hours >= 24:
-        return f"{hours / 24:g} d"
-    return f"{hours:g} h" if hours >= 1 else f"{hours * 60:g} min"
 
 
 def fingerprint(candles: pd.DataFrame) -> str:

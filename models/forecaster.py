@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 import pandas as pd
 
-from data.candles import OHLCV, REGIME, check_candles, interval_of, interval_text, plausible, time_text
+from data.candles import OHLCV, REGIME, check_candles, plausible, time_text
 from data.errors import DataError, ModelSetError
 from data.features import FEATURES, columns_of, feature_columns, lookback_of
+from data.intervals import has_interval, interval_of, interval_text
 from models.detectors.labels import ColumnDetector
 from models.expert import Expert, member_names
 from models.model_set import ModelSet
@@ -107,14 +108,11 @@ def require_bars(n_bars: int, least_bars: int, source: str) -> None:
 
 
 def require_interval(index: pd.DatetimeIndex, models: ForecastSource, source: str) -> None:
-    """Raise a `DataError` if the interval differs by more than 1 %; a single bar has no interval."""
-    if len(index) < 2:
-        return
-    interval = interval_of(index)
-    if abs(interval - models.interval) > 0.01 * models.interval:
+    """Raise a `DataError` if the bars cannot have the models' interval; a single bar has no interval."""
+    if len(index) >= 2 and not has_interval(index, models.interval):
         raise DataError(
-            f"{source}: bars are {interval_text(interval)} apart, but the models of {models.dataset} were trained "
-            f"on bars {interval_text(models.interval)} apart. Resample them, or train on this interval."
+            f"{source}: bars are {interval_text(interval_of(index))} apart, but the models of {models.dataset} were "
+            f"trained on bars {interval_text(models.interval)} apart. Resample them, or train on this interval."
         )
 
 

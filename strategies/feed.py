@@ -10,8 +10,9 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from data.candles import OHLCV, check_candles, interval_of
+from data.candles import OHLCV, check_candles
 from data.errors import DataError
+from data.intervals import interval_of
 
 _EPOCH_DAY = 719163  # Backtrader counts days from 0001-01-01, which it numbers 1
 _MILLISECONDS = {bt.TimeFrame.Minutes: 60_000, bt.TimeFrame.Seconds: 1000}
@@ -100,10 +101,9 @@ def preloaded_candles(feed: bt.feed.DataBase, columns: Sequence[str]) -> pd.Data
 
 
 def newest_candle(feed: bt.feed.DataBase, columns: Sequence[str]) -> dict[str, object]:
-    """The feed's current bar with its open time in UTC."""
+    """The values of the feed's current bar."""
     _require_lines(feed, columns)
-    candle: dict[str, object] = {name: getattr(feed, name)[0] for name in columns}
-    return {"timestamp": bar_times(feed, np.array([feed.datetime[0]]))[0], **candle}
+    return {name: getattr(feed, name)[0] for name in columns}
 
 
 def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
@@ -111,9 +111,20 @@ def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
 
     Several feeds stamp a daily bar with the end of its session, 23:59:59.99; it gets its day's midnight, as in a CSV.
     Backtrader's resampling stamps a shorter bar with its close.
+
+    Raises a `DataError` if a feed that calls itself daily has several bars in a day.
     """
     if feed._timeframe >= bt.TimeFrame.Days:
-        days = np.floor(days)
+        stamps, days = days, np.floor(days)
+        again = (np.diff(days) == 0) & (np.diff(stamps) > 0)
+        if again.any():
+            first = int(np.argmax(again))
+            minutes = round(float(stamps[first + 1] - stamps[first]) * 1440)
+            raise DataError(
+                f"the feed calls itself daily, which is Backtrader's default, but has several bars on "
+                f"{bt.num2date(stamps[first]):%Y-%m-%d}. Say how long its bars are: pass it "
+                f"timeframe=bt.TimeFrame.Minutes, compression={minutes}."
+            )
     milliseconds = np.round((days - _EPOCH_DAY) * 86_400_000) - _stamped_after_open(feed)
     index = pd.DatetimeIndex(milliseconds.astype("datetime64[ms]"), name="timestamp")
     return index.tz_localize("UTC").as_unit("us")

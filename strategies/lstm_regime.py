@@ -8,8 +8,8 @@ from typing import Any
 
 import backtrader as bt
 import numpy as np
-import pandas as pd
 
+from data.candles import check_intervals
 from data.errors import SettingsError
 from data.settings import RENAMED, require_known
 from models.forecaster import (
@@ -26,13 +26,14 @@ from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
 from models.settings import ForecastSettings
 from strategies.account import order_waits
-from strategies.feed import first_stamp, is_preloaded, newest_candle, preloaded_candles
+from strategies.feed import bar_times, first_stamp, is_preloaded, newest_candle, preloaded_candles
 from strategies.settings import RuleSettings, TradingSettings, target_size
 from strategies.vote import Vote
 
 # Trading settings that are parameters of the strategy; costs and cash belong to the broker.
 TRADED_BY = (*RuleSettings.model_fields, *ForecastSettings.model_fields)
 _FEED = "the feed"
+_FEWEST_JUDGED = 32  # bars of a streamed feed that show its interval, not only a half day or a short month
 
 
 class LSTMRegimeStrategy(bt.Strategy):
@@ -110,7 +111,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         self._order: bt.Order | None = None
         self._ordered_mean = 0.0
         self._at_bar: Callable[[int], tuple[float, Forecast | None]]
-        self._recent: list[pd.Timestamp] = []
+        self._stamps: list[float] = []  # of a streamed feed's bars
 
     def _chosen_feed(self) -> bt.feed.DataBase:
         try:
@@ -134,6 +135,7 @@ class LSTMRegimeStrategy(bt.Strategy):
             require_compatible(candles, self.forecaster, source=_FEED, least_bars=self.forecaster.lookback + 1)
             self._at_bar = forecasts_by_bar(self.forecaster.forecast(candles))
         else:
+            self._judged_at = max(self.forecaster.lookback + 1, _FEWEST_JUDGED)
             stream = self.forecaster.stream()
             self._at_bar = lambda bar: self._push(stream, columns)
 
@@ -180,6 +182,8 @@ class LSTMRegimeStrategy(bt.Strategy):
 
     def stop(self) -> None:
         require_bars(self._bars_seen, self.forecaster.lookback + 1, _FEED)
+        if self._stamps:
+            self._judge_interval()
 
     def _observe(self) -> bool:
         """Update regime and forecast from the newest bar; False if only another feed has a new bar."""
@@ -191,14 +195,17 @@ class LSTMRegimeStrategy(bt.Strategy):
         return True
 
     def _push(self, stream: Stream, columns: list[str]) -> tuple[float, Forecast | None]:
-        candle: dict[str, Any] = newest_candle(self.traded, columns)
-        self._watch_interval(candle["timestamp"])
-        known = stream.push(candle)
+        candle = newest_candle(self.traded, columns)
+        self._stamps.append(self.traded.datetime[0])
+        timestamp = bar_times(self.traded, np.array(self._stamps[-2:]))[-1]
+        if len(self._stamps) == self._judged_at:
+            self._judge_interval()
+            self._judged_at *= 2
+        known = stream.push({"timestamp": timestamp, **candle})
         return known.regime if known else np.nan, known
 
-    def _watch_interval(self, timestamp: pd.Timestamp) -> None:
-        """Check a streamed feed's interval once, after enough bars to distinguish it from a weekend."""
-        if len(self._recent) < 8:
-            self._recent.append(timestamp)
-            if len(self._recent) == 8:
-                require_interval(pd.DatetimeIndex(self._recent), self.forecaster, _FEED)
+    def _judge_interval(self) -> None:
+        """Refuse the bars of a streamed feed so far if a preloaded feed of them would be refused."""
+        index = bar_times(self.traded, np.array(self._stamps))
+        require_interval(index, self.forecaster, _FEED)
+        check_intervals(index, source=_FEED)

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from data.candles import REGIME, check_candles, interval_of
+from data.candles import REGIME, check_candles
 from data.errors import DataError
 from data.features import columns_of, compute_features, find_feature
 from data.files import require_dataset_name
+from data.intervals import interval_of
 from data.splits import Split, chronological_split
 from data.windows import samples_of_regime, targets
 from models.expert import expert_name

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data.candles import interval_of
 from data.errors import SettingsError
+from data.intervals import interval_of
 from models.expert import Expert, expert_name
 from models.model_set import ModelSet
 from models.network import one_thread

@@ -10,8 +10,9 @@ import backtrader as bt
 import numpy as np
 import pandas as pd
 
-from data.candles import check_candles, fingerprint, interval_of
+from data.candles import check_candles, fingerprint
 from data.errors import DataError, SettingsError
+from data.intervals import interval_of
 from models.forecaster import Forecaster, require_compatible
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts

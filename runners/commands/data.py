@@ -1,12 +1,25 @@
 """`regimes data`: list the candle files of a workspace."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from runners.commands import options
 from runners.workspace.workspace import Workspace
 
 
-def data(workspace_folder: options.WorkspaceOption = None, json: options.JsonOption = False) -> None:
+def data(
+    calendar: Annotated[
+        str | None,
+        typer.Option(
+            help="Count missing bars by an exchange's calendar, such as XNYS; default: by each file's own sessions.",
+            show_default=False,
+        ),
+    ] = None,
+    workspace_folder: options.WorkspaceOption = None,
+    json: options.JsonOption = False,
+) -> None:
     """List the CSVs in data/csv: rows, range, interval, missing bars and regime labels."""
     from data.errors import DataError
     from runners.formatting import NOT_DEFINED
@@ -16,7 +29,7 @@ def data(workspace_folder: options.WorkspaceOption = None, json: options.JsonOpt
     rows, errors = [], []
     for file in workspace.csv_files():
         try:
-            rows.append(_summary(workspace.candle_file(str(file))))
+            rows.append(_summary(workspace.candle_file(str(file)), calendar))
         except DataError as error:
             errors.append(str(error))
     if json:
@@ -35,12 +48,13 @@ def _cell(name: str, value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _summary(file: Path) -> dict[str, object]:
+def _summary(file: Path, calendar: str | None) -> dict[str, object]:
     """One dataset's row of the table."""
     import pandas as pd
 
-    from data.calendar import missing_bars
-    from data.candles import REGIME, interval_of, interval_text, read_candles, time_text
+    from data.calendar import missing_bars, missing_in_calendar
+    from data.candles import REGIME, read_candles, time_text
+    from data.intervals import interval_of, interval_text
 
     candles = read_candles(file)
     index = pd.DatetimeIndex(candles.index)
@@ -51,6 +65,6 @@ def _summary(file: Path) -> dict[str, object]:
         "first": time_text(index[0]),
         "last": time_text(index[-1]),
         "interval": interval_text(interval_of(index)) if len(index) > 1 else "-",
-        "missing": missing_bars(index),
+        "missing": missing_in_calendar(index, calendar, source=str(file)) if calendar else missing_bars(index),
         "regimes": " ".join(map(str, labels)) or "-",
     }

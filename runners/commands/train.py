@@ -115,8 +115,9 @@ class _Plan:
         import pandas as pd
 
         from data.calendar import missing_bars
-        from data.candles import candle_warnings, interval_of, interval_text
+        from data.candles import candle_warnings
         from data.files import require_writable
+        from data.intervals import interval_of, interval_text
         from runners.terminal import notice, warn
 
         require_writable(workspace.trained / self.dataset)

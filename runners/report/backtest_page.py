@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader
 
-from data.candles import interval_text, time_text
+from data.candles import time_text
+from data.intervals import interval_text
 from data.settings import flat_settings
 from models.provenance import Provenance
 from runners.backtesting.runs import origin_of_forecasts

@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from data.candles import fingerprint, interval_of, read_candles
+from data.candles import fingerprint, read_candles
+from data.intervals import interval_of
 from data.samples import sp500_candles
 from data.synthetic import HIDDEN, VISIBLE
 from models import Forecaster, ModelSet

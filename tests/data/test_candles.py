@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from data.calendar import missing_bars
-from data.candles import OHLCV, check_candles, fingerprint, interval_of, month_hashes, plausible, read_candles
+from data.candles import OHLCV, check_candles, fingerprint, month_hashes, plausible, read_candles
 from data.errors import DataError
+from data.intervals import interval_of
 from tests.conftest import to_csv
 
 HEADER = "timestamp,open,high,low,close,volume"
@@ -101,7 +102,6 @@ def replaced(row: int, text: str) -> list[str]:
         ),
         ([HEADER, *replaced(0, "2024-01-01T00:00:00Z,12,13,11,12,-7")], "line 2: volume is -7"),
         ([HEADER, ROWS[0], "", *ROWS[1:]], "line 3: timestamp is empty"),
-        ([HEADER, *ROWS, "2024-01-01T13:00:00Z,12,14,11,13,7"], "line 6: this bar opens 1 h after the one before"),
         ([HEADER + ",regime", *(f"{row},1.5" for row in ROWS)], "line 2: regime is 1.5"),
         (
             [HEADER + ",regime", *(f"{row},{r}" for row, r in zip(ROWS, ["0", "", "1", "2"], strict=True))],
@@ -130,14 +130,6 @@ def test_a_frame_without_times_in_utc_is_refused(candles: pd.DataFrame) -> None:
 def test_unsorted_rows_can_be_sorted(tmp_path: Path) -> None:
     candles = read_candles(write(tmp_path, HEADER, ROWS[0], ROWS[2], ROWS[1], ROWS[3]), sort=True)
     assert candles["close"].tolist() == [11, 12, 13, 14]
-
-
-def test_hourly_bars_followed_by_daily_ones_are_mixed_intervals(candles: pd.DataFrame) -> None:
-    index = candles.index[:100].append(pd.date_range(candles.index[100], periods=20, freq="D"))
-    with pytest.raises(
-        DataError, match="row 101: this bar opens 1 d after the one before, but the series' interval is 4 h"
-    ):
-        check_candles(candles.iloc[:120].set_axis(index))
 
 
 def test_missing_bars_are_counted_and_not_filled(candles: pd.DataFrame) -> None:

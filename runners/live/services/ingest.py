@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from data.candles import OHLCV, PRICES, check_candles, interval_text, plausible
+from data.candles import OHLCV, PRICES, check_candles, plausible
 from data.download import closed_pages, step_of
 from data.errors import DataError, SettingsError
 from data.exchange import ExchangeSource, exchange_client
+from data.intervals import interval_text
 from runners.live.bus.bus import Bus, Connect
 from runners.live.bus.stream import milliseconds
 from runners.live.services.service import WAIT, Service

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.candles import interval_text
 from data.errors import ModelSetError
+from data.intervals import interval_text
 from models.forecaster import Forecaster
 from models.model_set import ModelSet, find_model_set
 from models.settings import ForecastSettings
