@@ -96,7 +96,7 @@ def preloaded_candles(feed: bt.feed.DataBase, columns: Sequence[str]) -> pd.Data
         return feed.candles[list(columns)]
     index = bar_times(feed, np.array(feed.datetime.array))
     candles = pd.DataFrame({name: np.array(getattr(feed, name).array) for name in columns}, index=index)
-    check_candles(candles, source="feed")
+    check_candles(candles, source="the feed")
     return candles
 
 
@@ -115,15 +115,13 @@ def bar_times(feed: bt.feed.DataBase, days: np.ndarray) -> pd.DatetimeIndex:
     Raises a `DataError` if a feed that calls itself daily has several bars in a day.
     """
     if feed._timeframe >= bt.TimeFrame.Days:
-        stamps, days = days, np.floor(days)
-        again = (np.diff(days) == 0) & (np.diff(stamps) > 0)
-        if again.any():
-            first = int(np.argmax(again))
-            minutes = round(float(stamps[first + 1] - stamps[first]) * 1440)
+        days = np.floor(days)
+        again = days[1:][np.diff(days) == 0]
+        if len(again):
             raise DataError(
-                f"the feed calls itself daily, which is Backtrader's default, but has several bars on "
-                f"{bt.num2date(stamps[first]):%Y-%m-%d}. Say how long its bars are: pass it "
-                f"timeframe=bt.TimeFrame.Minutes, compression={minutes}."
+                f"the feed calls itself daily, as Backtrader's feeds do by default, but has several bars on "
+                f"{bt.num2date(again[0]):%Y-%m-%d}. Pass the length of its bars, such as "
+                "timeframe=bt.TimeFrame.Minutes, compression=240 for 4 h; of daily bars, keep one a day."
             )
     milliseconds = np.round((days - _EPOCH_DAY) * 86_400_000) - _stamped_after_open(feed)
     index = pd.DatetimeIndex(milliseconds.astype("datetime64[ms]"), name="timestamp")

@@ -75,6 +75,30 @@ def switching_candles(n_bars: int = 1200, seed: int = 0) -> pd.DataFrame:
     )
 
 
+def flat(index: pd.DatetimeIndex) -> pd.DataFrame:
+    """Candles at these times whose prices never change."""
+    prices = dict.fromkeys(["open", "high", "low", "close", "volume"], 10.0)
+    return pd.DataFrame(prices, index=index.rename("timestamp"))
+
+
+def sessions(zone: str, times: str, *, freq: str | None = None, half_days: bool = False) -> pd.DatetimeIndex:
+    """Bars of weekdays from 2021 to 2023 at local times such as ``9:30 13:30``, or between two of them.
+
+    Some days are holidays; on half days, the market closes at 13:00.
+    """
+    random = np.random.default_rng(0)
+    days = pd.bdate_range("2021-01-04", "2023-12-29")
+    days = days[random.random(len(days)) > 0.04]
+    hours = [pd.Timedelta(f"{time}:00") for time in times.split()]
+    if freq:
+        first, last, *auctions = hours
+        hours = [*pd.timedelta_range(first, last, freq=freq), *auctions]
+    short = half_days & (random.random(len(days)) < 0.02)
+    closes = [pd.Timedelta(hours=13) if early else pd.Timedelta(hours=24) for early in short]
+    local = [day + hour for day, close in zip(days, closes, strict=True) for hour in hours if hour < close]
+    return pd.DatetimeIndex(local).tz_localize(zone).tz_convert("UTC").as_unit("us")
+
+
 def halted(candles: pd.DataFrame, still: np.ndarray) -> pd.DataFrame:
     """The candles, without a change of the close after each bar that is ``still`` ``(n_bars,)``."""
     change = np.where(still[:-1], 0.0, np.diff(np.log(candles["close"])))
