@@ -26,6 +26,7 @@ from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
 from models.settings import ForecastSettings
 from strategies.account import order_waits
+from strategies.costs import unit_value
 from strategies.feed import bar_times, first_stamp, is_preloaded, newest_candle, preloaded_candles
 from strategies.settings import RuleSettings, TradingSettings, target_size
 from strategies.vote import Vote
@@ -155,7 +156,7 @@ class LSTMRegimeStrategy(bt.Strategy):
             self.vote = replace(self.vote, filled_mean=self._ordered_mean)
         self.vote = self.vote.cast(self._known.members, held, self.settings)
         self._order, wanted = None, self.wanted_size(self._known, held)
-        if wanted != held and not order_waits(wanted, held, self.traded.close[0], self.settings.min_order):
+        if wanted != held and not self._order_waits(wanted, held):
             self._order, self._ordered_mean = self.order_target_size(self.traded, wanted), self.vote.mean
 
     def wanted_size(self, forecast: Forecast, held: float) -> float:
@@ -179,6 +180,9 @@ class LSTMRegimeStrategy(bt.Strategy):
         if not self.vote.due:
             return held
         return target_size(self, self.vote.mean, self.settings.exposure, self.traded)
+
+    def _order_waits(self, wanted: float, held: float) -> bool:
+        return order_waits(wanted, held, unit_value(self, self.traded), self.settings.min_order)
 
     def stop(self) -> None:
         require_bars(self._bars_seen, self.forecaster.lookback + 1, _FEED)

@@ -78,9 +78,11 @@ def target_size(
 ) -> float:
     """Units of ``data`` (default: the first feed) worth ``direction * exposure`` of equity at the bar's close.
 
-    ``direction`` is 1 for long, -1 for short, or a fraction; ``exposure`` is a fraction of equity.
+    ``direction`` is 1 for long, -1 for short, or a fraction; ``exposure`` is a fraction of equity. Units may be
+    fractional. A unit of a future is worth ``mult`` times its price; where its margin is more, the margin counts.
     """
-    from strategies.account import position_units  # it needs numpy, and start-up does not
+    from strategies.account import position_units  # these need numpy and Backtrader, and start-up does not
+    from strategies.costs import capital_per_unit
 
     feed = strategy.data if data is None else data
-    return position_units(direction, exposure, float(strategy.broker.getvalue()), float(feed.close[0]))
+    return position_units(direction, exposure, float(strategy.broker.getvalue()), capital_per_unit(strategy, feed))

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import backtrader as bt
 import pandas as pd
 import pytest
 
-from strategies import TradingCosts
+from data.errors import SettingsError
+from models import ModelSet
+from strategies import BuyAndHold, LSTMRegimeStrategy, TradingCosts
 from strategies.feed import candle_feed
+from tests.strategies.test_lstm_regime import EAGER
 
 
 class Holding(bt.Strategy):
@@ -42,3 +47,70 @@ def test_a_short_position_pays_once_per_bar_of_its_own_feed(
     engine.run()
     fees = borrow_rate * 10 * sum(bars_paid)  # the opens of the bars after the one at whose open it was sold at 100
     assert engine.broker.getvalue() == pytest.approx(10_000 - 0.001 * 1000 + units * 40 - fees)
+
+
+class Watched(LSTMRegimeStrategy):
+    """The strategy, its equity at each bar and the states of its orders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.equity: list[float] = []
+        self.states: list[str] = []
+
+    def notify_order(self, order: bt.Order) -> None:
+        self.states.append(order.getstatusname())
+
+    def next(self) -> None:
+        super().next()
+        self.equity.append(self.broker.getvalue())
+
+
+def traded(candles: pd.DataFrame, models: ModelSet, scheme: dict[str, Any], **settings: Any) -> Watched:
+    engine = bt.Cerebro(stdstats=False)
+    engine.adddata(candle_feed(candles))
+    engine.addstrategy(Watched, models=models, **EAGER, **settings)
+    engine.broker.setcash(100_000)
+    engine.broker.setcommission(**scheme)
+    return engine.run()[0]
+
+
+@pytest.mark.parametrize("mult", [1, 5, 50])
+def test_a_future_earns_what_as_much_of_a_stock_would(candles: pd.DataFrame, model_set: ModelSet, mult: int) -> None:
+    """Without commission; a contract is worth ``mult`` times the price, and the margin only blocks cash."""
+    stock = traded(candles, model_set, {"commission": 0.0}, min_order=2000)
+    future = traded(candles, model_set, {"commission": 0.0, "mult": mult, "margin": 20.0 * mult}, min_order=2000)
+    assert future.equity == pytest.approx(stock.equity, rel=1e-9)
+    assert future.states == stock.states
+    assert future.states.count("Completed") > 10
+
+
+def test_a_margin_above_a_contracts_value_limits_the_position(candles: pd.DataFrame, model_set: ModelSet) -> None:
+    """Otherwise the broker would refuse its orders."""
+    strategy = traded(candles, model_set, {"commission": 1.0, "mult": 5, "margin": 20_000})
+    assert set(strategy.states) == {"Submitted", "Accepted", "Completed"}
+
+
+def test_buy_and_hold_buys_contracts_worth_its_exposure() -> None:
+    engine = bt.Cerebro(stdstats=False)
+    engine.adddata(feed([100.0, 100.0, 110.0], "4h"))
+    engine.addstrategy(BuyAndHold, exposure=0.5)
+    engine.broker.setcommission(commission=0.0, mult=20, margin=100)
+    engine.run()
+    assert engine.broker.getvalue() == pytest.approx(10_000 + 0.1 * 5_000)  # the price rose by a tenth
+
+
+@pytest.mark.parametrize(
+    ("scheme", "message"),
+    [
+        ({"mult": 50.0}, r"mult=50 and is stock-like, so Backtrader multiplies profits but not values\. Set a margin"),
+        (
+            {"mult": 50.0, "margin": 1.0, "automargin": -1},
+            r"margin moves with the price .* Set margin",
+        ),
+    ],
+)
+def test_a_scheme_with_which_equity_would_be_wrong_is_refused(
+    candles: pd.DataFrame, model_set: ModelSet, scheme: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        traded(candles, model_set, {"commission": 0.0, **scheme})
