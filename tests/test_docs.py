@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -80,6 +82,22 @@ def test_the_commands_and_the_code_of_a_page_run_in_their_order(
             assert program == "regimes", line
             ran = invoke(workspace, *arguments)
             assert ran.returncode == 0, f"{line}: {ran.stderr}"
+
+
+def test_the_readmes_own_cerebro_has_the_final_value_of_its_backtest(prepared: Path) -> None:
+    code = "".join(text for language, text, _ in blocks(README, "python") if language == "python")
+    code = code.replace("TrainSettings(window=40)", f"TrainSettings(**{SMALL | {'epochs': 1}})")
+    code = code.replace('neutral="flat"', 'neutral="flat", long_threshold=-0.0004, short_threshold=-0.0012')  # trades
+    names: dict[str, Any] = {}
+    with contextlib.chdir(prepared):
+        exec(compile(code, "README.md", "exec"), names)
+    result = names["backtest"](
+        names["candles"],
+        names["models"],
+        names["BacktestSettings"](neutral="flat", long_threshold=-0.0004, short_threshold=-0.0012),
+    )
+    assert names["cerebro"].broker.getvalue() == result.metrics.final_value
+    assert result.metrics.trades > 5
 
 
 @pytest.mark.parametrize("page", [README, *DOCS], ids=lambda page: page.stem)

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from models import ModelSet
+from runners import BacktestSettings, backtest
 from runners.lookahead.orders import orders
 from runners.lookahead.under_test import code_under_test
 from tests.conftest import ROOT, SMALL, switching_candles, to_csv
@@ -47,6 +48,24 @@ def test_a_position_sized_by_the_forecast_is_traded_on_unseen_bars(csv: Path, sa
     assert (name, holding, bought) == ("SizedByForecast", "BuyAndHold", "1")
     assert 3 < int(orders) <= 240  # it trades, and only the last fifth of 1,200 bars
     assert value != held != "10,000.00"
+
+
+def test_your_own_cerebro_has_the_final_values_of_a_backtest(
+    csv: Path,
+    saved: Path,
+    candles: pd.DataFrame,
+    model_set: ModelSet,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["own_cerebro.py", str(csv), str(saved)])
+    runpy.run_path(str(EXAMPLES / "own_cerebro.py"), run_name="__main__")
+    result = backtest(candles, model_set, BacktestSettings())
+    assert result.metrics.final_value != 100_000
+    assert capsys.readouterr().out.splitlines() == [
+        f"{name}: final value {figures.final_value:,.2f} of 100,000.00, on unseen bars"
+        for name, figures in (("LSTMRegimeStrategy", result.metrics), ("BuyAndHold", result.holding))
+    ]
 
 
 @pytest.mark.parametrize("name", ["own_cerebro.py", "sized_by_forecast.py", "several_instruments.py", "notebook.py"])
