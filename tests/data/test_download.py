@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -73,6 +74,13 @@ def test_repeated_and_missing_candles_are_accepted() -> None:
     served = pd.concat([CANDLES.iloc[:60], CANDLES.iloc[55:60], CANDLES.iloc[80:]])
     with Exchange(served) as exchange:
         assert_same(download(exchange), CANDLES.drop(CANDLES.index[60:80]))
+
+
+def test_a_market_with_few_trades_is_downloaded_and_continued() -> None:
+    served = CANDLES[np.random.default_rng(0).random(len(CANDLES)) > 0.6]
+    with Exchange(served, page_limit=100) as exchange:
+        assert_same(download(exchange), served)
+        assert_same(download(exchange, served.iloc[:500]), served.iloc[500:])
 
 
 def test_a_gap_longer_than_a_page_is_skipped() -> None:

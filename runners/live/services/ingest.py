@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from data.candles import OHLCV, PRICES, check_candles, plausible
+from data.candles import OHLCV, PRICES, check_candles, check_intervals, plausible
 from data.download import closed_pages, step_of
 from data.errors import DataError, SettingsError
 from data.exchange import ExchangeSource, exchange_client
@@ -24,6 +24,8 @@ _LONGEST_PAUSE = 60.0
 _SAME_PRICE = 1e-9  # relative
 _UNCONDITIONAL_AFTER = 30  # times retry_seconds, because the clock stops while a machine sleeps
 _RETRIES = 3  # after an answer with a gap or an invalid candle; 1 if only the websocket differs
+_CONTEXT = 100  # earlier candles that show the interval
+_MOST_HISTORY = 16  # times the time of the lookback without gaps
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Ingest(Service):
 
     The exchange's websocket signals that a bar has closed. The candles come from its REST interface, as in a download,
     including missed ones. An answer with a gap, an invalid candle, or prices other than the websocket's is requested
-    again. A candle that remains invalid becomes a dead letter. ``lookback`` is the number of bars of history.
+    again; one with a gap less often where gaps remain, because nobody trades. A candle that remains invalid, or shows
+    another interval as `data.candles.check_candles` does, becomes a dead letter. ``lookback`` is the number of bars of
+    history.
     """
 
     name = "ingest"
@@ -79,6 +83,9 @@ class Ingest(Service):
         self._market, self._lookback = market, lookback
         self.facts = market.facts()
         self._checked_up_to: pd.Timestamp | None = None
+        self._next_ends: pd.Timestamp | None = None  # the bar after it
+        self._empty_answers = 0  # since that bar has ended
+        self._gap_retries = _RETRIES
 
     def work(self, bus: Bus, stop: Event) -> None:
         market = self._market
@@ -124,11 +131,10 @@ class Ingest(Service):
         now = time.monotonic()
         if now < self._next_request:
             return False
-        if self._checked_up_to is None or now > self._next_request + _UNCONDITIONAL_AFTER * self._market.retry_seconds:
+        if self._next_ends is None or now > self._next_request + _UNCONDITIONAL_AFTER * self._market.retry_seconds:
             return True
-        next_ends = self._checked_up_to + 2 * self._market.interval
-        signalled = listener.newest is not None and listener.newest >= next_ends
-        return signalled or now + self._clock_ahead >= next_ends.timestamp() + self._market.retry_seconds
+        signalled = listener.newest is not None and listener.newest >= self._next_ends
+        return signalled or now + self._clock_ahead >= self._next_ends.timestamp() + self._market.retry_seconds
 
     def _catch_up(self, bus: Bus, source: ExchangeSource, listener: WebsocketListener, stop: Event) -> None:
         """Write all candles that have closed since the last one."""
@@ -137,24 +143,50 @@ class Ingest(Service):
         self._clock_ahead = exchange_time.timestamp() - time.monotonic()
         interval = self._market.interval
         if last is None:
-            since = exchange_time - (self._lookback + 2) * interval
+            candles = self._history(source, exchange_time, listener, stop)
         else:
-            since = max(last.time, self._checked_up_to or last.time) + interval
-        candles = self._fetch_checked(source, since, last is None, listener, stop)
+            known_until = max(last.time, self._checked_up_to or last.time)
+            since = known_until + pd.Timedelta(milliseconds=1)  # the next candle may be off the grid of this one
+            candles = self._fetch_checked(source, since, listener, stop)
+            self._next_ends = self._next_ends or known_until + 2 * interval
         if len(candles):
             first_live = bus.set_first_live(candles.index[-1] + interval)
             self._write(bus, candles, last.time if last else None, first_live)
+            self._checked_up_to = candles.index[-1]
+            self._next_ends, self._empty_answers = candles.index[-1] + 2 * interval, 0
         elif last is None:
             raise DataError(f"{source.name}: there is no closed candle yet")
-        self._checked_up_to = candles.index[-1] if len(candles) else since - interval
+        elif self._next_ends is not None and exchange_time >= self._next_ends:
+            self._empty_answers += 1
+            if self._empty_answers >= _UNCONDITIONAL_AFTER:  # nobody traded in this bar
+                self._next_ends, self._empty_answers = self._next_ends + interval, 0
         self._next_request = time.monotonic() + self._market.retry_seconds
 
+    def _history(
+        self, source: ExchangeSource, now: pd.Timestamp, listener: WebsocketListener, stop: Event
+    ) -> pd.DataFrame:
+        """At least one lookback of candles, unless the market is younger or has very few."""
+        without_gaps = (self._lookback + 2) * self._market.interval
+        candles, times = self._fetch_checked(source, now - without_gaps, listener, stop, first=True), 1
+        while len(candles) < self._lookback + 1 and times < _MOST_HISTORY and not stop.is_set():
+            shorter, times = candles, 2 * times
+            candles = self._fetch(source, now - times * without_gaps)
+            if len(candles) == len(shorter):
+                break
+        return candles
+
     def _fetch_checked(
-        self, source: ExchangeSource, since: pd.Timestamp, first: bool, listener: WebsocketListener, stop: Event
+        self,
+        source: ExchangeSource,
+        since: pd.Timestamp,
+        listener: WebsocketListener,
+        stop: Event,
+        *,
+        first: bool = False,
     ) -> pd.DataFrame:
         """Candles closed since ``since``, requested again while they are doubtful."""
         candles = self._fetch(source, since)
-        for attempt in range(_RETRIES):
+        for attempt in range(_RETRIES + 1):
             begin = candles.index[0] if first and len(candles) else since
             problem, retries = self._problem(candles, begin, listener)
             if attempt >= retries or stop.is_set():
@@ -163,6 +195,9 @@ class Ingest(Service):
             self.log.warning("candles requested again", why=problem, since=str(since))
             stop.wait(self._market.retry_seconds * 2**attempt)
             candles = self._fetch(source, since)
+        missing = self._missing(candles, begin)
+        if missing or attempt:
+            self._gap_retries = max(0, self._gap_retries - 1) if missing else _RETRIES
         return candles.iloc[:0] if stop.is_set() else candles  # the answer may still be incomplete
 
     def _fetch(self, source: ExchangeSource, since: pd.Timestamp) -> pd.DataFrame:
@@ -175,19 +210,24 @@ class Ingest(Service):
         for time_, *values in candles.itertuples():
             if not plausible(*values):
                 return f"the candle of {time_} is invalid", _RETRIES
-        expected = (candles.index[-1] - since) // self._market.interval + 1 if len(candles) else 0
-        if len(candles) != expected:
-            return f"{expected - len(candles)} candles are missing", _RETRIES
+        if missing := self._missing(candles, since):
+            return f"{missing} candles are missing", self._gap_retries
         for time_, *values in candles.tail(1).itertuples():
             received = listener.prices(time_) or values[: len(PRICES)]
             if any(abs(a - b) > _SAME_PRICE * b for a, b in zip(received, values[: len(PRICES)], strict=True)):
                 return f"the websocket's prices of {time_} differ: {received}", 1
         return "", 0
 
+    def _missing(self, candles: pd.DataFrame, since: pd.Timestamp) -> int:
+        """Number of candles missing after ``since`` and before the last one."""
+        expected = (candles.index[-1] - since) // self._market.interval + 1 if len(candles) else 0
+        return max(0, expected - len(candles))
+
     def _write(self, bus: Bus, candles: pd.DataFrame, last: pd.Timestamp | None, first_live: pd.Timestamp) -> None:
+        times = [entry.time for entry in bus.candles.newest(_CONTEXT)]
         for time_, *values in candles.itertuples():
             candle = dict(zip(OHLCV, values, strict=True))
-            reason = self._rejection(time_, candle, last)
+            reason = self._rejection(time_, candle, times[-_CONTEXT:])
             if reason:
                 self.counted["dead_letters"] += 1
                 self.log.error("candle refused", candle=str(time_), why=reason)
@@ -203,14 +243,14 @@ class Ingest(Service):
             if live:
                 self.log.info("candle", candle=str(time_), **candle)
             last = time_
+            times.append(time_)
 
-    def _rejection(self, time_: pd.Timestamp, candle: dict[str, float], last: pd.Timestamp | None) -> str:
-        """Why the candle is invalid, or an empty string."""
-        if last is not None and (time_ - last) % self._market.interval:
-            return f"it opens {interval_text(time_ - last)} after the previous one"
+    def _rejection(self, time_: pd.Timestamp, candle: dict[str, float], before: list[pd.Timestamp]) -> str:
+        """Why the candle after those at the times ``before`` is invalid, or an empty string."""
         one = pd.DataFrame([candle], index=pd.DatetimeIndex([time_], name="timestamp"))
         try:
             check_candles(one, source=self._market.symbol)
+            check_intervals(pd.DatetimeIndex([*before, time_]), source=self._market.symbol)
         except DataError as error:
             return str(error)
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -150,6 +151,55 @@ def test_a_candle_that_stays_missing_is_logged_and_skipped(bus: Bus, exchange: E
     assert gone not in times(bus)
     assert service.counted["holes"] == 1
     assert service.counted["asked_again"] == 3
+
+
+def with_index(index: pd.DatetimeIndex) -> pd.DataFrame:
+    return switching_candles(len(index)).drop(columns="regime").set_axis(index.rename("timestamp"))
+
+
+def ingest_one_by_one(bus: Bus, exchange: Exchange, first: int) -> Ingest:
+    """Ingest the first closed candles, then each of the others as it closes."""
+    service = ingest(bus, exchange)
+
+    def advance_to_the_end() -> bool:
+        exchange.wait_for_subscriber()
+        for n_bars in range(first, len(exchange.candles) + 1):
+            assert wait_until(lambda n_bars=n_bars: has(bus, exchange, n_bars) or bus.dead_letters())
+            if n_bars < len(exchange.candles):
+                exchange.advance()
+        return True
+
+    run_until([service], advance_to_the_end)
+    return service
+
+
+def test_in_a_market_with_few_trades_gaps_are_soon_no_longer_asked_for_again(bus: Bus) -> None:
+    regular = pd.date_range("2022-01-01", periods=128, freq="4h", tz="UTC", unit="us")
+    with Exchange(with_index(regular[np.random.default_rng(0).random(128) > 0.5]), closed=60) as sparse:
+        service = ingest_one_by_one(bus, sparse, 60)
+        found = times(bus)
+        assert found == list(sparse.candles.index[-len(found) :])
+        assert len(found) - (len(sparse.candles) - 60) > _LOOKBACK  # of history, in spite of the gaps
+        assert 0 < service.counted["asked_again"] <= 6
+        assert service.counted["dead_letters"] == 0
+
+
+def test_the_first_candle_after_an_outage_may_be_off_the_grid(bus: Bus) -> None:
+    regular = pd.date_range("2022-01-01", periods=66, freq="4h", tz="UTC", unit="us")
+    index = regular.delete([61, 62]).union([regular[63] - pd.Timedelta(hours=2)])
+    with Exchange(with_index(index), closed=60) as exchange:
+        service = ingest_one_by_one(bus, exchange, 60)
+        assert times(bus)[-8:] == list(index[-8:])
+        assert service.counted["dead_letters"] == 0
+
+
+def test_candles_that_stay_at_another_interval_become_dead_letters(bus: Bus) -> None:
+    regular = pd.date_range("2022-01-01", periods=60, freq="4h", tz="UTC", unit="us")
+    hours = pd.date_range(regular[-1], periods=6, freq="1h")[1:]
+    with Exchange(with_index(regular.append(hours)), closed=60) as exchange:
+        ingest_one_by_one(bus, exchange, 60)
+        assert times(bus)[-3:] == [regular[-1], *hours[:2]]
+        assert "opens 1 h after the one before, but the series' interval is 4 h" in bus.dead_letters()[0]["reason"]
 
 
 @pytest.mark.parametrize(
