@@ -7,10 +7,11 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from data.errors import DataError, SettingsError
+from data.errors import DataError, SettingsError, did_you_mean
 from data.intervals import around_the_clock, interval_of, steps_in_intervals
 
 _DAY = pd.Timedelta(days=1)
+_MARGIN = pd.Timedelta(days=20)  # longer than any market is closed
 
 
 def missing_bars(index: pd.DatetimeIndex) -> int:
@@ -65,7 +66,7 @@ def missing_in_calendar(index: pd.DatetimeIndex, exchange: str, *, source: str) 
     index
         Open times in UTC; daily bars at midnight of their date. Longer bars are counted by `missing_bars`.
     exchange
-        A name of the package ``exchange_calendars``, such as ``XNYS`` (New York), ``XNSE`` or ``XTKS``.
+        A name of the package ``exchange_calendars``, such as ``XNYS`` (New York), ``XBOM`` (India) or ``XTKS`` (Tokyo).
     source
         Name of the bars in errors, such as the file's path.
 
@@ -84,18 +85,19 @@ def missing_in_calendar(index: pd.DatetimeIndex, exchange: str, *, source: str) 
         ) from None
     if len(index) < 2 or (interval := interval_of(index)) > _DAY:
         return missing_bars(index)
-    first, last = (time.tz_localize(None).normalize() for time in (index[0], index[-1]))
+    date = index.tz_localize(None).normalize()
+    first, last = date[0], date[-1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the package's own use of pandas
-        try:
-            calendar = exchange_calendars.get_calendar(exchange, start=first, end=last + _DAY)
+        try:  # the calendar must begin and end with a session, which these dates may not be
+            calendar = exchange_calendars.get_calendar(exchange, start=first - _MARGIN, end=last + _MARGIN)
+            if interval == _DAY:
+                return len(calendar.sessions_in_range(first, last).difference(date))
+            expected = calendar.trading_index(first, last, interval, intervals=False, closed="left")
         except exchange_calendars.errors.InvalidCalendarName:
-            raise SettingsError(
-                f"--calendar: {exchange!r} is no exchange of exchange_calendars. Use for example XNYS."
-            ) from None
+            near = did_you_mean(exchange, exchange_calendars.get_calendar_names())
+            raise SettingsError(f"--calendar: {exchange!r} is no exchange of exchange_calendars.{near}") from None
         except ValueError as error:
             raise DataError(f"{source}: {error}") from None
-        if interval == _DAY:
-            return len(calendar.sessions_in_range(first, last).difference(index.tz_localize(None).normalize()))
-        expected = calendar.trading_index(index[0], index[-1], interval, intervals=False, closed="left")
-        return len(expected.difference(index))
+    expected = expected[(expected >= index[0]) & (expected <= index[-1])]
+    return len(expected.difference(index))

@@ -10,6 +10,8 @@ from runners.workspace.workspace import Workspace
 
 
 def data(
+    workspace_folder: options.WorkspaceOption = None,
+    json: options.JsonOption = False,
     calendar: Annotated[
         str | None,
         typer.Option(
@@ -17,8 +19,6 @@ def data(
             show_default=False,
         ),
     ] = None,
-    workspace_folder: options.WorkspaceOption = None,
-    json: options.JsonOption = False,
 ) -> None:
     """List the CSVs in data/csv: rows, range, interval, missing bars and regime labels."""
     from data.errors import DataError

@@ -172,7 +172,8 @@ def test_an_exchanges_calendar_knows_holidays_half_days_and_lunch_breaks(sp500: 
     assert missing(hong_kong, "XHKG") == 0
     assert missing(hong_kong.delete([5, 100]), "XHKG") == 2
     assert missing(first_trading_days("W"), "XNYS") == missing(sp500.index[:1], "XNYS") == 0
-    with pytest.raises(SettingsError, match="'NYC' is no exchange of exchange_calendars"):
-        missing(sp500.index, "NYC")
+    assert missing(around_the_clock("30min", 500), "XHKG") == 0  # from a holiday on
+    with pytest.raises(SettingsError, match=r"'NYSE2' is no exchange of exchange_calendars\. Did you mean 'NYSE'"):
+        missing(sp500.index, "NYSE2")
     with pytest.raises(DataError, match=r"F\.csv: .*1960"):
         missing(pd.date_range("1900-01-01", periods=9, tz="UTC"), "XHKG")
