@@ -26,9 +26,8 @@ from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
 from models.settings import ForecastSettings
 from strategies.account import order_waits
-from strategies.costs import unit_value
 from strategies.feed import bar_times, first_stamp, is_preloaded, newest_candle, preloaded_candles
-from strategies.settings import RuleSettings, TradingSettings, target_size
+from strategies.settings import RuleSettings, TradingSettings, target_size, unit_value
 from strategies.vote import Vote
 
 # Trading settings that are parameters of the strategy; costs and cash belong to the broker.

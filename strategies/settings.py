@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from data.errors import SettingsError
 from data.settings import Settings
 from models.settings import ForecastSettings
 
@@ -81,8 +82,35 @@ def target_size(
     ``direction`` is 1 for long, -1 for short, or a fraction; ``exposure`` is a fraction of equity. Units may be
     fractional. A unit of a future is worth ``mult`` times its price; where its margin is more, the margin counts.
     """
-    from strategies.account import position_units  # these need numpy and Backtrader, and start-up does not
-    from strategies.costs import capital_per_unit
+    from strategies.account import position_units  # it needs numpy, and start-up does not
 
     feed = strategy.data if data is None else data
-    return position_units(direction, exposure, float(strategy.broker.getvalue()), capital_per_unit(strategy, feed))
+    return position_units(direction, exposure, float(strategy.broker.getvalue()), _capital_per_unit(strategy, feed))
+
+
+def unit_value(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
+    """Value of one unit at the bar's close, in currency: the price, times ``mult`` of a future.
+
+    Raises a `SettingsError` for a scheme with which Backtrader's equity is wrong while a position is open: a multiplier
+    without a margin, or a margin that moves with the price.
+    """
+    scheme, close = strategy.broker.getcommissioninfo(data), float(data.close[0])
+    if scheme.stocklike:
+        if scheme.p.mult != 1:
+            raise SettingsError(
+                f"the commission scheme has mult={scheme.p.mult:g} and is stock-like, so Backtrader multiplies profits "
+                "but not values. Set a margin as well, as for a future, or leave out mult."
+            )
+        return close
+    if scheme.get_margin(close) != scheme.get_margin(2 * close):
+        raise SettingsError(
+            "the commission scheme's margin moves with the price (automargin), so Backtrader counts a part of each "
+            "profit twice while a position is open. Set margin to an amount per unit."
+        )
+    return close * float(scheme.p.mult)
+
+
+def _capital_per_unit(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
+    """Equity that one unit takes up at the bar's close: its value, or the margin of a future if that is more."""
+    scheme, value = strategy.broker.getcommissioninfo(data), unit_value(strategy, data)
+    return value if scheme.stocklike else max(value, float(scheme.get_margin(data.close[0])))
