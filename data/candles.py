@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from enum import IntEnum
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -30,23 +31,32 @@ BarTime = Annotated[pd.Timestamp, PlainValidator(_parse_bar_time), PlainSerializ
 OHLCV = ["open", "high", "low", "close", "volume"]
 PRICES = OHLCV[:4]
 REGIME = "regime"
+
+
+class Regime(IntEnum):
+    BEARISH = 0
+    SIDEWAYS = 1
+    BULLISH = 2
+
+
+REGIME_LABELS = {regime.name.lower(): regime.value for regime in Regime}
 _FEWEST_BARS_OF_A_MONTH = 3  # fewer could agree with another market's by chance
 _LAST_REGIME = 99  # each regime gets a network: a column of other numbers named "regime" would train thousands
+_ROUNDING = 4  # units in the last place that an adjusted open or close may lie outside of low to high
 _SUSPICIOUS_JUMP = 1.9  # a close that nearly doubles or halves within a bar is more often a split or an error
 _Check = tuple[np.ndarray, str]  # mask of invalid rows, and the message for the first of them (see `Rows`)
 
 
-def read_candles(path: str | Path, *, sort: bool = False) -> pd.DataFrame:
+def read_candles(path: str | Path) -> pd.DataFrame:
     """Read and check the candles of a CSV file.
 
     Parameters
     ----------
     path
         CSV with a header: ``timestamp`` (or ``datetime``, ``date``, ``open_time``, ``time``), ``open``, ``high``,
-        ``low``, ``close``, ``volume``, in any order and case. Times are ISO 8601, ``YYYYMMDD`` or epoch numbers, in UTC
-        unless they have an offset. Optional: ``regime`` (integers from 0) and further numeric columns for features.
-    sort
-        Sort rows by time instead of rejecting a file whose rows are not ascending.
+        ``low``, ``close``, ``volume``, in any order; case, blanks and underscores in names do not matter. Times are ISO
+        8601, ``YYYYMMDD`` or epoch numbers, in UTC unless they have an offset. Optional: ``regime`` (integers from 0,
+        or ``bearish``, ``sideways``, ``bullish``) and further numeric columns for features.
 
     Returns
     -------
@@ -56,14 +66,15 @@ def read_candles(path: str | Path, *, sort: bool = False) -> pd.DataFrame:
     Raises
     ------
     DataError
-        With the file, the line or column, the problem and the remedy.
+        With the file, the line or column, the problem and the remedy. Further kinds of faults are its notes.
     """
     path = Path(path)
-    candles, line = read_table(path, OHLCV, [REGIME])
-    if sort:
-        order = np.argsort(pd.DatetimeIndex(candles.index).asi8, kind="stable")
-        candles, line = candles.iloc[order], line[order]
-    check_candles(candles, source=str(path), line=line)
+    try:
+        candles, line = read_table(path, OHLCV, {REGIME: REGIME_LABELS})
+        check_candles(candles, source=str(path), line=line)
+    except DataError as error:
+        error.file = path
+        raise
     return candles
 
 
@@ -82,9 +93,16 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
     Raises
     ------
     DataError
-        At the first row whose time does not ascend, whose values are not finite, whose prices contradict each other
-        or from which on the interval differs.
+        If a row's time does not ascend, its values are not finite, its prices contradict each other or its interval
+        differs. It names up to ten rows of each kind.
     """
+    rows = check_rows(candles, source=source, line=line)
+    for wrong, message in interval_checks(pd.DatetimeIndex(candles.index)):
+        rows.refuse(wrong, message)
+
+
+def check_rows(candles: pd.DataFrame, *, source: str = "candles", line: np.ndarray | None = None) -> Rows:
+    """`check_candles` without the check of the interval; returns the rows for further checks."""
     index = candles.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise DataError(f"{source}: needs a DatetimeIndex in UTC; read_candles gives one.")
@@ -92,20 +110,22 @@ def check_candles(candles: pd.DataFrame, *, source: str = "candles", line: np.nd
     kind, numbers = ("row", np.arange(len(candles))) if line is None else ("line", line)
     rows = Rows(source, kind, numbers, {"timestamp": index.to_series(), **columns})
     for wrong, message in _order_checks(index):
-        rows.refuse_first(wrong, message)
+        rows.find(wrong, message)
     missing = [name for name in OHLCV if name not in columns]
     if missing:
         raise DataError(f"{source}: column {', '.join(missing)} is missing.")
     values = {name: candles[name].to_numpy() for name in OHLCV}
-    for wrong, message in chain(_value_checks(values), _label_checks(candles), interval_checks(index)):
-        rows.refuse_first(wrong, message)
+    for wrong, message in chain(_value_checks(values), _label_checks(candles)):
+        rows.find(wrong, message)
+    rows.refuse_found()
+    return rows
 
 
 def check_intervals(index: pd.DatetimeIndex, *, source: str) -> None:
     """Raise a `DataError` at the first open time that `check_candles` rejects for its distance to the one before."""
     rows = Rows(source, "row", np.arange(len(index)), {})
     for wrong, message in interval_checks(index):
-        rows.refuse_first(wrong, message)
+        rows.refuse(wrong, message)
 
 
 def _order_checks(index: pd.DatetimeIndex) -> Iterator[_Check]:
@@ -115,11 +135,14 @@ def _order_checks(index: pd.DatetimeIndex) -> Iterator[_Check]:
         step == 0,
         "timestamp {timestamp} appears twice. Keep one of the rows; where a clock was set back, write times in UTC.",
     )
-    yield step < 0, "timestamp {timestamp} is earlier than the row before. Sort the file, or pass --sort (sort=True)."
+    yield step < 0, "timestamp {timestamp} is earlier than the row before. Sort the file by time."
 
 
 def _value_checks(values: dict[str, np.ndarray]) -> Iterator[_Check]:
-    """Numbers must be finite, prices above 0 and between low and high, the volume not below 0."""
+    """Numbers must be finite, prices above 0 and between low and high, the volume not below 0.
+
+    An open or close may lie outside by the rounding of adjusted prices.
+    """
     for name in OHLCV:
         yield ~np.isfinite(values[name]), f"{name} is {{{name}}}. Fill in the number or drop the row."
     for name in PRICES:
@@ -133,7 +156,7 @@ def _value_checks(values: dict[str, np.ndarray]) -> Iterator[_Check]:
     yield high < low, "high {high:g} is below low {low:g}. Correct the row or drop it."
     for name in ("open", "close"):
         yield (
-            (values[name] > high) | (values[name] < low),
+            (values[name] > high + _ROUNDING * np.spacing(high)) | (values[name] < low - _ROUNDING * np.spacing(low)),
             f"{name} {{{name}:g}} lies outside low {{low:g}} .. high {{high:g}}. Correct the row or drop it.",
         )
 
@@ -168,7 +191,10 @@ def candle_warnings(candles: pd.DataFrame) -> list[str]:
 
 def plausible(open_: float, high: float, low: float, close: float, volume: float) -> bool:
     """Whether one candle's numbers pass `check_candles`."""
-    return 0 < low <= open_ <= high and low <= close <= high < math.inf and 0 <= volume < math.inf
+    if not (0 < low <= high < math.inf and 0 <= volume < math.inf):
+        return False
+    least, most = low - _ROUNDING * math.ulp(low), high + _ROUNDING * math.ulp(high)
+    return least <= open_ <= most and least <= close <= most and 0 < open_ < math.inf and 0 < close < math.inf
 
 
 def time_text(time: pd.Timestamp) -> str:

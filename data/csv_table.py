@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ _LONGEST_HEADER = 1 << 16
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 _TIME = "timestamp"
-_TIME_NAMES = [_TIME, "datetime", "date", "open_time", "time"]
+_TIME_NAMES = [_TIME, "datetime", "date", "opentime", "time"]
 # The size of an epoch number gives its unit: each limit is the year 5138 in the unit before it.
 _EPOCH_UNITS = ["s", "ms", "us", "ns"]
 _EPOCH_LIMITS = [1e11, 1e14, 1e17]
@@ -37,12 +37,13 @@ _LEAST_EPOCH = 1e8  # March 1973 in seconds; a column below it holds a spreadshe
 _FIRST_DATE, _LAST_DATE = 19000101, 21001231
 _HAS_OFFSET = r"\d[T ].*(?:[zZ]|[+-]\d\d(?::?\d\d)?)\s*$"
 _CLOCKS_DIFFER = pd.Timedelta(minutes=5)
+_FAULTS_LISTED = 10
 _TIME_REMEDY = "Write times as 2024-01-31T04:00:00Z or as epoch seconds or milliseconds."
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a table, for error messages.
+    """The rows of a table, for error messages; collects their faults.
 
     Attributes
     ----------
@@ -58,27 +59,53 @@ class Rows:
     kind: str
     numbers: np.ndarray
     columns: Mapping[str, pd.Series]
+    _faults: list[str] = field(default_factory=list, init=False)
+    _faulty: set[int] = field(default_factory=set, init=False)
 
-    def refuse_first(self, wrong: np.ndarray, message: str) -> None:
-        """Raise a `DataError` at the first row where the mask ``wrong`` ``(n_rows,)`` is true, if there is one.
+    def find(self, wrong: np.ndarray, message: str) -> None:
+        """Note the rows where the mask ``wrong`` ``(n_rows,)`` is true, without those that have another fault already.
 
-        ``message`` states the problem and the remedy; a column's name in braces becomes the row's value of it.
+        ``message`` states the problem and the remedy; a column's name in braces becomes the first row's value of it.
         """
-        if wrong.any():
-            first = int(np.argmax(wrong))
-            row = {name: column.iloc[first] for name, column in self.columns.items()}
-            values = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
-            raise DataError(f"{self.source}, {self.kind} {self.numbers[first]}: {message.format_map(values)}")
+        at = [row for row in np.flatnonzero(wrong).tolist() if row not in self._faulty]
+        if not at:
+            return
+        self._faulty.update(at)
+        first_row = {name: column.iloc[at[0]] for name, column in self.columns.items()}
+        values = {name: value.item() if isinstance(value, np.generic) else value for name, value in first_row.items()}
+        text = f"{self.source}, {self.kind} {self.numbers[at[0]]}: {message.format_map(values)}"
+        if len(at) > 1:
+            others = ", ".join(str(self.numbers[row]) for row in at[1:_FAULTS_LISTED])
+            more = f" and {len(at) - _FAULTS_LISTED:,} more" if len(at) > _FAULTS_LISTED else ""
+            text += f" The same in {self.kind}{'s' if len(at) > 2 else ''} {others}{more}."
+        self._faults.append(text)
+
+    def refuse_found(self) -> None:
+        """Raise a `DataError` with the first kind of fault; its notes are the other kinds. Without a fault, return."""
+        if self._faults:
+            error = DataError(self._faults[0])
+            for fault in self._faults[1:]:
+                error.add_note(fault)
+            raise error
+
+    def refuse(self, wrong: np.ndarray, message: str) -> None:
+        """Raise a `DataError` if there is a fault so far, or one of this kind (see `find`)."""
+        self.find(wrong, message)
+        self.refuse_found()
 
 
-def read_table(path: Path, required: Sequence[str], optional: Collection[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def read_table(
+    path: Path, required: Sequence[str], coded: Mapping[str, Mapping[str, int]]
+) -> tuple[pd.DataFrame, np.ndarray]:
     """The times and numbers of a comma-separated file, without blank lines at its end.
 
     Parameters
     ----------
-    required, optional
-        Lower-case names of the columns that must or may exist (in any case) and must hold numbers. Other columns are
-        kept if they are numeric.
+    required
+        Names of the columns that must exist and hold numbers. Case, blanks and underscores do not matter.
+    coded
+        Columns that may exist, with the words that stand for numbers in them. Other columns are kept if they are
+        numeric.
 
     Returns
     -------
@@ -92,8 +119,8 @@ def read_table(path: Path, required: Sequence[str], optional: Collection[str]) -
     DataError
         If it is not a CSV file, lacks a required column, or has a row that cannot be read.
     """
-    raw = _read_cells(path, header=",".join([_TIME, *required]))
-    raw.columns = _canonical_names(path, raw.columns, {*required, *optional})
+    raw = _read_cells(path, required, known={*required, *coded})
+    raw.columns = _canonical_names(path, raw.columns, {*required, *coded})
     missing = [name for name in [_TIME, *required] if name not in raw]
     if missing:
         raise DataError(
@@ -105,19 +132,19 @@ def read_table(path: Path, required: Sequence[str], optional: Collection[str]) -
     line = np.arange(2, len(raw) + 2)  # the header is line 1
     rows = Rows(str(path), "line", line, {str(name): column for name, column in raw.items()})
     times = _parse_times(rows)
-    numbers = _parse_numbers(rows, {*required, *optional})
+    numbers = _parse_numbers(rows, required, coded)
     order = [*required, *(name for name in numbers if name not in required)]
     return pd.DataFrame({name: numbers[name] for name in order}, index=times), line
 
 
-def _read_cells(path: Path, header: str) -> pd.DataFrame:
+def _read_cells(path: Path, required: Sequence[str], known: Collection[str]) -> pd.DataFrame:
     """The columns of a comma-separated file; one is numeric if all its cells are."""
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path}: is {'a folder' if path.is_dir() else 'not a regular file'}. Name a CSV file.")
         with path.open("rb") as file:
             beginning = file.read(_LONGEST_HEADER)
-            _refuse_other_kinds(path, beginning, header)
+            _refuse_other_kinds(path, beginning, ",".join([_TIME, *required]), known)
             file.seek(0)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", pd.errors.ParserWarning)  # it would drop fields
@@ -152,14 +179,14 @@ def _iso_column(beginning: bytes) -> list[int]:
     """
     lines = beginning.decode("utf-8-sig", errors="ignore").splitlines()[:2]
     rows = list(csv.reader(lines, skipinitialspace=True))
-    names = [name.strip().lower() for name in rows[0]]
+    names = [spelling(name) for name in rows[0]]
     time = next((names.index(name) for name in _TIME_NAMES if name in names), None)
     if time is None or len(rows) < 2 or time >= len(rows[1]) or not re.match(r"\d{4}-\d\d-\d\d", rows[1][time]):
         return []
     return [time]
 
 
-def _refuse_other_kinds(path: Path, beginning: bytes, expected_header: str) -> None:
+def _refuse_other_kinds(path: Path, beginning: bytes, expected_header: str, known: Collection[str]) -> None:
     for first_bytes, problem in _OTHER_FILES.items():
         if beginning.startswith(first_bytes):
             raise DataError(f"{path}: {problem}")
@@ -177,7 +204,8 @@ def _refuse_other_kinds(path: Path, beginning: bytes, expected_header: str) -> N
             )
     if "," not in header:
         raise DataError(f"{path}, line 1: is {header[:60]!r}, but must be the header {expected_header}.")
-    names = [name.strip().lower() for name in next(csv.reader([header]))]
+    cells = [name.strip() for name in next(csv.reader([header]))]
+    names = [spelling(cell) if spelling(cell) in {*known, *_TIME_NAMES} else cell.lower() for cell in cells]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {twice[0]} appears twice in the header. Rename or drop one.")
@@ -198,9 +226,14 @@ def _parse_problem(path: Path, pandas_message: str) -> str:
     return f": cannot be read as CSV ({problem}). Look for a quotation mark that is not closed."
 
 
+def spelling(name: object) -> str:
+    """A column's name without what does not matter: case, blanks and underscores."""
+    return re.sub(r"[\s_]+", "", str(name)).lower()
+
+
 def _canonical_names(path: Path, columns: pd.Index, known: Collection[str]) -> list[str]:
     names = [str(name).strip() for name in columns]
-    lower = [name.lower() for name in names]
+    lower = [spelling(name) for name in names]
     names = [low if low in known else name for name, low in zip(names, lower, strict=True)]
     time = next((name for name in _TIME_NAMES if name in lower), None)
     if time == "date" and "time" in lower:
@@ -213,24 +246,27 @@ def _canonical_names(path: Path, columns: pd.Index, known: Collection[str]) -> l
 def _parse_times(rows: Rows) -> pd.DatetimeIndex:
     """Times in UTC from ISO 8601, ``YYYYMMDD`` or epoch numbers; without an offset they are UTC."""
     column = rows.columns[_TIME]
-    rows.refuse_first(column.isna().to_numpy(), f"timestamp is empty. {_TIME_REMEDY}")
+    rows.find(column.isna().to_numpy(), f"timestamp is empty. {_TIME_REMEDY}")
     texts = None if column.dtype.kind in "iufM" else column.astype(str)
     if column.dtype.kind == "M":
         parsed = column.dt.tz_localize("UTC") if column.dt.tz is None else column.dt.tz_convert("UTC")
     elif texts is None:
         parsed = _parse_numeric_times(column, rows)
     else:
+        no_number = pd.to_numeric(texts, errors="coerce").isna().to_numpy()
+        if no_number.mean() < 0.5:  # the column holds epoch numbers
+            rows.refuse(no_number, f"timestamp {{timestamp!r}} is not a number, unlike most rows. {_TIME_REMEDY}")
         parsed = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
-    rows.refuse_first(parsed.isna().to_numpy(), f"timestamp {{timestamp!r}} cannot be read. {_TIME_REMEDY}")
+    rows.refuse(parsed.isna().to_numpy(), f"timestamp {{timestamp!r}} cannot be read. {_TIME_REMEDY}")
     if texts is not None:
         offset = texts.str.contains(_HAS_OFFSET).to_numpy(dtype=bool)
-        rows.refuse_first(
+        rows.refuse(
             offset != offset[0],
             f"timestamp {{timestamp}} has {'no' if offset[0] else 'an'} offset from UTC, unlike the rows before. "
             "Give every row one, such as Z.",
         )
     index = pd.DatetimeIndex(parsed, name=_TIME).as_unit("us")
-    rows.refuse_first(
+    rows.refuse(
         np.asarray(index > pd.Timestamp.now("UTC") + _CLOCKS_DIFFER),
         "timestamp {timestamp} lies in the future. Write times in UTC, epoch numbers in one of seconds and "
         "milliseconds, and leave out bars that have not begun.",
@@ -240,6 +276,7 @@ def _parse_times(rows: Rows) -> pd.DatetimeIndex:
 
 def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
     """Times from ``YYYYMMDD`` or epoch numbers, unless these are ambiguous."""
+    rows.refuse_found()  # empty times
     values = column.to_numpy(dtype=float)
     least, most = values.min(), values.max()
     if least >= _FIRST_DATE and most <= _LAST_DATE and (values == np.round(values)).all():
@@ -252,24 +289,36 @@ def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
         (np.full(len(values), size.max() < _LEAST_EPOCH), "is neither a date nor an epoch"),
         (unit != unit[0], "has another unit than the rows before"),
     ):
-        rows.refuse_first(wrong, f"timestamp {{timestamp}} {problem}. {_TIME_REMEDY}")
+        rows.refuse(wrong, f"timestamp {{timestamp}} {problem}. {_TIME_REMEDY}")
     return pd.to_datetime(column, unit=_EPOCH_UNITS[unit[0]], utc=True, errors="coerce")
 
 
-def _parse_numbers(rows: Rows, known: Collection[str]) -> dict[str, np.ndarray]:
+def _parse_numbers(
+    rows: Rows, required: Collection[str], coded: Mapping[str, Mapping[str, int]]
+) -> dict[str, np.ndarray]:
     """The float columns by name. A column of text is skipped, unless it is a known one, which must hold numbers."""
-    kept = {}
+    kept, known = {}, {*required, *coded}
     for name, values in rows.columns.items():
         if name == _TIME:
             continue
         if values.dtype.kind == "b" and name in known:
-            rows.refuse_first(np.ones(len(values), dtype=bool), f"{name} is {{{name}}}, which is not a number.")
+            rows.find(np.ones(len(values), dtype=bool), f"{name} is {{{name}}}, which is not a number.")
         if not pd.api.types.is_numeric_dtype(values):
             numbers = pd.to_numeric(values, errors="coerce")
+            if name in coded:
+                numbers = numbers.fillna(values.astype(str).str.strip().str.lower().map(coded[name]))
             text = (numbers.isna() & values.notna()).to_numpy()
             if text.any() and name not in known:
                 continue
-            rows.refuse_first(text, f"{name} is {{{name}!r}}, which is not a number. Write it as 1234.5.")
+            rows.find(text, f"{name} is {{{name}!r}}, which is not a number. Write it as 1234.5.")
             values = numbers
+        elif name in coded:
+            least, meanings = values.min(), ", ".join(f"{number} {word}" for word, number in coded[name].items())
+            is_question = 0 < least < 10 and least % 1 == 0  # does 1 mean the first word or the second?
+            rows.find(
+                np.arange(len(values)) == (int(np.argmin(values)) if is_question else -1),
+                f"{{{name}}} is the smallest {name}, but {meanings} is what the numbers mean. Write the words instead.",
+            )
         kept[name] = values.to_numpy(dtype=float)
+    rows.refuse_found()
     return kept

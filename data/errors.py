@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class RegimesError(Exception):
@@ -9,7 +10,15 @@ class RegimesError(Exception):
 
 
 class DataError(RegimesError):
-    """Invalid candles, features or labels."""
+    """Invalid candles, features or labels.
+
+    Attributes
+    ----------
+    file
+        The CSV of candles that was refused, which `regimes import` may be able to read; None for other errors.
+    """
+
+    file: Path | None = None
 
 
 class ModelSetError(RegimesError):

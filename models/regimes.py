@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
+from data.candles import Regime as Regime
 from data.errors import SettingsError, did_you_mean
 from data.registry import Registry
 from data.windows import windows
-
-
-class Regime(IntEnum):
-    BEARISH = 0
-    SIDEWAYS = 1
-    BULLISH = 2
 
 
 def regime_name(regime: int) -> str:

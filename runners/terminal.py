@@ -74,8 +74,9 @@ def warn(warnings: Iterable[str], source: str = "") -> None:
 
 
 def print_error(error: object) -> None:
-    """Print the error that ends a command, in one line on standard error."""
-    err.print(_one_line(f"Error: {error}"), style="red", soft_wrap=True)
+    """Print the error that ends a command on standard error: one line, and one for each of its notes."""
+    for line in (f"Error: {error}", *getattr(error, "__notes__", ())):
+        err.print(_one_line(line), style="red", soft_wrap=True)
 
 
 def print_traceback(error: BaseException) -> None:

@@ -135,7 +135,7 @@ def traded_candles(run: Run) -> pd.DataFrame:
     DataError
         If they have changed: the settings of the run no longer give its equity.
     """
-    candles, equity = read_candles(run.file, sort=True), run.equity()
+    candles, equity = read_candles(run.file), run.equity()
     bars = candles.loc[equity.index[0] : equity.index[-1]]
     if bars.index.equals(equity.index):
         own = Grid.of_one(run.settings)

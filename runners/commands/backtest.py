@@ -29,7 +29,6 @@ def backtest(
         str | None,
         typer.Option(help="Trade the recorded forecasts of this run instead of models.", show_default=False),
     ] = None,
-    sort: options.SortOption = False,
     note: options.NoteOption = "",
     tearsheet: options.TearsheetOption = True,
     json: options.JsonOption = False,
@@ -71,7 +70,7 @@ def backtest(
         file = workspace.candle_file(dataset or content.get("file"))
         models = models or Path(content.get("models", workspace.trained / file.stem))
         written = backtest_file(
-            workspace, file, models, settings, fingerprint, chosen_from=chosen_from, sort=sort, note=note, json=json
+            workspace, file, models, settings, fingerprint, chosen_from=chosen_from, note=note, json=json
         )
     if tearsheet:
         add_tearsheet(written.result, written.folder)
@@ -87,7 +86,6 @@ def backtest_file(
     fingerprint: str | None = None,
     *,
     chosen_from: int = 0,
-    sort: bool = False,
     note: str = "",
     json: bool = False,
 ) -> "Written":
@@ -98,7 +96,7 @@ def backtest_file(
     from runners.terminal import warn, working
 
     require_writable(workspace.results / file.stem)
-    candles = read_candles(file, sort=sort)
+    candles = read_candles(file)
     warn(candle_warnings(candles), file.name)
     warn_if_changed(file, candles, fingerprint)
     with working("trading"):

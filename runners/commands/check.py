@@ -30,7 +30,6 @@ def check(
     models: options.ModelsOption = None,
     quick: Annotated[bool, typer.Option("--quick", help="Use fewer cuts and seeds, and small networks.")] = False,
     workspace_folder: options.WorkspaceOption = None,
-    sort: options.SortOption = False,
 ) -> None:
     """Check for look-ahead bias. Exit status: 0 none, 1 some, 2 the check could not run."""
     from data.candles import read_candles
@@ -40,12 +39,12 @@ def check(
 
     workspace = Workspace.open(workspace_folder)
     if target is not None and target.endswith(".py"):
-        candles = read_candles(workspace.candle_file(on), sort=sort)
+        candles = read_candles(workspace.candle_file(on))
         checked = code_under_test(Path(target), candles, ModelSet.load(models) if models else None)
     else:
         file = workspace.candle_file(target)
         model_set = ModelSet.load(models or workspace.trained / file.stem)
-        checked = models_under_test(model_set, read_candles(file, sort=sort))
+        checked = models_under_test(model_set, read_candles(file))
     if not _print(checked.name, run_checks(checked, quick=quick)):
         raise typer.Exit(1)
 

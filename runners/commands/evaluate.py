@@ -14,7 +14,6 @@ def evaluate(
     dataset: options.DatasetArgument = None,
     models: options.ModelsOption = None,
     workspace_folder: options.WorkspaceOption = None,
-    sort: options.SortOption = False,
     json: options.JsonOption = False,
 ) -> None:
     """Score forecasts of unseen bars against zero, the mean, ridge regression and one LSTM for all regimes."""
@@ -32,7 +31,7 @@ def evaluate(
     workspace = Workspace.open(workspace_folder)
     file = workspace.candle_file(dataset)
     model_set = ModelSet.load(models or workspace.trained / file.stem)
-    candles = read_candles(file, sort=sort)
+    candles = read_candles(file)
     warn(candle_warnings(candles), file.name)
     forecaster = Forecaster(model_set)
     require_compatible(candles, forecaster, source=str(file))

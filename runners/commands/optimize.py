@@ -29,7 +29,6 @@ def optimize(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Studies to run in parallel; default: one per core.", show_default=False)
     ] = None,
-    sort: options.SortOption = False,
     *,
     flags: dict[str, Any],
 ) -> None:
@@ -50,7 +49,7 @@ def optimize(
         settings=given.make(TrainSettings, {name: flags[name] for name in SharedSettings.model_fields}),
         options=given.make(SearchSettings, flags),
         trading=given.make(BacktestSettings),
-        candles=read_candles(file, sort=sort),
+        candles=read_candles(file),
     )
     warn(candle_warnings(search.candles), file.name)
     opened = open_search(workspace.results, search, regime)

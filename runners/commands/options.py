@@ -38,9 +38,6 @@ ConfigOption = Annotated[
 ModelsOption = Annotated[
     Path | None, typer.Option(help="Model set; default: the dataset's newest.", show_default=False)
 ]
-SortOption = Annotated[
-    bool, typer.Option("--sort", help="Sort the CSV by time; by default an unsorted CSV is an error.")
-]
 JobsOption = Annotated[
     int | None, typer.Option(min=1, help="Networks to train in parallel; default: one per core.", show_default=False)
 ]

@@ -19,7 +19,6 @@ def retrain(
     dataset: options.DatasetArgument = None,
     workspace_folder: options.WorkspaceOption = None,
     jobs: options.JobsOption = None,
-    sort: options.SortOption = False,
 ) -> None:
     """Retrain with the last settings on the current candles, and compare old and new models on unseen bars.
 
@@ -43,7 +42,7 @@ def retrain(
     earlier, warnings = read_runs(workspace.results / file.stem)
     if earlier and not file.exists():  # not in data/csv: the last run names the CSV
         file = earlier[-1].file
-    candles = read_candles(file, sort=sort)
+    candles = read_candles(file)
     old_folder = find_model_set(workspace.trained / file.stem)
     old = ModelSet.load(old_folder)
     warn(warnings)

@@ -28,7 +28,6 @@ def train(
     from_study: Annotated[
         bool, typer.Option("--from-study", help="Train with the best settings of `regimes optimize`.")
     ] = False,
-    sort: options.SortOption = False,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Log losses for TensorBoard to this folder.", show_default=False)
     ] = None,
@@ -41,7 +40,7 @@ def train(
     workspace = Workspace.open(workspace_folder, config)
     given = workspace.given
     files = workspace.candle_files(datasets)
-    series = [read_candles(file, sort=sort) for file in files]
+    series = [read_candles(file) for file in files]
     plans = []
     for file, candles in zip(files, series, strict=True):
         searched = _newest_study(workspace, file, flags) if from_study else None
@@ -66,15 +65,6 @@ def _newest_study(workspace: Workspace, file: Path, flags: dict[str, Any]) -> "B
         if flags[name] is not None:
             raise SettingsError(f"--{name.replace('_', '-')} cannot be used with --from-study: the study sets it.")
     return BestSettings.newest(workspace.results, file.stem)
-
-
-def train_file(workspace: Workspace, file: Path, settings: TrainSettings) -> Path:
-    """Train on one CSV, save the model set as the dataset's ``latest``, print its table, and return its folder."""
-    from data.candles import read_candles
-
-    folder = train_candles(workspace, file, read_candles(file), settings)
-    mark_latest(folder)
-    return folder
 
 
 def train_candles(

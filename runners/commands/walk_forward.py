@@ -34,7 +34,6 @@ def walk_forward(
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Keep each fold's models in models/trained.")
     ] = False,
-    sort: options.SortOption = False,
     note: options.NoteOption = "",
     tearsheet: options.TearsheetOption = True,
     mlflow: options.MlflowOption = None,
@@ -55,7 +54,7 @@ def walk_forward(
     settings, schedule = given.make(TrainSettings, flags), given.make(WalkForwardSettings, flags)
     trading = _trading_settings(given, flags)
     files = _files(workspace, datasets, given, keep_models=keep_models)
-    series = {dataset: read_candles(file, sort=sort) for dataset, file in files.items()}
+    series = {dataset: read_candles(file) for dataset, file in files.items()}
     require_regime_source(series, trading)
     _warn(files, series, given)
     checkpoints = {

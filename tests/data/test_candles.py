@@ -48,7 +48,7 @@ def test_reads_candles_over_their_open_times_in_utc(tmp_path: Path) -> None:
         ["1704067200000000", "1704081600000000", "1704096000000000"],
     ],
 )
-@pytest.mark.parametrize("name", ["timestamp", "Date", "datetime", "OPEN_TIME"])
+@pytest.mark.parametrize("name", ["timestamp", "Date", "datetime", "OPEN_TIME", "Open Time", "openTime"])
 def test_the_same_times_in_every_accepted_spelling(tmp_path: Path, times: list[str], name: str) -> None:
     rows = [f"{time},{row.split(',', 1)[1]}" for time, row in zip(times, ROWS, strict=False)]
     candles = read_candles(write(tmp_path, f"{name},Open,HIGH,low,Close,Volume", *rows))
@@ -89,7 +89,10 @@ def replaced(row: int, text: str) -> list[str]:
         (["timestamp,open,open,low,close,volume", *ROWS], "open"),
         ([HEADER, *replaced(2, "31.01.2024,12,14,11,13,7")], "line 4: timestamp '31.01.2024' cannot be read"),
         ([HEADER, *replaced(1, ROWS[0])], "line 3: timestamp 2024-01-01 00:00:00.00:00 appears twice"),
-        ([HEADER, ROWS[0], ROWS[2], ROWS[1]], "line 4: timestamp 2024-01-01 04:00:00.00:00 is earlier .* --sort"),
+        (
+            [HEADER, ROWS[0], ROWS[2], ROWS[1]],
+            "line 4: timestamp 2024-01-01 04:00:00.00:00 is earlier than the row b",
+        ),
         ([HEADER, *replaced(2, "2024-01-01T08:00:00Z,12,14,11,,7")], "line 4: close is nan"),
         ([HEADER, *replaced(2, "2024-01-01T08:00:00Z,12,inf,11,13,7")], "line 4: high is inf"),
         ([HEADER, *replaced(2, "2024-01-01T08:00:00Z,12,14,n/k,13,7")], "line 4: low is 'n/k'"),
@@ -108,6 +111,10 @@ def replaced(row: int, text: str) -> list[str]:
             "line 3: regime",
         ),
         ([HEADER + ",regime", *(f"{row},bull" for row in ROWS)], "line 2: regime is 'bull'"),
+        (
+            [HEADER + ",regime", *(f"{row},{r}" for row, r in zip(ROWS, "3122", strict=True))],
+            "line 3: 1 is the smallest regime, but 0 bearish, 1 sideways, 2 bullish is what the numbers mean",
+        ),
     ],
 )
 def test_invalid_rows_are_refused_with_file_and_line(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -127,9 +134,32 @@ def test_a_frame_without_times_in_utc_is_refused(candles: pd.DataFrame) -> None:
             check_candles(candles.set_axis(index))
 
 
-def test_unsorted_rows_can_be_sorted(tmp_path: Path) -> None:
-    candles = read_candles(write(tmp_path, HEADER, ROWS[0], ROWS[2], ROWS[1], ROWS[3]), sort=True)
-    assert candles["close"].tolist() == [11, 12, 13, 14]
+def test_a_refusal_lists_ten_rows_of_each_kind_of_fault_and_counts_the_others(tmp_path: Path) -> None:
+    rows = [f"2024-01-01T{hour:02}:00:00Z,{row.split(',', 1)[1]}" for hour, row in enumerate(6 * ROWS)]
+    rows = [row if hour < 4 else row.replace(",5", ",").replace(",6", ",") for hour, row in enumerate(rows)]
+    with pytest.raises(DataError) as refused:
+        read_candles(write(tmp_path, HEADER, *rows[:3], rows[3].replace(",15,", ",9,"), *rows[4:]))
+    assert str(refused.value).endswith(
+        "BTC.csv, line 6: volume is nan. Fill in the number or drop the row. The same in lines 7, 10, 11, 14, 15, 18, "
+        "19, 22, 23."
+    )
+    (other,) = refused.value.__notes__
+    assert "line 5: high 9 is below low 12" in other
+    with pytest.raises(DataError, match="The same in lines 3, 4, 5, 6, 7, 8, 9, 10, 11 and 14 more"):
+        read_candles(write(tmp_path, HEADER, *(row.rpartition(",")[0] + "," for row in rows)))
+
+
+def test_the_labels_may_be_words(tmp_path: Path) -> None:
+    labels = ["bullish", "Sideways", "sideways", "3"]
+    file = write(tmp_path, HEADER + ",regime", *(f"{row},{label}" for row, label in zip(ROWS, labels, strict=True)))
+    assert read_candles(file)["regime"].tolist() == [2, 1, 1, 3]
+
+
+def test_a_close_above_the_high_by_the_rounding_of_an_adjustment_is_valid(candles: pd.DataFrame) -> None:
+    high = candles["high"]
+    check_candles(candles.assign(close=high + 4 * np.spacing(high)))
+    with pytest.raises(DataError, match="row 0: close .* lies outside"):
+        check_candles(candles.assign(close=high + 6 * np.spacing(high)))
 
 
 def test_missing_bars_are_counted_and_not_filled(candles: pd.DataFrame) -> None:
@@ -187,7 +217,7 @@ def test_the_fingerprint_detects_any_change_and_survives_a_round_trip(candles: p
 
 
 @settings(max_examples=1000)
-@given(some.tuples(*[some.sampled_from([-1.0, 0.0, 1.0, 2.0, np.inf, np.nan])] * 5))
+@given(some.tuples(*[some.sampled_from([-1.0, 0.0, 5e-324, 1.0, 1 - 4e-16, 2.0, 1.79e308, np.inf, np.nan])] * 5))
 @example((1.0, 1.0, 1.0, np.nan, 0.0))
 def test_a_candle_is_plausible_exactly_if_the_full_check_accepts_it(numbers: tuple[float, ...]) -> None:
     one = pd.DataFrame([numbers], columns=OHLCV, index=pd.DatetimeIndex(["2024-01-01"], tz="UTC"))

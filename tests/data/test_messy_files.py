@@ -116,6 +116,7 @@ def test_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path, content:
         ),
         (["2024-01-01 00:00", "2024-01-01 04:00+01:00"], r"line 3: timestamp .*\+01:00 has an offset from UTC, unlike"),
         (["2024-01-01T00:00Z", ""], "line 3: timestamp is empty"),
+        (["1704067200", "1704081600", "NaT"], "line 4: timestamp 'NaT' is not a number, unlike most rows"),
         (["True", "False"], "line 2: timestamp True cannot be read"),
         (["01/02/2024", "02/02/2024"], "line 2: timestamp '01/02/2024' cannot be read"),
         (["1e30", "2e30"], "line 2: timestamp 1e.30 cannot be read"),

@@ -261,7 +261,7 @@ def test_a_label_that_training_has_not_seen_is_a_warning(tmp_path: Path, labelle
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"regime": 1.0}, "ONE: the training part's column 'regime' holds only 1; a classifier needs two"),
+        ({"regime": 0.0}, "ONE: the training part's column 'regime' holds only 0; a classifier needs two"),
         (
             {"open": 10.0, "high": 10.0, "low": 10.0, "close": 10.0},
             "ONE: the close does not change in the training part",
@@ -275,3 +275,11 @@ def test_candles_without_information_are_an_error_that_names_the_dataset(
     ran = invoke(tmp_path, "train", str(file))
     assert ran.returncode == 2
     assert message in ran.stderr
+
+
+def test_no_dataset_is_trained_if_one_is_refused(tmp_path: Path, candles: pd.DataFrame) -> None:
+    good, bad = to_csv(candles, tmp_path / "GOOD.csv"), to_csv(candles.iloc[::-1], tmp_path / "BAD.csv")
+    ran = invoke(tmp_path, "train", str(good), str(bad))
+    assert ran.returncode == 2
+    assert "BAD.csv, line 3: timestamp" in ran.stderr
+    assert not (tmp_path / "models").exists()
