@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +31,11 @@ _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _TIME = "timestamp"
 _TIME_NAMES = [_TIME, "datetime", "date", "opentime", "time"]
 # The size of an epoch number gives its unit: each limit is the year 5138 in the unit before it.
-_EPOCH_UNITS = ["s", "ms", "us", "ns"]
+_EPOCH_UNITS = np.array(["s", "ms", "us", "ns"])
 _EPOCH_LIMITS = [1e11, 1e14, 1e17]
 _LEAST_EPOCH = 1e8  # March 1973 in seconds; a column below it holds a spreadsheet's days, years or prices
 _FIRST_DATE, _LAST_DATE = 19000101, 21001231
-_HAS_OFFSET = r"\d[T ].*(?:[zZ]|[+-]\d\d(?::?\d\d)?)\s*$"
+HAS_OFFSET = r"\d[T ].*(?:[zZ]|[+-]\d\d(?::?\d\d)?)\s*$"
 _CLOCKS_DIFFER = pd.Timedelta(minutes=5)
 _FAULTS_LISTED = 10
 _TIME_REMEDY = "Write times as 2024-01-31T04:00:00Z or as epoch seconds or milliseconds."
@@ -166,7 +166,8 @@ def _read_cells(path: Path, required: Sequence[str], known: Collection[str]) -> 
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text. Save it as UTF-8, comma separated.") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}{_parse_problem(path, str(error))}") from error
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as text:
+            raise DataError(f"{path}{parse_problem(text, str(error))}") from error
     filled = raw.notna().any(axis=1).to_numpy().nonzero()[0]
     return raw.iloc[: filled[-1] + 1 if len(filled) else 0]
 
@@ -211,15 +212,15 @@ def _refuse_other_kinds(path: Path, beginning: bytes, expected_header: str, know
         raise DataError(f"{path}: column {twice[0]} appears twice in the header. Rename or drop one.")
 
 
-def _parse_problem(path: Path, pandas_message: str) -> str:
-    """The first row with more fields than the header, and the remedy; pandas' message if there is no such row."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
-        rows = csv.reader(file, skipinitialspace=True)
-        header = len(next(rows))
+def parse_problem(lines: Iterable[str], pandas_message: str, delimiter: str = ",", width: int | None = None) -> str:
+    """The first row with more fields than ``width``, by default the header's, and the remedy; else pandas' message."""
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    with suppress(csv.Error):
+        width = width or len(next(rows))
         for row in rows:
-            if len(row) > header:
+            if len(row) > width:
                 return (
-                    f", line {rows.line_num}: has {len(row)} fields, but the header has {header}. Write numbers with a "
+                    f", line {rows.line_num}: has {len(row)} fields, but the header has {width}. Write numbers with a "
                     "decimal point and without commas."
                 )
     problem = " ".join(pandas_message.split()).removeprefix("Error tokenizing data. C error: ")
@@ -259,7 +260,7 @@ def _parse_times(rows: Rows) -> pd.DatetimeIndex:
         parsed = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
     rows.refuse(parsed.isna().to_numpy(), f"timestamp {{timestamp!r}} cannot be read. {_TIME_REMEDY}")
     if texts is not None:
-        offset = texts.str.contains(_HAS_OFFSET).to_numpy(dtype=bool)
+        offset = texts.str.contains(HAS_OFFSET).to_numpy(dtype=bool)
         rows.refuse(
             offset != offset[0],
             f"timestamp {{timestamp}} has {'no' if offset[0] else 'an'} offset from UTC, unlike the rows before. "
@@ -274,6 +275,11 @@ def _parse_times(rows: Rows) -> pd.DatetimeIndex:
     return index
 
 
+def epoch_unit(values: np.ndarray) -> np.ndarray:
+    """The unit of each epoch number, ``s``, ``ms``, ``us`` or ``ns``, from its size."""
+    return _EPOCH_UNITS[np.searchsorted(_EPOCH_LIMITS, np.abs(values))]
+
+
 def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
     """Times from ``YYYYMMDD`` or epoch numbers, unless these are ambiguous."""
     rows.refuse_found()  # empty times
@@ -281,8 +287,7 @@ def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
     least, most = values.min(), values.max()
     if least >= _FIRST_DATE and most <= _LAST_DATE and (values == np.round(values)).all():
         return pd.to_datetime(column.astype("int64").astype(str), format="%Y%m%d", utc=True, errors="coerce")
-    size = np.abs(values)
-    unit = np.searchsorted(_EPOCH_LIMITS, size)
+    size, unit = np.abs(values), epoch_unit(values)
     has_minutes = least >= _FIRST_DATE * 10_000 and most <= (_LAST_DATE + 1) * 10_000
     for wrong, problem in (
         (np.full(len(values), has_minutes), "may be a date with hour and minute, or an epoch"),
@@ -290,7 +295,7 @@ def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
         (unit != unit[0], "has another unit than the rows before"),
     ):
         rows.refuse(wrong, f"timestamp {{timestamp}} {problem}. {_TIME_REMEDY}")
-    return pd.to_datetime(column, unit=_EPOCH_UNITS[unit[0]], utc=True, errors="coerce")
+    return pd.to_datetime(column, unit=unit[0].item(), utc=True, errors="coerce")
 
 
 def _parse_numbers(

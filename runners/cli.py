@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 # The commands in the order of the help, each with the first line of its docstring.
 COMMANDS = {
+    "import": "Make a dataset from candles in a vendor's format, and say what was changed.",
     "download": "Download closed candles into data/csv, or append new ones.",
     "train": "Train one LSTM per regime on each CSV of candles.",
     "optimize": "Search for better settings of each network on the validation part; Ctrl-C keeps the finished trials.",
@@ -28,7 +29,7 @@ COMMANDS = {
     "runs": "List backtests (the default), remove them, or annotate them.",
     "live": "Trade a dataset's models as candles close: all services (the default), or one of them.",
 }
-_MODULES = {"init": "config"}  # of commands whose module has another name
+_PLACES = {"import": ("import_", "import_"), "init": ("config", "init")}  # module and function, if not the name
 
 
 class _Deferred(TyperCommand):
@@ -48,8 +49,8 @@ def load_command(name: str) -> TyperCommand | TyperGroup:
     """A command, or a group of commands, with its arguments."""
     from runners.commands.options import Command, reporting_errors
 
-    module = import_module(f"runners.commands.{_MODULES.get(name, name).replace('-', '_')}")
-    found: typer.Typer | Callable[..., None] = getattr(module, name.replace("-", "_"))
+    module, attribute = _PLACES.get(name, (name.replace("-", "_"),) * 2)
+    found: typer.Typer | Callable[..., None] = getattr(import_module(f"runners.commands.{module}"), attribute)
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
         alone.command(name, cls=Command)(reporting_errors(found))

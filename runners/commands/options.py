@@ -11,7 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand, TyperGroup
 
-from data.errors import RegimesError
+from data.errors import DataError, RegimesError
 from data.settings import RENAMED, Settings
 from runners.formatting import visible
 
@@ -140,6 +140,11 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
         except (RegimesError, OSError) as error:
             from runners.terminal import print_error, print_traceback
 
+            if isinstance(error, DataError) and error.file is not None:
+                from data.importers import remedy
+
+                if mending := remedy(error.file):
+                    error.add_note(mending)
             if verbose:
                 error.__suppress_context__ = False
                 print_traceback(error)

@@ -158,7 +158,7 @@ def test_the_labels_may_be_words(tmp_path: Path) -> None:
 def test_a_close_above_the_high_by_the_rounding_of_an_adjustment_is_valid(candles: pd.DataFrame) -> None:
     high = candles["high"]
     check_candles(candles.assign(close=high + 4 * np.spacing(high)))
-    with pytest.raises(DataError, match="row 0: close .* lies outside"):
+    with pytest.raises(DataError, match=r"row 0: close .* lies outside"):
         check_candles(candles.assign(close=high + 6 * np.spacing(high)))
 
 
