@@ -63,10 +63,15 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's text atomically; on failure, keep the earlier text and raise a `StorageError`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file's content atomically; on failure, keep the earlier content and raise a `StorageError`."""
     draft = _draft(path)
     with _storage_errors(path):
         try:
-            draft.write_text(text, encoding="utf-8")
+            draft.write_bytes(content)
             draft.replace(path)
         except BaseException:
             draft.unlink(missing_ok=True)

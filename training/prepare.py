@@ -196,6 +196,9 @@ def prepare(
     """
     detector = detector or detector_task(candles, dataset, settings).fit()
     names = sorted({name for network in settings.every_network for name in network.features})
+    silent = [name for name in names if name.startswith("volume")]
+    if silent and not candles["volume"].any():
+        raise DataError(f"{dataset}: the volume is 0 in every bar. Leave {', '.join(silent)} out of the features.")
     table = compute_features(candles, names)
     index = pd.DatetimeIndex(candles.index)
     return Prepared(

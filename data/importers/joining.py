@@ -42,7 +42,7 @@ def join(parts: Sequence[Part]) -> Joined:
     notes += _seam_notes(parts)
     common = [name for name in parts[0].candles if all(name in part.candles for part in parts)]
     candles = pd.concat([part.candles[common] for part in parts]) if len(parts) > 1 else parts[0].candles
-    source = ", ".join(part.source for part in parts)
+    source = parts[0].source if len(parts) == 1 else f"{parts[0].source} and {len(parts) - 1} more"
     places = parts[0].line
     if len(parts) > 1:
         places = np.concatenate([[f"{line} of {part.source}" for line in part.line] for part in parts])

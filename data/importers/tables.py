@@ -122,7 +122,7 @@ def _delimited(source: str, content: bytes, options: ImportOptions) -> Table:
         raise DataError(f"{source}: cannot be read as a table ({error}).") from error
     layout = _layout(source, rows, options)
     first = next((row for row in rows[layout.above :] if any(row)), [])
-    dates = [number for number, cell in enumerate(first) if re.match(r"\d{4}-\d\d-\d\d", cell)]
+    dates = [number for number, cell in enumerate(first[: layout.width]) if re.match(r"\d{4}-\d\d-\d\d", cell)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # it would drop fields
@@ -203,10 +203,12 @@ def _yfinance_names(
 def _json(source: str, content: bytes) -> Table:
     """The table of a JSON array of arrays, such as ccxt's, or of objects."""
     try:
-        rows = json.loads(content)
-        cells = pd.DataFrame(rows)
+        cells = pd.DataFrame(json.loads(content))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{source}: is not an array of candles in JSON ({error}).") from error
+    nested = cells.select_dtypes(object).map(lambda cell: isinstance(cell, list | dict)).any(axis=None)
+    if cells.empty or nested:
+        raise DataError(f"{source}: is not an array of candles in JSON.")
     names = None if all(isinstance(name, int) for name in cells) else tuple(map(str, cells))
     layout, first = _Layout(names, 0, cells.shape[1], ()), [str(cells[name].iloc[0]) for name in cells]
     return _table(source, layout, first, cells.set_axis(range(cells.shape[1]), axis=1), ("JSON",))

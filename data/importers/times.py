@@ -40,6 +40,7 @@ _CLOCKS = {
 }
 _OFFSETS = {"": "", r"(?:Z|[+-]\d\d:?\d\d)": "%z", r" GMT[+-]\d{4}": " GMT%z", r" UTC": " UTC"}
 _ORDERS = {"dmy": "%d", "mdy": "%m", "ymd": "%Y"}  # and what a format of this order begins with
+_ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?$"
 _SAMPLE = 100
 _FIRST_DATE, _LAST_DATE = 19000101, 21001231
 _DAY_IN_FILE_NAME = re.compile(r"(?<!\d)((?:19|20)\d{6})(?!\d)")
@@ -59,12 +60,13 @@ def parse_times(rows: Rows, fmt: Format, options: ImportOptions) -> tuple[pd.Dat
         If a time cannot be read, or its zone or order of day and month is a question.
     """
     column = _time_column(rows)
+    rows = Rows(rows.source, rows.kind, rows.numbers, {"time": column})
     rows.refuse(column.isna().to_numpy(), "the time is empty. Drop the row.")
     if column.dtype.kind not in "iufM":
         numbers = pd.to_numeric(column, errors="coerce")
         no_number = numbers.isna().to_numpy()
         if no_number.mean() < 0.5 and not options.date_format:  # text because of a few cells
-            rows.refuse(no_number, "the time is not a number, unlike most of them. Correct or drop the row.")
+            rows.refuse(no_number, "the time {time!r} is not a number, unlike most of them. Correct or drop the row.")
             column = numbers
     is_iso = column.dtype.kind == "M"
     if column.dtype.kind == "M":
@@ -73,12 +75,13 @@ def parse_times(rows: Rows, fmt: Format, options: ImportOptions) -> tuple[pd.Dat
         times, note = _numeric_times(column, rows)
     else:
         texts = column.astype(str).str.strip()
-        is_iso = bool(re.match(r"\d{4}-\d\d-\d\d", texts.iloc[0])) and options.date_format is None
+        is_iso = bool(re.match(_ISO, texts.iloc[0])) and options.date_format is None
         times, note = _iso_times(texts, rows) if is_iso else _other_times(texts, rows, options)
     index, zone_note = _in_utc(times, rows, fmt, options, is_iso)
     index = pd.DatetimeIndex(index, name="timestamp").as_unit("us")
     rows.refuse(
-        np.asarray(index > pd.Timestamp.now("UTC")), "the time lies in the future. Leave out bars that have not begun."
+        np.asarray(index > pd.Timestamp.now("UTC")),
+        "the time {time} lies in the future. Leave out bars that have not begun.",
     )
     return index, [f"times: {note}{zone_note}"]
 
@@ -105,7 +108,7 @@ def _numeric_times(column: pd.Series, rows: Rows) -> tuple[pd.DatetimeIndex, str
     values = column.to_numpy(dtype=float)
     if values.min() >= _FIRST_DATE and values.max() <= _LAST_DATE:
         days = pd.to_datetime(column.astype("int64").astype(str), format="%Y%m%d", errors="coerce")
-        rows.refuse(days.isna().to_numpy(), "the date cannot be read as YYYYMMDD.")
+        rows.refuse(days.isna().to_numpy(), "the date {time} cannot be read as YYYYMMDD.")
         return pd.DatetimeIndex(days), "YYYYMMDD"
     is_epoch = (np.abs(values) >= 1e8) & ~((values >= _FIRST_DATE * 1e4) & (values <= (_LAST_DATE + 1) * 1e4))
     if not is_epoch.all():
@@ -130,8 +133,10 @@ def _numeric_times(column: pd.Series, rows: Rows) -> tuple[pd.DatetimeIndex, str
 def _iso_times(texts: pd.Series, rows: Rows) -> tuple[pd.DatetimeIndex, str]:
     offset = texts.str.contains(HAS_OFFSET).to_numpy(dtype=bool)
     parsed = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
-    rows.find(parsed.isna().to_numpy(), "the time cannot be read. Correct or drop the row.")
-    rows.refuse(offset != offset[0], f"the time has {'no' if offset[0] else 'an'} offset, unlike the first row.")
+    rows.find(parsed.isna().to_numpy(), "the time {time!r} cannot be read. Correct or drop the row.")
+    rows.refuse(
+        offset != offset[0], f"the time {{time}} has {'no' if offset[0] else 'an'} offset, unlike the first row."
+    )
     index = pd.DatetimeIndex(parsed)
     return (index, "ISO 8601 with offset") if offset[0] else (index.tz_localize(None), "ISO 8601")
 
@@ -150,7 +155,9 @@ def _other_times(texts: pd.Series, rows: Rows, options: ImportOptions) -> tuple[
         )
     chosen = complete[0] if complete else min(parsed, key=lambda fmt: int(parsed[fmt][1].sum()))
     times, unread = parsed[chosen]
-    rows.refuse(unread, f"the time cannot be read as {chosen}. Correct or drop the row, or give --date-format.")
+    rows.refuse(
+        unread, f"the time {{time!r}} cannot be read as {chosen}. Correct or drop the row, or give --date-format."
+    )
     index = pd.DatetimeIndex(times)
     return (index.tz_localize("UTC") if chosen.endswith(" UTC") else index), chosen
 
@@ -199,7 +206,7 @@ def _in_utc(
     except (KeyError, ValueError) as error:  # zoneinfo's error is a KeyError
         raise SettingsError(f"--timezone: {zone!r} is no zone such as Europe/Athens, UTC or EST.") from error
     unclear = np.asarray(index.isna())
-    rows.refuse(unclear, f"the time does not exist, or occurs twice, in {zone}, because of a clock change.")
+    rows.refuse(unclear, f"the time {{time}} does not exist, or occurs twice, in {zone}, because of a clock change.")
     taken = " (they have no offset)" if is_iso and not options.timezone else ""
     return index, f", taken as {zone}{taken}"
 

