@@ -21,12 +21,13 @@ FORMATS: tuple[Format, ...] = (
 
 
 def recognise(table: Table, options: ImportOptions) -> Format:
+    """The format of a table; raises a `QuestionError` if none or several fit."""
     known = {fmt.key: fmt for fmt in FORMATS}
     if options.format is not None and options.format not in known:
         raise SettingsError(f"--format: {options.format!r} is none of {', '.join(known)}.")
     matching = [fmt for fmt in FORMATS if fmt.matches(table) and options.format in (None, fmt.key)]
-    if table.names is None and options.columns:
-        return matching[0] if options.format and matching else websites.NAMED
+    if table.names is None and len(matching) != 1 and options.columns:
+        return websites.NAMED
     if not matching and options.format:
         raise DataError(f"{table.source}: does not have the columns of {known[options.format].name}.")
     if not matching:
@@ -44,19 +45,19 @@ def column_positions(table: Table, fmt: Format, options: ImportOptions) -> dict[
     """The number of the column of each of our names, by the format and by ``--columns``."""
     found = fmt.positions(table)
     names = [plain(name) for name in table.names or ()]
-    times_given = {"timestamp", "date", "time"} & set(options.columns)
-    if times_given:
-        found = {ours: number for ours, number in found.items() if ours not in TIME_COLUMNS}
+    given = {}
     for ours, theirs in options.columns.items():
         if ours == "volume" and theirs == "none":
             found.pop("volume", None)
         elif plain(theirs) in names:
-            found[ours] = names.index(plain(theirs))
-        elif theirs.isdigit() and 1 <= int(theirs) <= table.cells.shape[1]:
-            found[ours] = int(theirs) - 1
+            given[ours] = names.index(plain(theirs))
+        elif theirs.isdecimal() and 1 <= int(theirs) <= table.cells.shape[1]:
+            given[ours] = int(theirs) - 1
         else:
             has = ", ".join(table.names or ()) or f"columns 1 to {table.cells.shape[1]}"
             raise SettingsError(f"--columns: {table.source} has no column {theirs!r}; it has {has}.")
+    replaced = TIME_COLUMNS if set(given) & set(TIME_COLUMNS) else ()
+    found = {ours: at for ours, at in found.items() if ours not in replaced and at not in given.values()} | given
     if options.close_only and "close" not in found and table.cells.shape[1] == 2:
         found["close"] = next(number for number in (1, 0) if number not in found.values())
     missing = [name for name in ("close",) if name not in found] if options.close_only else []

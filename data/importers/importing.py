@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.candles import OHLCV, PRICES, REGIME, check_candles, check_rows, read_candles
+from data.candles import OHLCV, PRICES, REGIME, check_candles, check_rows, interval_of, read_candles
 from data.csv_table import Rows
 from data.errors import DataError, SettingsError
 from data.importers.columns import column_notes, column_positions, recognise, rows_of_symbol
@@ -80,7 +81,7 @@ def import_candles(paths: Sequence[Path], options: ImportOptions) -> Imported:
 
 def remedy(path: Path) -> str | None:
     """A sentence on the `regimes import` that reads a CSV which `read_candles` refuses; None if none does."""
-    call = f"regimes import {path} --name {path.stem}_imported"
+    call = shlex.join(["regimes", "import", str(path), "--name", f"{path.stem}_imported"])
     try:
         import_candles([path], ImportOptions())
     except QuestionError as question:
@@ -113,10 +114,11 @@ def _read_part(table: Table, options: ImportOptions) -> tuple[Part, str]:
             repeated = (column.astype(str).str.strip() == table.names[positions[ours]]).to_numpy()
             left_out += [f"dropped {(repeated & kept).sum():,} repeated headers"] if (repeated & kept).any() else []
             kept &= ~repeated
-    if "symbol" in columns:
-        kept &= rows_of_symbol(table, columns["symbol"], kept, options)
     if not kept.any():
         raise DataError(f"{table.source}: has no candles.")
+    if "symbol" in columns:
+        kept &= rows_of_symbol(table, columns["symbol"], kept, options)
+        left_out += [f"took the rows of {options.symbol}"] if options.symbol else []
     if not kept.all():
         columns, line = {name: column[kept] for name, column in columns.items()}, line[kept]
     values, empty = _values(table, columns, line, options)
@@ -128,9 +130,8 @@ def _read_part(table: Table, options: ImportOptions) -> tuple[Part, str]:
         values, line = values[~empty], line[~empty]
     rows = Rows(table.source, "line", line, {name: columns[name] for name in TIME_COLUMNS if name in columns})
     index, time_notes = parse_times(rows, fmt, options)
-    if fmt.stamps_close and len(index) > 1:
-        step = np.abs(np.diff(index.asi8))
-        index -= pd.Timedelta(int(np.bincount(step[step > 0] // 1_000_000).argmax()), unit="s")
+    if fmt.stamps_close and index.nunique() > 1:
+        index -= interval_of(index.unique().sort_values())
         time_notes.append("moved from the end of each bar to its open")
     values, value_notes = _finished(values, fmt, options, table.source)
     details = (*table.notes, *column_notes(table, positions), *time_notes, *value_notes, *left_out)

@@ -41,6 +41,8 @@ def join(parts: Sequence[Part]) -> Joined:
     parts = sorted(parts, key=lambda part: part.candles.index.min())
     notes += _seam_notes(parts)
     common = [name for name in parts[0].candles if all(name in part.candles for part in parts)]
+    lost = sorted({str(name) for part in parts for name in part.candles} - set(map(str, common)))
+    notes += [f"left out the columns {', '.join(lost)}, which some files lack"] if lost else []
     candles = pd.concat([part.candles[common] for part in parts]) if len(parts) > 1 else parts[0].candles
     source = parts[0].source if len(parts) == 1 else f"{parts[0].source} and {len(parts) - 1} more"
     places = parts[0].line

@@ -175,17 +175,20 @@ def _layout(source: str, rows: Sequence[Sequence[str]], options: ImportOptions) 
     if not widths:
         raise DataError(f"{source}: is empty.")
     width = widths.most_common(1)[0][0]
-    start = next(number for number, row in enumerate(rows) if len(row) == width)
-    if start > _MOST_LINES_ABOVE:
+    filled = [sum(bool(cell.strip()) for cell in row) for row in rows]
+    start = next((number for number, count in enumerate(filled) if count >= max(2, width / 2)), len(rows))
+    if start > _MOST_LINES_ABOVE or start == len(rows):
         raise DataError(f"{source}: has no table of candles; its first line is {','.join(rows[0])[:60]!r}.")
+    if any(cell.strip() for cell in rows[start][width:]):
+        raise DataError(f"{source}, line {start + 1}: has {len(rows[start])} fields, but most lines have {width}.")
     notes = [f"skipped {','.join(row)[:60]!r} above the table" for row in rows[:start] if any(row)]
     first, second, third = [*rows[start : start + 3], [], [], []][:3]
-    if first[:1] == ["Price"] and second[:1] == ["Ticker"] and third:
+    if first[:1] == ["Price"] and second[:1] == ["Ticker"] and len(second) > 1 and third:
         names = _yfinance_names(source, first, second, third, options)
         return _Layout(names, start + 3, width, (*notes, "header of yfinance, in three rows"))
     is_header = not options.no_header and not any(_IS_NUMBER.fullmatch(cell.strip()) for cell in first)
     is_header = is_header and any(char.isalpha() for cell in first[1:] for char in cell)
-    names = tuple(cell.strip() for cell in first)
+    names = tuple(cell.strip() for cell in [*first, *[""] * width][:width])
     return _Layout(names if is_header else None, start + is_header, width, tuple(notes))
 
 
@@ -196,7 +199,7 @@ def _yfinance_names(
     if len(known) > 1 and options.symbol not in known:
         raise SettingsError(f"{source}: holds {', '.join(known)}. Choose one with --symbol.")
     wanted = options.symbol or known[0]
-    pairs = zip(prices[1:], tickers[1:], strict=True)
+    pairs = zip(prices[1:], tickers[1:], strict=False)
     return (index[0], *(price if ticker == wanted else f"{price} of {ticker}" for price, ticker in pairs))
 
 
@@ -223,7 +226,6 @@ def _excel(source: str, content: bytes, options: ImportOptions) -> Table:
         cells = pd.read_excel(book, header=None)
     sample = cells.head(_SAMPLE_ROWS).astype(object)
     rows = sample.where(sample.notna(), "").astype(str).to_numpy().tolist()
-    rows = [row[: max((number + 1 for number, cell in enumerate(row) if cell), default=0)] for row in rows]
     layout = _layout(source, rows, options)
     notes = (f"sheet {book.sheet_names[0]!r} of {len(book.sheet_names)}", *layout.notes)
     first = rows[layout.above] if layout.above < len(rows) else []

@@ -362,7 +362,7 @@ def test_months_are_joined_their_overlap_merged_and_their_gap_named(tmp_path: Pa
         import_candles(files, ImportOptions())
 
 
-def test_packed_files_excel_and_parquet_give_the_same_candles(tmp_path: Path, candles: pd.DataFrame) -> None:
+def test_packed_files_give_the_same_candles(tmp_path: Path, candles: pd.DataFrame) -> None:
     expected = candles.iloc[:50].round(2)
     text = expected.to_csv(date_format="%Y-%m-%dT%H:%M:%SZ")
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
@@ -370,14 +370,39 @@ def test_packed_files_excel_and_parquet_give_the_same_candles(tmp_path: Path, ca
         archive.writestr("one.csv", "\n".join(text.splitlines()[:20]))
         archive.writestr("two.csv", "\n".join([text.splitlines()[0], *text.splitlines()[20:]]))
     (tmp_path / "a.txt").write_text(text, encoding="utf-16")
-    files = ["a.csv.gz", "a.zip", "a.txt"]
-    pytest.importorskip("openpyxl")
-    pytest.importorskip("pyarrow")
-    expected.tz_localize(None).to_excel(tmp_path / "a.xlsx")
-    expected.to_parquet(tmp_path / "a.parquet")
-    for file in [*files, "a.xlsx", "a.parquet"]:
+    for file in ["a.csv.gz", "a.zip", "a.txt"]:
         imported = import_candles([tmp_path / file], ImportOptions())
         pd.testing.assert_frame_equal(imported.candles, expected, check_freq=False)
+
+
+def test_excel_and_parquet_give_the_same_candles(tmp_path: Path, candles: pd.DataFrame) -> None:
+    pytest.importorskip("openpyxl", reason="the extra import is not installed")
+    pytest.importorskip("pyarrow", reason="the extra import is not installed")
+    expected = candles.iloc[:50].round(2)
+    expected.tz_localize(None).to_excel(tmp_path / "a.xlsx", startrow=2)
+    expected.to_parquet(tmp_path / "a.parquet")
+    for file in ["a.xlsx", "a.parquet"]:
+        imported = import_candles([tmp_path / file], ImportOptions())
+        pd.testing.assert_frame_equal(imported.candles, expected, check_freq=False)
+
+
+def test_a_header_of_another_width_than_the_rows_is_not_taken_for_a_title(tmp_path: Path) -> None:
+    row = "2024-01-02,10.5,12,9,11,5\n"
+    assert import_candles([wide(tmp_path, HEADER.strip() + ",\n" + row)], ImportOptions()).candles.iloc[0, 0] == 10.5
+    with pytest.raises(DataError, match=r"line 1: has 7 fields, but most lines have 6"):
+        import_candles([wide(tmp_path, HEADER.strip() + ",More\n" + 3 * row)], ImportOptions())
+
+
+def wide(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "wide.txt").write_text(text)
+    return tmp_path / "wide.txt"
+
+
+def test_a_column_is_kept_under_a_new_name(tmp_path: Path) -> None:
+    (tmp_path / "k.csv").write_text("1704204000,10,12,9,11,1500,3\n1704207600,11,13,10.5,12.25,2500,4\n")
+    imported = import_candles([tmp_path / "k.csv"], ImportOptions(columns={"trades": "7"}))
+    assert list(imported.candles) == [*OHLCV, "trades"]
+    assert imported.candles["trades"].tolist() == [3, 4]
 
 
 def test_bars_become_longer_without_crossing_a_session(tmp_path: Path) -> None:
