@@ -15,7 +15,7 @@ from data.csv_table import Rows
 from data.errors import DataError, SettingsError
 from data.importers.columns import column_notes, column_positions, recognise, rows_of_symbol
 from data.importers.formats import TIME_COLUMNS, Format
-from data.importers.joining import Part, drop, join
+from data.importers.joining import Part, drop, join, line_list
 from data.importers.numbers import decimal_of, parse_labels, parse_number
 from data.importers.options import ImportOptions, QuestionError
 from data.importers.resampling import resample
@@ -112,8 +112,9 @@ def _read_part(table: Table, options: ImportOptions) -> tuple[Part, str]:
     for ours, column in columns.items():
         if ours in TIME_COLUMNS and table.names is not None and not pd.api.types.is_numeric_dtype(column):
             repeated = (column.astype(str).str.strip() == table.names[positions[ours]]).to_numpy()
-            left_out += [f"dropped {(repeated & kept).sum():,} repeated headers"] if (repeated & kept).any() else []
             kept &= ~repeated
+    if not kept.all():
+        left_out.append(f"repeated headers dropped: {(~kept).sum():,} ({line_list(line[~kept])})")
     if not kept.any():
         raise DataError(f"{table.source}: has no candles.")
     if "symbol" in columns:
@@ -125,7 +126,7 @@ def _read_part(table: Table, options: ImportOptions) -> tuple[Part, str]:
     if empty.all():
         raise DataError(f"{table.source}: has no prices.")
     if empty.any():
-        left_out.append(f"dropped {empty.sum():,} rows without prices (line {line[empty][0]} is the first)")
+        left_out.append(f"rows without prices dropped: {empty.sum():,} ({line_list(line[empty])})")
         columns = {name: column[~empty] for name, column in columns.items()}
         values, line = values[~empty], line[~empty]
     rows = Rows(table.source, "line", line, {name: columns[name] for name in TIME_COLUMNS if name in columns})

@@ -62,7 +62,9 @@ def join(parts: Sequence[Part]) -> Joined:
             again & ~np.append(True, same.all(axis=1)),
             "{timestamp} appears twice, with different values. Keep one of the rows.",
         )
-        notes.append(f"merged {again.sum():,} rows that appear twice, equal in all columns ({_lines(places[again])})")
+        notes.append(
+            f"rows that appear twice, equal in all columns, merged: {again.sum():,} ({line_list(places[again])})"
+        )
         candles, places = candles[~again], places[~again]
     return Joined(candles, source, places, tuple(notes))
 
@@ -74,7 +76,7 @@ def _order_note(part: Part) -> str | None:
         return None
     if (step <= 0).all():
         return f"{part.source}: newest first; turned round"
-    lines = _lines(part.line[1:][backwards])
+    lines = line_list(part.line[1:][backwards])
     return f"{part.source}: sorted by time; {backwards.sum():,} rows were earlier than the row before ({lines})"
 
 
@@ -93,7 +95,7 @@ def _seam_notes(parts: Sequence[Part]) -> Iterator[str]:
             )
 
 
-def _lines(places: np.ndarray) -> str:
+def line_list(places: np.ndarray) -> str:
     """The first of these lines, for a note."""
     more = ", ..." if len(places) > _EXAMPLES else ""
     return f"line{'s' if len(places) > 1 else ''} {', '.join(map(str, places[:_EXAMPLES]))}{more}"
@@ -105,5 +107,5 @@ def drop(joined: Joined, dropped: np.ndarray, why: str) -> Joined:
         return joined
     if dropped.all():
         raise DataError(f"{joined.source}: all rows would be dropped ({why}).")
-    note = f"dropped {dropped.sum():,} rows {why} ({_lines(joined.places[dropped])})"
+    note = f"rows {why} dropped: {dropped.sum():,} ({line_list(joined.places[dropped])})"
     return Joined(joined.candles[~dropped], joined.source, joined.places[~dropped], (*joined.notes, note))

@@ -41,11 +41,13 @@ def resample(candles: pd.DataFrame, length: str) -> tuple[pd.DataFrame, str]:
         opens = _opens_in_sessions(index, interval, target)
     how = {str(name): _LAST_OF_BAR.get(str(name), "last") for name in candles}
     result = candles.groupby(opens.rename(index.name)).agg(how)
+    n_made = len(result)
     if around_the_clock:
         whole = slice(int(index[0] != opens[0]), len(result) - int(index[-1] + interval < opens[-1] + target))
         result = result.iloc[whole]
     before, after = f"{len(candles):,} bars of {interval_text(interval)}", f"{len(result):,} of {interval_text(target)}"
-    return result, f"{before} became {after}"
+    cut = f"; incomplete bars at the ends left out: {n_made - len(result)}" if len(result) < n_made else ""
+    return result, f"{before} became {after}{cut}"
 
 
 def _opens_in_sessions(index: pd.DatetimeIndex, interval: pd.Timedelta, target: pd.Timedelta) -> pd.DatetimeIndex:
