@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +28,34 @@ def write_imported(imported: Imported, file: Path, sources: Sequence[Path]) -> P
 
 
 def _csv(candles: pd.DataFrame) -> Iterator[str]:
-    """The text of a CSV in pieces: three times as fast as pandas' ``to_csv``, and with the same numbers."""
+    """The text of a CSV in pieces: several times as fast as pandas' ``to_csv``, and with the same numbers."""
     yield ",".join(["timestamp", *map(str, candles)]) + "\n"
-    words = {float(number): word for word, number in REGIME_LABELS.items()}
-    row = ",".join(["%sZ", *("%s" if name == REGIME else "%r" for name in candles)]) + "\n"
-    times = pd.DatetimeIndex(candles.index).tz_localize(None)
-    texts = np.datetime_as_string(times.to_numpy("M8[us]"), unit="s" if (times == times.floor("s")).all() else "us")
+    columns = [
+        _time_texts(pd.DatetimeIndex(candles.index)),
+        *(_texts(candles[name].to_numpy(), _label if name == REGIME else repr) for name in candles),
+    ]
     for start in range(0, len(candles), _ROWS_AT_ONCE):
-        part = candles.iloc[start : start + _ROWS_AT_ONCE]
-        columns = [part[name].tolist() for name in part]
-        for number, name in enumerate(part):
-            if name == REGIME:  # words mean the same to every reader
-                columns[number] = [words.get(label, f"{label:.0f}") for label in columns[number]]
-        yield "".join(map(row.__mod__, zip(texts[start : start + _ROWS_AT_ONCE].tolist(), *columns, strict=True)))
+        rows = zip(*(column[start : start + _ROWS_AT_ONCE] for column in columns), strict=True)
+        yield "\n".join(map(",".join, rows)) + "\n"
+
+
+def _label(number: float) -> str:
+    """A regime as a word, which means the same to every reader, if it has one."""
+    return {float(regime): word for word, regime in REGIME_LABELS.items()}.get(number, f"{number:.0f}")
+
+
+def _texts(values: np.ndarray, text: Callable[[float], str]) -> np.ndarray:
+    """The text of each number ``(n,)``, made once for equal numbers."""
+    codes, different = pd.factorize(values, use_na_sentinel=False)
+    return np.array([text(value) for value in different.tolist()], dtype=object)[codes]
+
+
+def _time_texts(index: pd.DatetimeIndex) -> np.ndarray:
+    """The times as ISO 8601 in UTC ``(n,)``, made from the days and the times of day that occur."""
+    midnight = index.tz_localize(None).normalize()
+    day, days = pd.factorize(midnight)
+    clock, clocks = pd.factorize(index.tz_localize(None) - midnight)
+    moments = pd.Timestamp(0) + pd.TimedeltaIndex(clocks)
+    fine = "" if (moments == moments.floor("s")).all() else ".%f"
+    dates, times = pd.DatetimeIndex(days).strftime("%Y-%m-%d"), moments.strftime(f"T%H:%M:%S{fine}Z")
+    return dates.to_numpy(dtype=object)[day] + times.to_numpy(dtype=object)[clock]
