@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.candles import OHLCV, PRICES, REGIME, check_candles, check_rows, interval_of, read_candles
+from data.candles import OHLCV, PRICES, REGIME, check_candles, check_rows, read_candles
 from data.csv_table import Rows
 from data.errors import DataError, SettingsError
 from data.importers.columns import column_notes, column_positions, recognise, rows_of_symbol
@@ -21,6 +21,7 @@ from data.importers.options import ImportOptions, QuestionError
 from data.importers.resampling import resample
 from data.importers.tables import Table, read_tables
 from data.importers.times import parse_times
+from data.intervals import interval_of
 
 _USED = ("symbol", "adj_close", "tick_volume", *TIME_COLUMNS)
 

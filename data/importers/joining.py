@@ -9,9 +9,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from data.candles import interval_of, interval_text, time_text
+from data.candles import time_text
 from data.csv_table import Rows
 from data.errors import DataError
+from data.intervals import interval_of, interval_text
 
 _EXAMPLES = 3
 

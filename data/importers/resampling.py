@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from data.candles import interval_of, interval_text
 from data.download import step_of
 from data.errors import SettingsError
+from data.intervals import interval_of, interval_text
 
 _DAY = pd.Timedelta(days=1)
 _RARE = 0.25  # a time of day with bars on fewer of the days lies outside of the session
