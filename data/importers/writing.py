@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from data.candles import REGIME, REGIME_LABELS
-from data.files import sha256_of, write_bytes, write_json
+from data.files import sha256_of, write_bytes
 from data.importers.importing import Imported
+from data.importers.record import write_record
 
 
 def write_imported(imported: Imported, file: Path, sources: Sequence[Path]) -> Path:
@@ -20,9 +21,7 @@ def write_imported(imported: Imported, file: Path, sources: Sequence[Path]) -> P
         write_bytes(file, imported.unchanged.read_bytes())
     else:
         write_bytes(file, _csv(imported.candles))
-    record = file.with_suffix(".import.json")
-    write_json(record, {"sources": hashes, "sha256": sha256_of(file), "notes": list(imported.notes)})
-    return record
+    return write_record(file, hashes, imported.notes)
 
 
 def _csv(candles: pd.DataFrame) -> bytes:

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from runners.backtesting.trials import Trials
 
 
-def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> str:
-    """The report of a backtest; ``origin`` as in `runners.report.write_run.write_backtest`."""
+def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any], import_notes: Sequence[str] = ()) -> str:
+    """The report of a backtest; ``origin`` as in `runners.report.write_run.write_backtest`.
+
+    ``import_notes`` say how the candles were made (`data.importers.writing.import_notes`).
+    """
     index, source = result.equity.index, result.source
     return render(
         "page.html",
@@ -62,7 +65,7 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any]) -> 
         trade_columns=TRADE_COLUMNS,
         trades=trade_rows(result),
         still_open=len(result.open_trade) > 0,
-        provenance=_provenance(result, origin),
+        provenance=[*_provenance(result, origin), *(("candles imported", note) for note in import_notes)],
     )
 
 

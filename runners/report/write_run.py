@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import tomli_w
 
 from data.files import mark_latest, new_run_id, require_dataset_name, whole_folder, write_json
+from data.importers.record import import_notes
 from runners.backtesting.metrics import equity_returns
 from runners.backtesting.recording import counted, metrics_json
 from runners.backtesting.result import Backtest
@@ -75,7 +76,9 @@ def write_backtest(
         result.equity.join(result.curves).to_csv(draft / "equity.csv")
         result.forecasts.to_csv(draft / "forecasts.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
-        (draft / "report.html").write_text(report_html(result, trials, origin), encoding="utf-8")
+        (draft / "report.html").write_text(
+            report_html(result, trials, origin, import_notes(candle_file)), encoding="utf-8"
+        )
         if note:
             (draft / NOTE).write_text(note + "\n", encoding="utf-8")
     if not result.source.chosen_from:

@@ -10,7 +10,8 @@ import pytest
 
 from data.candles import fingerprint, read_candles
 from data.files import sha256_of
-from tests.conftest import invoke, to_csv
+from models import ModelSet
+from tests.conftest import invoke, make_workspace, to_csv
 
 MT5 = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>\n" + "".join(
     f"2024.01.02\t{hour:02}:00:00\t10\t12\t9\t11\t5\t0\t2\n" for hour in range(10, 20)
@@ -65,6 +66,20 @@ def test_candles_that_need_no_change_are_copied(tmp_path: Path, labelled: pd.Dat
     ran = invoke(tmp_path, "import", str(file), "--name", "OWN")
     assert "nothing had to be changed" in ran.stdout
     assert (tmp_path / "data" / "csv" / "OWN.csv").read_bytes() == file.read_bytes()
+
+
+def test_the_report_says_how_the_candles_were_imported(
+    tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    workspace = make_workspace(tmp_path / "home", candles, model_set)
+    closes = tmp_path / "closes.csv"
+    candles[["close"]].to_csv(closes)
+    assert invoke(workspace, "import", str(closes), "--close-only", "--name", "SWITCH", "--overwrite").returncode == 0
+    ran = invoke(workspace, "backtest", "SWITCH")
+    assert ran.returncode == 0, ran.stderr
+    (report,) = workspace.glob("results/SWITCH/*/report.html")
+    assert "candles imported" in report.read_text()
+    assert "made from closes: open is the previous close" in report.read_text()
 
 
 def test_a_refused_file_comes_with_the_import_that_reads_it(tmp_path: Path, candles: pd.DataFrame) -> None:
