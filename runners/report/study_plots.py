@@ -127,4 +127,5 @@ def _finished(axes: Axes, width: float, height: float) -> str:
             spine.set_color(INK)
     for text in figure.findobj(Text):
         text.set(color=INK, fontsize=9)
+    plt.close(figure)  # pyplot, which Optuna draws with, would keep it
     return svg(figure).replace(_PAPER, "Canvas")

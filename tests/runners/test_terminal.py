@@ -17,7 +17,7 @@ SHOWN = r"[red]x[/b] :smile: \x1b[31m\x9b\u202e"
 
 
 def bar(name: str) -> None:
-    with terminal.folds_progress({name: 1}) as advance:
+    with terminal.counting_progress("training", {name: 1}) as advance:
         advance(name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -216,6 +217,26 @@ def _dataset_of(key: str) -> str:
 
 
 Connect = Callable[[], Bus]  # called again after each lost connection
+
+
+# Error codes of a Redis that is full, has become a replica, has lost its replicas, cannot save, or is being configured.
+_TEMPORARY = "OOM|READONLY|NOREPLICAS|MISCONF|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|LOADING"
+_NOT_PERMITTED = "The user executing the script can't"  # Redis's NOPERM within a script
+
+
+def is_temporary(error: redis.ResponseError) -> bool:
+    """Whether Redis may execute the command later, without a change of it."""
+    temporary = (
+        redis.exceptions.OutOfMemoryError,
+        redis.exceptions.ReadOnlyError,
+        redis.exceptions.NoPermissionError,
+        redis.exceptions.ClusterDownError,
+        redis.exceptions.TryAgainError,
+    )  # redis-py removes the code from their messages
+    text = str(error)
+    return (
+        isinstance(error, temporary) or _NOT_PERMITTED in text or bool(re.search(rf"(^|[-'\s])({_TEMPORARY})\b", text))
+    )
 
 
 def redis_refusal(error: Exception) -> LiveError:

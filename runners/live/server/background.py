@@ -24,7 +24,6 @@ class BackgroundJobs:
     def __init__(self, models: ModelReloader, bus: BusClient, metrics: ServerMetrics) -> None:
         self._models, self._bus, self._metrics = models, bus, metrics
         self._log = log.bind(service=NAME)
-        self._redis_lost = False
 
     async def run(self) -> None:
         """Run until cancelled, then send a last heartbeat."""
@@ -54,8 +53,8 @@ class BackgroundJobs:
             await self._bus.query(lambda bus: bus.heartbeat(NAME, state, counted))
         except ProblemError as problem:
             self._metrics.counted["beats_lost"] += 1
-            if not self._redis_lost:
+            if not self._metrics.redis_is_lost:
                 self._log.warning("heartbeat failed; the server continues", why=problem.detail)
-            self._redis_lost = True
+            self._metrics.redis_is_lost = True
         else:
-            self._redis_lost = False
+            self._metrics.redis_is_lost = False

@@ -27,6 +27,7 @@ class ServerMetrics(Collector):
         self._models = models
         self.registry = CollectorRegistry()
         self.counted: Count[str] = Count()
+        self.redis_is_lost = False  # since the last heartbeat
         self.routes: frozenset[str] = frozenset()
         ProcessCollector(registry=self.registry)
         self._requests = Counter(
@@ -47,6 +48,8 @@ class ServerMetrics(Collector):
         yield CounterMetricFamily("regimes_server_reloads", "Newer models loaded.", counted["models_taken"])
         yield CounterMetricFamily("regimes_server_reload_failures", "Newer models rejected.", counted["models_refused"])
         yield GaugeMetricFamily("regimes_server_newer_models_refused", "1 if the newest models are rejected.", rejected)
+        lost = float(self.redis_is_lost)
+        yield GaugeMetricFamily("regimes_server_redis_lost", "1 if Redis is away or stores nothing.", lost)
 
     def begin(self) -> None:
         self._in_flight.inc()

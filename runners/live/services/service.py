@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import redis
 import structlog
 
-from runners.live.bus.bus import Bus, Connect, redis_refusal
+from runners.live.bus.bus import Bus, Connect, is_temporary, redis_refusal
 
 WAIT = 0.5  # seconds that a service waits for new entries before it checks whether to stop
 _HEARTBEAT_SECONDS = 1.0
@@ -44,34 +44,42 @@ class Service(ABC):
         self.counted: Counter[str] = Counter()
         self.log = structlog.get_logger().bind(service=self.name)
         self._heartbeat_at = 0.0
+        self._pause, self._has_worked = WAIT, False
 
     def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set, and reconnect to Redis when the connection is lost.
+        """Work until ``stop`` is set, and again after a lost connection to Redis or a temporary refusal by it.
 
         Raises
         ------
         RegimesError
             If a retry would not help.
         """
-        pause = WAIT
         while not stop.is_set():
             try:
                 bus = self.connect()
                 bus.require_same_facts(self.facts)
                 self.log.info("started", bus=bus.name)
-                pause = WAIT
                 self.work(bus, stop)
                 if stop.is_set():
                     self.heartbeat(bus, "ended")
                     self.log.info("ended")
                 return
-            except (redis.AuthenticationError, redis.ResponseError) as error:
-                raise redis_refusal(error) from error
+            except redis.ResponseError as error:
+                if not is_temporary(error):
+                    raise redis_refusal(error) from error
+                self.log.error("Redis rejects commands", why=str(error), tries_again_in=self._pause)
+                self._wait_for_redis("redis_refused", stop)
             except (redis.ConnectionError, redis.TimeoutError) as error:
-                self.log.warning("no Redis", why=str(error), tries_again_in=pause)
-                self.counted["redis_lost"] += 1
-                stop.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                if isinstance(error, redis.AuthenticationError) and not self._has_worked:
+                    raise redis_refusal(error) from error
+                self.log.warning("no Redis", why=str(error), tries_again_in=self._pause)
+                self._wait_for_redis("redis_lost", stop)
+
+    def _wait_for_redis(self, event: str, stop: threading.Event) -> None:
+        """Count the event and wait, each time longer until a heartbeat is stored."""
+        self.counted[event] += 1
+        stop.wait(self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     @abstractmethod
     def work(self, bus: Bus, stop: threading.Event) -> None:
@@ -83,3 +91,4 @@ class Service(ABC):
         if state != self.state or now - self._heartbeat_at >= _HEARTBEAT_SECONDS:
             self.state, self._heartbeat_at = state, now
             bus.heartbeat(self.name, state, self.counted)
+            self._pause, self._has_worked = WAIT, True
