@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs system test lint bench coverage mutation clean
+.PHONY: demo docs system test lint bench bench-growth bench-gpu coverage mutation clean
 
 $(VENV)/.app: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -43,10 +43,26 @@ docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -n -q -d build/doctrees docs build/docs
 	@echo "manual: build/docs/index.html"
 
-# Times and memory, against what a user would write; takes minutes, on an otherwise idle machine.
-bench: $(VENV)/.dev
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	touch $@
+
+# In an environment of its own: its pyarrow and ray would change how long pandas and the commands take to import.
+build/neuralforecast/.installed: constraints.txt
+	test -d build/neuralforecast || $(PYTHON) -m venv build/neuralforecast
+	build/neuralforecast/bin/pip install --quiet -c constraints.txt neuralforecast torch
+	touch $@
+
+# Times and memory, against other packages in the same run; takes a quarter of an hour, on an otherwise idle machine.
+bench: $(VENV)/.bench build/neuralforecast/.installed
 	$(BIN)/python -m tests.benchmarks
-	$(BIN)/python -m tests.benchmarks.server
+
+# The commands on 10,000 to 1,000,000 bars; takes about half an hour.
+bench-growth: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.growth
+
+bench-gpu: $(VENV)/.dev
+	$(BIN)/python -m tests.benchmarks.gpu
 
 $(VENV)/.quality: $(VENV)/.dev
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[quality]'

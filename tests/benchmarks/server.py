@@ -1,4 +1,4 @@
-"""How many forecasts a second does the model server give, and how soon? ``python -m tests.benchmarks.server``
+"""How many requests a second does the model server answer, and a bare FastAPI route with the same bodies?
 
 A server process, and two client processes with four connections each that ask as soon as they have an answer: on two
 cores they share both. Windows go over all lengths that a pass has; candles are just as many as a forecast needs.
@@ -9,33 +9,30 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
-import os
-import sys
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import uvloop
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-from data.features import compute_features
-from data.synthetic import VISIBLE
-from models.forecaster import Forecaster
-from models.network import pass_length
-from tests.benchmarks.measures import Measure
+from tests.benchmarks.comparison import Figure
 from tests.patience import PATIENCE_S
-from training import train
 
-_SECONDS, _WARM_UP = 10.0, 1.0
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.forecaster import Forecaster
+    from tests.benchmarks.subject import Subject
+
+_SECONDS, _WARM_UP, _ROUNDS = 3.0, 0.5, 2
 _CLIENTS, _CONNECTIONS = 2, 4
 
 Asked = dict[str, list[bytes]]  # bodies of each kind
@@ -43,6 +40,9 @@ Asked = dict[str, list[bytes]]  # bodies of each kind
 
 def what_to_ask(candles: pd.DataFrame, forecaster: Forecaster) -> Asked:
     """Bodies out of real candles and features."""
+    from data.features import compute_features
+    from models.network import pass_length
+
     expert = forecaster.model_set.all_regimes
     values = compute_features(candles, expert.features).to_numpy()
     lengths = range(expert.window, pass_length(expert.window, expert.stride) + 1)
@@ -60,7 +60,7 @@ def what_to_ask(candles: pd.DataFrame, forecaster: Forecaster) -> Asked:
     }
 
 
-def _serve(folder: Path, ports: Any, stop: Any) -> None:
+def _serve_forecasts(folder: Path, ports: Any, stop: Any) -> None:
     from runners.live.server import Server
     from runners.live.services.model_reloader import ModelReloader
 
@@ -75,12 +75,33 @@ def _serve(folder: Path, ports: Any, stop: Any) -> None:
     thread.join()
 
 
+def _serve_bare(ports: Any, stop: Any) -> None:
+    """A route that reads the body as JSON and answers with one number."""
+    import uvicorn
+    from fastapi import Body, FastAPI
+
+    app = FastAPI()
+
+    @app.post("/forecast")
+    async def forecast(body: Any = Body()) -> dict[str, int]:  # noqa: B008
+        return {"entries": len(body)}
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    ports.put(listener.getsockname()[1])
+    stop.wait()
+    server.should_exit = True
+    thread.join()
+
+
 @contextmanager
-def serving(folder: Path) -> Iterator[int]:
+def serving(serve: Callable[..., None], *arguments: object) -> Iterator[int]:
     """A server process; the block gets its port."""
     fresh = multiprocessing.get_context("spawn")
     ports, stop = fresh.Queue(), fresh.Event()
-    process = fresh.Process(target=_serve, args=(folder, ports, stop))
+    process = fresh.Process(target=serve, args=(*arguments, ports, stop))
     process.start()
     try:
         yield ports.get(timeout=PATIENCE_S)
@@ -89,14 +110,14 @@ def serving(folder: Path) -> Iterator[int]:
         process.join()
 
 
-def _ask(port: int, bodies: list[bytes], seconds: float, took: Any) -> None:
+def _ask(port: int, bodies: list[bytes], took: Any) -> None:
     async def ask_on_all() -> list[list[float]]:
-        return await asyncio.gather(*(_ask_on_one(port, bodies, seconds) for _ in range(_CONNECTIONS)))
+        return await asyncio.gather(*(_ask_on_one(port, bodies) for _ in range(_CONNECTIONS)))
 
     took.put([one for some in uvloop.run(ask_on_all()) for one in some])
 
 
-async def _ask_on_one(port: int, bodies: list[bytes], seconds: float) -> list[float]:
+async def _ask_on_one(port: int, bodies: list[bytes]) -> list[float]:
     """Seconds that each request took, those of the warm-up left out."""
     head = "POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
     requests = [head.format(len(body)).encode() + body for body in bodies]
@@ -104,7 +125,7 @@ async def _ask_on_one(port: int, bodies: list[bytes], seconds: float) -> list[fl
     took, begin = [], time.perf_counter()
     for request in cycle(requests):
         asked = time.perf_counter()
-        if asked - begin > _WARM_UP + seconds:
+        if asked - begin > _WARM_UP + _SECONDS:
             break
         writer.write(request)
         answer = await reader.readuntil(b"\r\n\r\n")
@@ -117,11 +138,11 @@ async def _ask_on_one(port: int, bodies: list[bytes], seconds: float) -> list[fl
     return took
 
 
-def measure(port: int, bodies: list[bytes], seconds: float = _SECONDS) -> np.ndarray:
+def measure(port: int, bodies: list[bytes]) -> np.ndarray:
     """Seconds of every request, of all clients."""
     fresh = multiprocessing.get_context("spawn")
     took = fresh.Queue()
-    clients = [fresh.Process(target=_ask, args=(port, bodies, seconds, took)) for _ in range(_CLIENTS)]
+    clients = [fresh.Process(target=_ask, args=(port, bodies, took)) for _ in range(_CLIENTS)]
     for client in clients:
         client.start()
     seconds_of = np.concatenate([took.get() for _ in clients])
@@ -130,33 +151,25 @@ def measure(port: int, bodies: list[bytes], seconds: float = _SECONDS) -> np.nda
     return seconds_of
 
 
-def server_measures(seconds: float = _SECONDS) -> list[Measure]:
-    candles = VISIBLE.candles(4000, seed=1).drop(columns="regime")
-    models = train(candles, "PLANTED")
-    with TemporaryDirectory() as trained, serving(models.save(trained)) as port:
-        took = {
-            kind: measure(port, bodies, seconds) for kind, bodies in what_to_ask(candles, Forecaster(models)).items()
+def figures(subject: Subject) -> list[Figure]:
+    from models.forecaster import Forecaster
+
+    asked = what_to_ask(subject.candles.iloc[-4000:], Forecaster(subject.models))
+    with (
+        TemporaryDirectory() as trained,
+        serving(_serve_forecasts, subject.models.save(trained)) as port,
+        serving(_serve_bare) as bare,
+    ):
+        rounds = {
+            kind: [(measure(port, bodies), measure(bare, bodies)) for _ in range(_ROUNDS)]
+            for kind, bodies in asked.items()
         }
-    bounds = {"windows": (500, 1000, 20, 10), "64 windows": (20, 50, 500, 200), "candles": (50, 150, 500, 100)}
-    found = []
-    for kind, (rate, rate_aim, slow, slow_aim) in bounds.items():
-        p50, p99 = 1000 * np.quantile(took[kind], [0.5, 0.99])
-        per_second, told = len(took[kind]) / seconds, f"half under {p50:.1f} ms"
-        found.append(Measure(f"POST /forecast: {kind}", per_second, "a second", rate, rate_aim, told, True))
-        found.append(Measure("99 of 100 under", float(p99), "ms", slow, slow_aim))
-    return found
+    return [_figure(kind, pairs) for kind, pairs in rounds.items()]
 
 
-def main() -> None:
-    before = os.getloadavg()[0]
-    table = Table("", "measured", "must", "aim", "", box=SIMPLE_HEAD)
-    for one in server_measures():
-        at = ">=" if one.more_is_better else "<="
-        what = f"{one.what}\n[dim]  {one.told}[/dim]" if one.told else one.what
-        table.add_row(what, f"{one.value:.4g} {one.unit}", f"{at} {one.must:g}", f"{one.aim:g}", one.verdict)
-    Console().print(table)
-    print(f"load before: {before:.2f}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _figure(kind: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Figure:
+    ours, bare = (median(len(pair[place]) for pair in pairs) / _SECONDS for place in (0, 1))
+    slow = 1000 * median(float(np.quantile(pair[0], 0.99)) for pair in pairs)
+    told = f"{ours:,.0f} a second, 99 of 100 under {slow:.1f} ms; bare: {bare:,.0f} a second"
+    ratio = median(len(mine) / len(its) for mine, its in pairs)
+    return Figure(f"requests a second: {kind}", ratio, told=told, peer="a bare FastAPI route")

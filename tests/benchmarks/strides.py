@@ -12,8 +12,9 @@ from data.samples import sp500_candles
 from data.synthetic import HIDDEN, VISIBLE
 from data.windows import targets
 from models.forecaster import Forecaster
+from models.model_set import ModelSet
 from models.settings import ForecastSettings
-from tests.benchmarks.measures import BTC, ETH
+from tests.benchmarks.subject import BTC, ETH
 from training.scores import relative_error
 from training.settings import TrainSettings
 from training.trainer import train
@@ -40,15 +41,15 @@ def main() -> None:
             losses, seconds = [], 0.0
             for seed in range(_SEEDS):
                 begin = time.perf_counter()
-                losses.append(_test_loss(candles, TrainSettings(members=1, seed=seed, **settings)))
+                models = train(candles, "STRIDES", TrainSettings(members=1, seed=seed, **settings))
+                losses.append(unseen_loss(models, candles))
                 seconds += (time.perf_counter() - begin) / _SEEDS
             spread = f"{np.mean(losses):.4f} +- {np.std(losses):.4f}"
             print(f"{name:30} {kind:15} test loss {spread}, a training {seconds:.1f} s", flush=True)
 
 
-def _test_loss(candles: pd.DataFrame, settings: TrainSettings) -> float:
+def unseen_loss(models: ModelSet, candles: pd.DataFrame) -> float:
     """The experts' squared error over all test bars, relative to the forecast 0's."""
-    models = train(candles, "STRIDES", settings)
     source = ForecastSettings(regime_source="column" if REGIME in candles else "detector")
     forecast = Forecaster(models, source).forecast(candles)["forecast"].to_numpy()
     unseen = candles.index > models.validation_end
