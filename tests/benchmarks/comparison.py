@@ -130,7 +130,11 @@ class Comparison:
         costs = [[cost_of(run) for run in runs] for _ in range(self.rounds)]
         ours, *theirs = ([one[place] for one in costs] for place in range(len(runs)))
         typical = self._typical(ours)
-        own = [Figure(self.what, typical.cpu, "s CPU", self.seconds, str(typical))] if self.seconds else []
+        own = (
+            [Figure(self.what, typical.cpu, "s CPU", self.seconds, f"{typical.wall:.3g} s wall")]
+            if self.seconds
+            else []
+        )
         return own + [
             Figure(
                 self.what,
