@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.candles import interval_of, read_candles
+from data.candles import read_candles
+from data.intervals import interval_of
 from data.synthetic import VISIBLE
 from models import Forecaster, ModelSet
 from models.recorded import RecordedForecasts
