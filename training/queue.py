@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -66,12 +67,17 @@ def fit_networks(
             yield from ((key, task) for task in its_tasks.values())
 
     fitted: dict[Key, dict[Member, FitResult]] = {key: {} for key in trainings}
-    pool = Parallel(return_as="generator_unordered")
-    for key, member, result in pool(delayed(_fit_network)(key, task) for key, task in tasks()):
-        fitted[key][member] = result
-        if len(fitted[key]) == missing[key]:
-            one = trainings[key]
-            yield key, assemble(one.candles, prepared.pop(key), fitted.pop(key), one.study)
+    results = Parallel(return_as="generator_unordered")(delayed(_fit_network)(key, task) for key, task in tasks())
+    try:
+        for key, member, result in results:
+            fitted[key][member] = result
+            if len(fitted[key]) == missing[key]:
+                one = trainings[key]
+                yield key, assemble(one.candles, prepared.pop(key), fitted.pop(key), one.study)
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that an interrupted queue was not used up
+            results.close()
 
 
 def _fit_network(key: Key, task: NetworkTask) -> tuple[Key, Member, FitResult]:
