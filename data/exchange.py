@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -22,20 +24,41 @@ Result = TypeVar("Result")
 
 _ATTEMPTS = 6  # a request fails for good after waits of 1 + 2 + 4 + 8 + 16 seconds
 _LONGEST_WAIT = 120.0  # seconds; an exchange that asks for more has banned this address
+_LONGEST_BAN = 3 * 86_400.0  # seconds; Binance's longest
 _BARS_AHEAD = 100  # bars to skip after an empty page where the exchange's page length is unknown
 _RETRIED_STATUS = {408, 418, 429}  # of the 4xx; others, such as 451 (blocked country), are permanent
 
 
-def exchange_client(exchange: str, options: Mapping[str, Any]) -> ccxt.Exchange:
+class RequestGate(Protocol):
+    """Remembers how long an exchange asked for no requests, for all clients that share it."""
+
+    def seconds_left(self) -> float:
+        """Seconds until requests may be sent again; 0 if they may be sent now."""
+
+    def close(self, seconds: float) -> None:
+        """Keep back all requests for this time."""
+
+
+def exchange_client(exchange: str, options: Mapping[str, Any], gate: RequestGate | None = None) -> ccxt.Exchange:
     """A ccxt client that respects the exchange's rate limit.
 
-    ``options`` are further ones of ccxt's constructor, such as ``httpsProxy``, ``timeout`` or ``urls``. Raises a
-    `SettingsError` if ccxt is not installed or does not know the exchange.
+    Parameters
+    ----------
+    options
+        Further ones of ccxt's constructor, such as ``httpsProxy``, ``timeout`` or ``urls``.
+    gate
+        While it is closed, a request raises ccxt's ``RateLimitExceeded`` and is not sent. A refusal with the header
+        Retry-After closes it. Default: the caller waits by itself.
+
+    Raises
+    ------
+    SettingsError
+        If ccxt is not installed or does not know the exchange.
     """
     _require_exchange(exchange)
     import ccxt
 
-    kind: type[ccxt.Exchange] = type(exchange, (_SteadyPace, getattr(ccxt, exchange)), {})
+    kind: type[ccxt.Exchange] = type(exchange, (_SteadyPace, getattr(ccxt, exchange)), {"gate": gate})
     client = kind({"enableRateLimit": True, **options})
     client.session.hooks["response"].append(_require_json)
     return client
@@ -98,14 +121,47 @@ def _option_defaults(exchange: str) -> dict[str, Any]:
 
 
 class _SteadyPace:
-    """Prevents ccxt's rate limiter from a long wait after the system clock was set back."""
+    """Keeps requests back at a closed gate, and ccxt's rate limiter from a long wait after the clock was set back."""
 
+    id: str
+    gate: RequestGate | None
+    last_response_headers: Mapping[str, str] | None
     lastRestRequestTimestamp: int  # noqa: N815
     milliseconds: Callable[[], int]
 
     def throttle(self, cost: float | None = None) -> None:
         self.lastRestRequestTimestamp = min(self.lastRestRequestTimestamp, self.milliseconds())
         super().throttle(cost)  # type: ignore[misc]
+
+    def fetch(self, *args: Any, **kwargs: Any) -> Any:
+        import ccxt
+
+        if self.gate is None:
+            return super().fetch(*args, **kwargs)  # type: ignore[misc]
+        left = self.gate.seconds_left()
+        if left:
+            raise ccxt.RateLimitExceeded(f"{self.id} asked for no requests for the next {left:.0f} s")
+        try:
+            return super().fetch(*args, **kwargs)  # type: ignore[misc]
+        except ccxt.BaseError:
+            asked = retry_after(self.last_response_headers or {})
+            if asked:
+                self.gate.close(asked)
+            raise
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds from the header Retry-After, which has seconds or a date; 0 without it."""
+    value = headers.get("Retry-After", "").strip()
+    try:
+        seconds = (
+            float(value)
+            if value.isdigit()
+            else (parsedate_to_datetime(value) - dt.datetime.now(dt.UTC)).total_seconds()
+        )
+    except (TypeError, ValueError):
+        return 0.0
+    return min(max(0.0, seconds), _LONGEST_BAN)
 
 
 def _require_json(response: requests.Response, *_: Any, **__: Any) -> None:
@@ -200,16 +256,16 @@ class ExchangeSource:
                 return request()
             except ccxt.BaseError as error:
                 reason = self._reason(error)
-                retry_after = self._retry_after()
+                asked = retry_after(self._response.headers) if self._response is not None else 0.0
                 if not self._is_temporary(error):
                     raise DataError(f"{self.name}: {reason}. {self._remedy()}") from None
-                if retry_after > _LONGEST_WAIT:
+                if asked > _LONGEST_WAIT:
                     raise DataError(
-                        f"{self.name}: {reason}; it asks to wait {retry_after:.0f} s. Run the command again after that."
+                        f"{self.name}: {reason}; it asks to wait {asked:.0f} s. Run the command again after that."
                     ) from None
                 if attempt == _ATTEMPTS:
                     raise DataError(f"{self.name}: {reason}, after {attempt} attempts. {self._remedy()}") from None
-            self._pause(max(wait, retry_after), reason)
+            self._pause(max(wait, asked), reason)
             attempt, wait = attempt + 1, 2 * wait
 
     def _keep_response(self, response: requests.Response, *_: Any, **__: Any) -> None:
@@ -226,11 +282,6 @@ class ExchangeSource:
 
     def _remedy(self) -> str:
         return f"A proxy or another host can be named in the table [exchange.{self._client.id}] of regimes.toml."
-
-    def _retry_after(self) -> float:
-        """Seconds from the header Retry-After, 0 without one."""
-        seconds = self._response.headers.get("Retry-After", "") if self._response is not None else ""
-        return float(seconds) if seconds.isdigit() else 0.0
 
     def _reason(self, error: Exception) -> str:
         """The error in a few words: the HTTP status, or ccxt's message."""

@@ -66,6 +66,7 @@ class Exchange(StreamServer):
         self.order_faults: deque[Fault] = deque()  # one for each of the next orders
         self.account_faults: deque[Fault] = deque()  # one for each of the next other signed requests
         self.asked: list[pd.Timestamp] = []  # start time of each request for candles
+        self.n_requests = 0
         self.on_hold = threading.Event()
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -259,6 +260,7 @@ def _handler(exchange: Exchange) -> type[BaseHTTPRequestHandler]:
             key = self.headers.get("X-MBX-APIKEY")
             status, body = 200, ""
             with exchange._changed:
+                exchange.n_requests += 1
                 exchange.sandbox_requests += path != url.path
                 fault = exchange.fault_of(self.command, path)
                 if fault.accepts or not (fault.holds or fault.drops or fault.status != 200):

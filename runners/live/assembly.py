@@ -15,6 +15,7 @@ from data.errors import SettingsError
 from runners.backtesting.engine import trading_range
 from runners.backtesting.settings import BacktestSettings
 from runners.live.bus.connection import BusLocation
+from runners.live.bus.exchange_gate import ExchangeGate
 from runners.live.replay import Replay
 from runners.live.server import KEY_VARIABLE, Server
 from runners.live.services.engine import Engine
@@ -104,7 +105,8 @@ class ServiceFactory:
         unset = [name for name in ("max_position", "max_daily_loss") if getattr(self.live, name) is None]
         if unset:
             raise SettingsError(f"--real needs limits. Set {' and '.join(unset)} in [live] or by flags.")
-        client = trading_client(market.exchange, market.symbol, market.options, sandbox=sandbox)
+        gate = ExchangeGate(self.location.connect)
+        client = trading_client(market.exchange, market.symbol, market.options, sandbox=sandbox, gate=gate)
         facts = {**market.facts(), "mode": "sandbox" if sandbox else "real"}
         return self._trader(
             models, market.symbol, facts, lambda: ExchangeBroker(ExchangeAccount(client, market.symbol))

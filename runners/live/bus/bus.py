@@ -149,6 +149,19 @@ class Bus:
         if self.lease_holder() == holder:
             self.redis.delete(self._key("only_trader"))
 
+    def pause_exchange(self, seconds: float) -> None:
+        """Let this machine's services send no request to the exchange for this time, or as long as before if longer."""
+        if seconds > self.exchange_pause():
+            self.redis.set(self._exchange_pause, "1", px=max(1, round(1000 * seconds)))
+
+    def exchange_pause(self) -> float:
+        """Seconds for which this machine's services must send no request to the exchange; 0 for none."""
+        return max(0, self.redis.pttl(self._exchange_pause)) / 1000
+
+    @property
+    def _exchange_pause(self) -> str:
+        return self._key(f"exchange_pause_{socket.gethostname()}")  # an exchange counts requests by address
+
     def datasets(self) -> list[str]:
         """Names of all datasets whose services have used this Redis."""
         return sorted(_dataset_of(key) for key in self.redis.scan_iter("regimes:*:facts"))

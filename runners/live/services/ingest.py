@@ -16,6 +16,7 @@ from data.errors import DataError, SettingsError
 from data.exchange import ExchangeSource, exchange_client
 from data.intervals import interval_text
 from runners.live.bus.bus import Bus, Connect
+from runners.live.bus.exchange_gate import ExchangeGate
 from runners.live.bus.stream import milliseconds
 from runners.live.services.service import WAIT, Service
 from runners.live.services.websocket import WebsocketListener
@@ -81,6 +82,7 @@ class Ingest(Service):
     def __init__(self, connect: Connect, market: Market, lookback: int) -> None:
         super().__init__(connect)
         self._market, self._lookback = market, lookback
+        self._gate = ExchangeGate(connect)
         self.facts = market.facts()
         self._checked_up_to: pd.Timestamp | None = None
         self._next_ends: pd.Timestamp | None = None  # the bar after it
@@ -89,38 +91,40 @@ class Ingest(Service):
 
     def work(self, bus: Bus, stop: Event) -> None:
         market = self._market
-        self._next_request, self._clock_ahead, pause = 0.0, 0.0, market.retry_seconds
+        self._next_request, self._clock_ahead, self._next_ends = 0.0, 0.0, None
+        pause, is_lost = market.retry_seconds, False
         source: ExchangeSource | None = None
         with WebsocketListener(
-            market.exchange, market.options, market.symbol, market.timeframe, self._on_disconnect
+            market.exchange, market.options, market.symbol, market.timeframe, self._on_disconnect, self._gate
         ) as listener:
             while not stop.is_set():
                 try:
-                    if source is None:
-                        source = self._open(stop)
-                        bus.store_facts(self.facts)
                     if self._is_candle_due(listener):
+                        source = source or self._open(bus, stop)
                         self._catch_up(bus, source, listener, stop)
-                    pause = market.retry_seconds
-                    self.heartbeat(bus, "listening" if listener.newest else "polling")
+                        pause, is_lost = market.retry_seconds, False
                 except DataError as error:
+                    wait = max(pause, self._gate.seconds_left())
                     self.counted["exchange_lost"] += 1
-                    self.log.warning("the exchange returns no candles", why=str(error), tries_again_in=pause)
-                    self._next_request = time.monotonic() + pause
-                    pause = min(2 * pause, _LONGEST_PAUSE)
-                    self.heartbeat(bus, "exchange unavailable")
+                    self.log.warning("the exchange returns no candles", why=str(error), tries_again_in=round(wait, 2))
+                    self._next_request = time.monotonic() + wait
+                    pause, is_lost = min(2 * pause, _LONGEST_PAUSE), True
+                state = "listening" if listener.newest else "polling"
+                self.heartbeat(bus, "exchange unavailable" if is_lost else state)
                 listener.new_bar.wait(WAIT)
                 listener.new_bar.clear()
 
-    def _open(self, stop: Event) -> ExchangeSource:
+    def _open(self, bus: Bus, stop: Event) -> ExchangeSource:
         market = self._market
 
         def pause(seconds: float, why: str) -> None:
             self.log.warning("the exchange does not answer", why=why, tries_again_in=seconds)
             stop.wait(seconds)
 
-        client = exchange_client(market.exchange, market.options)
-        return ExchangeSource(client, market.symbol, market.timeframe, pause=pause)
+        client = exchange_client(market.exchange, market.options, self._gate)
+        source = ExchangeSource(client, market.symbol, market.timeframe, pause=pause)
+        bus.store_facts(self.facts)
+        return source
 
     def _on_disconnect(self, why: str, wait: float) -> None:
         self.counted["websocket_lost"] += 1
@@ -129,7 +133,7 @@ class Ingest(Service):
     def _is_candle_due(self, listener: WebsocketListener) -> bool:
         """Whether a new candle has closed, by the websocket or by the exchange's clock."""
         now = time.monotonic()
-        if now < self._next_request:
+        if now < self._next_request or self._gate.seconds_left():
             return False
         if self._next_ends is None or now > self._next_request + _UNCONDITIONAL_AFTER * self._market.retry_seconds:
             return True

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from data.candles import PRICES
+from data.exchange import RequestGate, retry_after
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _POLL_SECONDS = 0.2
@@ -29,6 +30,8 @@ class WebsocketListener:
         As in `data.exchange.exchange_client`.
     on_disconnect
         Called with the reason and the seconds until the next attempt.
+    gate
+        While it is closed, it does not connect.
     """
 
     def __init__(
@@ -38,8 +41,10 @@ class WebsocketListener:
         symbol: str,
         timeframe: str,
         on_disconnect: Callable[[str, float], None],
+        gate: RequestGate,
     ) -> None:
         self._exchange, self._options, self._on_disconnect = exchange, dict(options), on_disconnect
+        self._gate = gate
         self._symbol, self._timeframe = symbol, timeframe
         self.new_bar = threading.Event()
         self._prices: dict[pd.Timestamp, tuple[float, ...]] = {}
@@ -71,6 +76,7 @@ class WebsocketListener:
             return  # without a websocket, ingest polls
         pause = _FIRST_PAUSE
         while not self._stop.is_set():
+            await self._sleep(self._gate.seconds_left())
             client = client_type({"enableRateLimit": True, **self._options})
             try:
                 while not self._stop.is_set():
@@ -78,7 +84,10 @@ class WebsocketListener:
                         pause = _FIRST_PAUSE
             except Exception as error:  # ccxt passes on errors of its websocket library
                 self._prices = {}
-                wait = pause * random.uniform(0.75, 1.25)
+                asked = retry_after(client.last_response_headers or {})  # it loads the markets by REST
+                if asked:
+                    self._gate.close(asked)
+                wait = max(asked, pause * random.uniform(0.75, 1.25))
                 self._on_disconnect(f"{type(error).__name__}: {error}", wait)
                 await self._sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from data.errors import SettingsError
-from data.exchange import exchange_client
+from data.exchange import RequestGate, exchange_client
 
 if TYPE_CHECKING:
     import ccxt
@@ -31,8 +31,10 @@ def credentials() -> dict[str, str]:
     return {name: os.environ[variable] for name, variable in CREDENTIALS.items() if os.environ.get(variable)}
 
 
-def trading_client(exchange: str, symbol: str, options: Mapping[str, Any], *, sandbox: bool) -> ccxt.Exchange:
-    """A client that may trade.
+def trading_client(
+    exchange: str, symbol: str, options: Mapping[str, Any], *, sandbox: bool, gate: RequestGate | None = None
+) -> ccxt.Exchange:
+    """A client that may trade; ``gate`` as in `data.exchange.exchange_client`.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def trading_client(exchange: str, symbol: str, options: Mapping[str, Any], *, sa
             f"--real trades with real money on {', '.join(TESTED_EXCHANGES)} only. Elsewhere it was not tested that "
             "an order is found by its client id, so it might be sent twice. Use --sandbox there."
         )
-    client = exchange_client(exchange, {**options, **credentials()})
+    client = exchange_client(exchange, {**options, **credentials()}, gate)
     missing = [CREDENTIALS.get(name, name) for name, needed in client.requiredCredentials.items() if needed]
     missing = [variable for variable in missing if not os.environ.get(variable)]
     if missing:

@@ -15,9 +15,17 @@ import pytest
 
 from data.errors import LiveError, SettingsError
 from runners.live.assembly import ServiceFactory
+from runners.live.bus.bus import Bus
+from runners.live.bus.exchange_gate import ExchangeGate
 from runners.live.log import start_logging
 from runners.live.settings import LiveSettings
-from runners.live.trading.broker import Acceptance, BrokerRejectedError, BrokerUnavailableError, Order
+from runners.live.trading.broker import (
+    Acceptance,
+    BrokerRejectedError,
+    BrokerUnavailableError,
+    NotExecutedError,
+    Order,
+)
 from runners.live.trading.exchange_account import ExchangeAccount
 from runners.live.trading.exchange_broker import ExchangeBroker
 from runners.live.trading.exchange_client import trading_client
@@ -486,6 +494,25 @@ def test_a_rate_limited_request_counts_as_not_executed(exchange: Exchange) -> No
     one.submit(order(exchange, 1.0), exchange.price)
     work(one, 2)
     assert sent(exchange) == [("BTCUSDT-4h-1", 1.0)]
+
+
+def test_after_retry_after_the_broker_sends_nothing_until_then(bus: Bus, exchange: Exchange) -> None:
+    gate = ExchangeGate(lambda: bus)
+    hold(exchange, 1.0)
+    client = trading_client("binance", _SWAP, exchange.client_options(), sandbox=False, gate=gate)
+    one = ExchangeBroker(ExchangeAccount(client, _SWAP), 0.0)
+    one.restore(None)
+    exchange.account_faults.append(Fault(status=429, headers={"Retry-After": "600"}))
+    asked = exchange.n_requests
+    for _ in range(5):
+        one._recheck_at = 0.0
+        with pytest.raises(NotExecutedError):
+            one.flatten(_STOP, exchange.price)
+    assert exchange.n_requests == asked + 1
+    bus.forget()  # as if the time was over
+    gate._closed_until = 0.0
+    assert flatten(one, exchange)
+    assert exchange.account.swap_position == 0.0
 
 
 def test_a_tiny_credit_does_not_change_the_position(exchange: Exchange) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
+import ccxt
 import numpy as np
 import pandas as pd
 import pytest
 
 from data.errors import LiveError, SettingsError
+from data.exchange import exchange_client, retry_after
 from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
+from runners.live.bus.exchange_gate import ExchangeGate
+from runners.live.log import start_logging
 from runners.live.services.ingest import Ingest, Market, timeframe_of
 from tests.conftest import switching_candles
 from tests.exchange import BAR, Exchange, Fault
@@ -231,6 +236,53 @@ def test_a_failing_exchange_is_retried_until_it_answers(bus: Bus, exchange: Exch
     service = ingest(bus, exchange)
     run_until([service], lambda: has(bus, exchange, _KNOWN))
     assert service.counted["exchange_lost"] == 2
+
+
+def test_an_exchange_that_asks_to_wait_gets_no_request_of_any_service_in_that_time(
+    bus: Bus, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.live.services.service._HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("runners.live.services.ingest.WAIT", 0.01)
+    banned = Fault(status=418, headers={"Retry-After": "600"})
+    exchange.faults.extend([banned, Fault(status=500)])
+    service, beats = ingest(bus, exchange), set()
+
+    def idle_turns() -> bool:
+        beats.update(one["beat"] for one in bus.heartbeats().values() if one["state"] == "exchange unavailable")
+        return len(beats) > 20
+
+    run_until([service], idle_turns)
+    assert service.counted["exchange_lost"] == 1
+    assert list(exchange.faults) == [Fault(status=500)]  # nothing was requested after the first answer
+    asked = exchange.n_requests
+    trader = exchange_client("binance", exchange.client_options(), ExchangeGate(lambda: bus))
+    with pytest.raises(ccxt.RateLimitExceeded, match=r"binance asked for no requests for the next (600|5\d\d) s"):
+        trader.fetch_time()
+    assert exchange.n_requests == asked
+
+
+def test_a_date_in_retry_after_counts_like_seconds() -> None:
+    assert retry_after({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}) == 0
+    assert retry_after({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}) == 3 * 86_400
+    assert [retry_after({"Retry-After": text}) for text in ("7", "soon", "-7", "\u00b2", "9" * 400)] == [
+        7,
+        0,
+        0,
+        0,
+        259_200,
+    ]
+
+
+def test_waits_grow_until_the_exchange_has_answered(
+    bus: Bus, exchange: Exchange, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_logging()
+    exchange.faults.extend([Fault(status=451)] * 5)
+    service = ingest(bus, exchange)
+    run_until([service], lambda: has(bus, exchange, _KNOWN))
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    waits = [event["tries_again_in"] for event in events if event["event"] == "the exchange returns no candles"]
+    assert waits == [0.01, 0.02, 0.04, 0.08, 0.16]
 
 
 def test_interrupted_history_is_continued(bus: Bus, exchange: Exchange) -> None:
