@@ -234,7 +234,7 @@ Connect = Callable[[], Bus]  # called again after each lost connection
 
 # Error codes of a Redis that is full, has become a replica, has lost its replicas, cannot save, or is being configured.
 _TEMPORARY = "OOM|READONLY|NOREPLICAS|MISCONF|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|LOADING"
-_NOT_PERMITTED = "The user executing the script can't"  # Redis's NOPERM within a script
+_TEMPORARY += "|The user executing the script can't"  # NOPERM within a script
 
 
 def is_temporary(error: redis.ResponseError) -> bool:
@@ -246,10 +246,7 @@ def is_temporary(error: redis.ResponseError) -> bool:
         redis.exceptions.ClusterDownError,
         redis.exceptions.TryAgainError,
     )  # redis-py removes the code from their messages
-    text = str(error)
-    return (
-        isinstance(error, temporary) or _NOT_PERMITTED in text or bool(re.search(rf"(^|[-'\s])({_TEMPORARY})\b", text))
-    )
+    return isinstance(error, temporary) or bool(re.search(rf"(^|[-'\s])({_TEMPORARY})\b", str(error)))
 
 
 def redis_refusal(error: Exception) -> LiveError:
