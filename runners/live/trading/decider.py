@@ -133,14 +133,14 @@ class PositionDecider:
             self._vote = replace(self._vote, filled_mean=self._ordered.mean)
         held = wanted = account.position
         members = _members(bar)
-        votes = bool(members) and account.equity > 0
+        votes = bool(members) and (account.equity > 0 or held != 0)
         if votes:
             self._vote = self._vote.cast(members, held, self.settings)
             if self._vote.due:
-                wanted = position_units(self._vote.mean, self.settings.exposure, account.equity, close)
+                wanted = position_units(self._vote.mean, self.settings.exposure, max(0.0, account.equity), close)
         target, reasons = self._limited(wanted, account, entry.time, close, in_time=in_time)
         units, self._ordered = 0.0, None
-        if target != held and account.equity > 0:
+        if target != held and (account.equity > 0 or target == 0):  # closing is never held back
             order = Order(order_id(self.symbol, self.timeframe, entry.time), target - held, until.isoformat())
             units, reason = self.broker.submit(order, close)
             reasons = [*reasons, reason] if reason else reasons

@@ -17,8 +17,9 @@ from data.errors import LiveError, SettingsError
 from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
 from runners.live.bus.exchange_gate import ExchangeGate
+from runners.live.bus.stream import Entry
 from runners.live.log import start_logging
-from runners.live.settings import LiveSettings
+from runners.live.settings import LimitSettings, LiveSettings
 from runners.live.trading.broker import (
     Acceptance,
     BrokerRejectedError,
@@ -26,9 +27,11 @@ from runners.live.trading.broker import (
     NotExecutedError,
     Order,
 )
+from runners.live.trading.decider import PositionDecider
 from runners.live.trading.exchange_account import ExchangeAccount
 from runners.live.trading.exchange_broker import ExchangeBroker
 from runners.live.trading.exchange_client import trading_client
+from strategies.settings import TradingSettings
 from tests.exchange import Exchange, Fault
 from tests.patience import PATIENCE_S
 from tests.runners.live.conftest import hold, somebody
@@ -512,6 +515,30 @@ def test_after_retry_after_the_broker_sends_nothing_until_then(bus: Bus, exchang
     bus.forget()  # as if the time was over
     gate._closed_until = 0.0
     assert flatten(one, exchange)
+    assert exchange.account.swap_position == 0.0
+
+
+@pytest.mark.parametrize("wallet", [-50.0, 0.0])
+@pytest.mark.parametrize(
+    ("limits", "forecast", "reason"),
+    [({}, -0.01, ""), ({"max_daily_loss": 0.5}, 0.01, "max_daily_loss")],
+    ids=["signal", "daily loss"],
+)
+def test_without_equity_a_position_is_still_closed_but_none_opened(
+    exchange: Exchange, wallet: float, limits: dict[str, float], forecast: float, reason: str
+) -> None:
+    hold(exchange, 3.0)
+    exchange.account.swap_wallet = wallet
+    one, interval = broker(exchange, _SWAP), pd.Timedelta(hours=4)
+    decider = PositionDecider(TradingSettings(), LimitSettings(**limits), one, _SWAP, "4h", interval)
+    values = {"open": exchange.price, "close": exchange.price, "regime": 1, "models": "run"}
+    orders = []
+    for number in range(2):
+        bar = exchange.now + (number - 1) * interval
+        decision = decider.decide(Entry(bar, {**values, "log_return": forecast, "members": [forecast]}))
+        one.process_order()
+        orders.append((decision.order, decision.reason))
+    assert orders == [(-3.0, reason), (0.0, "")]
     assert exchange.account.swap_position == 0.0
 
 
