@@ -44,7 +44,8 @@ class Engine(Service):
                 last = entry.time
             if not entries:
                 bus.candles.trim(_LOOKBACKS_KEPT * (self._models.forecaster.lookback + 1))
-            self.heartbeat(bus, "forecasting" if entries else "waiting for a candle")
+            state = "forecasting" if entries else "waiting for a candle"
+            self.heartbeat(bus, f"{state}; newer models refused" if self._models.rejection else state)
 
     def _stream_after(self, bus: Bus, last: pd.Timestamp | None) -> ForecastStream:
         """The forecaster's state after the candle at ``last``, the last one with a forecast."""

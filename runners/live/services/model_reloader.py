@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.errors import ModelSetError
+from data.candles import OHLCV
+from data.errors import ModelSetError, RegimesError
 from data.intervals import interval_text
 from models.forecaster import Forecaster
 from models.model_set import ModelSet, find_model_set
@@ -67,26 +68,37 @@ class ModelReloader:
         """Load a newer set if there is one; a rejected set is loaded again only after its files have changed."""
         try:
             folder = find_model_set(self._path)
-        except ModelSetError:  # the folder is being moved or is gone
+            files = _file_stats(folder)
+        except (ModelSetError, OSError, ValueError):  # the folder is being moved or is gone, or `latest` is unreadable
             return False
         if folder.name == self.run:
             self.rejection = None  # the rejected set was removed
             return False
-        files = _file_stats(folder)
         if files == self._rejected_files:
             return False
         try:
             forecaster = self._load(folder)
-            if forecaster.interval != self.forecaster.interval:
-                raise ModelSetError(
-                    f"{folder}: trained on bars {interval_text(forecaster.interval)} apart, the previous models on "
-                    f"{interval_text(self.forecaster.interval)}. Stop the services before you change the interval."
-                )
-        except ModelSetError as error:
-            self.rejection, self._rejected_files = str(error), files
+            self._require_same_candles(forecaster, folder)
+        except Exception as error:  # own features and detectors may raise any; no file may end a running service
+            reason = str(error) if isinstance(error, RegimesError) else f"{folder}: {type(error).__name__}: {error}"
+            self.rejection, self._rejected_files = reason, files
             return False
         self.loaded, self.rejection = LoadedModels(forecaster, folder.name), None
         return True
+
+    def _require_same_candles(self, newer: Forecaster, folder: Path) -> None:
+        """Raise a `ModelSetError` if a newer set reads other bars or columns than the services have."""
+        if newer.interval != self.forecaster.interval:
+            raise ModelSetError(
+                f"{folder}: trained on bars {interval_text(newer.interval)} apart, the previous models on "
+                f"{interval_text(self.forecaster.interval)}. Stop the services before you change the interval."
+            )
+        unknown = [column for column in newer.columns() if column not in {*OHLCV, *self.forecaster.columns()}]
+        if unknown:
+            raise ModelSetError(
+                f"{folder}: reads {', '.join(unknown)}, which the candles of the running services do not have. Train "
+                "without it, or stop the services before you change the columns."
+            )
 
     def _load(self, folder: Path) -> Forecaster:
         return Forecaster(ModelSet.load(folder), self._settings)
@@ -94,5 +106,5 @@ class ModelReloader:
 
 def _file_stats(folder: Path) -> list[tuple[str, int, int]]:
     """Name, modification time and size of each file."""
-    stats = {path.name: path.stat() for path in sorted(folder.iterdir())}
+    stats = {path.name: path.lstat() for path in sorted(folder.iterdir())}
     return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections import Counter
@@ -10,8 +11,10 @@ import pandas as pd
 import pytest
 import structlog
 
+from data.files import sha256_of
 from models import Forecaster, ModelSet
 from models.forecaster import member_forecasts
+from models.model_set import _content_hash
 from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
 from runners.live.replay import Replay
@@ -168,6 +171,47 @@ def test_newer_models_of_another_interval_are_refused(trained: Path, sp500: pd.D
     train(sp500.iloc[:1500], "SWITCH", TrainSettings(**SMALL)).save(trained.parent)
     assert not models.refresh(Counter(), structlog.get_logger())
     assert "trained on bars 1 d apart, the previous models on 4 h" in str(models.rejection)
+
+
+def test_newer_models_that_read_a_column_of_their_own_are_refused_and_forecasts_go_on(
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, expected: pd.DataFrame, trained: Path
+) -> None:
+    from tests.conftest import SMALL
+    from training import TrainSettings, train
+
+    feed(bus, factory, candles, 10)
+    models = ModelReloader(trained)
+    settings = TrainSettings(**{**SMALL, "features": ["log_return", "sentiment"]})
+    train(candles.assign(sentiment=np.linspace(-1, 1, len(candles))), "SWITCH", settings).save(trained.parent)
+    engine = Engine(lambda: bus, models)
+    run_until([engine], lambda: engine.state == "waiting for a candle; newer models refused")
+    require_equal(bus, expected, 10)
+    assert "reads sentiment, which the candles of the running services do not have" in str(models.rejection)
+    assert engine.counted["models_refused"] == 1
+
+
+@pytest.mark.parametrize("damage", ["latest is no text", "a link to nowhere", "a detector that is not installed"])
+def test_no_file_in_the_folder_of_models_ends_a_service(trained: Path, damage: str) -> None:
+    models = ModelReloader(trained)
+    folder = newer(trained, "20240202T000000.000000Z")
+    if damage == "latest is no text":
+        (trained / "latest").write_bytes(b"\xff\xfe")
+    elif damage == "a link to nowhere":
+        (folder / "more").symlink_to("nowhere")
+    else:
+        edit_hashed(folder, "detector", "of_a_colleague")
+    models.refresh(Counter(), structlog.get_logger())
+    assert models.run == "20240101T000000.000000Z" or damage == "a link to nowhere"
+
+
+def edit_hashed(folder: Path, key: str, value: str) -> None:
+    """Change a value of ``detector.json``, with hashes that match."""
+    detector, manifest = folder / "detector.json", folder / "model_set.json"
+    detector.write_text(json.dumps({**json.loads(detector.read_text()), key: value}))
+    content = json.loads(manifest.read_text())
+    content["sha256"]["detector.json"] = sha256_of(detector)
+    del content["content_sha256"]
+    manifest.write_text(json.dumps({**content, "content_sha256": _content_hash(content)}))
 
 
 def test_a_removed_folder_changes_nothing(trained: Path) -> None:
