@@ -197,7 +197,7 @@ class ExchangeSource:
     SettingsError
         If the exchange has no such symbol or timeframe, or no candles at all.
     DataError
-        If it cannot be reached.
+        If it cannot be reached, or lists no symbols at all.
     """
 
     price_tolerance = 1e-12  # rounding of a float that was written to a CSV
@@ -221,6 +221,8 @@ class ExchangeSource:
             raise SettingsError(f"{client.id} has no timeframe {timeframe!r}; it has {', '.join(client.timeframes)}.")
         self._step = step_of(timeframe)
         self._request(client.load_markets)
+        if all((":" in one) != (":" in symbol) for one in client.markets):
+            raise DataError(f"{client.id} lists no symbols of this kind now. Try again later.")
         if symbol not in client.markets:
             near = _near_symbols(symbol, client.symbols)
             hint = f"Did you mean {' or '.join(near)}?" if near else f"It has {len(client.symbols)} others."

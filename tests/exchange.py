@@ -67,6 +67,7 @@ class Exchange(StreamServer):
         self.account_faults: deque[Fault] = deque()  # one for each of the next other signed requests
         self.asked: list[pd.Timestamp] = []  # start time of each request for candles
         self.n_requests = 0
+        self.listed = ["BTCUSDT"]  # symbols of the spot market
         self.on_hold = threading.Event()
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -140,7 +141,8 @@ class Exchange(StreamServer):
         given = dict(parse_qsl(query))
         if path.endswith("/exchangeInfo"):
             kind = path.split("/")[1]
-            return {"symbols": [_SPOT] if kind == "api" else [self._swap()] if kind == "fapi" else []}
+            spot = [{**_SPOT, "symbol": name, "baseAsset": name.removesuffix("USDT")} for name in self.listed]
+            return {"symbols": spot if kind == "api" else [self._swap()] if kind == "fapi" else []}
         if path.endswith("/ticker/24hr"):
             return {"symbol": "BTCUSDT", "lastPrice": repr(self.price), "closeTime": _milliseconds(self.now)}
         if path.endswith("/time"):

@@ -122,7 +122,12 @@ class Ingest(Service):
             stop.wait(seconds)
 
         client = exchange_client(market.exchange, market.options, self._gate)
-        source = ExchangeSource(client, market.symbol, market.timeframe, pause=pause)
+        try:
+            source = ExchangeSource(client, market.symbol, market.timeframe, pause=pause)
+        except SettingsError as error:
+            if bus.facts().get("symbol") != market.symbol:
+                raise
+            raise DataError(str(error)) from error  # it had the symbol before: its list may be incomplete for a time
         bus.store_facts(self.facts)
         return source
 

@@ -311,6 +311,22 @@ def test_an_unknown_symbol_ends_the_service(bus: Bus, exchange: Exchange) -> Non
     assert bus.facts() == {}  # a mistyped symbol is not stored
 
 
+@pytest.mark.parametrize("listed", [[], ["ETHUSDT"]])
+def test_a_symbol_that_is_not_listed_for_a_time_is_waited_for(bus: Bus, exchange: Exchange, listed: list[str]) -> None:
+    if listed:  # without this it may be a mistyped symbol
+        run_until([ingest(bus, exchange)], lambda: has(bus, exchange, _KNOWN))
+    exchange.listed, service = listed, ingest(bus, exchange)
+
+    def list_it_again() -> bool:
+        assert wait_until(lambda: service.counted["exchange_lost"] > 0)
+        exchange.listed = ["BTCUSDT"]
+        if listed:
+            exchange.advance()
+        return wait_until(lambda: has(bus, exchange, _KNOWN + len(listed)))
+
+    run_until([service], list_it_again)
+
+
 def test_a_different_symbol_is_refused(bus: Bus, exchange: Exchange) -> None:
     bus.store_facts({"symbol": "ETH/USDT"})
     with pytest.raises(LiveError, match="is live with symbol ETH/USDT, not BTC/USDT"):
