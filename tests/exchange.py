@@ -141,7 +141,9 @@ class Exchange(StreamServer):
         given = dict(parse_qsl(query))
         if path.endswith("/exchangeInfo"):
             kind = path.split("/")[1]
-            spot = [{**_SPOT, "symbol": name, "baseAsset": name.removesuffix("USDT")} for name in self.listed]
+            least = {"filterType": "NOTIONAL", "minNotional": self.account.listed_least_cost}
+            changing = {**_SPOT, "filters": [*_SPOT["filters"][:2], least]}
+            spot = [{**changing, "symbol": name, "baseAsset": name.removesuffix("USDT")} for name in self.listed]
             return {"symbols": spot if kind == "api" else [self._swap()] if kind == "fapi" else []}
         if path.endswith("/ticker/24hr"):
             return {"symbol": "BTCUSDT", "lastPrice": repr(self.price), "closeTime": _milliseconds(self.now)}
@@ -171,7 +173,7 @@ class Exchange(StreamServer):
         market = {"filterType": "MARKET_LOT_SIZE", "minQty": account.contract_step, "maxQty": account.largest}
         step, most = account.contract_step, max(9000.0, account.largest)
         lots = {"filterType": "LOT_SIZE", "minQty": step, "stepSize": step, "maxQty": most}
-        least = {"filterType": "MIN_NOTIONAL", "notional": LEAST_COST}
+        least = {"filterType": "MIN_NOTIONAL", "notional": account.listed_least_cost}
         return {**_SWAP, "contractSize": account.contract, "filters": [_SPOT["filters"][0], lots, market, least]}
 
     def _klines(self, query: dict[str, str]) -> list[list[Any]]:

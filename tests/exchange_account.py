@@ -70,6 +70,8 @@ class Account:
     largest: float = 9000.0  # quantity of a market order
     contract: float = 1.0  # BTC in one contract of the swap; Binance's have one, many exchanges' a thousandth
     contract_step: str = STEP
+    least_cost: str = LEAST_COST  # USDT of an order
+    listed_least_cost: str = LEAST_COST  # as the list of symbols has it
     refuses_filled_ids: bool = True  # Binance itself refuses a client id only while its order is open
     unknown_for: int = 0  # number of requests for which an order is not found yet
     incomplete_for: int = 0  # number of answers without the order's status
@@ -164,8 +166,8 @@ class Account:
             raise RefusedError(400, -1013, "Filter failure: LOT_SIZE")
         if order.is_market and order.quantity > self.largest:
             raise RefusedError(400, -4005 if is_swap else -1013, "Quantity greater than max quantity.")
-        if order.quantity * order.unit * (order.limit or price) < float(LEAST_COST) and not order.reduces_only:
-            low = f"Order's notional must be no smaller than {LEAST_COST} (unless you choose reduce only)."
+        if order.quantity * order.unit * (order.limit or price) < float(self.least_cost) and not order.reduces_only:
+            low = f"Order's notional must be no smaller than {self.least_cost} (unless you choose reduce only)."
             raise RefusedError(400, *((-4164, low) if is_swap else (-1013, "Filter failure: NOTIONAL")))
         if order.is_market and not self.market_orders_rest:
             order.filled = round(order.quantity * self.fills_part, 8)

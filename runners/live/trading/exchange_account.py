@@ -69,12 +69,20 @@ class ExchangeAccount:
             raise BrokerUnavailableError("the answer has no markets")
         if symbol not in client.markets:
             raise SettingsError(f"{client.id} has no symbol {symbol!r}.")
-        self._market = client.market(symbol)
+        self._market: Mapping[str, Any] = client.market(symbol)
         self.is_spot = bool(self._market["spot"])
         if not (self.is_spot or (self._market["swap"] and self._market["linear"])):
             raise SettingsError(f"{symbol} is neither a spot market nor a linear swap: --real cannot trade it.")
         self._currency = self._market["quote" if self.is_spot else "settle"]
         self._contract_size = 1.0 if self.is_spot else float(self._market["contractSize"] or 1.0)
+
+    def reload_market(self) -> None:
+        """Request the symbol's lot step and limits again, because the exchange may have changed them."""
+        before = self._client.markets
+        self._request(lambda: self._client.load_markets(True))
+        if self._symbol not in self._client.markets:  # the list may be incomplete for a time
+            self._client.set_markets(list(before.values()))
+        self._market = self._client.market(self._symbol)
 
     def time(self) -> pd.Timestamp:
         params = {"type": self._market["type"]} if self.name in TESTED_EXCHANGES else {}
@@ -116,10 +124,17 @@ class ExchangeAccount:
     def tradable(self, units: float, price: float, *, closes: bool) -> float:
         """Units rounded down to a valid size of one order at this price; 0 if they are too few."""
         amount = self._contracts(units) * self._contract_size
-        minimum_cost = (self._market["limits"]["cost"] or {}).get("min") or 0.0
-        if amount * price < minimum_cost and (self.is_spot or not closes):
+        if amount * price < self._minimum_cost and (self.is_spot or not closes):
             return 0.0
         return amount if units > 0 else -amount
+
+    def is_near_minimum(self, units: float, price: float) -> bool:
+        """Whether a spot order is so small that the exchange, at a price of its own, may count it as too small."""
+        return self.is_spot and abs(units) * price < 2 * self._minimum_cost
+
+    @property
+    def _minimum_cost(self) -> float:
+        return (self._market["limits"]["cost"] or {}).get("min") or 0.0
 
     def now(self) -> int:
         """Current time as ``valid_from`` of an order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from runners.live.trading.exchange_client import VALID_SECONDS
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to send an order, or two checks of it
 _SETTLE_SECONDS = VALID_SECONDS + 15.0  # how long an exchange may not find an order that it has received
+_DUST_REFUSALS = 3  # of the same order, after which a spot position near the minimum counts as too small to sell
 _RECHECK_SECONDS = 3.0  # before a flat account is checked again, because a fill may appear late
 
 
@@ -47,6 +49,7 @@ class ExchangeBroker:
         self._held = self._position = 0.0  # units; the position is 0 if they are too few to sell
         self._not_before, self._pause, self._in_doubt_until = 0.0, _FIRST_PAUSE, 0.0
         self._was_flat, self._recheck_at = False, 0.0  # used by `flatten`
+        self._refused_units, self._refusals = 0.0, 0  # of the last refused order, and its refusals in a row
 
     def open_bar(self, open_: float) -> None:
         """Get the result of the previous bar's order, which is not sent any more."""
@@ -97,7 +100,7 @@ class ExchangeBroker:
             self._recheck_at = time.monotonic() + _FIRST_PAUSE
             return False
         price = self._price(close) if self._account.is_spot else 0.0  # a swap has no minimum cost to close
-        units = self._account.tradable(-self._account.units(), price, closes=True)
+        units = self._closing_units(self._account.units(), price)
         if units:
             self._was_flat = False
             self._flattened += 1
@@ -106,6 +109,22 @@ class ExchangeBroker:
         done, self._was_flat = self._was_flat and no_open_orders, True
         self._recheck_at = time.monotonic() + _RECHECK_SECONDS
         return done
+
+    def _closing_units(self, held: float, price: float) -> float:
+        """Units of the order that closes a position; 0 if it is too small to sell."""
+        units = self._account.tradable(-held, price, closes=True)
+        if held and not units:
+            self._reload_market()  # it may have become large enough
+            units = self._account.tradable(-held, price, closes=True)
+        is_refused = units == self._refused_units and self._refusals >= _DUST_REFUSALS
+        if is_refused and self._account.is_near_minimum(units, price):
+            self._log.warning("a rest is too small to sell and is left", units=held, refusals=self._refusals)
+            return 0.0
+        return units
+
+    def _reload_market(self) -> None:
+        with suppress(BrokerUnavailableError):
+            self._account.reload_market()
 
     def take_fills(self) -> list[Fill]:
         fills, self._fills = self._fills, []
@@ -186,7 +205,10 @@ class ExchangeBroker:
                 raise BrokerUnavailableError(str(error)) from error
             found = self._account.find_order(order.id)
             if found is None:
+                self._refusals = self._refusals + 1 if order.units == self._refused_units else 1
+                self._refused_units = order.units
                 self._drop(order, f"refused: {error}")
+                self._reload_market()  # its lot step or its minimum may have changed
                 return
             status = found
         except NotExecutedError:

@@ -542,6 +542,44 @@ def test_without_equity_a_position_is_still_closed_but_none_opened(
     assert exchange.account.swap_position == 0.0
 
 
+def test_a_position_is_closed_after_the_exchange_has_changed_its_lot_step(exchange: Exchange) -> None:
+    hold(exchange, 2.55)
+    one = broker(exchange, _SWAP)
+    exchange.account.contract_step = "0.1"
+    assert flatten(one, exchange, 12)
+    assert exchange.account.swap_position == pytest.approx(0.05)  # less than one step
+
+
+def test_a_position_is_closed_after_the_exchange_has_lowered_its_least_notional(exchange: Exchange) -> None:
+    exchange.account.base = 4.0 / exchange.price
+    one = broker(exchange)
+    exchange.account.least_cost = exchange.account.listed_least_cost = "1"
+    assert flatten(one, exchange)
+    assert exchange.account.base * exchange.price < 1.0
+
+
+def test_a_position_is_closed_although_the_exchange_does_not_list_its_symbol(exchange: Exchange) -> None:
+    exchange.account.base, exchange.account.trades = 2.0, False
+    one = broker(exchange)
+    exchange.listed = []
+    assert not flatten(one, exchange)
+    exchange.account.trades = True
+    assert flatten(one, exchange)
+    assert exchange.account.base == 0.0
+
+
+def test_a_rest_that_the_exchange_keeps_refusing_as_too_small_is_left(
+    exchange: Exchange, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_logging()
+    exchange.account.base = 5.05 / exchange.price
+    exchange.account.least_cost = "5.1"  # the exchange compares with an average price
+    one = broker(exchange)
+    assert flatten(one, exchange, 20)
+    assert "a rest is too small to sell and is left" in capsys.readouterr().err
+    assert len(one.take_fills()) == 3
+
+
 def test_a_tiny_credit_does_not_change_the_position(exchange: Exchange) -> None:
     exchange.account.base = 2.0
     one = broker(exchange)
