@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data.errors import DamagedFileError, DataError, StorageError
 
 LATEST = "latest"
+_LARGEST_JSON = 64 * 1024 * 1024  # bytes; the losses of a thousand members need less
 
 
 def require_dataset_name(name: str, source: object) -> None:
@@ -152,18 +153,18 @@ class JsonFile(BaseModel):
             raise DamagedFileError(f"{path}: {name} is {mistake}.") from error
 
     @classmethod
-    def read(cls, path: Path, sha256: str | None) -> Self:
+    def read(cls, path: Path, sha256: str) -> Self:
         """Read and validate a file that must have this hash."""
+        require_size(path, _LARGEST_JSON)
         require_unchanged(path, sha256)
         return cls.checked(read_json(path), path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; raises a `DamagedFileError` if there is none or it cannot be read."""
+    require_size(path, _LARGEST_JSON)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DamagedFileError(f"{path}: is missing.") from None
     except OSError as error:
         raise DamagedFileError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
@@ -173,10 +174,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def require_unchanged(path: Path, sha256: str | None) -> None:
-    """Raise a `DamagedFileError` if a file is missing or does not have this hash."""
+def require_size(path: Path, largest: int) -> None:
+    """Raise a `DamagedFileError` unless there is a regular file (no pipe or device) of at most ``largest`` bytes."""
     if not path.is_file():
         raise DamagedFileError(f"{path}: is missing.")
+    size = path.stat().st_size
+    if size > largest:
+        raise DamagedFileError(f"{path}: has {size:,} bytes, more than the {largest:,} that it may have.")
+
+
+def require_unchanged(path: Path, sha256: str) -> None:
+    """Raise a `DamagedFileError` if a file does not have this hash."""
     try:
         changed = sha256_of(path) != sha256
     except OSError as error:

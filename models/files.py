@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from data.candles import BarTime
 from data.files import JsonFile
@@ -18,6 +18,7 @@ READABLE_VERSIONS = (2, 3)  # 2 had one member and no shrinkage
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 _Number = Annotated[float, Field(gt=-1e100, lt=1e100)]  # so that no product overflows
 _Scale = Annotated[float, Field(gt=1e-100, lt=1e100)]
+_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class ManifestFile(JsonFile):
@@ -33,8 +34,8 @@ class ManifestFile(JsonFile):
     shrinkage: Shrinkage | None = None
     regime_returns: RegimeReturns = UNKNOWN_RETURNS
     provenance: Provenance
-    sha256: dict[str, str]
-    content_sha256: str
+    sha256: dict[str, _Sha256]
+    content_sha256: _Sha256
 
 
 class Hyperparameters(JsonFile):
@@ -51,6 +52,26 @@ class _Scaler(JsonFile):
     scale: list[_Scale]
 
 
+class _MemberTraining(JsonFile):
+    """Of one member; format 2 has these values beside those of `_Training`."""
+
+    best_epoch: int = Field(0, ge=0)
+    train_losses: list[float] = []
+    validation_losses: list[float] = []
+
+
+class _Training(_MemberTraining):
+    """`models.expert.Expert.training`; settings that it also has are not checked."""
+
+    model_config = ConfigDict(extra="allow")
+
+    fallback: str | None
+    validation_part: str
+    windows: dict[str, int] = {}
+    relative_loss: dict[str, float | None] = {}
+    members: list[_MemberTraining] = []
+
+
 class ExpertFile(JsonFile):
     """``LSTM_<dataset>_<regime>.json``."""
 
@@ -59,8 +80,8 @@ class ExpertFile(JsonFile):
     hyperparameters: Hyperparameters
     scaler: _Scaler
     target_scale: _Scale
-    training: dict[str, Any]
-    sha256: str
+    training: _Training
+    sha256: _Sha256
 
 
 class DetectorFile(JsonFile):

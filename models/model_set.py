@@ -25,6 +25,7 @@ from data.files import (
     new_run_id,
     read_json,
     require_dataset_name,
+    require_size,
     require_unchanged,
     sha256_of,
     whole_folder,
@@ -50,6 +51,7 @@ from models.regimes import RegimeDetector, find_detector, regime_name
 from models.shrinkage import Shrinkage
 
 _MANIFEST, _DETECTOR = "model_set.json", "detector.json"
+_BYTES_PER_TENSOR = 4096  # that a file of weights has beside its numbers, at most
 _PICKLE_ERRORS = (pickle.UnpicklingError, zipfile.BadZipFile, EOFError)
 
 
@@ -201,7 +203,7 @@ class ModelSet:
             dataset=dataset,
             experts=experts,
             all_regimes=all_regimes,
-            detector=_read_detector(folder / _DETECTOR, hashes.get(_DETECTOR)),
+            detector=_read_detector(folder / _DETECTOR, hashes[_DETECTOR]),
             interval=pd.Timedelta(seconds=manifest.interval_seconds),
             validation_end=manifest.validation_end,
             min_confidence=manifest.min_confidence,
@@ -239,6 +241,10 @@ def _read_manifest(folder: Path) -> ManifestFile:
     manifest = ManifestFile.checked(content, path)
     if wrong := [name for name, regime in manifest.regimes.items() if name != regime_name(regime)]:
         raise DamagedFileError(f"{path}: regimes gives the name {wrong[0]!r} to another regime.")
+    names = [*manifest.regimes, ALL_REGIMES]
+    needed = [_DETECTOR, *(_expert_files(folder, manifest.dataset, name)[1].name for name in names)]
+    if lacking := [name for name in needed if name not in manifest.sha256]:
+        raise DamagedFileError(f"{path}: sha256 has no hash of {lacking[0]}.")
     return manifest
 
 
@@ -246,7 +252,7 @@ def _content_hash(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _read_detector(path: Path, sha256: str | None) -> RegimeDetector:
+def _read_detector(path: Path, sha256: str) -> RegimeDetector:
     content = DetectorFile.read(path, sha256)
     try:
         detector = find_detector(content.detector).from_parameters(content.parameters)
@@ -304,16 +310,18 @@ def _write_expert(folder: Path, dataset: str, expert: Expert) -> Path:
 def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str]) -> Expert:
     """Read an expert; ``hashes`` are those of the JSON files, by name."""
     weights, path = _expert_files(folder, dataset, name)
-    content = ExpertFile.read(path, hashes.get(path.name))
+    content = ExpertFile.read(path, hashes[path.name])
     mean, scale = np.array(content.scaler.mean), np.array(content.scaler.scale)
     columns = columns_of(content.features)
     if not len(mean) == len(scale) == len(columns):
         raise DamagedFileError(f"{path}: scaler needs {len(columns)} values of mean and of scale.")
-    require_unchanged(weights, content.sha256)
-    training = content.training
+    _require_weights(weights, content.sha256, len(columns), content.hyperparameters)
+    training = content.training.model_dump(exclude_unset=True)
     if "members" not in training:  # format 2: one member
         own = ("best_epoch", "train_losses", "validation_losses")
         training = {**training, "members": [{key: training[key] for key in own if key in training}]}
+    if len(training["members"]) != content.hyperparameters.members:
+        raise DamagedFileError(f"{path}: training.members needs {content.hyperparameters.members} entries.")
     return Expert(
         name=name,
         features=tuple(content.features),
@@ -325,6 +333,27 @@ def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str
         stride=content.hyperparameters.stride,
         training=training,
     )
+
+
+def _require_weights(path: Path, sha256: str, n_columns: int, shape: Hyperparameters) -> None:
+    """Raise a `DamagedFileError` if a file has another hash, or a size that is not that of these networks.
+
+    So neither an archive that unpacks to more than its size nor a small file of a wide network fills the memory.
+    """
+    width, n_layers = shape.hidden_dim, shape.num_layers
+    layers = 4 * width * (n_columns + width + 2) + (n_layers - 1) * 4 * width * (2 * width + 2)
+    n_bytes = 4 * shape.members * (layers + width + 1)
+    require_size(path, n_bytes + _BYTES_PER_TENSOR * (shape.members * (4 * n_layers + 2) + 1))
+    require_unchanged(path, sha256)
+    reason = "" if path.stat().st_size >= n_bytes else f"expected at least {n_bytes:,} bytes"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                reason = "it is compressed"
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        reason = str(error)
+    if reason:
+        raise DamagedFileError(f"{path}: does not contain weights of this network ({reason}).")
 
 
 def _read_networks(path: Path, n_columns: int, shape: Hyperparameters) -> tuple[RegimeLSTM, ...]:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -143,9 +145,17 @@ def test_a_damaged_set_is_refused_with_the_file(copied: Path, damage: object, me
             "LSTM_SWITCH_all.json",
             "hyperparameters",
             {"window": 6, "stride": 4, "hidden_dim": 9999, "num_layers": 1, "dropout": 0.0, "members": 2},
-            "does not contain weights of this network .expected 1 layers of width 9999",
+            r"does not contain weights of this network .expected at least 3,\d+,\d+,\d+ bytes",
         ),
-        ("model_set.json", "sha256", {}, r"LSTM_SWITCH_bearish\.json: has changed"),
+        ("model_set.json", "sha256", {}, r"sha256 has no hash of detector\.json"),
+        ("LSTM_SWITCH_all.json", "training", "x", "training is 'x'"),
+        ("LSTM_SWITCH_all.json", "training", {"fallback": 1, "validation_part": "train"}, "training.fallback is 1"),
+        (
+            "LSTM_SWITCH_all.json",
+            "training",
+            {"fallback": None, "validation_part": "train", "members": [{}]},
+            "training.members needs 2 entries",
+        ),
         ("detector.json", "parameters", {}, "KeyError"),
         ("detector.json", "parameters", {"threshold": "high"}, "KeyError"),
     ],
@@ -162,7 +172,7 @@ def test_invalid_values_are_refused_even_with_correct_hashes(
 @pytest.mark.parametrize("dump", [pickle.dump, torch.save])
 def test_a_pickle_in_place_of_weights_is_never_executed(copied: Path, tmp_path: Path, dump: object) -> None:
     with (copied / "SWITCH_all.pt").open("wb") as file:
-        dump({"head.weight": Bomb(str(tmp_path / "exploded"))}, file)  # type: ignore[operator]
+        dump({"head.weight": Bomb(str(tmp_path / "exploded")), "rest": torch.zeros(1500)}, file)  # type: ignore[operator]
     accept_changes(copied)
     with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: does not contain weights of this network"):
         ModelSet.load(copied)
@@ -192,6 +202,35 @@ def test_a_set_whose_name_lies_elsewhere_is_not_saved(model_set: ModelSet, tmp_p
         with pytest.raises(DataError, match="cannot name a dataset"):
             replace(model_set, dataset=name).save(tmp_path / "trained")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compressed_weights_are_refused_before_they_fill_the_memory(copied: Path) -> None:
+    weights = copied / "SWITCH_all.pt"
+    with zipfile.ZipFile(weights) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(weights, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+        archive.writestr("archive/data/99", bytes(10_000_000))
+    accept_changes(copied)
+    with pytest.raises(ModelSetError, match=r"SWITCH_all\.pt: does not contain weights .* \(it is compressed\)"):
+        ModelSet.load(copied)
+
+
+@pytest.mark.parametrize("name", ["SWITCH_all.pt", "LSTM_SWITCH_all.json", "detector.json", "model_set.json"])
+@pytest.mark.parametrize("kind", ["device", "pipe", "huge"])
+def test_only_regular_files_of_the_expected_size_are_read(copied: Path, name: str, kind: str) -> None:
+    file = copied / name
+    file.unlink()
+    if kind == "device":
+        file.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.touch()
+        os.truncate(file, 10**13)  # takes no room on the disk
+    with pytest.raises(ModelSetError, match=r"there is no model set|is missing|more than the"):
+        ModelSet.load(copied)
 
 
 def test_weights_that_are_not_finite_are_refused(copied: Path) -> None:
