@@ -6,6 +6,7 @@ import atexit
 import fcntl
 import hashlib
 import os
+import stat
 import subprocess
 import tempfile
 import time
@@ -104,13 +105,23 @@ def _wait_until_ready(folder: Path, client: Redis, process: subprocess.Popen[byt
 
 
 def _socket(folder: Path) -> Path:
-    """Path of the socket: in the folder, or in the temporary directory if that path would be too long."""
+    """Path of the socket: in the folder, or in the temporary directory if that path would be too long.
+
+    Raises LiveError if another user could have put a socket there, to read the state and to send decisions.
+    """
     inside = folder / _SOCKET
     if len(str(inside)) <= _LONGEST_SOCKET:
         return inside
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     short = Path(tempfile.gettempdir()) / f"regimes-{os.getuid()}-{name}"
-    short.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):
+        short.mkdir(mode=0o700)
+    found = short.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:
+        raise LiveError(
+            f"{short}: the folder of the embedded Redis's socket is not one that only this user may enter. Remove it, "
+            "set TMPDIR to a folder of your own, or use a workspace with a shorter path."
+        )
     return short / _SOCKET
 
 

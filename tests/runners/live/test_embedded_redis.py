@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from data.errors import LiveError, SettingsError
 from runners.live.bus.bus import Bus
 from runners.live.bus.connection import BusLocation, connected, durability_warning
-from runners.live.bus.embedded_redis import disconnect, embedded_redis
+from runners.live.bus.embedded_redis import _socket, disconnect, embedded_redis
 from tests.conftest import ROOT
 
 _TIME = pd.Timestamp("2024-01-01", tz="UTC")
@@ -115,3 +116,29 @@ def test_a_redis_without_persistence_gives_a_warning(tmp_path: Path) -> None:
     assert "Set appendonly yes" in str(durability_warning(forgetful.connect))
     disconnect(durable.folder)
     disconnect(forgetful.folder)
+
+
+@pytest.mark.parametrize("prepared", ["open to others", "a link", "a file", "of another user"])
+def test_a_socket_s_folder_that_others_may_use_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / "a_long_name" / ("x" * 100)
+    short = _socket(folder).parent  # as another user would find out
+    assert short.parent == tmp_path
+    short.rmdir()
+    if prepared == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        short.symlink_to(tmp_path / "elsewhere")
+    elif prepared == "a file":
+        short.touch(mode=0o700)
+    else:
+        short.mkdir(mode=0o700)
+    if prepared == "open to others":
+        short.chmod(0o755)
+    elif prepared == "of another user":
+        if os.getuid() != 0:
+            pytest.skip("only root can give a folder away")
+        os.chown(short, 12345, -1)
+    with pytest.raises(LiveError, match="is not one that only this user may enter"):
+        embedded_redis(folder)
