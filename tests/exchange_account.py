@@ -126,6 +126,8 @@ class Account:
             case "GET", "positionRisk":
                 held = self._shown()
                 return [self._position(held, price, time)] if held else []
+            case "GET", "dual":
+                return {"dualSidePosition": self.hedged}
             case "GET", "leverageBracket":
                 bracket = {"bracket": 1, "initialLeverage": LEVERAGE, "notionalFloor": 0, "maintMarginRatio": 0.004}
                 return [{"symbol": "BTCUSDT", "brackets": [bracket]}]

@@ -121,7 +121,7 @@ class Broker(Protocol):
         """Continue from a stored state, or from none, and update it from the account."""
 
     def require_exclusive(self) -> None:
-        """Raise LiveError if the account has other open orders of this symbol."""
+        """Raise LiveError if the account has other open orders of this symbol, or is in hedge mode."""
 
 
 class PaperBroker:

@@ -113,9 +113,22 @@ class ExchangeAccount:
             return float(self._totals().get(self._market["base"]) or 0.0)
         positions = self._request_list(lambda: self._client.fetch_positions([self._symbol]))
         if any(one["hedged"] for one in positions):
-            raise LiveError(f"{self.name} is in hedge mode. Set the account to one-way mode.")
+            raise self._hedge_mode()
         signs = {"long": self._contract_size, "short": -self._contract_size}
         return sum(signs[one["side"]] * float(one["contracts"] or 0.0) for one in positions if one["side"])
+
+    def require_one_way(self) -> None:
+        """Raise LiveError if the account is in hedge mode, also without a position, where the exchange tells."""
+        if self.is_spot or not self._client.has.get("fetchPositionMode"):
+            return
+        is_hedged = self._request(lambda: self._client.fetch_position_mode(self._symbol))["hedged"]
+        if is_hedged is None:
+            raise BrokerUnavailableError("the answer has no position mode")
+        if is_hedged:
+            raise self._hedge_mode()
+
+    def _hedge_mode(self) -> LiveError:
+        return LiveError(f"{self.name} is in hedge mode. Set the account to one-way mode.")
 
     def differ(self, units: float, others: float) -> bool:
         """Whether the difference is large enough to trade."""

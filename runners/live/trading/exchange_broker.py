@@ -154,6 +154,7 @@ class ExchangeBroker:
         self._log.info("reconciled", position=self._held, known=committed, order_under_way=bool(self._order))
 
     def require_exclusive(self) -> None:
+        self._account.require_one_way()
         ours = self._order.id if self._order else None
         others = [one for one in self._account.open_orders() if one.name != ours]
         if others:

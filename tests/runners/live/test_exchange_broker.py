@@ -347,9 +347,10 @@ def test_a_missing_fee_does_not_stop_trading(exchange: Exchange) -> None:
     assert [(fill.units, fill.commission) for fill in one.take_fills()] == [(1.0, 0.0)]
 
 
-def test_hedge_mode_is_refused(exchange: Exchange) -> None:
+@pytest.mark.parametrize("held", [1.0, 0.0])
+def test_hedge_mode_is_refused(exchange: Exchange, held: float) -> None:
     exchange.account.hedged = True
-    hold(exchange, 1.0)
+    hold(exchange, held)
     with pytest.raises(LiveError, match="binance is in hedge mode"):
         broker(exchange, _SWAP)
 
