@@ -91,12 +91,16 @@ class ApiKey:
             if is_loopback(host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host):
                 return None
             return ProblemError(421, "Without a key the server answers only requests to this machine, as localhost.")
-        sent = headers.get(KEY_HEADER.lower().encode(), _password(headers))
-        if hmac.compare_digest(sent, self._key):
+        if shows_key(headers, self._key):
             return None
         return ProblemError(
             401, f"Send the key in the header {KEY_HEADER}, or as the password of HTTP Basic.", headers=_CHALLENGE
         )
+
+
+def shows_key(headers: Mapping[bytes, bytes], key: bytes) -> bool:
+    """Whether the headers, whose names are in lower case, have this key."""
+    return hmac.compare_digest(headers.get(KEY_HEADER.lower().encode(), _password(headers)), key)
 
 
 def _password(headers: Mapping[bytes, bytes]) -> bytes:

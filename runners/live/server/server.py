@@ -13,20 +13,17 @@ from contextlib import contextmanager
 import structlog
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from data.errors import LiveError, SettingsError
 from models.network import one_thread
 from runners.live.bus.bus import Connect
 from runners.live.server.app import DEFAULT_LIMITS, Limits, create_app
+from runners.live.server.connections import MOST_CONNECTIONS, LimitedProtocol
 from runners.live.server.middleware import is_loopback
 from runners.live.services.model_reloader import ModelReloader
 
 KEY_VARIABLE = "REGIMES_SERVER_KEY"
-_CONNECTIONS = 512
 _GRACE = 10  # seconds to finish requests when the server stops
-_HEAD_BYTES, _HEAD_SECONDS = 64 * 1024, 10.0  # limits of a request's header
-_IDLE = 75  # seconds between two requests on a connection
 _POLL_SECONDS = 0.05
 
 log = structlog.get_logger()
@@ -68,21 +65,20 @@ class Server:
             )
         self.host, self.port = "127.0.0.1" if host.lower() == "localhost" else host.strip("[]"), port
         self.started = threading.Event()
+        self._key = key.encode() if key else None
         self._app = create_app(models, connect, key=key, limits=limits)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set, then finish the requests in progress; raises LiveError if the port is taken."""
         config = uvicorn.Config(
             self._app,
-            http=_Protocol,
+            http=type("_Protocol", (LimitedProtocol,), {"key": self._key, "opened": {}}),
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_keep_alive=_IDLE,
             timeout_graceful_shutdown=_GRACE,
         )
         with self._listen() as listener, one_thread(), _old_objects_frozen(), _uvicorn_logged():
@@ -111,7 +107,7 @@ class Server:
     def _listen(self) -> socket.socket:
         try:
             family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
-            return socket.create_server((self.host, self.port), family=family, backlog=_CONNECTIONS)
+            return socket.create_server((self.host, self.port), family=family, backlog=MOST_CONNECTIONS)
         except OSError as error:
             reason = str(error.strerror).partition(" (while")[0]
             raise LiveError(
@@ -126,36 +122,6 @@ class _Uvicorn(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _Protocol(HttpToolsProtocol):
-    """Closes connections without a request or with an endless header, before any key is checked."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._in_head, self._head_bytes = False, 0
-        self._late = self.loop.call_later(_HEAD_SECONDS, transport.close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._late.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data) if self._in_head else 0  # the first chunk may also contain a body
-        super().data_received(data)
-        if self._head_bytes > _HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The request's header is too long.")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head = True
-        self._late.cancel()
-        self._late = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
-        self._late.cancel()
-        super().on_headers_complete()
 
 
 @contextmanager

@@ -38,7 +38,8 @@ def _patient() -> Iterator[None]:
         "bus.embedded_redis": ["_SECONDS_TO_START", "_SECONDS_TO_ANSWER"],
         "bus.bus": ["_LEASE_SECONDS"],
         "server.bus_client": ["_TIMEOUT"],
-        "server.server": ["_GRACE", "_HEAD_SECONDS"],
+        "server.server": ["_GRACE"],
+        "server.connections": ["_HEAD_SECONDS", "_IDLE_WITHOUT_KEY"],
         "control": ["_KILL_TIMEOUT"],
         "status": ["_SILENT_SECONDS"],
     }

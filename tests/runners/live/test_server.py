@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -342,7 +343,7 @@ def test_keys_are_compared_in_constant_time(keyed: Client, monkeypatch: pytest.M
 
     monkeypatch.setattr(middleware.hmac, "compare_digest", compare)
     assert problem(keyed.get("/models", headers={"X-API-Key": KEY}), 401)
-    assert compared == [(KEY.encode(), KEY.encode())]
+    assert compared == [(KEY.encode(), KEY.encode())] * 2  # for the connection and for the request
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", "", "127.0.0.1.example.com"])
@@ -497,6 +498,25 @@ def test_a_port_in_use_is_an_error(server: Client, saved: Path) -> None:
     second = Server(ModelReloader(saved), None, port=server.server.port)
     with pytest.raises(LiveError, match=r"cannot listen on 127\.0\.0\.1, port \d+ .*--port"):
         second.run(threading.Event())
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"], ids=["idle", "slow"])
+def test_connections_without_a_key_keep_nobody_out(saved: Path, head: bytes) -> None:
+    with serving(saved, key="secret") as server, ExitStack() as opened:
+        with server.session.get(f"{server.url}/models", headers={"X-API-Key": "secret"}, timeout=PATIENCE_S) as known:
+            assert known.ok
+        for _ in range(140):
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", server.server.port), PATIENCE_S))
+            one.sendall(head)
+        assert requests.get(f"{server.url}/health", timeout=PATIENCE_S).ok
+        assert server.get("/models", headers={"X-API-Key": "secret"}).ok
+
+
+@pytest.mark.parametrize("length", [70_000, 170_000, 1_000_000])
+def test_a_long_head_is_refused_however_it_arrives(server: Client, length: int) -> None:
+    with socket.create_connection(("127.0.0.1", server.server.port), PATIENCE_S) as one, suppress(ConnectionError):
+        one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * length + b"\r\n\r\n")
+        assert one.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 # metrics and status of all services
