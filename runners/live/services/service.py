@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import redis
 import structlog
 
+from data.errors import LiveError
 from runners.live.bus.bus import Bus, Connect, is_temporary, redis_refusal
 
 WAIT = 0.5  # seconds that a service waits for new entries before it checks whether to stop
@@ -56,7 +57,7 @@ class Service(ABC):
         """
         while not stop.is_set():
             try:
-                bus = self.connect()
+                bus = self._connected()
                 bus.require_same_facts(self.facts)
                 self.log.info("started", bus=bus.name)
                 self.work(bus, stop)
@@ -74,6 +75,15 @@ class Service(ABC):
                     raise redis_refusal(error) from error
                 self.log.warning("no Redis", why=str(error), tries_again_in=self._pause)
                 self._wait_for_redis("redis_lost", stop)
+
+    def _connected(self) -> Bus:
+        """The bus; once this service has worked, a failure to start the embedded Redis counts as a lost connection."""
+        try:
+            return self.connect()
+        except (LiveError, OSError) as error:  # such as a full disk
+            if not self._has_worked:
+                raise
+            raise redis.ConnectionError(str(error)) from error
 
     def _wait_for_redis(self, event: str, stop: threading.Event) -> None:
         """Count the event and wait, each time longer until a heartbeat is stored."""

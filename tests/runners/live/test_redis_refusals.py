@@ -6,11 +6,14 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
+import redis
 
 from data.errors import LiveError
 from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
+from runners.live.bus.embedded_redis import _locked, _socket
 from tests.patience import wait_until
 from tests.runners.live.conftest import run_until
 from tests.runners.live.serving import one_redis, serving
@@ -63,6 +66,35 @@ def fail_to_save(bus: Bus) -> None:
     (Path(folder) / "snapshot.rdb").mkdir()
     bus.redis.bgsave()
     assert wait_until(lambda: bus.redis.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+
+def test_a_trader_waits_for_an_embedded_redis_that_does_not_start(bus: Bus, factory: ServiceFactory) -> None:
+    (first, values), *_ = forecasts()
+    folder = factory.location.folder
+    trader = factory.paper_trader(factory.model_reloader(), "BTC/USDT")
+
+    def prevent_the_start_for_a_while() -> bool:
+        assert wait_until(lambda: trader.state == "waiting for a forecast")
+        process = psutil.Process(bus.redis.info("server")["process_id"])
+        path = _socket(folder.absolute())
+        with _locked(folder):
+            process.kill()
+            path.unlink()
+            path.mkdir()  # Redis cannot listen there
+        assert wait_until(lambda: trader.counted["redis_lost"] > 1)
+        path.rmdir()
+        assert wait_until(lambda: _answers(bus))
+        bus.forecasts.append(first, values)
+        return wait_until(lambda: trader.decided_up_to == first)
+
+    run_until([trader], prevent_the_start_for_a_while)
+
+
+def _answers(bus: Bus) -> bool:
+    try:
+        return bool(bus.redis.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def test_a_wrong_password_ends_a_service_at_its_start_only(factory: ServiceFactory) -> None:
