@@ -6,10 +6,12 @@ import datetime as dt
 import hashlib
 import json
 import os
+import re
 import reprlib
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data.errors import DamagedFileError, DataError, StorageError
 
 LATEST = "latest"
+_DRAFT, _DRAFT_SECONDS = re.compile(r"\..+\.[0-9a-f]{8}"), 86_400
 _LARGEST_JSON = 64 * 1024 * 1024  # bytes; the losses of a thousand members need less
 
 
@@ -89,6 +92,23 @@ def require_writable(folder: Path) -> None:
 def _draft(final: Path) -> Path:
     """A random name beside ``final``, because process ids repeat in containers."""
     return final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+
+
+def old_drafts(folder: Path) -> list[Path]:
+    """Drafts in a folder and its subfolders that no command writes any more: nothing in them changed for a day."""
+    found = [path for path in folder.rglob(".*") if _DRAFT.fullmatch(path.name)]
+    outer = [path for path in found if not any(parent in found for parent in path.parents)]
+    before = time.time() - _DRAFT_SECONDS
+    return [path for path in outer if all(one.lstat().st_mtime < before for one in (path, *path.rglob("*")))]
+
+
+def remove_draft(draft: Path) -> None:
+    """Remove a draft; raises a `StorageError` if that fails."""
+    with _storage_errors(draft):
+        if draft.is_dir() and not draft.is_symlink():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink(missing_ok=True)
 
 
 @contextmanager

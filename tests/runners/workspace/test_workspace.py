@@ -181,6 +181,25 @@ def test_version_and_doctor_succeed(tmp_path: Path) -> None:
     assert "writable" in ran.stdout
 
 
+def test_doctor_removes_the_drafts_of_killed_commands(tmp_path: Path) -> None:
+    old = [tmp_path / "results" / "X" / ".run.0123abcd", tmp_path / "data" / "csv" / ".X.csv.89efabcd"]
+    kept = [
+        tmp_path / "results" / ".trials.sqlite",
+        tmp_path / "results" / ".hidden",
+        tmp_path / "results" / ".a.0000000f",
+    ]
+    for path in [*old, *kept]:
+        path.mkdir(parents=True)
+        (path / "part").touch()
+        for one in (path / "part", path):
+            os.utime(one, (0, 0))
+    (kept[-1] / "part").touch()  # a command is writing it
+    assert "left 2 drafts" in invoke(tmp_path, "doctor").stdout
+    assert invoke(tmp_path, "doctor", "--clean").stdout.count("Removed ") == 2
+    assert [path.exists() for path in old] == [False, False]
+    assert all(path.exists() for path in kept)
+
+
 def test_doctor_reports_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
     ran = invoke(tmp_path, "doctor")
