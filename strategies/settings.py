@@ -67,7 +67,7 @@ class CostSettings(Settings):
 class TradingSettings(ForecastSettings, CostSettings, RuleSettings):
     """Forecast, rule, costs and initial equity of an account."""
 
-    cash: float = Field(100_000.0, gt=0, description="Initial equity.")
+    cash: float = Field(100_000.0, gt=0, le=1e15, description="Initial equity.")
 
 
 # Settings that a grid may vary: those that affect orders and their costs.

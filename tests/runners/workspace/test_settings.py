@@ -110,3 +110,8 @@ def test_the_error_for_settings_that_contradict_each_other_names_where_each_come
     of_long, of_short = origins
     assert f"long_threshold comes from {of_long}, short_threshold comes from {of_short}." in str(refused.value)
     assert ("regimes.toml" in str(refused.value)) == ("regimes.toml" in origins)
+
+
+def test_cash_whose_equity_could_not_be_computed_is_refused() -> None:
+    with pytest.raises(ValueError, match="less than or equal to 1000000000000000"):
+        BacktestSettings(cash=1e308)
