@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from strategies.account import sign
 from strategies.settings import RuleSettings
@@ -24,7 +25,7 @@ class Vote:
     states: tuple[int, ...] = ()
     filled_mean: float = 0.0
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Mean of the states: the fraction of ``exposure`` to hold; NaN before the first vote."""
         return sum(self.states) / len(self.states) if self.states else float("nan")
