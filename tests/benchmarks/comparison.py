@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import multiprocessing
 import os
 import re
@@ -183,14 +184,21 @@ def _memory(name: str) -> int:
     return 1024 * int(found[1])
 
 
+# A program's peak includes that of the process that starts it, so a small one does.
+_STARTER = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss]))
+"""
+
+
 def cost_of_command(*command: str, statuses: Sequence[int] = (0,)) -> Cost:
     """Cost of a program that must end with one of the statuses; the peak is that of its largest process."""
     begin = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr
-        errors = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in statuses:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors.decode()[-2000:]}")
-    return Cost(usage.ru_utime + usage.ru_stime, time.perf_counter() - begin, 1024 * usage.ru_maxrss)
+    ran = subprocess.run([sys.executable, "-S", "-c", _STARTER, *command], capture_output=True, text=True)
+    wall = time.perf_counter() - begin
+    status, cpu, peak = json.loads(ran.stdout)
+    if status not in statuses:
+        raise RuntimeError(f"{' '.join(command)} ended with {status}: {ran.stderr[-2000:]}")
+    return Cost(cpu, wall, peak)

@@ -12,6 +12,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 
 from data.samples import SP500, sp500_candles
 from models import Forecaster
@@ -94,8 +95,9 @@ def _import_share(command: list[str]) -> float:
 
 def _large_backtest() -> list[Figure]:
     with TemporaryDirectory() as folder:
-        train(many_candles(_SEEN), "LARGE").write(Path(folder) / "models")
-        cost, trades = cost_alone(backtest_many, _LARGE, Path(folder) / "models")
+        candles = many_candles(_LARGE)
+        train(candles.iloc[:_SEEN], "LARGE").write(Path(folder) / "models")
+        cost, trades = cost_alone(backtest_all, candles, Path(folder) / "models")
     what = f"backtest of {_LARGE:,} bars, five members"
     told = f"{cost.wall:.0f} s wall, {trades:,} trades"
     return [
@@ -104,6 +106,6 @@ def _large_backtest() -> list[Figure]:
     ]
 
 
-def backtest_many(n_bars: int, models: Path) -> int:
+def backtest_all(candles: pd.DataFrame, models: Path) -> int:
     """Backtest all bars after the training; gives the number of trades."""
-    return len(backtest(many_candles(n_bars), ModelSet.load(models)).trades)
+    return len(backtest(candles, ModelSet.load(models)).trades)
