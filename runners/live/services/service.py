@@ -45,7 +45,7 @@ class Service(ABC):
         self.counted: Counter[str] = Counter()
         self.log = structlog.get_logger().bind(service=self.name)
         self._heartbeat_at = 0.0
-        self._pause, self._has_worked = WAIT, False
+        self._redis_pause, self._has_worked = WAIT, False
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set, and again after a lost connection to Redis or a temporary refusal by it.
@@ -68,12 +68,12 @@ class Service(ABC):
             except redis.ResponseError as error:
                 if not is_temporary(error):
                     raise redis_refusal(error) from error
-                self.log.error("Redis rejects commands", why=str(error), tries_again_in=self._pause)
+                self.log.error("Redis rejects commands", why=str(error), tries_again_in=self._redis_pause)
                 self._wait_for_redis("redis_refused", stop)
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 if isinstance(error, redis.AuthenticationError) and not self._has_worked:
                     raise redis_refusal(error) from error
-                self.log.warning("no Redis", why=str(error), tries_again_in=self._pause)
+                self.log.warning("no Redis", why=str(error), tries_again_in=self._redis_pause)
                 self._wait_for_redis("redis_lost", stop)
 
     def _connected(self) -> Bus:
@@ -88,8 +88,8 @@ class Service(ABC):
     def _wait_for_redis(self, event: str, stop: threading.Event) -> None:
         """Count the event and wait, each time longer until a heartbeat is stored."""
         self.counted[event] += 1
-        stop.wait(self._pause)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        stop.wait(self._redis_pause)
+        self._redis_pause = min(2 * self._redis_pause, _LONGEST_PAUSE)
 
     @abstractmethod
     def work(self, bus: Bus, stop: threading.Event) -> None:
@@ -101,4 +101,4 @@ class Service(ABC):
         if state != self.state or now - self._heartbeat_at >= _HEARTBEAT_SECONDS:
             self.state, self._heartbeat_at = state, now
             bus.heartbeat(self.name, state, self.counted)
-            self._pause, self._has_worked = WAIT, True
+            self._redis_pause, self._has_worked = WAIT, True
