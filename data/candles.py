@@ -156,9 +156,14 @@ def _value_checks(values: dict[str, np.ndarray]) -> Iterator[_Check]:
     yield high < low, "high {high:g} is below low {low:g}. Correct the row or drop it."
     for name in ("open", "close"):
         yield (
-            (values[name] > high + _ROUNDING * np.spacing(high)) | (values[name] < low - _ROUNDING * np.spacing(low)),
+            _outside(values[name], low, high),
             f"{name} {{{name}:g}} lies outside low {{low:g}} .. high {{high:g}}. Correct the row or drop it.",
         )
+
+
+def _outside(price: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):  # at the end of the floating-point range, and of infinite prices
+        return (price > high + _ROUNDING * np.spacing(high)) | (price < low - _ROUNDING * np.spacing(low))
 
 
 def _label_checks(candles: pd.DataFrame) -> Iterator[_Check]:
