@@ -10,8 +10,8 @@ import pandas as pd
 
 from data.candles import REGIME, REGIME_LABELS
 from data.files import sha256_of, write_bytes
+from data.import_record import write_record
 from data.importers.importing import Imported
-from data.importers.record import write_record
 
 
 def write_imported(imported: Imported, file: Path, sources: Sequence[Path]) -> Path:

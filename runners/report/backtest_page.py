@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any], import_notes: Sequence[str] = ()) -> str:
     """The report of a backtest; ``origin`` as in `runners.report.write_run.write_backtest`.
 
-    ``import_notes`` say how the candles were made (`data.importers.writing.import_notes`).
+    ``import_notes`` say how the candles were made (`data.import_record.import_notes`).
     """
     index, source = result.equity.index, result.source
     return render(

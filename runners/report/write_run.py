@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import tomli_w
 
 from data.files import mark_latest, new_run_id, require_dataset_name, whole_folder, write_json
-from data.importers.record import import_notes
+from data.import_record import import_notes
 from runners.backtesting.metrics import equity_returns
 from runners.backtesting.recording import counted, metrics_json
 from runners.backtesting.result import Backtest
