@@ -33,8 +33,8 @@ _TIME_NAMES = [_TIME, "datetime", "date", "opentime", "time"]
 # The size of an epoch number gives its unit: each limit is the year 5138 in the unit before it.
 _EPOCH_UNITS = np.array(["s", "ms", "us", "ns"])
 _EPOCH_LIMITS = [1e11, 1e14, 1e17]
-_LEAST_EPOCH = 1e8  # March 1973 in seconds; a column below it holds a spreadsheet's days, years or prices
-_FIRST_DATE, _LAST_DATE = 19000101, 21001231
+LEAST_EPOCH = 1e8  # March 1973 in seconds; a column below it holds a spreadsheet's days, years or prices
+FIRST_DATE, LAST_DATE = 19000101, 21001231
 HAS_OFFSET = r"\d[T ].*(?:[zZ]|[+-]\d\d(?::?\d\d)?)\s*$"
 _CLOCKS_DIFFER = pd.Timedelta(minutes=5)
 _FAULTS_LISTED = 10
@@ -285,13 +285,13 @@ def _parse_numeric_times(column: pd.Series, rows: Rows) -> pd.Series:
     rows.refuse_found()  # empty times
     values = column.to_numpy(dtype=float)
     least, most = values.min(), values.max()
-    if least >= _FIRST_DATE and most <= _LAST_DATE and (values == np.round(values)).all():
+    if least >= FIRST_DATE and most <= LAST_DATE and (values == np.round(values)).all():
         return pd.to_datetime(column.astype("int64").astype(str), format="%Y%m%d", utc=True, errors="coerce")
     size, unit = np.abs(values), epoch_unit(values)
-    has_minutes = least >= _FIRST_DATE * 10_000 and most <= (_LAST_DATE + 1) * 10_000
+    has_minutes = least >= FIRST_DATE * 10_000 and most <= (LAST_DATE + 1) * 10_000
     for wrong, problem in (
         (np.full(len(values), has_minutes), "may be a date with hour and minute, or an epoch"),
-        (np.full(len(values), size.max() < _LEAST_EPOCH), "is neither a date nor an epoch"),
+        (np.full(len(values), size.max() < LEAST_EPOCH), "is neither a date nor an epoch"),
         (unit != unit[0], "has another unit than the rows before"),
     ):
         rows.refuse(wrong, f"timestamp {{timestamp}} {problem}. {_TIME_REMEDY}")

@@ -60,9 +60,7 @@ def column_positions(table: Table, fmt: Format, options: ImportOptions) -> dict[
     found = {ours: at for ours, at in found.items() if ours not in replaced and at not in given.values()} | given
     if options.close_only and "close" not in found and table.cells.shape[1] == 2:
         found["close"] = next(number for number in (1, 0) if number not in found.values())
-    missing = [name for name in ("close",) if name not in found] if options.close_only else []
-    if not options.close_only:
-        missing = [name for name in PRICES if name not in found]
+    missing = [name for name in (["close"] if options.close_only else PRICES) if name not in found]
     if missing == PRICES[:3] or (not options.close_only and len(found) == 1 and table.cells.shape[1] == 2):
         raise QuestionError(f"{table.source}: has closes only. Answer with --close-only, which makes candles of them.")
     if not set(found) & set(TIME_COLUMNS):

@@ -9,16 +9,15 @@
 
 from __future__ import annotations
 
-from data.importers.formats import OHLC, Format
+from data.importers.formats import CANDLE, OHLC, Format
 
-_CANDLE = ("timestamp", "open", "high", "low", "close", "volume")
 _EPOCH = r"\d{10}|\d{13}|\d{16}|\d{19}"
 
 FORMATS = (
     Format("binance", "Binance Vision", {"opentime": "timestamp", **OHLC, "volume": "volume", "closetime": ""}),
-    Format("binance", "Binance Vision", (*_CANDLE, *[""] * 6), cells=[_EPOCH, *[r"[\d.]+"] * 5, _EPOCH]),
-    Format("kraken", "Kraken OHLCVT", (*_CANDLE, ""), cells=[_EPOCH]),
-    Format("ccxt", "arrays of ccxt", _CANDLE, cells=[_EPOCH]),
+    Format("binance", "Binance Vision", (*CANDLE, *[""] * 6), cells=[_EPOCH, *[r"[\d.]+"] * 5, _EPOCH]),
+    Format("kraken", "Kraken OHLCVT", (*CANDLE, ""), cells=[_EPOCH]),
+    Format("ccxt", "arrays of ccxt", CANDLE, cells=[_EPOCH]),
     Format("cryptodatadownload", "CryptoDataDownload", {"unix": "timestamp", "symbol": "symbol", **OHLC}),
     Format("cryptodatadownload", "CryptoDataDownload", {"date": "timestamp", "symbol": "symbol", **OHLC}, zone="UTC"),
 )

@@ -6,11 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from data.candles import OHLCV, PRICES
 from data.importers.tables import Table
 
 _NUMBER = r"-?\d*\.?\d+(?:[eE][+-]?\d+)?"
 TIME_COLUMNS = ("timestamp", "date", "time", "milliseconds")
-OHLC = {"open": "open", "high": "high", "low": "low", "close": "close"}
+CANDLE = ("timestamp", *OHLCV)
+OHLC = dict(zip(PRICES, PRICES, strict=True))
+DAY_IN_FILE_NAME = r"(?<!\d)((?:19|20)\d{6})(?!\d)"
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@
 
 from __future__ import annotations
 
-from data.importers.formats import OHLC, Format
+from data.importers.formats import CANDLE, DAY_IN_FILE_NAME, OHLC, Format
 
-_CANDLE = ("timestamp", "open", "high", "low", "close", "volume")
 _SERVER = "MetaTrader writes the time of the broker's server, often America/New_York+7 or Europe/Athens"
 _TO_THE_SECOND, _TO_THE_MINUTE = r"\d{8} \d{6}", r"\d{8} \d\d:\d\d"
-_INTRADAY = {"columns": ("milliseconds", *_CANDLE[1:]), "file_name": r"(?<!\d)(?:19|20)\d{6}(?!\d)"}
+_INTRADAY = {"columns": ("milliseconds", *CANDLE[1:]), "file_name": DAY_IN_FILE_NAME}
 _EQUITY = {"key": "lean-equity", "name": "QuantConnect Lean, equity", "zone": "America/New_York", "scale": 1e-4}
 _OTHER = {"key": "lean", "name": "QuantConnect Lean, crypto or forex", "zone": "UTC"}
 
@@ -31,14 +30,14 @@ FORMATS = (
     Format(
         "metatrader4",
         "MetaTrader 4",
-        ("date", "time", *_CANDLE[1:]),
+        ("date", "time", *CANDLE[1:]),
         cells=[r"\d{4}\.\d\d\.\d\d", r"\d\d:\d\d"],
         zone_hint=f"{_SERVER}; histdata.com's files of this form are in EST",
     ),
-    Format("ninjatrader", "NinjaTrader", _CANDLE, cells=[_TO_THE_SECOND], zone="UTC", stamps_close=True),
-    Format("histdata", "histdata.com", _CANDLE, cells=[_TO_THE_SECOND], zone="EST"),
-    Format(**_EQUITY, columns=_CANDLE, cells=[_TO_THE_MINUTE, *[r"\d+"] * 4]),  # type: ignore[arg-type]
-    Format(**_OTHER, columns=_CANDLE, cells=[_TO_THE_MINUTE]),  # type: ignore[arg-type]
+    Format("ninjatrader", "NinjaTrader", CANDLE, cells=[_TO_THE_SECOND], zone="UTC", stamps_close=True),
+    Format("histdata", "histdata.com", CANDLE, cells=[_TO_THE_SECOND], zone="EST"),
+    Format(**_EQUITY, columns=CANDLE, cells=[_TO_THE_MINUTE, *[r"\d+"] * 4]),  # type: ignore[arg-type]
+    Format(**_OTHER, columns=CANDLE, cells=[_TO_THE_MINUTE]),  # type: ignore[arg-type]
     Format(**_EQUITY, **_INTRADAY, cells=[r"\d{1,8}", *[r"\d+"] * 4]),  # type: ignore[arg-type]
     Format(**_OTHER, **_INTRADAY, cells=[r"\d{1,8}"]),  # type: ignore[arg-type]
     Format("dukascopy", "Dukascopy", {"gmttime": "timestamp", **OHLC}, zone="UTC"),

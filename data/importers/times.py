@@ -9,9 +9,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from data.csv_table import HAS_OFFSET, Rows, epoch_unit
+from data.csv_table import FIRST_DATE, HAS_OFFSET, LAST_DATE, LEAST_EPOCH, Rows, epoch_unit
 from data.errors import SettingsError
-from data.importers.formats import Format
+from data.importers.formats import DAY_IN_FILE_NAME, Format
 from data.importers.options import ImportOptions, QuestionError
 
 # Patterns of dates, clock times and offsets, and their formats; two formats are a question.
@@ -42,8 +42,6 @@ _OFFSETS = {"": "", r"(?:Z|[+-]\d\d:?\d\d)": "%z", r" GMT[+-]\d{4}": " GMT%z", r
 _ORDERS = {"dmy": "%d", "mdy": "%m", "ymd": "%Y"}  # and what a format of this order begins with
 _ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?$"
 _SAMPLE = 100
-_FIRST_DATE, _LAST_DATE = 19000101, 21001231
-_DAY_IN_FILE_NAME = re.compile(r"(?<!\d)((?:19|20)\d{6})(?!\d)")
 
 
 def parse_times(rows: Rows, fmt: Format, options: ImportOptions) -> tuple[pd.DatetimeIndex, list[str]]:
@@ -70,7 +68,7 @@ def parse_times(rows: Rows, fmt: Format, options: ImportOptions) -> tuple[pd.Dat
             rows.refuse(numbers.isna().to_numpy(), problem)
             column = numbers
     is_iso = column.dtype.kind == "M"
-    if column.dtype.kind == "M":
+    if is_iso:
         times, note = pd.DatetimeIndex(column), "ISO 8601"
     elif pd.api.types.is_numeric_dtype(column) and options.date_format is None:
         times, note = _numeric_times(column, rows)
@@ -91,7 +89,7 @@ def _time_column(rows: Rows) -> pd.Series:
     """The column of times; date and time are joined, milliseconds added to the day in the file's name."""
     columns = rows.columns
     if "milliseconds" in columns:
-        day = _DAY_IN_FILE_NAME.findall(rows.source)[-1]
+        day = re.findall(DAY_IN_FILE_NAME, rows.source)[-1]
         return pd.Timestamp(day).as_unit("ms") + pd.to_timedelta(columns["milliseconds"], unit="ms")
     if "timestamp" in columns:
         return columns["timestamp"]
@@ -107,11 +105,11 @@ def _time_column(rows: Rows) -> pd.Series:
 def _numeric_times(column: pd.Series, rows: Rows) -> tuple[pd.DatetimeIndex, str]:
     """Times from ``YYYYMMDD`` or epoch numbers, each in the unit that its size shows."""
     values = column.to_numpy(dtype=float)
-    if values.min() >= _FIRST_DATE and values.max() <= _LAST_DATE:
+    if values.min() >= FIRST_DATE and values.max() <= LAST_DATE:
         days = pd.to_datetime(column.astype("int64").astype(str), format="%Y%m%d", errors="coerce")
         rows.refuse(days.isna().to_numpy(), "the date {time} cannot be read as YYYYMMDD.")
         return pd.DatetimeIndex(days), "YYYYMMDD"
-    is_epoch = (np.abs(values) >= 1e8) & ~((values >= _FIRST_DATE * 1e4) & (values <= (_LAST_DATE + 1) * 1e4))
+    is_epoch = (np.abs(values) >= LEAST_EPOCH) & ~((values >= FIRST_DATE * 1e4) & (values <= (LAST_DATE + 1) * 1e4))
     if not is_epoch.all():
         raise QuestionError(
             f"{rows.source}, line {rows.numbers[np.argmin(is_epoch)]}: the time {column.iloc[np.argmin(is_epoch)]} is "

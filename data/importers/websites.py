@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from data.importers.formats import OHLC, Format
+from data.importers.formats import CANDLE, OHLC, Format
 
 _NAMED = {
     **dict.fromkeys(["timestamp", "datetime", "opentime", "unix", "utc"], "timestamp"),
@@ -56,6 +56,6 @@ NAMED = Format("named", "named columns", {}, optional={**_NAMED, **OHLC})
 UNNAMED = Format(
     "unnamed",
     "columns in the usual order",
-    ("timestamp", "open", "high", "low", "close", "volume"),
+    CANDLE,
     cells=[r"(?:19|20)\d{6}|\d{4}-\d\d-\d\d.*"],
 )
