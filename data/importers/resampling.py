@@ -7,7 +7,7 @@ import pandas as pd
 
 from data.download import step_of
 from data.errors import SettingsError
-from data.intervals import interval_of, interval_text
+from data.intervals import around_the_clock, interval_of, interval_text
 
 _DAY = pd.Timedelta(days=1)
 _RARE = 0.25  # a time of day with bars on fewer of the days lies outside of the session
@@ -34,15 +34,15 @@ def resample(candles: pd.DataFrame, length: str) -> tuple[pd.DataFrame, str]:
         raise SettingsError(
             f"--resample: {length} is no multiple of the interval of {interval_text(interval)}, or longer than 1 d."
         )
-    around_the_clock = index.day_of_week.nunique() == 7
-    if around_the_clock or target == _DAY:
+    always_open = around_the_clock(index)
+    if always_open or target == _DAY:
         opens = index.floor(target)
     else:
         opens = _opens_in_sessions(index, interval, target)
     how = {str(name): _LAST_OF_BAR.get(str(name), "last") for name in candles}
     result = candles.groupby(opens.rename(index.name)).agg(how)
     n_made = len(result)
-    if around_the_clock:
+    if always_open:
         whole = slice(int(index[0] != opens[0]), len(result) - int(index[-1] + interval < opens[-1] + target))
         result = result.iloc[whole]
     before, after = f"{len(candles):,} bars of {interval_text(interval)}", f"{len(result):,} of {interval_text(target)}"
