@@ -110,10 +110,9 @@ class EnsembleStep:
     def __init__(self, networks: Sequence[RegimeLSTM]) -> None:
         width = networks[0].hidden_dim
         # The sigmoid of x is (1 + tanh(x / 2)) / 2, so that one tanh serves all four gates: i, f, g and o.
-        self._half = np.repeat([0.5, 0.5, 1.0, 0.5], width)
+        half = np.repeat([0.5, 0.5, 1.0, 0.5], width)[:, None]
         self._layers = [
-            tuple(self._half[:, None] * part for part in _stacked_layer(networks, number))
-            for number in range(networks[0].num_layers)
+            tuple(half * part for part in _stacked_layer(networks, number)) for number in range(networks[0].num_layers)
         ]
         self._head = np.stack([network.head.weight.numpy(force=True)[0] for network in networks])
         self._bias = np.array([network.head.bias.item() for network in networks])

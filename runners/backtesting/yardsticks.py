@@ -16,7 +16,7 @@ from models.expert import member_names
 from models.forecaster import all_regimes_forecasts, member_forecasts
 from models.regimes import Regime
 from runners.backtesting.metrics import bars_per_year, drawdown, simple_returns
-from strategies.array_simulation import SettingsGrid, simulate
+from strategies.array_simulation import SettingsGrid, Simulated, simulate
 from strategies.settings import TradingSettings
 from training.resampling import Difference, Returns, Uncertainty, resample
 from training.sharpe import sharpe_ratio
@@ -111,10 +111,9 @@ def buy_and_hold(bars: pd.DataFrame, settings: TradingSettings) -> pd.DataFrame:
 
     It has the columns of `runners.backtesting.engine.Recorder.equity` but regime, forecast and vote.
     """
-    prices = bars["open"].to_numpy(), bars["close"].to_numpy()
-    always = SettingsGrid.of(_as_signalled(settings).model_copy(update={"min_order": 0.0}))
-    simulated = simulate(*prices, np.ones((len(bars), 1)), always, settings.cash)
-    position, price = simulated.position[:, 0], prices[0] * (1 + settings.slippage)
+    always = _as_signalled(settings).model_copy(update={"min_order": 0.0})
+    simulated = _simulate(bars, np.ones((len(bars), 1)), always)
+    position, price = simulated.position[:, 0], bars["open"].to_numpy() * (1 + settings.slippage)
     bought = np.diff(position, prepend=0.0)
     columns = {
         "equity": simulated.equity[:, 0],
@@ -204,9 +203,13 @@ def _as_signalled(settings: TradingSettings) -> TradingSettings:
 
 def _trade(bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings) -> Accounts:
     """One account that trades the members' vote."""
-    prices = bars["open"].to_numpy(), bars["close"].to_numpy()
-    simulated = simulate(*prices, members, SettingsGrid.of(settings), settings.cash)
+    simulated = _simulate(bars, members, settings)
     return Accounts(simulated.equity, simulated.round_trips)
+
+
+def _simulate(bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings) -> Simulated:
+    prices = bars["open"].to_numpy(), bars["close"].to_numpy()
+    return simulate(*prices, members, SettingsGrid.of(settings), settings.cash)
 
 
 def volatility_weights(close: pd.Series) -> np.ndarray:

@@ -39,10 +39,9 @@ def train(
 
     workspace = Workspace.open(workspace_folder, config)
     given = workspace.given
-    files = workspace.candle_files(datasets)
-    series = [read_candles(file) for file in files]
     plans = []
-    for file, candles in zip(files, series, strict=True):
+    for file in workspace.candle_files(datasets):
+        candles = read_candles(file)
         searched = _newest_study(workspace, file, flags) if from_study else None
         if searched:
             settings = TrainSettings.from_table(searched.table, f"study {searched.study.id}", flags)

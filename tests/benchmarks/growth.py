@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,8 +27,6 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     "check": ("--quick",),
     "walk-forward": _SMALL,
 }
-if not find_spec("runners.commands.import_"):
-    del _COMMANDS["import"]
 
 
 def costs(sizes: Sequence[int]) -> dict[str, list[Cost]]:
