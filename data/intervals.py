@@ -19,6 +19,7 @@ _SHORT_STEPS = 3  # in a row; an auction is one
 _FEWEST_LONG_STEPS = 8
 _LEAST_STRANGE = 5
 _STRANGE_SHARE = 0.2
+_LEAST_REGULAR = 0.1  # of the steps; seconds between trades hardly ever repeat
 
 
 def interval_of(index: pd.DatetimeIndex) -> pd.Timedelta:
@@ -111,9 +112,13 @@ def interval_checks(index: pd.DatetimeIndex) -> Iterator[tuple[np.ndarray, str]]
 def _strange(index: pd.DatetimeIndex, step: np.ndarray, interval: pd.Timedelta) -> np.ndarray:
     """Steps that are no multiple of the interval, unless sessions explain them.
 
+    All other steps are strange if fewer than a tenth have the interval: times in whole seconds are all multiples.
     Bars after a lunch break or a night are off the grid of the bar before, but at times of day that recur. Bars of
     several days, such as weeks from their first trading day, vary by a quarter.
     """
+    regular = np.abs(step - 1) < _MONTHS_VARY - 1
+    if regular.mean() < _LEAST_REGULAR:
+        return ~regular
     if interval >= _DAY:
         return np.abs(step - np.round(step)) > _MONTHS_VARY - 1
     day = _DAY // pd.Timedelta(1, unit=index.unit)
