@@ -18,8 +18,9 @@ from data.features import FEATURES, columns_of, feature_columns, lookback_of
 from data.intervals import has_interval, interval_of, interval_text
 from models.detectors.labels import ColumnDetector
 from models.expert import Expert, member_names
+from models.inference import EnsembleReader, State
 from models.model_set import ModelSet
-from models.network import EnsembleStep, Passes, RegimeLSTM, StepState, one_thread, pass_length, time_slots
+from models.network import Passes, RegimeLSTM, one_thread, pass_length, time_slots
 from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name, regime_number
 from models.settings import ForecastSettings
 
@@ -335,7 +336,7 @@ def _forecasts_at(observed: Observation, experts: list[Expert], bars_of_each: li
         for key, expert in distinct.items()
         for network in expert.networks
     ]
-    with one_thread(), ThreadPoolExecutor() as pool:  # torch releases Python's lock
+    with one_thread(), ThreadPoolExecutor() as pool:  # NumPy releases Python's lock
         log_returns = list(pool.map(partial(_forecast_at, observed), *zip(*networks, strict=True)))
     by_key = dict(zip(distinct, np.split(np.column_stack(log_returns), len(distinct), axis=1), strict=True))
     return np.stack([by_key[id(expert)] for expert in experts], axis=1)
@@ -346,8 +347,7 @@ def _forecast_at(observed: Observation, expert: Expert, network: RegimeLSTM, bar
     inputs, passes = observed.inputs(expert), observed.passes(expert)
     bars = bars[passes.complete(inputs)[bars]]
     log_return = np.full(len(inputs), np.nan)
-    for some, output in passes.outputs(network, passes.pad(inputs), bars):
-        log_return[some] = output.numpy() * expert.target_scale
+    log_return[bars] = EnsembleReader([network]).outputs(passes, inputs, bars)[0] * expert.target_scale
     return log_return
 
 
@@ -364,7 +364,7 @@ class ForecastStream:
         self._times = np.empty(0, dtype="M8[us]")
         self._rows = np.empty((0, len(self._columns)))
         self._read: dict[str, _Read] = {}
-        self._steps = {expert.name: EnsembleStep(expert.networks) for expert in forecaster.experts}
+        self._readers = {expert.name: EnsembleReader(expert.networks) for expert in forecaster.experts}
         if history is not None:
             _require_columns(history.columns, self._columns)
             tail = history[self._columns].iloc[-(forecaster.lookback + 1) :]
@@ -422,14 +422,15 @@ class ForecastStream:
             return np.full(len(expert.networks), np.nan)
         start = int(passes.block_start[-1])
         block, begin = self._times[start], start - passes.window + 1
-        state: StepState | None = None
-        read = self._read.get(expert.name)
+        reader, read = self._readers[expert.name], self._read.get(expert.name)
         if read is not None and read.block == block:
             begin, state = int(np.searchsorted(self._times, read.last)) + 1, read.state
+        else:
+            state = reader.start(1)
         for bar in inputs[begin:]:
-            outputs, state = self._steps[expert.name].read(bar, state)
+            outputs = reader.read(bar[:, None], state)
         self._read[expert.name] = _Read(block, self._times[-1], state)
-        return outputs * expert.target_scale
+        return outputs[:, 0] * expert.target_scale
 
 
 class _Read(NamedTuple):
@@ -437,7 +438,7 @@ class _Read(NamedTuple):
 
     block: np.datetime64
     last: np.datetime64
-    state: StepState | None
+    state: State
 
 
 def _require_columns(given: Sequence[str] | pd.Index, needed: Sequence[str] | pd.Index) -> None:

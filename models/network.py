@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 # Bars per call of the network: few enough for the state to stay in the processor's cache.
@@ -21,11 +22,12 @@ State = list[tuple[Tensor, Tensor]]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread: faster on networks this small, the same sums every time, and safe in forked processes."""
+    """One thread of torch and NumPy: faster on small networks, the same sums every time, safe in forked processes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -91,54 +93,6 @@ class RegimeLSTM(nn.Module):
         return self.head(hidden).squeeze(-1), after
 
 
-# Hidden and cell state of each layer, ``(n_members, hidden_dim)``, in NumPy.
-StepState = list[tuple[np.ndarray, np.ndarray]]
-
-
-class EnsembleStep:
-    """The networks of an ensemble, which read one bar at a time.
-
-    It computes what `RegimeLSTM` does in NumPy and for all members at once, because a call of torch for one bar spends
-    most of its time outside its arithmetic.
-
-    Parameters
-    ----------
-    networks
-        Float64 networks of one shape.
-    """
-
-    def __init__(self, networks: Sequence[RegimeLSTM]) -> None:
-        width = networks[0].hidden_dim
-        # The sigmoid of x is (1 + tanh(x / 2)) / 2, so that one tanh serves all four gates: i, f, g and o.
-        half = np.repeat([0.5, 0.5, 1.0, 0.5], width)[:, None]
-        self._layers = [
-            tuple(half * part for part in _stacked_layer(networks, number)) for number in range(networks[0].num_layers)
-        ]
-        self._head = np.stack([network.head.weight.numpy(force=True)[0] for network in networks])
-        self._bias = np.array([network.head.bias.item() for network in networks])
-        self._start = [(np.zeros_like(self._head),) * 2 for _ in self._layers]
-
-    def read(self, bar: np.ndarray, state: StepState | None) -> tuple[np.ndarray, StepState]:
-        """Outputs ``(n_members,)`` at a bar ``(F,)``, and the state after it; ``state`` None at the start of a pass."""
-        after: StepState = []
-        hidden = np.broadcast_to(bar, (len(self._bias), len(bar)))
-        for (weights, bias), (before, cell) in zip(self._layers, state or self._start, strict=True):
-            inputs = np.concatenate([hidden, before], axis=1)[:, :, None]
-            gates = np.tanh(weights @ inputs + bias)[:, :, 0].reshape(len(hidden), 4, -1)
-            input_, forget, output = (0.5 + 0.5 * gates[:, number] for number in (0, 1, 3))
-            cell = forget * cell + input_ * gates[:, 2]
-            hidden = output * np.tanh(cell)
-            after.append((hidden, cell))
-        return (hidden * self._head).sum(axis=1) + self._bias, after
-
-
-def _stacked_layer(networks: Sequence[RegimeLSTM], number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A layer's weights ``(n_members, 4 * H, inputs + H)`` and biases ``(n_members, 4 * H, 1)``."""
-    layers = [{name: value.numpy(force=True) for name, value in n.layers[number].named_parameters()} for n in networks]
-    weights = [np.concatenate([one["weight_ih_l0"], one["weight_hh_l0"]], axis=1) for one in layers]
-    return np.stack(weights), np.stack([one["bias_ih_l0"] + one["bias_hh_l0"] for one in layers])[:, :, None]
-
-
 def time_slots(index: pd.DatetimeIndex, interval: pd.Timedelta) -> np.ndarray:
     """Number of whole intervals since 1970 at each bar: ``(n_bars,)``."""
     return index.as_unit("us").asi8 // (interval // pd.Timedelta(microseconds=1))
@@ -202,18 +156,29 @@ class Passes:
         first = blocks - self.window + 1
         return Places(first, row, bars - first[row])
 
-    def pad(self, scaled: np.ndarray) -> Tensor:
-        """Scaled features ``(n_bars, F)`` as a tensor, NaN replaced by 0, with ``stride - 1`` rows of 0 at the end."""
-        return torch.from_numpy(np.pad(np.nan_to_num(scaled), ((0, self.stride - 1), (0, 0))))
+    def pad(self, scaled: np.ndarray) -> np.ndarray:
+        """Scaled features ``(n_bars, F)`` with NaN replaced by 0, and ``stride - 1`` rows of 0 at the end."""
+        return np.pad(np.nan_to_num(scaled), ((0, self.stride - 1), (0, 0)))
 
     def read(self, padded: Tensor, first: Tensor) -> Tensor:
         """The bars of the passes that begin at ``first`` ``(B,)``: ``(B, length, F)``."""
         return padded.unfold(0, self.length, 1)[first].transpose(1, 2)
 
     def outputs(self, network: RegimeLSTM, padded: Tensor, bars: np.ndarray) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """Yield batches of the ascending ``bars`` with the network's outputs at them.
+        """Yield batches of the ascending ``bars`` with the network's outputs at them."""
+        network.eval()
+        for some, first, row, step in self.batches(bars, _BARS_AT_ONCE):
+            with torch.inference_mode():
+                output, _ = network(self.read(padded, torch.from_numpy(first))[:, : step.max() + 1])
+            yield some, output[torch.from_numpy(row), torch.from_numpy(step)]
 
-        A pass is read up to the last of its ``bars``; passes of similar length share a batch.
+    def batches(
+        self, bars: np.ndarray, bars_at_once: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield the ascending ``bars`` in batches of passes, together with the `places` of the batch's bars.
+
+        A pass is read up to the last of its ``bars``; passes of similar length share a batch, of about
+        ``bars_at_once`` bars to read.
         """
         first, row, step = self.places(bars)
         n_steps = np.zeros(len(first), dtype=int)
@@ -221,14 +186,8 @@ class Passes:
         order = np.argsort(n_steps, kind="stable")
         place = np.argsort(order)[row]  # of each bar's pass in that order
         by_place = np.argsort(place, kind="stable")
-        first, n_steps = first[order], n_steps[order]
-        place, step, bars = place[by_place], step[by_place], bars[by_place]
-        at_once = max(1, _BARS_AT_ONCE // self.length)
-        network.eval()
+        first, place, step, bars = first[order], place[by_place], step[by_place], bars[by_place]
+        at_once = max(1, bars_at_once // self.length)
         for begin in range(0, len(first), at_once):
-            end = min(begin + at_once, len(first))
-            here = slice(*np.searchsorted(place, [begin, end]))
-            with torch.inference_mode():
-                batch = self.read(padded, torch.from_numpy(first[begin:end]))[:, : n_steps[end - 1]]
-                output, _ = network(batch)
-            yield bars[here], output[torch.from_numpy(place[here] - begin), torch.from_numpy(step[here])]
+            here = slice(*np.searchsorted(place, [begin, begin + at_once]))
+            yield bars[here], first[begin : begin + at_once], place[here] - begin, step[here]

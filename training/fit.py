@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +113,7 @@ class _Learner:
         self._parameters: list[Tensor] = list(self._network.parameters())
         self._optimiser = Adam(self._parameters, settings.lr)
         self._passes = data.passes
-        self._padded = self._passes.pad(data.inputs).to(device)
+        self._padded = torch.from_numpy(self._passes.pad(data.inputs)).to(device)
         self._outcome = torch.from_numpy(data.target.astype(np.float32)).to(device)
         self._zero_error = float(self._outcome[torch.from_numpy(data.samples.train)].square().sum())
         self._n_steps = 0
@@ -151,8 +151,11 @@ class _Learner:
 
     def validation_loss(self) -> float:
         """Relative loss of the averaged weights."""
-        validation_bars = self._data.samples.validation
-        return relative_loss([self.averaged], self._padded, self._outcome, validation_bars, self._passes)
+        bars, squared_error = self._data.samples.validation, 0.0
+        for some, output in self._passes.outputs(self.averaged, self._padded, bars):
+            squared_error += float((output - self._outcome[torch.from_numpy(some)]).square().sum())
+        zero_error = float(self._outcome[torch.from_numpy(bars)].square().sum())
+        return squared_error / zero_error if zero_error > 0 else float("nan")
 
 
 def _batches(
@@ -176,15 +179,3 @@ def _batches(
         here = slice(begin_bar, end_bar)
         yield first[begin_pass:end_pass], row[here] - begin_pass, step[here], bar[here]
         begin_pass, begin_bar = end_pass, end_bar
-
-
-def relative_loss(
-    networks: Sequence[RegimeLSTM], padded: Tensor, outcome: Tensor, bars: np.ndarray, passes: Passes
-) -> float:
-    """Mean squared error of the networks' mean output at ``bars``, relative to the forecast 0's; NaN without bars."""
-    squared_error = 0.0
-    for batches in zip(*(passes.outputs(network, padded, bars) for network in networks), strict=True):
-        some, output = batches[0][0], sum(output for _, output in batches) / len(batches)
-        squared_error += float((output - outcome[torch.from_numpy(some)]).square().sum())
-    zero_error = float(outcome[torch.from_numpy(bars)].square().sum())
-    return squared_error / zero_error if zero_error > 0 else float("nan")

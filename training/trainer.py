@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -10,20 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 
 from data.errors import SettingsError
 from data.intervals import interval_of
 from models.expert import Expert, expert_name
+from models.inference import EnsembleReader
 from models.model_set import ModelSet
 from models.network import one_thread
 from models.provenance import Study
-from training.fit import FitResult, fit_network, relative_loss
+from training.fit import FitResult, fit_network
 from training.prepare import NetworkData, Prepared, prepare
 from training.provenance import PARTS, describe_training
 from training.regime_returns import measure_regime_returns
+from training.scores import relative_error
 from training.settings import TrainSettings
 from training.shrinkage import learn_shrinkage
 
@@ -188,11 +188,10 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitR
     results, data = [fitted[one] for one in _members(trained, prepared.settings)], prepared.networks[trained]
     samples = prepared.network(regime, data.settings).samples if fallback else data.samples
     seen = {"train": samples.train, "validation": samples.validation}  # `evaluate` scores the test part
-    passes, networks = data.passes, tuple(result.network.double() for result in results)
-    padded = passes.pad(data.inputs.astype(np.float64))
-    outcome = torch.from_numpy(data.target.astype(np.float32)).double()
+    networks = tuple(result.network.double() for result in results)
+    reader = EnsembleReader(networks)
     with one_thread():
-        losses = {name: relative_loss(networks, padded, outcome, bars, passes) for name, bars in seen.items()}
+        forecasts = {name: reader.outputs(data.passes, data.inputs, bars).mean(axis=0) for name, bars in seen.items()}
     return Expert(
         name=expert_name(regime),
         features=data.settings.features,
@@ -216,7 +215,7 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitR
                 }
                 for result in results
             ],
-            "relative_loss": {name: loss if math.isfinite(loss) else None for name, loss in losses.items()},
+            "relative_loss": {name: relative_error(forecasts[name], data.target[bars]) for name, bars in seen.items()},
         },
     )
 

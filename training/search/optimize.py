@@ -16,6 +16,7 @@ import pandas as pd
 
 from data.splits import Split
 from models.expert import expert_name
+from models.inference import EnsembleReader
 from models.network import RegimeLSTM, one_thread
 from models.regimes import RegimeDetector
 from training.prepare import NetworkData, Prepared, prepare
@@ -137,12 +138,10 @@ def validation_forecast(network: RegimeLSTM, data: NetworkData, split: Split) ->
     samples = data.samples
     in_training = samples.validation_part == "train"
     bars = slice(int(samples.validation[0]), split.train.stop) if in_training else split.validation
-    passes = data.passes
-    padded = passes.pad(data.inputs.astype(np.float64))
     forecast = np.zeros(bars.stop - bars.start)
     with one_thread():
-        for some, output in passes.outputs(network.double(), padded, samples.validation):
-            forecast[some - bars.start] = output.numpy() * data.target_scale
+        outputs = EnsembleReader([network.double()]).outputs(data.passes, data.inputs, samples.validation)
+    forecast[samples.validation - bars.start] = outputs[0] * data.target_scale
     return bars, forecast
 
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 
 from data.candles import check_candles
 from data.errors import DataError
 from data.features import columns_of
 from models.expert import Expert
 from models.forecaster import Forecaster, require_compatible
+from models.inference import EnsembleReader
 from models.model_set import ModelSet
-from models.network import one_thread, pass_length
+from models.network import pass_length
 from models.regimes import regime_name
 from runners.live.server.schemas import (
     EXTRA_CANDLES,
@@ -99,12 +99,14 @@ def window_log_returns(expert: Expert, windows: np.ndarray) -> np.ndarray:
     least, most, n_bars = expert.window, pass_length(expert.window, expert.stride), windows.shape[1]
     if not least <= n_bars <= most:
         raise DataError(f"expert {expert.name} reads {least} to {most} bars, not {n_bars}.")
-    with np.errstate(over="ignore", invalid="ignore"), one_thread(), torch.inference_mode():
+    with np.errstate(over="ignore", invalid="ignore"):
         inputs = (windows - expert.mean) / expert.scale
-        bars = torch.from_numpy(inputs)
-        outputs = [network(bars)[0][:, -1].numpy() for network in expert.networks]
+        reader = EnsembleReader(expert.networks)
+        state = reader.start(len(inputs))
+        for bars in inputs.transpose(1, 2, 0):
+            outputs = reader.read(bars, state)
     finite = np.isfinite(inputs).all(axis=(1, 2))
-    return np.where(finite[:, None], np.column_stack(outputs) * expert.target_scale, np.nan)
+    return np.where(finite[:, None], outputs.T * expert.target_scale, np.nan)
 
 
 def _require_columns(expert: Expert, request: WindowRequest, place: str) -> None:
