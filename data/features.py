@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import talib
+from numpy.lib.stride_tricks import sliding_window_view
 
 from data.candles import OHLCV
 from data.errors import DataError, did_you_mean
@@ -126,18 +128,37 @@ def compute_features(candles: pd.DataFrame, names: Sequence[str]) -> pd.DataFram
 def feature_columns(candles: pd.DataFrame, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Like `compute_features`, but faster: a dict of columns ``(n_bars,)`` by name."""
     table: dict[str, np.ndarray] = {}
+    arrays = cast("pd.DataFrame", _Arrays(candles))
     for name in names:
         one = find_feature(name, candles)
+        source = arrays if FEATURES.is_built_in(name) else candles
         values = np.full((len(candles), len(one.columns)), np.nan)
         if len(candles) > one.lookback:
-            computed = np.asarray(one.compute(candles), dtype=float).reshape(values.shape)
+            computed = np.asarray(one.compute(source), dtype=float).reshape(values.shape)
             values[one.lookback :] = computed[one.lookback :]
         table.update(zip(one.columns, values.T, strict=True))
     return table
 
 
+class _Arrays:
+    """What built-in features read of candles, each column made an array once: in pandas that takes longer than most."""
+
+    def __init__(self, candles: pd.DataFrame) -> None:
+        self.index = candles.index
+        self._candles = candles
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            self._arrays[name] = self._candles[name].to_numpy(dtype=float)
+        return self._arrays[name]
+
+
 def _column(candles: pd.DataFrame, name: str) -> np.ndarray:
-    return candles[name].to_numpy(dtype=float)
+    return np.asarray(candles[name], dtype=float)
 
 
 def _tail_aligned(values: np.ndarray, n_bars: int) -> np.ndarray:
@@ -150,25 +171,19 @@ def _tail_aligned(values: np.ndarray, n_bars: int) -> np.ndarray:
 def _rolling(values: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the last ``length`` values, ``(n_bars,)`` each; NaN before there are so many.
 
-    Two passes over blocks that fit into the processor's cache. Not TA-Lib's STDDEV: it treats a variance below 1e-14 as
-    zero, and its running sums of squares lose most digits on prices far from 0.
+    Two passes over blocks. Not TA-Lib's STDDEV: it treats a variance below 1e-14 as zero, and its running sums of
+    squares lose most digits on prices far from 0.
     """
     means, spreads = np.full((2, len(values)), np.nan)
     for first in range(0, len(values) - length + 1, _BLOCK):
         block = values[first : first + _BLOCK + length - 1]
-        shifted = [block[at : len(block) - length + 1 + at] for at in range(length)]
-        mean, squares, distance = np.zeros((3, len(shifted[0])))
-        for one in shifted[1:]:  # relative to the first value, so that a constant window has a deviation of exactly 0
-            np.subtract(one, shifted[0], out=distance)
-            mean += distance
-        mean /= length
-        mean += shifted[0]
-        for one in shifted:
-            np.subtract(one, mean, out=distance)
-            distance *= distance
-            squares += distance
+        shifted = sliding_window_view(block, len(block) - length + 1)  # (length, n_results)
+        distance = shifted - shifted[0]  # relative to the first value: a constant window has a deviation of exactly 0
+        mean = distance.sum(axis=0) / length + shifted[0]
+        np.subtract(shifted, mean, out=distance)
+        distance *= distance
         here = slice(first + length - 1, first + length - 1 + len(mean))
-        means[here], spreads[here] = mean, np.sqrt(squares / length)
+        means[here], spreads[here] = mean, np.sqrt(distance.sum(axis=0) / length)
     return means, spreads
 
 

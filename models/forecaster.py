@@ -360,7 +360,8 @@ class ForecastStream:
 
     def __init__(self, forecaster: Forecaster, history: pd.DataFrame | None = None) -> None:
         self._forecaster = forecaster
-        self._columns = pd.Index(forecaster.columns())
+        self._columns = forecaster.columns()
+        self._header = pd.Index(self._columns)  # made once: it takes long
         self._times = np.empty(0, dtype="M8[us]")
         self._rows = np.empty((0, len(self._columns)))
         self._read: dict[str, _Read] = {}
@@ -381,7 +382,7 @@ class ForecastStream:
         if len(self._rows) <= forecaster.lookback:
             return None
         index = pd.DatetimeIndex(self._times, tz="UTC", name="timestamp")
-        observed = forecaster.observe(pd.DataFrame(self._rows, columns=self._columns, index=index))
+        observed = forecaster.observe(pd.DataFrame(self._rows, columns=self._header, index=index))
         if not np.isfinite(observed.regimes[-1]):
             return None
         regime = int(observed.regimes[-1])
@@ -402,17 +403,17 @@ class ForecastStream:
         _require_columns(list(candle), ["timestamp", *self._columns])
         timestamp = pd.Timestamp(candle["timestamp"])
         timestamp = timestamp.tz_localize("UTC") if timestamp.tz is None else timestamp.tz_convert("UTC")
-        time = timestamp.as_unit("us").tz_localize(None).to_datetime64()
+        time = timestamp.as_unit("us").asm8
         if len(self._times) and time <= self._times[-1]:
             before = pd.Timestamp(self._times[-1], tz="UTC")
             raise DataError(f"candle {timestamp}: comes after {before}; push each candle once, in time order.")
         row = np.array([candle[name] for name in self._columns], dtype=float)
         if not plausible(*row[: len(OHLCV)]):
-            one = pd.DataFrame([row], columns=self._columns, index=pd.DatetimeIndex([timestamp], name="timestamp"))
+            one = pd.DataFrame([row], columns=self._header, index=pd.DatetimeIndex([timestamp], name="timestamp"))
             check_candles(one.drop(columns=REGIME, errors="ignore"), source="candle")
         keep = self._forecaster.lookback + 1
-        self._times = np.append(self._times[-keep + 1 :], time)
-        self._rows = np.vstack([self._rows[-keep + 1 :], row])
+        self._times = np.concatenate([self._times[-keep + 1 :], [time]])
+        self._rows = np.concatenate([self._rows[-keep + 1 :], row[None]])
         return timestamp
 
     def _log_returns(self, expert: Expert, observed: Observation) -> np.ndarray:
@@ -441,7 +442,7 @@ class _Read(NamedTuple):
     state: State
 
 
-def _require_columns(given: Sequence[str] | pd.Index, needed: Sequence[str] | pd.Index) -> None:
+def _require_columns(given: Sequence[str] | pd.Index, needed: Sequence[str]) -> None:
     missing = [name for name in needed if name not in given]
     if missing:
         raise DataError(f"the model set needs column {', '.join(missing)}, which the candles do not have.")

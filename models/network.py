@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +96,12 @@ class RegimeLSTM(nn.Module):
 
 def time_slots(index: pd.DatetimeIndex, interval: pd.Timedelta) -> np.ndarray:
     """Number of whole intervals since 1970 at each bar: ``(n_bars,)``."""
-    return index.as_unit("us").asi8 // (interval // pd.Timedelta(microseconds=1))
+    return index.as_unit("us").asi8 // _microseconds(interval)
+
+
+@lru_cache
+def _microseconds(interval: pd.Timedelta) -> int:
+    return interval // pd.Timedelta(microseconds=1)
 
 
 def pass_length(window: int, stride: int) -> int:

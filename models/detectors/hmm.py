@@ -75,17 +75,21 @@ class HMMDetector:
         self._stationary = _stationary(transitions)
 
     def filter(self, features: np.ndarray) -> np.ndarray:
-        n_bars, n_states = len(features), len(self.regimes)
-        probabilities = np.full((n_bars, n_states), np.nan)
-        if n_bars < self.memory:
+        probabilities = np.full((len(features), len(self.regimes)), np.nan)
+        known = np.isfinite(features).all(axis=1)
+        first = int(known.argmax())
+        n_bars = len(features) - first
+        if not known.any() or n_bars < self.memory:
             return probabilities
-        product = self.transitions_ * self._likelihoods((features - self.mean_) / self.scale_)[:, None, :]
-        for _ in range(self.memory.bit_length() - 1):  # entry i: the product over bars i .. i + length - 1
-            length_of_product = n_bars - len(product) + 1
-            product = product[:-length_of_product] @ product[length_of_product:]
+        product = self.transitions_ * self._likelihoods((features[first:] - self.mean_) / self.scale_)[:, None, :]
+        for doubling in range(self.memory.bit_length() - 1):  # entry i: the product over bars i .. i + 2^doubling - 1
+            if n_bars == self.memory:  # the newest bar of a stream: only every other product is needed
+                product = product[::2] @ product[1::2]
+            else:
+                product = product[: -(2**doubling)] @ product[2**doubling :]
             product /= product.max(axis=(1, 2), keepdims=True)
         unnormalised = self._stationary @ product
-        probabilities[self.memory - 1 :] = unnormalised / unnormalised.sum(axis=1, keepdims=True)
+        probabilities[first + self.memory - 1 :] = unnormalised / unnormalised.sum(axis=1, keepdims=True)
         return probabilities
 
     def reordered(self, order: Sequence[int]) -> Self:
@@ -96,8 +100,8 @@ class HMMDetector:
 
     def _likelihoods(self, observed: np.ndarray) -> np.ndarray:
         """Each state's Gaussian density at each bar ``(n_bars, n_states)``, relative to the bar's largest."""
-        deviation = observed[:, None, :] - self.state_means_  # (n_bars, n_states, n_features)
-        distance = np.einsum("tsi,sij,tsj->ts", deviation, self._precisions, deviation)
+        deviation = observed - self.state_means_[:, None]  # (n_states, n_bars, n_features)
+        distance = ((deviation @ self._precisions) * deviation).sum(axis=2).T
         log_density = -0.5 * (distance + self._log_determinants)
         relative = log_density - log_density.max(axis=1, keepdims=True)
         return np.exp(np.maximum(relative, _SMALLEST_LOG_LIKELIHOOD))
