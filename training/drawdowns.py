@@ -43,30 +43,33 @@ def resampled_drawdowns(returns: np.ndarray, drifts: np.ndarray) -> np.ndarray:
         ``(n_resamples, n_strategies)``.
     """
     drawdowns = np.zeros_like(drifts)
-    columns = np.ascontiguousarray(returns.T)
-    compiled(_draw_drawdowns)(columns, drifts, 1 / _block_length(returns), np.random.default_rng(0), drawdowns)
+    bars = np.ascontiguousarray(1 + returns)
+    compiled(_draw_drawdowns)(bars, drifts, 1 / _block_length(returns), np.random.default_rng(0), drawdowns)
     return drawdowns
 
 
 def _draw_drawdowns(
-    returns: np.ndarray, drifts: np.ndarray, restart: float, random: np.random.Generator, drawdowns: np.ndarray
+    factors: np.ndarray, drifts: np.ndarray, restart: float, random: np.random.Generator, drawdowns: np.ndarray
 ) -> None:
-    """Write the maximum drawdown of each resample; ``returns`` is ``(n_strategies, n_bars)``.
+    """Write the maximum drawdown of each resample; ``factors`` of growth are ``(n_bars, n_strategies)``.
 
     At each bar a new block begins with the probability ``restart``.
     """
-    n_strategies, n_bars = returns.shape
-    rows = np.empty(n_bars, np.int64)
+    n_bars, n_strategies = factors.shape
+    growth, peak, lowest = np.empty((3, n_strategies))
     for resample in range(len(drifts)):
+        growth[:], peak[:], lowest[:] = 1.0, 1.0, 0.0
+        drift, row = drifts[resample], 0
         for bar in range(n_bars):
-            begins = bar == 0 or random.random() < restart
-            rows[bar] = int(random.random() * n_bars) if begins else (rows[bar - 1] + 1) % n_bars
-        for strategy in range(n_strategies):
-            growth = peak = 1.0
-            for row in rows:
-                growth *= max(1 + returns[strategy, row] + drifts[resample, strategy], 0.0)
-                peak = max(peak, growth)
-                drawdowns[resample, strategy] = min(drawdowns[resample, strategy], growth / peak - 1)
+            row = 0 if row == n_bars - 1 else row + 1
+            if bar == 0 or random.random() < restart:
+                row = int(random.random() * n_bars)
+            for strategy in range(n_strategies):
+                now = growth[strategy] * max(factors[row, strategy] + drift[strategy], 0.0)
+                high = max(peak[strategy], now)
+                growth[strategy], peak[strategy] = now, high
+                lowest[strategy] = min(lowest[strategy], now / high - 1)
+        drawdowns[resample] = lowest
 
 
 def _block_length(returns: np.ndarray) -> float:
