@@ -25,6 +25,7 @@ from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regi
 from models.settings import ForecastSettings
 
 _ALL_REGIMES = "all_regimes_"
+_BARS_OF_PART = 65_536
 _BARS_OF_BLOCK = 128  # of recorded forecasts; many more objects at a time would start a collection of garbage
 
 
@@ -260,14 +261,18 @@ class Forecaster:
         DataError
             If a column is missing.
         """
-        return self._table(self.observe(candles), candles.index)
+        return self._in_parts(candles, self._table)
 
     def forecast_with_all_regimes(self, candles: pd.DataFrame) -> pd.DataFrame:
         """`forecast`, and the members of the all-regimes network alone: ``all_regimes_1`` to ``all_regimes_n``."""
-        observed = self.observe(candles)
-        members = member_forecasts(self.all_regimes()._table(observed, candles.index))
-        names = [f"{_ALL_REGIMES}{number}" for number in range(1, members.shape[1] + 1)]
-        return self._table(observed, candles.index).assign(**dict(zip(names, members.T, strict=True)))
+        all_regimes = self.all_regimes()
+
+        def table(observed: Observation, index: pd.Index) -> pd.DataFrame:
+            members = member_forecasts(all_regimes._table(observed, index))
+            names = [f"{_ALL_REGIMES}{number}" for number in range(1, members.shape[1] + 1)]
+            return self._table(observed, index).assign(**dict(zip(names, members.T, strict=True)))
+
+        return self._in_parts(candles, table)
 
     def all_regimes(self) -> Forecaster:
         """The forecaster that takes the all-regimes network for every regime."""
@@ -292,6 +297,15 @@ class Forecaster:
         regimes = likeliest_regime(probabilities, self.detector.regimes, model_set.min_confidence, model_set.min_dwell)
         slots = time_slots(cast("pd.DatetimeIndex", candles.index), model_set.interval)
         return Observation(columns, slots, probabilities, regimes)
+
+    def _in_parts(self, candles: pd.DataFrame, table: Callable[[Observation, pd.Index], pd.DataFrame]) -> pd.DataFrame:
+        """One table of all bars from those of parts: the forecasts of a long series need little memory at a time."""
+        tables = []
+        for begin in range(0, max(1, len(candles)), _BARS_OF_PART):
+            before = min(begin, self.lookback)
+            part = candles.iloc[begin - before : begin + _BARS_OF_PART]
+            tables.append(table(self.observe(part), part.index).iloc[before:])
+        return pd.concat(tables)
 
     def _table(self, observed: Observation, index: pd.Index) -> pd.DataFrame:
         """The forecasts as in `forecast`."""

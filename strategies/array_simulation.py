@@ -143,7 +143,7 @@ def simulate(open_: np.ndarray, close: np.ndarray, members: np.ndarray, grid: Se
         raise SettingsError(f"cash is {cash:g}; the initial equity must be above 0.")
     series = [np.ascontiguousarray(array, dtype=float) for array in (open_, close, members)]
     known = np.isfinite(series[2]).all(axis=1)
-    equity, position = np.empty((2, len(grid), len(close)))
+    equity, position = (np.empty((len(grid), len(close))) for _ in range(2))
     fills, round_trips = np.zeros((2, len(grid)), dtype=int)
     rule = Rule(*(getattr(grid, name) for name in Rule._fields))
     costs = Costs(*(getattr(grid, name) for name in Costs._fields))

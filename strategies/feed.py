@@ -14,6 +14,7 @@ from data.candles import OHLCV, check_candles
 from data.errors import DataError
 from data.intervals import interval_of
 
+_STAMPS_AT_ONCE = 65_536
 _EPOCH_DAY = 719163  # Backtrader counts days from 0001-01-01, which it numbers 1
 _MILLISECONDS = {bt.TimeFrame.Minutes: 60_000, bt.TimeFrame.Seconds: 1000}
 
@@ -34,28 +35,31 @@ class CandleFeed(bt.feed.DataBase):
         super().start()
         self._rows: Iterator[tuple[float, ...]] | None = None
 
-    def _columns(self) -> dict[str, list[float]]:
-        """The values of each line that the candles fill."""
+    def _stamps(self) -> Iterator[float]:
         times = pd.DatetimeIndex(self.candles.index).tz_convert(None)
-        columns = {str(name): self.candles[name].to_numpy(dtype=float).tolist() for name in self.candles}
-        return {"datetime": list(map(bt.date2num, times.to_pydatetime())), **columns}
+        for begin in range(0, len(times), _STAMPS_AT_ONCE):
+            yield from map(bt.date2num, times[begin : begin + _STAMPS_AT_ONCE].to_pydatetime())
 
     def preload(self) -> None:
         if self._filters or self._tzinput or (self.fromdate, self.todate) != (-math.inf, math.inf):
             super().preload()
             return
-        columns, unknown = self._columns(), [math.nan] * len(self.candles)
         for name in self.getlinealiases():
             line = getattr(self.lines, name)
-            line.array.extend(columns.get(name, unknown))
+            if name == "datetime":
+                line.array.extend(self._stamps())
+            elif name in self.candles:
+                line.array.frombytes(self.candles[name].to_numpy(dtype=float).tobytes())
+            else:
+                line.array.extend([math.nan] * len(self.candles))
             line.home()
         self._rows = iter(())  # all are given
 
     def _load(self) -> bool:
         if self._rows is None:
-            columns = self._columns()
-            self._filled = [getattr(self.lines, name) for name in columns]
-            self._rows = zip(*columns.values(), strict=True)
+            columns = (self.candles[name].to_numpy(dtype=float).tolist() for name in self.candles)
+            self._filled = [self.lines.datetime, *(getattr(self.lines, str(name)) for name in self.candles)]
+            self._rows = zip(self._stamps(), *columns, strict=True)
         row = next(self._rows, None)
         if row is None:
             return False
