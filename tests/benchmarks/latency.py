@@ -26,6 +26,13 @@ from training import train
 
 _STEPS = 1000
 _ROUNDS = 5
+_EMPTY_COMMANDS = """
+import typer
+app = typer.Typer()
+for number in range(20):
+    app.command(name=f"command{number}", help="A summary.")(lambda: None)
+app()
+"""
 _LARGE, _SEEN = 1_000_000, 4000  # bars, and those that the models are trained on
 
 
@@ -59,12 +66,13 @@ def _live_step(subject: Subject) -> Figure:
 
 
 def _help() -> Figure:
-    costs = [
-        (cost_of_command(REGIMES, "--help").cpu, cost_of_command(sys.executable, "-c", "import typer, rich").cpu)
-        for _ in range(_ROUNDS)
-    ]
-    told = "regimes: {:.2f} s, bare: {:.2f} s".format(*np.median(costs, axis=0))
-    value = median(ours - bare for ours, bare in costs)
+    bare, empty = (sys.executable, "-c", "import typer, rich"), (sys.executable, "-c", _EMPTY_COMMANDS, "--help")
+    commands = (REGIMES, "--help"), bare, empty
+    costs = [[cost_of_command(*command).cpu for command in commands] for _ in range(_ROUNDS)]
+    told = "regimes: {:.2f} s, bare: {:.2f} s, typer's help of 20 empty commands: {:.2f} s".format(
+        *np.median(costs, axis=0)
+    )
+    value = median(ours - bare for ours, bare, _ in costs)
     return Figure("`regimes --help` beyond a bare `import typer, rich`", value, "s CPU", at_most(0.08), told)
 
 
