@@ -23,18 +23,20 @@ from data.errors import DamagedFileError, DataError, StorageError
 
 LATEST = "latest"
 _DRAFT, _DRAFT_SECONDS = re.compile(r"\..+\.[0-9a-f]{8}"), 86_400
+_LONGEST = 220  # bytes of a dataset's name: those of its files and their drafts are longer, and may have 255
 _LARGEST_JSON = 64 * 1024 * 1024  # bytes; the losses of a thousand members need less
 
 
 def require_dataset_name(name: str, source: object) -> None:
     """Raise a `DataError` that begins with ``source`` if results cannot be kept in a folder of this name.
 
-    A hidden folder would not be listed, and ``..`` or a name with a slash would lie elsewhere.
+    A hidden folder would not be listed, ``..`` or a name with a slash would lie elsewhere, and of a very long name the
+    files could not be written.
     """
-    if not name or name.startswith(".") or "/" in name or not name.isprintable():
+    if not name or name.startswith(".") or "/" in name or not name.isprintable() or len(os.fsencode(name)) > _LONGEST:
         raise DataError(
             f"{source}: {name!r} cannot name a dataset. Use a name that does not begin with a dot, and without slashes "
-            "and control characters."
+            f"and control characters, of at most {_LONGEST} bytes."
         )
 
 

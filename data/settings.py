@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
 from data.errors import SettingsError, did_you_mean
 
@@ -22,6 +23,19 @@ RENAMED: dict[str, dict[str, str]] = {
 
 # Settings by table that earlier versions did not have, with the value that describes what they did.
 _WITHOUT: dict[str, dict[str, Any]] = {"train": {"members": 1}}
+
+
+_LARGEST_INTEGER = 2**32 - 1  # of numpy's seeds; no count needs to be larger
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 200
+
+
+def shown(value: object) -> str:
+    """A value from a file, for an error message: at most a few lines, however large or deep the value is."""
+    try:
+        return _repr.repr(value)
+    except ValueError:  # Python does not write integers of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def upgraded(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +64,21 @@ class Settings(BaseModel):
                 raise ValueError(f"{old} is called {new} now")
         return values
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_bool_as_number(cls, value: Any, field: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(field.field_name)].annotation
+        if isinstance(value, bool) and bool not in (get_args(annotation) or (annotation,)):
+            raise ValueError("Input should not be true or false")
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _bound_integers(cls, value: Any) -> Any:
+        if isinstance(value, int) and value > _LARGEST_INTEGER:
+            raise ValueError(f"Input should be at most {_LARGEST_INTEGER}")
+        return value
+
     @classmethod
     def from_table(cls, values: Any, source: str, flags: Mapping[str, Any] | None = None) -> Self:
         """Defaults, overridden by a file's table, overridden by flags.
@@ -69,7 +98,9 @@ class Settings(BaseModel):
             For an invalid value or an unknown name.
         """
         if not isinstance(values, dict):
-            raise SettingsError(f"{source}: expected a table of settings such as [{cls.table}], but found {values!r}.")
+            raise SettingsError(
+                f"{source}: expected a table of settings such as [{cls.table}], but found {shown(values)}."
+            )
         require_known(values, list(cls.model_fields), source, "setting", RENAMED.get(cls.table, {}))
         given = {name: value for name, value in (flags or {}).items() if value is not None and name in cls.model_fields}
         try:
@@ -91,7 +122,7 @@ def _first_error(error: ValidationError, origins: Mapping[str, str]) -> str:
         return f"{message}. Change one of them: {', '.join(named)}."
     origin = origins[name.split(".")[0]]
     place = origin if origin.startswith("--") else f"{origin}, {name}"
-    return f"{place}: {message}, but {first['input']!r} was given."
+    return f"{place}: {message}, but {shown(first['input'])} was given."
 
 
 def require_known(
@@ -104,7 +135,7 @@ def require_known(
         if renamed and name in renamed:
             raise SettingsError(f"{source}: {name} is called {renamed[name]} now. Rename it.")
         hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
-        raise SettingsError(f"{source}: there is no {kind} {name!r}.{hint}")
+        raise SettingsError(f"{source}: there is no {kind} {shown(name)}.{hint}")
 
 
 def flat_settings(table: str, settings: Mapping[str, Any]) -> dict[str, str]:

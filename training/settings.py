@@ -22,14 +22,15 @@ class NetworkSettings(Settings):
         min_length=1,
         description="Inputs of the networks: features or numeric columns of the CSV.",
     )
-    window: int = Field(20, ge=1, description="Minimum number of bars of context for a forecast.")
+    window: int = Field(20, ge=1, le=1_000_000, description="Minimum number of bars of context for a forecast.")
     stride: int = Field(
         20,
         ge=1,
+        le=1_000_000,
         description="Forecasts per pass, the last with window + stride - 1 bars of context; 1: a sliding window.",
     )
-    hidden_dim: int = Field(64, ge=1, description="Width of an LSTM layer.")
-    num_layers: int = Field(2, ge=1, description="LSTM layers.")
+    hidden_dim: int = Field(64, ge=1, le=10_000, description="Width of an LSTM layer.")
+    num_layers: int = Field(2, ge=1, le=100, description="LSTM layers.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Fraction dropped between layers while training.")
     batch_size: int = Field(128, ge=1, description="Forecasts per optimiser step.")
     lr: float = Field(5e-3, gt=0, description="Adam's learning rate.")

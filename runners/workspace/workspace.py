@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from typing import Any, TypeVar
 
 from data.errors import DataError, SettingsError
 from data.files import require_dataset_name
-from data.settings import RENAMED, Settings, require_known, upgraded
+from data.settings import RENAMED, Settings, require_known, shown, upgraded
 from runners.workspace.user_code import load_code
 
 CONFIG_NAME = "regimes.toml"
@@ -23,6 +25,7 @@ _ENTRIES: dict[str, type] = {
     "code": list,
     "chosen_from": int,
 }
+_LARGEST_CONFIG = 1 << 17  # bytes; the reader takes long for larger ones
 _TYPE_NAMES = {dict: "a table", str: "a text", list: "a list of texts", int: "a number"}
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -34,23 +37,30 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     SettingsError
-        If the file is missing or not TOML, or an entry is unknown or has the wrong type.
+        If the file is missing, larger than 128 KiB or not TOML, or an entry is unknown or has the wrong type.
     """
     try:
-        config = tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise SettingsError(f"{path}: is not a regular file.")
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_CONFIG + 1)
+        if len(content) > _LARGEST_CONFIG:
+            raise SettingsError(f"{path}: is larger than {_LARGEST_CONFIG:,} bytes.")
+        config = tomllib.loads(content.decode("utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file.") from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also UnicodeDecodeError, and a number of thousands of digits
         raise SettingsError(f"{path}: is not a TOML file ({error}).") from error
     require_known(config, list(_ENTRIES), str(path), "entry", RENAMED[CONFIG_NAME])
     if "fingerprint" in config:  # a run's config.toml, which an earlier version may have written
         config = {name: upgraded(name, value) if isinstance(value, dict) else value for name, value in config.items()}
     for name, value in config.items():
-        texts = value if isinstance(value, list) else []
-        if not isinstance(value, _ENTRIES[name]) or not all(isinstance(text, str) for text in texts):
-            raise SettingsError(f"{path}: {name} is {value!r}, but must be {_TYPE_NAMES[_ENTRIES[name]]}.")
+        texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
+        is_text = all(isinstance(text, str) and "\0" not in text for text in texts)
+        if not isinstance(value, _ENTRIES[name]) or not is_text:
+            raise SettingsError(f"{path}: {name} is {shown(value)}, but must be {_TYPE_NAMES[_ENTRIES[name]]}.")
     return config
 
 
@@ -95,15 +105,18 @@ class Workspace:
         """
         here = Path(folder or ".")
         standard = here / CONFIG_NAME
-        files = [*([standard] if standard.is_file() else []), *([config] if config else [])]
+        files = [*([standard] if os.path.lexists(standard) else []), *([config] if config else [])]
         contents = {file: read_config(file) for file in files}
         code = [file.parent / name for file, content in contents.items() for name in content.get("code", [])]
         code = list({file.resolve(): file for file in code}.values())
         for file in code:
             load_code(file)
         named = [file.parent / content["workspace"] for file, content in contents.items() if "workspace" in content]
+        path = named[-1] if named and folder is None else here
+        if re.search(r"[\udc80-\udcff]", str(path.absolute())):  # bytes that pages and JSON cannot name
+            raise SettingsError(f"{path.absolute()}: its name is not UTF-8. Use another folder.")
         given = GivenSettings(contents.get(config or standard, {}), str(config or CONFIG_NAME))
-        return cls(named[-1] if named and folder is None else here, given, tuple(code))
+        return cls(path, given, tuple(code))
 
     @property
     def csv(self) -> Path:

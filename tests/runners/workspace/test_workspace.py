@@ -224,3 +224,64 @@ def test_doctor_reports_folders_that_are_not_writable() -> None:
     assert ran.returncode == 1
     rows = [line.split() for line in ran.stdout.splitlines() if "writable" in line]
     assert rows == [[f"{folder}/{name}", "not", "writable"] for name in ("data/csv", "models/trained", "results")]
+
+
+_DEEP = ".".join(["a"] * 1500)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[train]\nwindow = " + b"9" * 5000, "is not a TOML file"),
+        (b"[train]\nseed = 0x" + b"F" * 5000, "seed: Input should be at most 4294967295, but a number of thousands"),
+        (b"[train]\nseed = 99999999999", "seed: Input should be at most 4294967295"),
+        (b"[train]\nhidden_dim = 1_000_000", "hidden_dim: Input should be less than or equal to 10000"),
+        (b"[train]\nwindow = true", "window: Input should not be true or false, but True was given"),
+        (b"[train]\nwindow = 2024-01-01", "window: Input should be a valid integer, but datetime.date"),
+        (b"[backtest]\ncash = inf", "cash: Input should be a finite number"),
+        (b"[backtest]\ncash = nan", "cash: Input should be a finite number"),
+        (b"[train]\nwindow = 3\nwindow = 4", "Cannot overwrite a value"),
+        (f"[train]\nwindow.{_DEEP} = 1".encode(), "window: Input should be a valid integer"),
+        (b"x = " + b"[" * 10_000, "is not a TOML file"),
+        (b"[train]\n" + b"k" * 100_000 + b" = 1", "there is no setting 'kkk"),
+        (b'[train]\nwindow = "' + b"k" * 100_000 + b'"', "window: Input should be a valid integer"),
+        (b'workspace = "a\\u0000b"', "workspace is 'a\\x00b', but must be a text"),
+        (b'code = ["a\\u0000b.py"]', "code is"),
+        (b"workspace = '\xe4'", "is not a TOML file"),
+        (b"#" * 200_000, "is larger than 131,072 bytes"),
+    ],
+)
+def test_a_hostile_settings_file_is_refused_in_a_few_lines(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "regimes.toml").write_bytes(content)
+    ran = invoke(tmp_path, "config")
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert len(ran.stderr) < 1000
+
+
+@pytest.mark.parametrize("target", [".", "/dev/zero", "nowhere", "regimes.toml"])
+def test_a_settings_file_that_is_no_regular_file_is_not_taken_for_none(tmp_path: Path, target: str) -> None:
+    (tmp_path / "regimes.toml").symlink_to(target)
+    with pytest.raises(SettingsError, match=r"regimes\.toml: (is not a regular|there is no such|cannot be read)"):
+        Workspace.open(tmp_path)
+
+
+def test_a_byte_order_mark_in_a_settings_file_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "regimes.toml").write_bytes(b"\xef\xbb\xbf[train]\nwindow = 30\n")
+    assert Workspace.open(tmp_path).given.content == {"train": {"window": 30}}
+
+
+def test_a_workspace_whose_path_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(SettingsError, match="its name is not UTF-8"):
+        Workspace.open(Path(os.fsdecode(b"n\xff")))
+
+
+def test_a_name_too_long_for_the_names_of_models_is_refused_before_training(
+    tmp_path: Path, labelled: pd.DataFrame
+) -> None:
+    folder = tmp_path / "data" / "csv"
+    folder.mkdir(parents=True)
+    to_csv(labelled[:3], folder / f"{'é' * 111}.csv")
+    ran = invoke(tmp_path, "train", "é" * 111)
+    assert ran.returncode == 2
+    assert "of at most 220 bytes" in ran.stderr
