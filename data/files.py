@@ -56,7 +56,7 @@ def whole_folder(final: Path) -> Iterator[Path]:
     StorageError
         If a file or the folder cannot be written.
     """
-    draft = _draft(final)
+    draft = draft_beside(final)
     with _storage_errors(final):
         draft.mkdir(parents=True)
         try:
@@ -74,7 +74,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file's content atomically; on failure, keep the earlier content and raise a `StorageError`."""
-    draft = _draft(path)
+    draft = draft_beside(path)
     with _storage_errors(path):
         try:
             draft.write_bytes(content)
@@ -91,8 +91,8 @@ def require_writable(folder: Path) -> None:
         probe.write(b"0")
 
 
-def _draft(final: Path) -> Path:
-    """A random name beside ``final``, because process ids repeat in containers."""
+def draft_beside(final: Path) -> Path:
+    """The name of a draft of ``final``, random because process ids repeat in containers."""
     return final.with_name(f".{final.name}.{secrets.token_hex(4)}")
 
 
@@ -132,9 +132,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def mark_latest(folder: Path) -> None:
-    """Write a finished run's name to the file ``latest`` beside it, unless that names a newer run."""
+    """Write a finished run's name to the file ``latest`` beside it, unless that names a newer run.
+
+    A name that lies in the future is no newer run: a clock was wrong when it was made.
+    """
     marker = folder.parent / LATEST
-    if not marker.exists() or marker.read_text(encoding="utf-8").strip() < folder.name:
+    named = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
+    if not folder.name < named <= new_run_id():
         write_text(marker, folder.name + "\n")
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from data.errors import DataError, did_you_mean
-from data.files import latest_run, write_text
+from data.files import draft_beside, latest_run, write_text
 from data.settings import upgraded
 from models.provenance import Training
 from models.regime_returns import RegimeReturns
@@ -137,7 +137,9 @@ class Run:
         kept.mkdir(parents=True, exist_ok=True)
         for name in (_CONFIG, METRICS):
             shutil.copy(self.folder / name, kept)
-        shutil.rmtree(self.folder)
+        draft = draft_beside(self.folder)
+        self.folder.rename(draft)  # at once, so that no other command reads a part of it
+        shutil.rmtree(draft)
 
 
 class RunsRead(NamedTuple):
@@ -171,6 +173,8 @@ def find_run(results: str | Path, name: str) -> Run:
         If there is no such run, more than one, or the run is incomplete.
     """
     results = Path(results)
+    if not name:  # every run begins with this
+        raise DataError("an empty text names no run. `regimes runs` lists all runs.")
     newest = latest_run(results / name) if (results / name).is_dir() else None
     if (Path(name) / METRICS).is_file():
         folders = [Path(name)]

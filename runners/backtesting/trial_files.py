@@ -100,6 +100,9 @@ class ResultFolder(NamedTuple):
 def result_folders(results: Path) -> Iterator[ResultFolder]:
     """All results of a workspace, dataset by dataset."""
     for dataset in _folders(str(results)):
+        if not os.access(results / dataset, os.R_OK | os.X_OK):
+            yield ResultFolder(dataset, BACKTEST, "unreadable")
+            continue
         for name, (kind, file) in _KINDS.items():
             parent = f"{dataset}/{name}".removesuffix("/")
             for result in _folders(f"{results}/{parent}"):

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from data.candles import month_hashes
+from data.errors import DataError
 from models import ModelSet
 from runners.backtesting.engine import backtest
 from runners.backtesting.result import Backtest
-from runners.backtesting.runs import read_runs
+from runners.backtesting.runs import find_run, read_runs
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE
 from runners.report.write_run import write_backtest
@@ -74,3 +75,18 @@ def test_a_damaged_run_says_whether_it_still_counts_as_a_trial(folder: Path, tmp
     (second / "metrics.json").write_text("{")
     (warning,) = read_runs(folder).warnings
     assert "It is missing in the number of trials." in warning
+
+
+def test_an_empty_name_removes_no_run(folder: Path) -> None:
+    with pytest.raises(DataError, match="an empty text names no run"):
+        find_run(folder.parent, "")
+
+
+def test_a_run_is_removed_at_once_by_one_of_two_commands(folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder, tmp_path / "SWITCH")
+    runs = read_runs(folder).runs
+    runs[0].remove()
+    with pytest.raises(FileNotFoundError):
+        runs[0].remove()
+    assert read_runs(folder).runs[0].id == runs[1].id
+    assert [path.name for path in (folder / ".removed").iterdir()] == [runs[0].id]

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from data.errors import DataError
+from data.files import mark_latest, new_run_id
 from models import ModelSet
 from models.model_set import find_model_set
 from models.provenance import Study
@@ -315,11 +316,10 @@ def test_without_the_newest_run_the_dataset_means_the_one_before(workspace: Path
 
 
 def test_a_run_that_ends_after_a_newer_one_does_not_become_the_newest(workspace: Path) -> None:
-    third = read_runs_of(workspace)[-1]
-    younger = third.folder.rename(third.folder.with_name("20990101T000000.000000Z"))
-    (younger.parent / "latest").write_text(f"{younger.name}\n")
-    assert invoke(workspace, "backtest", "SWITCH").returncode == 0
-    assert len(read_runs_of(workspace)) == 4
+    older, *_, third = read_runs_of(workspace)
+    younger = third.folder.rename(third.folder.with_name(new_run_id()))
+    mark_latest(younger)
+    mark_latest(older.folder)
     assert find_run(workspace / "results", "SWITCH").id == younger.name
 
 

@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 
 from data.errors import StorageError
-from data.files import require_writable
+from data.files import mark_latest, require_writable
 from models import ModelSet
 from models.model_set import find_model_set
 from runners.backtesting.engine import backtest
 from runners.backtesting.runs import find_run, read_runs
 from runners.backtesting.settings import BacktestSettings
-from runners.backtesting.trial_index import INDEX
+from runners.backtesting.trial_index import INDEX, read_records
 from runners.backtesting.trials import ALONE
 from runners.report.write_run import write_backtest
 from tests.conftest import ROOT, invoke, make_workspace, switching_candles
@@ -238,3 +238,43 @@ def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
                 require_writable(Path(folder) / "results" / "SWITCH")
 
         assert in_a_process(refused) == 0
+
+
+def test_trials_in_a_folder_that_may_not_be_read_are_missing_with_a_warning(workspace: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(shutil.copytree(workspace / "results", Path(folder) / "results"))
+        Path(folder).chmod(0o755)
+        (results / "SWITCH").chmod(0)
+
+        def refused() -> None:
+            if os.geteuid() == 0:  # permissions do not apply to root
+                os.setuid(65534)
+            records, (warning,) = read_records(results)
+            assert records == []
+            assert f"{results}/SWITCH: the run is incomplete (PermissionError" in warning
+
+        assert in_a_process(refused) == 0
+        (results / "SWITCH").chmod(0o700)
+
+
+def test_a_training_is_not_disturbed_by_the_removal_of_runs(workspace: Path) -> None:
+    (run,) = read_runs(workspace / "results" / "SWITCH").runs
+    training = [sys.executable, "-m", "runners.cli", "train", "SWITCH", *QUICK, "--workspace", str(workspace)]
+    with subprocess.Popen(training, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        assert invoke(workspace, "runs", "rm", run.id).returncode == 0
+    assert process.returncode == 0
+    assert len(whole_sets(workspace)) == 2
+    assert [record.made for record in read_records(workspace / "results").records] == [run.id]  # it still counts
+    assert half_written(workspace) == [run.folder.parent / ".removed"]
+
+
+def test_models_that_a_wrong_clock_dated_into_the_future_are_not_the_newest_for_ever(
+    workspace: Path, model_set: ModelSet
+) -> None:
+    trained = workspace / "models" / "trained" / "SWITCH"
+    future = trained / "20990101T000000.000000Z"
+    model_set.write(future)
+    mark_latest(future)
+    assert find_model_set(trained) == future
+    mark_latest(whole := model_set.save(workspace / "models" / "trained"))
+    assert find_model_set(trained) == whole
