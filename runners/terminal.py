@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from json import dumps
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich import box
 from rich.console import Console, JustifyMethod
@@ -35,6 +36,28 @@ if TYPE_CHECKING:
     from training.trainer import Progress as Epoch
 
 
+class _StandardError:
+    """Standard error, whose failures, such as a full disk or a closed pipe, must not end a command or a service."""
+
+    @property
+    def _stream(self) -> Any:
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # while rich shows progress; None if it was closed
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, AttributeError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, AttributeError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and bool(self._stream.isatty())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _PlainConsole(Console):
     """Prints texts as they are, because names of files may contain anything: no markup, control characters escaped."""
 
@@ -54,7 +77,8 @@ class _PlainColumn(TextColumn):
 
 out = _PlainConsole()
 _wide_out = _PlainConsole(width=240)  # a narrower terminal wraps its lines
-err = _PlainConsole(stderr=True)
+standard_error = cast("TextIO", _StandardError())
+err = _PlainConsole(file=standard_error)
 
 
 def working(text: str) -> AbstractContextManager[Any]:

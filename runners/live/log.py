@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import structlog
 
 from runners.formatting import visible
+from runners.terminal import standard_error
 
 _HIDDEN = "***"
 _SIGNATURE = re.compile(r"(signature=)[0-9A-Za-z%]+")  # of a request, in an exchange's error
@@ -22,7 +22,7 @@ def start_logging(secrets: Iterable[str] = (), *, level: str = "info") -> None:
     def hide(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
         return {name: _without_secrets(value, hidden) for name, value in event.items()}
 
-    terminal = sys.stderr.isatty()
+    terminal = standard_error.isatty()
     renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(default=str)
     structlog.configure(
         processors=[
@@ -33,7 +33,7 @@ def start_logging(secrets: Iterable[str] = (), *, level: str = "info") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(standard_error),
         cache_logger_on_first_use=False,
     )
 

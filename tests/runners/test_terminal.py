@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import structlog
 
 from runners import terminal
 from runners.live.log import start_logging
-from tests.conftest import command
+from tests.conftest import command, switching_candles, to_csv
 
 NAME = "[red]x[/b] :smile: \x1b[31m\x9b\u202e"
 SHOWN = r"[red]x[/b] :smile: \x1b[31m\x9b\u202e"
@@ -73,3 +75,34 @@ def test_an_option_with_control_characters_is_escaped_in_its_error(tmp_path: Pat
         assert ran.returncode == 2
         assert r"\x1b[31mx" in ran.stderr
         assert "\x1b" not in ran.stderr
+
+
+class _Full:
+    """Standard error on a full disk."""
+
+    encoding = "utf-8"
+
+    def write(self, _text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    flush = isatty = lambda self: False
+
+
+@pytest.mark.parametrize("stream", [_Full(), None])
+def test_standard_error_that_takes_nothing_ends_neither_a_service_nor_a_command(
+    stream: _Full | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    start_logging()
+    structlog.get_logger().info("decision")
+    structlog.reset_defaults()
+    terminal.notice("a warning")
+    bar("bar")
+
+
+def test_what_standard_output_cannot_show_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (tmp_path / "data" / "csv").mkdir(parents=True)
+    to_csv(switching_candles(50), tmp_path / "data" / "csv" / "Größe.csv")
+    ran = command(tmp_path, "data")
+    assert (ran.returncode, "Gr??e" in ran.stdout) == (0, True)
