@@ -78,8 +78,17 @@ class Engine(Service):
                 "members": list(forecast.members),
                 "probabilities": {str(regime): share for regime, share in forecast.probabilities.items()},
             }
-        bus.forecasts.append(
-            entry.time, {"open": candle["open"], "close": candle["close"], **values, "models": self._models.run}
-        )
+        prices = {"open": candle["open"], "close": candle["close"]}
+        if not bus.forecasts.append(entry.time, {**prices, **values, "models": self._models.run}):
+            self._note_other_models(bus, entry.time)
         self.counted["forecasts"] += 1
         self.log.info("forecast", candle=str(entry.time), regime=values["regime"], log_return=values["log_return"])
+
+    def _note_other_models(self, bus: Bus, time: pd.Timestamp) -> None:
+        """Log if another engine has forecast this bar with other models, because trades then mix both."""
+        others = [entry.values["models"] for entry in bus.forecasts.newest(1, until=time) if entry.time == time]
+        if others not in ([], [self._models.run]):
+            self.counted["other_models"] += 1
+            self.log.error(
+                "another engine forecasts with other models", candle=str(time), its=others[0], own=self._models.run
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
@@ -149,7 +150,7 @@ class PositionDecider:
         self.time, self.close = entry.time, close
         return Decision(
             regime=bar["regime"],
-            log_return=bar["log_return"],
+            log_return=bar["log_return"] if members else None,
             models=bar["models"],
             vote=self._vote.mean if self._vote.states else None,
             order=units,
@@ -196,7 +197,6 @@ class PositionDecider:
 
 
 def _members(forecast: Mapping[str, Any]) -> list[float]:
-    """The members' forecasts in an entry of `Bus.forecasts`; none without a forecast."""
-    if forecast["log_return"] is None:
-        return []
-    return forecast.get("members") or [forecast["log_return"]]
+    """The members' forecasts in an entry of `Bus.forecasts`; none without a forecast, or if one is not finite."""
+    members = forecast.get("members") or [forecast["log_return"]]
+    return members if all(one is not None and math.isfinite(one) for one in (*members, forecast["log_return"])) else []

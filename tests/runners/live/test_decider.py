@@ -323,3 +323,13 @@ def test_an_order_s_id_is_valid_for_exchanges(symbol: str) -> None:
     name = order_id(symbol, "4h", _START, "-stop9")
     assert len(name) <= 36
     assert name.replace("-", "").isalnum()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), None])
+def test_a_forecast_that_is_not_finite_counts_as_none_and_the_position_stays(broken: float | None) -> None:
+    one = decider(neutral="flat")
+    bought, held = decided(one, (100, 100, [_UP, _UP]), (100, 100, broken and [_UP, broken]))
+    alone = one.decide(entry(2, 100, 100, broken))
+    assert (bought.order, held.order, alone.order, alone.position) == (10.0, 0.0, 0.0, 10.0)
+    assert (held.log_return, alone.log_return) == (None, None)
+    json.dumps(one.state(), allow_nan=False)

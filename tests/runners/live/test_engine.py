@@ -219,3 +219,17 @@ def test_a_removed_folder_changes_nothing(trained: Path) -> None:
     shutil.rmtree(trained)
     assert not models.refresh(Counter(), structlog.get_logger())
     assert models.rejection is None
+
+
+def test_engines_with_other_models_say_so_and_still_give_one_forecast_a_bar(
+    bus: Bus, factory: ServiceFactory, candles: pd.DataFrame, trained: Path
+) -> None:
+    feed(bus, factory, candles, 10)
+    engines = [factory.engine(factory.model_reloader()), Engine(lambda: bus, ModelReloader(newer(trained, "2025")))]
+    bars = bus.candles.after(None, 10_000)
+    for engine in engines:
+        stream = engine._stream_after(bus, None)
+        for entry in bars:
+            engine._forecast(bus, stream, entry)
+    assert [engine.counted["other_models"] for engine in engines] == [0, 10]
+    assert [entry.values["models"] for entry in bus.forecasts.after(None, 100)] == [factory.models.name] * 10

@@ -152,6 +152,19 @@ def test_a_second_trader_ends_and_other_duplicate_services_are_harmless(house: H
     assert house.difference() is None
 
 
+def test_a_candle_that_the_exchange_corrects_after_its_close_changes_no_decision(house: House) -> None:
+    closed = house.candles.index[house.advanced - 3 : house.advanced]
+    house.exchange.broken.update(dict.fromkeys(closed, (1.0, 9.0, 1.0, 5.0, 7.0)))
+    for back in range(1, 4):
+        house.exchange.send_old(back)
+    for name in ("ingest", "engine"):
+        house.kill(name)
+        house.start(name)
+    house.decide(2)
+    house.exchange.broken.clear()
+    assert house.difference() is None
+
+
 @pytest.mark.skipif(not FAKETIME.exists(), reason="needs the package faketime")
 def test_clocks_that_jump_change_nothing(house: House) -> None:
     for days in (40, -400, 0):
