@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.errors import DataError, did_you_mean
+from data.errors import DataError, did_you_mean, listed
 
 # First bytes of files that are often mistaken for a CSV, and what to do with them.
 _OTHER_FILES = {
@@ -26,6 +26,7 @@ _OTHER_FILES = {
     b"\xfe\xff": "is UTF-16. Save it as UTF-8.",
 }
 _LONGEST_HEADER = 1 << 16
+LARGEST_FILE = 2 << 30  # bytes; reading them takes three times as much memory
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 _TIME = "timestamp"
@@ -124,7 +125,7 @@ def read_table(
     missing = [name for name in [_TIME, *required] if name not in raw]
     if missing:
         raise DataError(
-            f"{path}: column {', '.join(missing)} is missing; found {', '.join(raw.columns)}. "
+            f"{path}: column {', '.join(missing)} is missing; found {listed(raw.columns)}. "
             f"The header must name {', '.join([_TIME, *required])}."
         )
     if raw.empty:
@@ -142,6 +143,7 @@ def _read_cells(path: Path, required: Sequence[str], known: Collection[str]) -> 
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path}: is {'a folder' if path.is_dir() else 'not a regular file'}. Name a CSV file.")
+        require_readable_size(path, path.stat().st_size)
         with path.open("rb") as file:
             beginning = file.read(_LONGEST_HEADER)
             _refuse_other_kinds(path, beginning, ",".join([_TIME, *required]), known)
@@ -170,6 +172,15 @@ def _read_cells(path: Path, required: Sequence[str], known: Collection[str]) -> 
             raise DataError(f"{path}{parse_problem(text, str(error))}") from error
     filled = raw.notna().any(axis=1).to_numpy().nonzero()[0]
     return raw.iloc[: filled[-1] + 1 if len(filled) else 0]
+
+
+def require_readable_size(source: object, size: int) -> None:
+    """Raise a `DataError` if a file has more bytes than fit into memory as a table."""
+    if size > LARGEST_FILE:
+        raise DataError(
+            f"{source}: is larger than {LARGEST_FILE >> 30} GiB, the most that can be read. "
+            "Use longer bars, or fewer years or columns."
+        )
 
 
 def _iso_column(beginning: bytes) -> list[int]:
@@ -267,10 +278,11 @@ def _parse_times(rows: Rows) -> pd.DatetimeIndex:
             "Give every row one, such as Z.",
         )
     index = pd.DatetimeIndex(parsed, name=_TIME).as_unit("us")
+    now = pd.Timestamp.now("UTC")
     rows.refuse(
-        np.asarray(index > pd.Timestamp.now("UTC") + _CLOCKS_DIFFER),
-        "timestamp {timestamp} lies in the future. Write times in UTC, epoch numbers in one of seconds and "
-        "milliseconds, and leave out bars that have not begun.",
+        np.asarray(index > now + _CLOCKS_DIFFER),
+        f"timestamp {{timestamp}} lies in the future (this machine's clock shows {now:%Y-%m-%d %H:%M}). Write times in "
+        "UTC, epoch numbers in one of seconds and milliseconds, and leave out bars that have not begun.",
     )
     return index
 

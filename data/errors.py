@@ -45,3 +45,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for an error message: `` Did you mean 'NAME'?``, or an empty string if no known name is similar."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Names for an error message: the first ones, separated by commas, and the number of the others."""
+    some = list(names)
+    return ", ".join(some[:most]) + (f" and {len(some) - most:,} more" if len(some) > most else "")

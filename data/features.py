@@ -17,7 +17,7 @@ import talib
 from numpy.lib.stride_tricks import sliding_window_view
 
 from data.candles import OHLCV
-from data.errors import DataError, did_you_mean
+from data.errors import DataError, did_you_mean, listed
 from data.registry import Registry
 
 _BLOCK = 16_384  # bars at once in rolling figures
@@ -88,7 +88,7 @@ def find_feature(name: str, candles: pd.DataFrame) -> Feature:
     own = [str(column) for column in candles if column not in OHLCV]
     raise DataError(
         f"feature {name!r} is neither built in ({', '.join(FEATURES)}) nor a column of the candles "
-        f"({', '.join(own) or 'no further columns'}).{did_you_mean(name, [*FEATURES, *own])}"
+        f"({listed(own) or 'no further columns'}).{did_you_mean(name, [*FEATURES, *own])}"
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from data.candles import PRICES
-from data.errors import DataError, SettingsError
+from data.errors import DataError, SettingsError, listed
 from data.importers import exchanges, platforms, websites
 from data.importers.formats import TIME_COLUMNS, Format, plain
 from data.importers.options import ImportOptions, QuestionError
@@ -54,7 +54,7 @@ def column_positions(table: Table, fmt: Format, options: ImportOptions) -> dict[
         elif theirs.isdecimal() and 1 <= int(theirs) <= table.cells.shape[1]:
             given[ours] = int(theirs) - 1
         else:
-            has = ", ".join(table.names or ()) or f"columns 1 to {table.cells.shape[1]}"
+            has = listed(table.names or ()) or f"columns 1 to {table.cells.shape[1]}"
             raise SettingsError(f"--columns: {table.source} has no column {theirs!r}; it has {has}.")
     replaced = TIME_COLUMNS if set(given) & set(TIME_COLUMNS) else ()
     found = {ours: at for ours, at in found.items() if ours not in replaced and at not in given.values()} | given
@@ -66,7 +66,7 @@ def column_positions(table: Table, fmt: Format, options: ImportOptions) -> dict[
     if not set(found) & set(TIME_COLUMNS):
         missing.insert(0, "timestamp")
     if missing:
-        has = ", ".join(table.names) if table.names else f"{table.cells.shape[1]} columns without names"
+        has = listed(table.names) if table.names else f"{table.cells.shape[1]} columns without names"
         pairs = ",".join(f"{name}=NAME" for name in missing)
         raise QuestionError(
             f"{table.source}: which columns are {', '.join(missing)}? It has {has}. Answer with --columns {pairs}."
@@ -96,4 +96,4 @@ def column_notes(table: Table, positions: dict[str, int]) -> Iterator[str]:
     if mapped:
         yield f"columns: {', '.join(mapped)}"
     if unused:
-        yield f"left out the columns {', '.join(unused)} (keep one with --columns NEW={unused[0]})"
+        yield f"left out the columns {listed(unused)} (keep one with --columns NEW={unused[0]})"

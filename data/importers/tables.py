@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data.csv_table import parse_problem
+from data.csv_table import LARGEST_FILE, parse_problem, require_readable_size
 from data.errors import DataError, SettingsError, did_you_mean
 from data.importers.options import ImportOptions
 
@@ -90,9 +90,12 @@ def read_tables(path: Path, options: ImportOptions) -> Iterator[Table]:
 def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of a file, unpacked."""
     try:
+        require_readable_size(path, path.stat().st_size)
         content = path.read_bytes()
         if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
+            with gzip.open(io.BytesIO(content)) as unpacked:
+                content = unpacked.read(LARGEST_FILE + 1)
+            require_readable_size(path, len(content))
         if not content.startswith(b"PK\x03\x04"):
             yield str(path), content
             return
@@ -102,6 +105,7 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield str(path), content
                 return
             for name in names:
+                require_readable_size(f"{path}/{name}", archive.getinfo(name).file_size)
                 yield f"{path}/{name}", archive.read(name)
     except FileNotFoundError as error:
         near = did_you_mean(path.name, (file.name for file in path.parent.glob("*")))

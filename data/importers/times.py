@@ -120,9 +120,10 @@ def _numeric_times(column: pd.Series, rows: Rows) -> tuple[pd.DatetimeIndex, str
     names = {}
     for unit in np.unique(units).tolist():
         rows_of_unit = units == unit
-        moments = pd.to_datetime(column[rows_of_unit], unit=unit)
+        moments = pd.to_datetime(column[rows_of_unit], unit=unit, errors="coerce")
         parsed[rows_of_unit] = moments.to_numpy().astype("datetime64[us]")
         names[unit] = int(rows_of_unit.sum())
+    rows.refuse(np.isnat(parsed), "the time {time} is beyond the years that can be read. Correct or drop the row.")
     counts = names if len(names) > 1 else dict.fromkeys(names, "")
     return pd.DatetimeIndex(parsed).tz_localize("UTC"), "epoch in " + " and ".join(
         f"{unit} ({count:,} rows)" if count else unit for unit, count in counts.items()

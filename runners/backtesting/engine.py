@@ -131,7 +131,7 @@ def _trade(
     *,
     in_sample: bool,
 ) -> Backtest:
-    feed, bars = candles.iloc[_feed(traded, recorded.lookback)], candles.iloc[traded]
+    feed, bars = candles.iloc[_feed(traded, recorded.lookback)][recorded.columns()], candles.iloc[traded]
     trade_from = bars.index[0].tz_convert(None).to_pydatetime()
     rule = settings.model_dump(include=set(RuleSettings.model_fields))
     options = {"models": recorded, "trade_from": trade_from, **rule}

@@ -13,6 +13,8 @@ import pytest
 
 from data.candles import candle_warnings, check_candles, fingerprint, read_candles
 from data.errors import DataError
+from data.importers.importing import import_candles
+from data.importers.options import ImportOptions
 from tests.conftest import invoke, to_csv
 from tests.data.test_candles import HEADER, ROWS, write
 
@@ -109,7 +111,10 @@ def test_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path, content:
             "line 2: timestamp 202401010000 may be a date with hour and minute, or an e",
         ),
         (["40000000000", "40014400000"], "line 2: timestamp 40000000000 lies in the future"),  # 1971, in milliseconds
-        (["2024-01-01T00:00Z", "2099-01-01T00:00Z"], r"line 3: timestamp 2099-01-01 .* lies in the future\. Write"),
+        (
+            ["2024-01-01T00:00Z", "2099-01-01T00:00Z"],
+            r"line 3: timestamp 2099-01-01 .* in the future \(this machine.s clock",
+        ),
         (
             ["2024-01-01T00:00Z", "2024-01-01T04:00"],
             "line 3: timestamp 2024-01-01T04:00 has no offset from UTC, unlike",
@@ -201,3 +206,27 @@ def test_warnings_come_before_training(tmp_path: Path, candles: pd.DataFrame) ->
     assert refused.returncode == 2
     assert "SPLIT.csv: the close jumps from" in refused.stderr
     assert "SPLIT: has 60 bars, but at least" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["huge.csv", "huge.json"])
+def test_a_file_that_does_not_fit_into_memory_is_refused_unread(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(3 << 30)  # takes no space
+    for read in (read_candles, lambda path: import_candles([path], ImportOptions())):
+        with pytest.raises(DataError, match=f"{name}: is larger than 2 GiB, the most that can be read"):
+            read(tmp_path / name)
+
+
+def test_an_error_about_thousands_of_columns_lists_the_first(tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_text(",".join(f"c{number}" for number in range(2000)) + "\n" + ",".join(["1"] * 2000))
+    with pytest.raises(DataError, match=r"found c0, c1, .*c19 and 1,980 more\. The header must name"):
+        read_candles(tmp_path / "wide.csv")
+
+
+@pytest.mark.parametrize("time", ["inf", "99999999999999999999999", "1e30"])
+def test_an_epoch_number_that_no_year_has_is_refused_by_its_line(tmp_path: Path, time: str) -> None:
+    file = write(tmp_path, *at_times([time, time]))
+    with pytest.raises(DataError, match=r"line 2: timestamp .* cannot be read"):
+        read_candles(file)
+    with pytest.raises(DataError, match=r"line 2: the time .* is beyond the years that can be read"):
+        import_candles([file], ImportOptions())
