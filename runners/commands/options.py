@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
@@ -69,6 +70,8 @@ Exposures = Annotated[str | None, _grid_option("Exposures", "0.5,0.95")]
 Commissions = Annotated[str | None, _grid_option("Commissions", "0,0.001")]
 Slippages = Annotated[str | None, _grid_option("Slippages", "0,0.0005")]
 BorrowRates = Annotated[str | None, _grid_option("Borrowing fees per bar for short positions", "0,0.0001")]
+
+_NO_MEMORY = re.compile("can't allocate memory|out of memory")  # in torch's errors
 
 # Renamed flags; those of renamed settings are in data.settings.
 _RENAMED_FLAGS = {
@@ -156,8 +159,11 @@ def reporting_errors(command: Callable[..., None]) -> Callable[..., None]:
             )
             raise typer.Exit(2) from None
         except Exception as error:
-            from runners.terminal import print_traceback
+            from runners.terminal import print_error, print_traceback
 
+            if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+                print_error("there is not enough memory. Use fewer bars or columns, smaller networks or fewer --jobs.")
+                raise typer.Exit(2) from None
             print_traceback(error)
             print("This is a bug in regimes. Please report it with the output of `regimes doctor`.", file=sys.stderr)
             raise typer.Exit(3) from None

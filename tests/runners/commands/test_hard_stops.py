@@ -278,3 +278,16 @@ def test_models_that_a_wrong_clock_dated_into_the_future_are_not_the_newest_for_
     assert find_model_set(trained) == future
     mark_latest(whole := model_set.save(workspace / "models" / "trained"))
     assert find_model_set(trained) == whole
+
+
+def test_too_little_memory_is_an_error_without_a_traceback(workspace: Path) -> None:
+    huge = [*QUICK, "--hidden-dim", "10000", "--workspace", str(workspace)]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+
+    train = [sys.executable, "-m", "runners.cli", "train", *huge]
+    ran = subprocess.run(train, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert ran.returncode == 2, ran.stderr
+    assert "Error: there is not enough memory. Use fewer bars" in ran.stderr
+    assert "Traceback" not in ran.stderr
