@@ -48,7 +48,7 @@ class BusLocation:
             _client(url).close()
         except ValueError as error:
             shown = url.replace(self.redis_password, "***") if self.redis_password else url
-            raise SettingsError(f"--redis {shown}: {error}.") from None
+            raise SettingsError(f"--redis {shown}: {str(error).rstrip('.')}.") from None
         return lambda: Bus(_client(url), self.name)
 
     @property
@@ -57,7 +57,12 @@ class BusLocation:
 
     @property
     def redis_password(self) -> str:
-        return (urlsplit(self.redis_url).password if self.redis_url else None) or ""
+        """The password in the URL; all of a URL that cannot be read."""
+        url = self.redis_url or ""
+        try:
+            return urlsplit(url).password or ""
+        except ValueError:
+            return url
 
 
 @contextmanager

@@ -305,6 +305,7 @@ def test_the_status_without_a_trader_says_so(workspace: Path) -> None:
         (["--symbol", "BTC/USDT", "--exchange", "binanse"], "there is no exchange 'binanse'. Did you mean 'binance'?"),
         (["--symbol", "BTC/USDT", "--models", "nowhere"], "nowhere: there is no model set"),
         (["--symbol", "BTC/USDT", "--redis", "http://localhost"], "--redis http://localhost"),
+        (["--symbol", "BTC/USDT", "--redis", "redis://user:secret@[::1"], "--redis ***: Invalid IPv6 URL."),
         (["--symbol", "BTC/USDT", "--max-daily-loss", "2"], "--max-daily-loss: Input should be less than 1"),
     ],
 )
