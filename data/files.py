@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import hashlib
 import json
 import os
@@ -137,7 +138,7 @@ def mark_latest(folder: Path) -> None:
     A name that lies in the future is no newer run: a clock was wrong when it was made.
     """
     marker = folder.parent / LATEST
-    named = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
+    named = regular(marker).read_text(encoding="utf-8").strip() if marker.exists() else ""
     if not folder.name < named <= new_run_id():
         write_text(marker, folder.name + "\n")
 
@@ -146,11 +147,21 @@ def latest_run(parent: Path) -> Path | None:
     """The newest finished run in a folder of runs, or None if there is none."""
     marker = parent / LATEST
     if marker.exists():
-        named = parent / marker.read_text(encoding="utf-8").strip()
+        named = parent / regular(marker).read_text(encoding="utf-8").strip()
         if named.is_dir():
             return named
     runs = sorted(path for path in parent.glob("[0-9]*") if path.is_dir())
     return runs[-1] if runs else None
+
+
+def regular(path: Path, largest: int = _LARGEST_JSON) -> Path:
+    """The path; raises an `OSError` if something else lies there than a regular file of at most ``largest`` bytes.
+
+    A device, such as ``/dev/zero``, would be read until memory ends.
+    """
+    if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size <= largest):
+        raise OSError(errno.EINVAL, f"is no regular file of at most {largest:,} bytes", str(path))
+    return path
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from data.errors import DataError, did_you_mean
-from data.files import draft_beside, latest_run, write_text
+from data.files import draft_beside, latest_run, regular, write_text
 from data.settings import upgraded
 from models.provenance import Training
 from models.regime_returns import RegimeReturns
@@ -28,6 +28,7 @@ REMOVED = ".removed"
 NOTE = "note.txt"
 _CONFIG, METRICS = "config.toml", "metrics.json"
 DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)  # raised by reading a damaged file
+LARGEST_TABLE = 2 << 30  # bytes
 NOT_COUNTED = "It is missing in the number of trials"
 
 
@@ -103,7 +104,7 @@ class Run:
     def note(self) -> str:
         """The user's note about it."""
         file = self.folder / NOTE
-        return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+        return regular(file).read_text(encoding="utf-8").strip() if file.exists() else ""
 
     def write_note(self, text: str) -> None:
         write_text(self.folder / NOTE, text + "\n")
@@ -124,12 +125,12 @@ class Run:
 
     def _read_bars(self, name: str) -> pd.DataFrame:
         """One of its files with one row per bar, exactly as it was written."""
-        table = pd.read_csv(self.folder / name, index_col="timestamp")
+        table = pd.read_csv(regular(self.folder / name, LARGEST_TABLE), index_col="timestamp")
         return table.set_index(pd.to_datetime(table.index, utc=True))
 
     def trades(self) -> pd.DataFrame:
         """Its ``trades.csv``: one row per closed round trip."""
-        return pd.read_csv(self.folder / "trades.csv", parse_dates=["opened", "closed"])
+        return pd.read_csv(regular(self.folder / "trades.csv", LARGEST_TABLE), parse_dates=["opened", "closed"])
 
     def remove(self) -> None:
         """Delete all but settings and figures, which move to a hidden folder: the run still counts as a trial."""
@@ -214,7 +215,7 @@ class Figures(NamedTuple):
 def read_figures(folder: Path) -> Figures:
     """Read a run's figures, also with older names; raises DataError if they are incomplete or of a newer version."""
     try:
-        figures = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        figures = json.loads(regular(folder / METRICS).read_text(encoding="utf-8"))
         version = figures.get("format_version", 1)
         read = Figures(
             dataset=figures["dataset"],
@@ -242,7 +243,7 @@ def _read_run(folder: Path) -> Run:
     """Read a run, also with older names of settings; raises DataError if it is incomplete or of a newer version."""
     figures = read_figures(folder)
     try:
-        config = tomllib.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        config = tomllib.loads(regular(folder / _CONFIG).read_text(encoding="utf-8"))
         config["backtest"] = upgraded("backtest", config["backtest"])
     except DAMAGE as error:
         raise _incomplete(folder, error, "It still counts as a trial") from error

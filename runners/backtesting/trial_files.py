@@ -15,10 +15,10 @@ import pandas as pd
 
 from data.candles import month_hashes
 from data.errors import DataError
-from data.files import write_json
+from data.files import regular, write_json
 from models.model_set import ModelSet
 from models.provenance import Training
-from runners.backtesting.runs import DAMAGE, METRICS, NOT_COUNTED, REMOVED, read_figures
+from runners.backtesting.runs import DAMAGE, LARGEST_TABLE, METRICS, NOT_COUNTED, REMOVED, read_figures
 from runners.backtesting.trial_records import (
     BACKTEST,
     EVALUATION,
@@ -153,7 +153,9 @@ def _read_backtest(folder: Path, dataset: str) -> TrialRecord:
     if figures.in_sample:
         return TrialRecord(BACKTEST, folder.name, bars)
     try:
-        equity = pd.read_csv(folder / "equity.csv", usecols=["equity"])["equity"].to_numpy(dtype=float)
+        equity = pd.read_csv(regular(folder / "equity.csv", LARGEST_TABLE), usecols=["equity"])["equity"].to_numpy(
+            dtype=float
+        )
     except DAMAGE:  # of a removed run, or damaged: its figures count
         equity = None
     return TrialRecord.of_backtest(
@@ -163,7 +165,9 @@ def _read_backtest(folder: Path, dataset: str) -> TrialRecord:
 
 def _read_grid(folder: Path, dataset: str, kind: str) -> TrialRecord:
     """A sweep or an overfitting analysis; those of earlier versions have no summary, and no hashes."""
-    table = pd.read_csv(folder / GRID_TABLE, parse_dates=["first_bar", "last_bar"], dtype={"returns": str})
+    table = pd.read_csv(
+        regular(folder / GRID_TABLE, LARGEST_TABLE), parse_dates=["first_bar", "last_bar"], dtype={"returns": str}
+    )
     file = folder / GRID_SUMMARY
     summary = GridSummary.from_dict(dataset, _read_json(file)) if file.exists() else None
     return grid_record(kind, folder.name, dataset, table, summary)
@@ -200,5 +204,5 @@ def _read_evaluation(folder: Path, dataset: str, kind: str) -> TrialRecord:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(regular(file).read_text(encoding="utf-8"))
     return content

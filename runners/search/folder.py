@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from data.candles import fingerprint
-from data.files import LATEST, new_run_id, write_json, write_text
+from data.files import LATEST, new_run_id, regular, write_json, write_text
 from data.splits import Split, chronological_split
 from strategies.settings import AXES, TradingSettings
 from training.search.settings import SearchSettings
@@ -140,7 +140,7 @@ class StudyFolder:
 def read_study(folder: Path) -> dict[str, Any]:
     """A folder's ``study.json``; empty if it is missing or damaged."""
     try:
-        content = json.loads((folder / _STUDY).read_text(encoding="utf-8"))
+        content = json.loads(regular(folder / _STUDY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

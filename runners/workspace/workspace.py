@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data.errors import DataError, SettingsError
-from data.files import require_dataset_name
+from data.files import regular, require_dataset_name
 from data.settings import RENAMED, Settings, require_known, shown, upgraded
 from runners.workspace.user_code import load_code
 
@@ -40,13 +40,7 @@ def read_config(path: Path) -> dict[str, Any]:
         If the file is missing, larger than 128 KiB or not TOML, or an entry is unknown or has the wrong type.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise SettingsError(f"{path}: is not a regular file.")
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_CONFIG + 1)
-        if len(content) > _LARGEST_CONFIG:
-            raise SettingsError(f"{path}: is larger than {_LARGEST_CONFIG:,} bytes.")
-        config = tomllib.loads(content.decode("utf-8-sig"))
+        config = tomllib.loads(regular(path, _LARGEST_CONFIG).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file.") from None
     except OSError as error:

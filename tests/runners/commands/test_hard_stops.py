@@ -291,3 +291,23 @@ def test_too_little_memory_is_an_error_without_a_traceback(workspace: Path) -> N
     assert ran.returncode == 2, ran.stderr
     assert "Error: there is not enough memory. Use fewer bars" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "config.toml", "equity.csv", "note.txt"])
+def test_a_device_in_place_of_a_result_is_not_read(workspace: Path, name: str) -> None:
+    (run,) = read_runs(workspace / "results" / "SWITCH").runs
+    (run.folder / name).unlink(missing_ok=True)
+    (run.folder / name).symlink_to("/dev/zero")
+    shown = invoke(workspace, "runs")
+    assert shown.returncode == (0 if name == "equity.csv" else 2)
+    assert ("is no regular file" in shown.stderr) == (name != "equity.csv")
+    assert invoke(workspace, "sweep", run.id, "--exposure", "0.5").returncode in (0, 2)
+
+
+def test_a_device_in_place_of_the_mark_of_the_newest_models_is_not_read(workspace: Path) -> None:
+    trained = workspace / "models" / "trained" / "SWITCH"
+    (trained / "latest").unlink(missing_ok=True)
+    (trained / "latest").symlink_to("/dev/zero")
+    ran = invoke(workspace, "backtest", "SWITCH")
+    assert ran.returncode == 2
+    assert f"{trained / 'latest'}: is no regular file" in ran.stderr

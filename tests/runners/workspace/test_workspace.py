@@ -248,7 +248,7 @@ _DEEP = ".".join(["a"] * 1500)
         (b'workspace = "a\\u0000b"', "workspace is 'a\\x00b', but must be a text"),
         (b'code = ["a\\u0000b.py"]', "code is"),
         (b"workspace = '\xe4'", "is not a TOML file"),
-        (b"#" * 200_000, "is larger than 131,072 bytes"),
+        (b"#" * 200_000, "is no regular file of at most 131,072 bytes"),
     ],
 )
 def test_a_hostile_settings_file_is_refused_in_a_few_lines(tmp_path: Path, content: bytes, message: str) -> None:
@@ -262,7 +262,7 @@ def test_a_hostile_settings_file_is_refused_in_a_few_lines(tmp_path: Path, conte
 @pytest.mark.parametrize("target", [".", "/dev/zero", "nowhere", "regimes.toml"])
 def test_a_settings_file_that_is_no_regular_file_is_not_taken_for_none(tmp_path: Path, target: str) -> None:
     (tmp_path / "regimes.toml").symlink_to(target)
-    with pytest.raises(SettingsError, match=r"regimes\.toml: (is not a regular|there is no such|cannot be read)"):
+    with pytest.raises(SettingsError, match=r"regimes\.toml: (there is no such|cannot be read)"):
         Workspace.open(tmp_path)
 
 
