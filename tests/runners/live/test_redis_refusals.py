@@ -61,9 +61,8 @@ def test_a_trader_waits_for_a_redis_that_is(bus: Bus, factory: ServiceFactory, r
 
 def fail_to_save(bus: Bus) -> None:
     """Let a snapshot fail, after which Redis rejects writes (MISCONF) while it is to make snapshots."""
-    bus.redis.config_set("dbfilename", "snapshot.rdb")
     folder = bus.redis.config_get("dir")["dir"]
-    (Path(folder) / "snapshot.rdb").mkdir()
+    (Path(folder) / "dump.rdb").mkdir()
     bus.redis.bgsave()
     assert wait_until(lambda: bus.redis.info("persistence")["rdb_last_bgsave_status"] == "err")
 
