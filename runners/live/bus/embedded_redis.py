@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import redis
 from redis.backoff import NoBackoff
@@ -30,6 +30,7 @@ _SOCKET = "redis.sock"
 _LONGEST_SOCKET = 100  # characters of the socket's path; the system allows 107
 _SECONDS_TO_START = 20.0
 _SECONDS_TO_ANSWER = 10.0
+_SECONDS_TO_END = 1.0  # after kill -9
 
 _clients: dict[Path, Redis] = {}  # one per folder
 _started: dict[Path, subprocess.Popen[bytes]] = {}
@@ -51,6 +52,8 @@ def embedded_redis(folder: Path, *, durable: bool = True) -> Redis:
     with _locked(folder):
         try:
             client.ping()
+        except (redis.AuthenticationError, redis.BusyLoadingError):
+            raise  # it runs
         except redis.ConnectionError:
             _start(folder, client, durable=durable)
     return client
@@ -67,7 +70,7 @@ def disconnect(folder: Path) -> None:
     client = _clients.pop(folder, None)
     if client is None or not folder.exists():
         return
-    with suppress(redis.ConnectionError), _locked(folder):
+    with suppress(redis.RedisError), _locked(folder):
         client.connection_pool.disconnect()
         if len(client.client_list()) == 1:
             client.shutdown()
@@ -77,12 +80,13 @@ def disconnect(folder: Path) -> None:
 
 
 def _start(folder: Path, client: Redis, *, durable: bool) -> None:
-    before = _started.pop(folder, None)
-    if before:
-        before.wait()  # it was killed; collect its exit status
     command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(_socket(folder))]
     command += ["--unixsocketperm", "700", "--dir", str(folder), "--save", "", "--loglevel", "warning"]
     with (folder / "redis.log").open("ab") as log:
+        _lock_log(log, folder)
+        before = _started.pop(folder, None)
+        if before:
+            before.wait()  # it was killed; collect its exit status
         process = subprocess.Popen(
             command + (_DURABLE if durable else []),
             stdin=subprocess.DEVNULL,
@@ -94,12 +98,22 @@ def _start(folder: Path, client: Redis, *, durable: bool) -> None:
     _wait_until_ready(folder, client, process)
 
 
+def _lock_log(log: BinaryIO, folder: Path) -> None:
+    """Lock the log, which the server then does as long as it runs; raises LiveError if one runs already."""
+    end = time.monotonic() + _SECONDS_TO_END
+    while time.monotonic() < end:
+        with suppress(BlockingIOError):
+            return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.01)
+    raise LiveError(f"{folder}: the embedded Redis runs, but cannot be reached. End its process.")
+
+
 def _wait_until_ready(folder: Path, client: Redis, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _SECONDS_TO_START
     while process.poll() is None and time.monotonic() < end:
         try:
             client.ping()
-        except (redis.ConnectionError, redis.BusyLoadingError):
+        except redis.ConnectionError:  # also while it reads its data
             time.sleep(0.01)
         else:
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import redis
 
 from data.errors import LiveError, SettingsError
 from runners.live.bus.bus import Bus
@@ -71,6 +72,33 @@ sys.stdin.read()
         process.communicate()
     assert len(found) == 1
     assert ended(int(found.pop()))
+
+
+def test_one_that_rejects_the_login_is_not_started_again(tmp_path: Path) -> None:
+    client = embedded_redis(tmp_path)
+    before = client.info("server")["process_id"]
+    client.config_set("requirepass", "another")
+    client.connection_pool.disconnect()
+    with pytest.raises(redis.AuthenticationError):
+        embedded_redis(tmp_path)
+    with redis.Redis(unix_socket_path=str(tmp_path / "redis.sock"), password="another") as admin:
+        admin.config_set("requirepass", "")
+    assert client.info("server")["process_id"] == before
+    disconnect(tmp_path)
+
+
+def test_one_that_cannot_be_reached_is_not_started_again(tmp_path: Path) -> None:
+    """Such as one whose starter was killed before it listened: two would write to the same files."""
+    client = embedded_redis(tmp_path)
+    process = psutil.Process(client.info("server")["process_id"])
+    (tmp_path / "redis.sock").unlink()
+    client.connection_pool.disconnect()
+    with pytest.raises(LiveError, match="runs, but cannot be reached"):
+        embedded_redis(tmp_path)
+    process.kill()
+    process.wait()
+    assert embedded_redis(tmp_path).ping()
+    disconnect(tmp_path)
 
 
 def test_only_this_user_may_open_the_socket(tmp_path: Path) -> None:
