@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from data.errors import LiveError
 from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
-from runners.live.bus.embedded_redis import _locked, _socket
+from runners.live.bus.connection import BusLocation
+from runners.live.bus.embedded_redis import _locked, _socket, disconnect
 from tests.patience import wait_until
 from tests.runners.live.conftest import run_until
 from tests.runners.live.serving import one_redis, serving
@@ -34,7 +39,9 @@ _REFUSALS = {
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.live.services.service.WAIT", 0.01)
+    for module in ("service", "trader"):
+        monkeypatch.setattr(f"runners.live.services.{module}.WAIT", 0.01)
+    monkeypatch.setattr("runners.live.services.service._HEARTBEAT_SECONDS", 0.01)
     monkeypatch.setattr("runners.live.services.service._LONGEST_PAUSE", 0.05)
 
 
@@ -87,6 +94,42 @@ def test_a_trader_waits_for_an_embedded_redis_that_does_not_start(bus: Bus, fact
         return wait_until(lambda: trader.decided_up_to == first)
 
     run_until([trader], prevent_the_start_for_a_while)
+
+
+@pytest.fixture
+def on_a_small_disk(factory: ServiceFactory, tmp_path: Path) -> Iterator[ServiceFactory]:
+    """The embedded Redis is in a file system of its own, of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield replace(factory, location=BusLocation("SWITCH", disk / "live"))
+    disconnect(disk / "live")
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_trader_waits_longer_each_time_while_the_disk_is_full(on_a_small_disk: ServiceFactory) -> None:
+    (first, values), (second, later), *_ = forecasts()
+    factory = on_a_small_disk
+    trader, bus = factory.paper_trader(factory.model_reloader(), "BTC/USDT"), factory.location.connect()
+    bus.forecasts.append(first, values)
+
+    def fill_the_disk_for_a_while() -> bool:
+        assert wait_until(lambda: trader.decided_up_to == first)
+        filler = factory.location.folder / "filler"
+        with pytest.raises(OSError, match="No space left"):
+            filler.write_bytes(bytes(2**20))
+        assert wait_until(lambda: 0.05 in [event.get("tries_again_in") for event in logged])
+        filler.unlink()
+        assert wait_until(lambda: _answers(bus))
+        bus.forecasts.append(second, later)
+        return wait_until(lambda: trader.decided_up_to == second)
+
+    with capture_logs() as logged:
+        run_until([trader], fill_the_disk_for_a_while)
+    assert [entry.time for entry in bus.decisions.newest(9)] == [first, second]
+    pauses = [event["tries_again_in"] for event in logged if "tries_again_in" in event]
+    assert all(later == min(2 * earlier, 0.05) or later == 0.01 for earlier, later in pairwise(pauses))
 
 
 def _answers(bus: Bus) -> bool:
