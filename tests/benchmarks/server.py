@@ -2,6 +2,8 @@
 
 A server process, and two client processes with four connections each that ask as soon as they have an answer: on two
 cores they share both. Windows go over all lengths that a pass has; candles are just as many as a forecast needs.
+
+Under load, 256 connections ask for 30 s: each request is answered, if only with 429 or 503, and memory stays bounded.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import multiprocessing
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -21,9 +24,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import uvloop
 
-from tests.benchmarks.comparison import Figure
+from tests.benchmarks.comparison import Figure, at_most
 from tests.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 _SECONDS, _WARM_UP, _ROUNDS = 3.0, 0.5, 2
 _CLIENTS, _CONNECTIONS = 2, 4
+_LOAD_SECONDS, _LOAD_CONNECTIONS, _LOAD_MEMORY = 30.0, 256, 100  # MB more than before
+_ANSWERS_UNDER_LOAD = {"200", "429", "503"}
+_HEAD = "POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
 
 Asked = dict[str, list[bytes]]  # bodies of each kind
 
@@ -97,14 +104,14 @@ def _serve_bare(ports: Any, stop: Any) -> None:
 
 
 @contextmanager
-def serving(serve: Callable[..., None], *arguments: object) -> Iterator[int]:
-    """A server process; the block gets its port."""
+def serving(serve: Callable[..., None], *arguments: object) -> Iterator[tuple[int, psutil.Process]]:
+    """A server process; the block gets its port and the process."""
     fresh = multiprocessing.get_context("spawn")
     ports, stop = fresh.Queue(), fresh.Event()
     process = fresh.Process(target=serve, args=(*arguments, ports, stop))
     process.start()
     try:
-        yield ports.get(timeout=PATIENCE_S)
+        yield ports.get(timeout=PATIENCE_S), psutil.Process(process.pid)
     finally:
         stop.set()
         process.join()
@@ -119,8 +126,7 @@ def _ask(port: int, bodies: list[bytes], took: Any) -> None:
 
 async def _ask_on_one(port: int, bodies: list[bytes]) -> list[float]:
     """Seconds that each request took, those of the warm-up left out."""
-    head = "POST /forecast HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
-    requests = [head.format(len(body)).encode() + body for body in bodies]
+    requests = [_HEAD.format(len(body)).encode() + body for body in bodies]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     took, begin = [], time.perf_counter()
     for request in cycle(requests):
@@ -128,14 +134,62 @@ async def _ask_on_one(port: int, bodies: list[bytes]) -> list[float]:
         if asked - begin > _WARM_UP + _SECONDS:
             break
         writer.write(request)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200"), answer
-        length = next(line for line in answer.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-        await reader.readexactly(int(length.split(b":")[1]))
+        status = await _read_answer(reader)
+        assert status == "200", status
         if asked - begin > _WARM_UP:
             took.append(time.perf_counter() - asked)
     writer.close()
     return took
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> str:
+    """The status of the next answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    await reader.readexactly(int(length.split(b":")[1]))
+    return head.split(maxsplit=2)[1].decode()
+
+
+async def _load(port: int, body: bytes) -> Counter[str]:
+    """Statuses of all answers, and the errors of connections, of clients that ask as soon as they have an answer."""
+    counted, end = Counter[str](), time.monotonic() + _LOAD_SECONDS
+
+    async def ask_until_the_end() -> None:
+        while time.monotonic() < end:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                while time.monotonic() < end:
+                    writer.write(_HEAD.format(len(body)).encode() + body)
+                    counted[await _read_answer(reader)] += 1
+                writer.close()
+            except (OSError, asyncio.IncompleteReadError) as error:
+                counted[type(error).__name__] += 1
+
+    await asyncio.gather(*(ask_until_the_end() for _ in range(_LOAD_CONNECTIONS)))
+    return counted
+
+
+def figures_under_load(port: int, process: psutil.Process, body: bytes) -> list[Figure]:
+    before, largest, done = process.memory_info().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not done.wait(0.1):
+            largest = max(largest, process.memory_info().rss)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    counted = uvloop.run(_load(port, body))
+    done.set()
+    watching.join()
+    errors = sum(count for status, count in counted.items() if status not in _ANSWERS_UNDER_LOAD)
+    what = f"{_LOAD_CONNECTIONS} connections for {_LOAD_SECONDS:.0f} s"
+    told = ", ".join(f"{count:,} x {status}" for status, count in sorted(counted.items()))
+    grown = (largest - before) / 1e6
+    return [
+        Figure(f"{what}: errors other than 429 and 503", errors, must=at_most(0), told=told),
+        Figure(f"{what}: growth of memory", grown, "MB", at_most(_LOAD_MEMORY), f"from {before / 1e6:.0f} MB"),
+    ]
 
 
 def measure(port: int, bodies: list[bytes]) -> np.ndarray:
@@ -157,14 +211,15 @@ def figures(subject: Subject) -> list[Figure]:
     asked = what_to_ask(subject.candles.iloc[-4000:], Forecaster(subject.models))
     with (
         TemporaryDirectory() as trained,
-        serving(_serve_forecasts, subject.models.save(trained)) as port,
-        serving(_serve_bare) as bare,
+        serving(_serve_forecasts, subject.models.save(trained)) as (port, process),
+        serving(_serve_bare) as (bare, _),
     ):
         rounds = {
             kind: [(measure(port, bodies), measure(bare, bodies)) for _ in range(_ROUNDS)]
             for kind, bodies in asked.items()
         }
-    return [_figure(kind, pairs) for kind, pairs in rounds.items()]
+        under_load = figures_under_load(port, process, asked["candles"][0])
+    return [*(_figure(kind, pairs) for kind, pairs in rounds.items()), *under_load]
 
 
 def _figure(kind: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Figure:

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from runners.live.server.middleware import shows_key
 
 MOST_CONNECTIONS = 512
-_MOST_WITHOUT_KEY = 128  # of one address
+_MOST_WITHOUT_KEY = 384  # of one address
 _HEAD_BYTES, _HEAD_SECONDS = 64 * 1024, 10.0  # limits of a request's header
 _IDLE, _IDLE_WITHOUT_KEY = 75, 5  # seconds between two requests on a connection
 

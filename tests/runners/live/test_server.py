@@ -501,7 +501,8 @@ def test_a_port_in_use_is_an_error(server: Client, saved: Path) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"], ids=["idle", "slow"])
-def test_connections_without_a_key_keep_nobody_out(saved: Path, head: bytes) -> None:
+def test_connections_without_a_key_keep_nobody_out(saved: Path, head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.live.server.connections._MOST_WITHOUT_KEY", 128)
     with serving(saved, key="secret") as server, ExitStack() as opened:
         with server.session.get(f"{server.url}/models", headers={"X-API-Key": "secret"}, timeout=PATIENCE_S) as known:
             assert known.ok
@@ -510,6 +511,15 @@ def test_connections_without_a_key_keep_nobody_out(saved: Path, head: bytes) -> 
             one.sendall(head)
         assert requests.get(f"{server.url}/health", timeout=PATIENCE_S).ok
         assert server.get("/models", headers={"X-API-Key": "secret"}).ok
+
+
+def test_256_connections_of_one_address_are_all_answered(server: Client) -> None:
+    with ExitStack() as opened:
+        address = "127.0.0.1", server.server.port
+        connections = [opened.enter_context(socket.create_connection(address, PATIENCE_S)) for _ in range(256)]
+        for one in connections:
+            one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert [one.recv(12) for one in connections] == [b"HTTP/1.1 200"] * 256
 
 
 @pytest.mark.parametrize("length", [70_000, 170_000, 1_000_000])
