@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo docs system test lint bench bench-growth bench-gpu coverage mutation clean
+.PHONY: demo docs system test soak lint bench bench-growth bench-gpu coverage mutation clean
 
 $(VENV)/.app: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,10 @@ system:
 # programs that they start. The longest file comes first, the short ones last, so that no core is idle at the end.
 test: $(VENV)/.dev system
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/test_docs.py tests
+
+# The test with random kills, with 200 instead of 10; takes a few minutes, and says what was killed.
+soak: $(VENV)/.dev
+	KILLS=200 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -rP --show-capture=stdout tests/runners/live/test_random_kills.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
