@@ -7,7 +7,16 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from data.errors import SettingsError, did_you_mean
 
@@ -109,10 +118,16 @@ class Settings(BaseModel):
             origins = dict.fromkeys(cls.model_fields, "the default")
             origins |= dict.fromkeys(values, source)
             origins |= {name: f"--{name.replace('_', '-')}" for name in given}
-            raise SettingsError(_first_error(error, origins)) from None
+            secret = {name for name, field in cls.model_fields.items() if is_secret(field)}
+            raise SettingsError(_first_error(error, origins, secret)) from None
 
 
-def _first_error(error: ValidationError, origins: Mapping[str, str]) -> str:
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting must not be shown, nor be given on the command line, where other users see it."""
+    return SecretStr in get_args(field.annotation)
+
+
+def _first_error(error: ValidationError, origins: Mapping[str, str], secret: set[str]) -> str:
     """The first error; ``origins`` says for each setting where its value comes from."""
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
@@ -122,7 +137,8 @@ def _first_error(error: ValidationError, origins: Mapping[str, str]) -> str:
         return f"{message}. Change one of them: {', '.join(named)}."
     origin = origins[name.split(".")[0]]
     place = origin if origin.startswith("--") else f"{origin}, {name}"
-    return f"{place}: {message}, but {shown(first['input'])} was given."
+    given = "something else" if name.split(".")[0] in secret else shown(first["input"])
+    return f"{place}: {message}, but {given} was given."
 
 
 def require_known(

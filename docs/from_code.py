@@ -66,7 +66,7 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Iterator[str
 
 
 def _default(value: Any) -> str:
-    if value is None or value == {}:
+    if value is None or value in ({}, ()):
         return "not set"
     if isinstance(value, tuple):
         return ", ".join(f"`{part}`" for part in value)

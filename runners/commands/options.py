@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand, TyperGroup
 
 from data.errors import DataError, RegimesError
-from data.settings import RENAMED, Settings
+from data.settings import RENAMED, Settings, is_secret
 from runners.formatting import visible
 
 _DATASET_HELP = "A dataset in data/csv, or a CSV file"
@@ -86,9 +86,11 @@ _RENAMED_FLAGS = {
 
 
 def with_settings(*kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add one option per settings field (except tables) to a command, which gets the values in the dict ``flags``."""
+    """Add an option per setting to a command, except tables and secrets; it gets the values in the dict ``flags``."""
     fields = {name: field for kind in kinds for name, field in kind.model_fields.items()}
-    flagged = {name: field for name, field in fields.items() if get_origin(field.annotation) is not dict}
+    flagged = {
+        name: field for name, field in fields.items() if not (get_origin(field.annotation) is dict or is_secret(field))
+    }
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:

@@ -16,10 +16,12 @@ from runners.backtesting.engine import trading_range
 from runners.backtesting.settings import BacktestSettings
 from runners.live.bus.connection import BusLocation
 from runners.live.bus.exchange_gate import ExchangeGate
+from runners.live.messages import MESSAGES_VARIABLE, Messages
 from runners.live.replay import Replay
 from runners.live.server import KEY_VARIABLE, Server
 from runners.live.services.engine import Engine
 from runners.live.services.ingest import Ingest, Market, timeframe_of
+from runners.live.services.messenger import Messenger
 from runners.live.services.model_reloader import ModelReloader
 from runners.live.services.trader import Trader
 from runners.live.settings import LiveSettings
@@ -86,6 +88,21 @@ class ServiceFactory:
 
     def server(self, models: ModelReloader, host: str, port: int) -> Server:
         return Server(models, self.location.connect, host, port, key=os.environ.get(KEY_VARIABLE))
+
+    def message_urls(self) -> list[str]:
+        """URLs from the environment, or else from the settings."""
+        given = os.environ.get(MESSAGES_VARIABLE, "").split()
+        return given or [url.get_secret_value() for url in self.live.messages]
+
+    def messages(self) -> Messages:
+        """The receivers of messages; raises SettingsError if there is none."""
+        urls = self.message_urls()
+        if not urls:
+            raise SettingsError(f"there is nobody to send messages to. Set {MESSAGES_VARIABLE}, or messages in [live].")
+        return Messages(urls, f"regimes {self.location.name}")
+
+    def messenger(self) -> Messenger:
+        return Messenger(self.location.connect, self.messages())
 
     def trader(self, models: ModelReloader, *, real: bool, sandbox: bool) -> Trader:
         """A paper trader, or one with real orders."""

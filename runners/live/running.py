@@ -24,7 +24,6 @@ from runners.live.bus.stream import Entry
 from runners.live.log import start_logging
 from runners.live.replay import first_difference
 from runners.live.server import KEY_VARIABLE
-from runners.live.services.model_reloader import ModelReloader
 from runners.live.trading.exchange_client import credentials
 
 _ALL = 10**9
@@ -67,14 +66,16 @@ def run_live(factory: ServiceFactory, host: str, port: int, *, real: bool, sandb
     ingest = factory.ingest(models)
     hint = " and leaves the position open; `regimes live kill` closes it" if real else ""
     notify(f"{market.symbol} {market.timeframe} on {market.exchange}, {trader.facts['mode']}; Ctrl-C ends it{hint}.")
+    messengers = [factory.messenger()] if factory.message_urls() else []
     # Engine and server reload models independently: the engine between two candles, the server at once.
-    run_together([ingest, factory.engine(factory.model_reloader()), server, trader], linger=_LINGER_SECONDS)
+    engine = factory.engine(factory.model_reloader())
+    run_together([*messengers, ingest, engine, server, trader], linger=_LINGER_SECONDS)
 
 
-def run_service(factory: ServiceFactory, build: Callable[[ModelReloader], Runnable], notify: Notify) -> None:
+def run_service(factory: ServiceFactory, build: Callable[[], Runnable], notify: Notify) -> None:
     """Run one service until Ctrl-C, SIGTERM or its own end."""
     _prepare(factory, notify)
-    run_together([build(factory.model_reloader())])
+    run_together([build()])
 
 
 def run_replay(factory: ServiceFactory, file: Path, speed: float | None, notify: Notify) -> ReplayResult:
@@ -112,7 +113,8 @@ def _prepare(factory: ServiceFactory, notify: Notify) -> None:
     """Check the folder, start the log, and warn if Redis is not durable."""
     require_writable(factory.location.folder)
     factory.location.folder.mkdir(parents=True, exist_ok=True)  # for the kill switch's file
-    start_logging([*credentials().values(), os.environ.get(KEY_VARIABLE, ""), factory.location.redis_password])
+    secrets = [*credentials().values(), os.environ.get(KEY_VARIABLE, ""), factory.location.redis_password]
+    start_logging([*secrets, *factory.message_urls()])
     warning = durability_warning(factory.location.connect)
     if warning:
         notify(warning)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SecretStr
 
 from data.settings import Settings
+
+
+def _listed(urls: object) -> object:
+    return [urls] if isinstance(urls, str) else urls
 
 
 class LimitSettings(Settings):
@@ -47,3 +51,6 @@ class LiveSettings(LimitSettings):
     symbol: str | None = Field(None, description="Symbol in ccxt's notation, such as BTC/USDT or BTC/USDT:USDT.")
     timeframe: str | None = Field(None, description="Timeframe of the candles; default: the models' interval.")
     retry_seconds: float = Field(2.0, gt=0, description="Seconds before a doubtful answer is requested again.")
+    messages: Annotated[tuple[SecretStr, ...], BeforeValidator(_listed)] = Field(
+        (), description="URLs of apprise that get messages; the environment variable REGIMES_MESSAGES overrides them."
+    )

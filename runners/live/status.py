@@ -40,7 +40,7 @@ class ServiceStatus(BaseModel):
 
     @property
     def ended(self) -> bool:
-        return self.state in ("ended", "stopped")
+        return self.state in ("ended", "stopped", "failed")
 
 
 class ForecastStatus(BaseModel):

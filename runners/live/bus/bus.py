@@ -172,6 +172,14 @@ class Bus:
         for key in [key for key in self.redis.scan_iter("regimes:*") if _dataset_of(key) == self.name]:
             self.redis.delete(key)
 
+    def messenger_state(self) -> dict[str, Any] | None:
+        """What the messenger has told so far; None before its first start."""
+        text = self.redis.get(self._key("messenger"))
+        return json.loads(text) if text else None
+
+    def store_messenger_state(self, state: Mapping[str, Any]) -> None:
+        self.redis.set(self._key("messenger"), json.dumps(state))
+
     def set_kill_switch(self, on: bool) -> None:
         if on:
             self.redis.set(self._key("kill"), "1")

@@ -55,6 +55,16 @@ class Stream:
         answer = self._redis.xread({self.key: start}, count=count, block=block)
         return [_entry(*one) for _, entries in answer for one in entries]
 
+    def last_id(self) -> str:
+        """Id of the last entry; a bar may have several. ``0`` for an empty stream."""
+        newest = self._redis.xrevrange(self.key, count=1)
+        return newest[0][0] if newest else "0"
+
+    def after_id(self, entry_id: str, count: int) -> list[tuple[str, Entry]]:
+        """At most ``count`` entries after the one with this id, oldest first, each with its id."""
+        found = self._redis.xrange(self.key, min=f"({entry_id}", count=count)
+        return [(one[0], _entry(*one)) for one in found]
+
     def count_after(self, time: pd.Timestamp | None) -> int:
         """Number of entries after ``time``, at most 10,000."""
         minimum = "-" if time is None else f"({milliseconds(time)}-{2**63 - 1}"

@@ -14,6 +14,7 @@ from runners.live.services.ingest import timeframe_of
 from runners.live.services.model_reloader import ModelReloader
 from runners.live.services.service import WAIT, Service
 
+REFUSED = "newer models refused"  # end of the state while that is so
 _BATCH = 200
 _LOOKBACKS_KEPT = 4  # in the stream of candles, because newer models may have a longer lookback
 
@@ -45,7 +46,7 @@ class Engine(Service):
             if not entries:
                 bus.candles.trim(_LOOKBACKS_KEPT * (self._models.forecaster.lookback + 1))
             state = "forecasting" if entries else "waiting for a candle"
-            self.heartbeat(bus, f"{state}; newer models refused" if self._models.rejection else state)
+            self.heartbeat(bus, f"{state}; {REFUSED}" if self._models.rejection else state)
 
     def _stream_after(self, bus: Bus, last: pd.Timestamp | None) -> ForecastStream:
         """The forecaster's state after the candle at ``last``, the last one with a forecast."""

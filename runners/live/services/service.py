@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 
 import redis
 import structlog
@@ -55,6 +56,15 @@ class Service(ABC):
         RegimesError
             If a retry would not help.
         """
+        try:
+            self._run(stop)
+        except Exception:
+            if self._has_worked:
+                with suppress(Exception):
+                    self.heartbeat(self.connect(), "failed")
+            raise
+
+    def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
                 bus = self._connected()

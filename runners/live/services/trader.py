@@ -116,10 +116,10 @@ class Trader(Service):
             if not ended:
                 stop.wait(WAIT)
             return ended
-        decider.broker.process_order()
+        self._process_order(bus, decider)
         for entry in bus.forecasts.after(decider.time, _BATCH, wait=WAIT):
             self._decide(bus, decider, entry)
-            decider.broker.process_order()
+            self._process_order(bus, decider)
             self._lease.renew(bus)
             self.heartbeat(bus, "deciding")
             if stop.is_set() or self._kill_reason(bus):
@@ -145,6 +145,10 @@ class Trader(Service):
         self.counted["decisions"] += 1
         self.counted["orders"] += decision.order != 0
         self.log.info("decision", candle=str(entry.time), **values)
+
+    def _process_order(self, bus: Bus, decider: PositionDecider) -> None:
+        if decider.broker.process_order():
+            self._commit(bus, decider)  # so that a fill is known before the next bar
 
     def _commit(self, bus: Bus, decider: PositionDecider, decision: BarDecision | None = None) -> None:
         bus.commit({**decider.state(), "by": self._lease.holder}, decision)

@@ -102,8 +102,8 @@ class Broker(Protocol):
     def submit(self, order: Order, close: float) -> Acceptance:
         """Accept an order at a bar's close, or its tradable part."""
 
-    def process_order(self) -> None:
-        """Send the accepted order, or request its result."""
+    def process_order(self) -> bool:
+        """Send the accepted order, or request its result; returns whether there is a new one, for `take_fills`."""
 
     def flatten(self, name: str, close: float | None) -> bool:
         """Drop the accepted order and close the position, by orders whose ids begin with ``name``.
@@ -150,8 +150,9 @@ class PaperBroker:
         self._order = order.id
         return Acceptance(order.units) if self._account.order else Acceptance(0.0, "not enough cash")
 
-    def process_order(self) -> None:
+    def process_order(self) -> bool:
         """Do nothing: orders fill at the next bar's open."""
+        return False
 
     def flatten(self, name: str, close: float | None) -> bool:
         self._order = name

@@ -79,14 +79,15 @@ class ExchangeBroker:
         self._not_before, self._pause = 0.0, _FIRST_PAUSE
         return Acceptance(tradable, reason)
 
-    def process_order(self) -> None:
+    def process_order(self) -> bool:
         if self._order is None or time.monotonic() < self._not_before:
-            return
+            return False
         try:
             self._find_or_send(self._order)
         except BrokerUnavailableError as error:
             self._log.warning("order not sent yet", order=self._order.id, why=str(error), tries_again_in=self._pause)
             self._back_off()
+        return self._order is None
 
     def flatten(self, name: str, close: float | None) -> bool:
         if self._order is not None and not self._order.until:  # it closes the position

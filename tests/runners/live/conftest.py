@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ccxt
+import pandas as pd
 import pytest
 import structlog
 
@@ -18,7 +19,7 @@ from runners.live.bus.connection import BusLocation
 from runners.live.bus.embedded_redis import disconnect
 from runners.live.services.service import Service
 from runners.live.settings import LiveSettings
-from tests.conftest import switching_candles
+from tests.conftest import make_workspace, switching_candles
 from tests.exchange import Exchange
 from tests.patience import PATIENCE_S, wait_until
 from tests.runners.live.serving import Client, serving
@@ -66,6 +67,12 @@ def bus(location: BusLocation) -> Bus:
 def factory(location: BusLocation, saved: Path) -> ServiceFactory:
     """Paper trading of the small model set."""
     return ServiceFactory(location, saved, BacktestSettings(), LiveSettings(symbol="BTC/USDT", retry_seconds=0.01))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Iterator[Path]:
+    yield make_workspace(tmp_path, candles, model_set)
+    disconnect(tmp_path / "results" / "SWITCH" / "live")
 
 
 @pytest.fixture(scope="session")

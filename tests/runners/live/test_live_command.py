@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,12 +30,6 @@ from tests.patience import PATIENCE_S, wait_until
 from tests.runners.live.conftest import run_until
 from tests.runners.live.serving import one_redis
 from tests.runners.live.test_crash_points import forecasts
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Iterator[Path]:
-    yield make_workspace(tmp_path, candles, model_set)
-    disconnect(tmp_path / "results" / "SWITCH" / "live")
 
 
 def in_workspace(factory: ServiceFactory, workspace: Path) -> ServiceFactory:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import SettingsError
-from data.settings import Settings
+from data.settings import Settings, is_secret
 from runners.backtesting.settings import BacktestSettings
 from runners.commands.config import TABLES
 
@@ -51,6 +51,8 @@ def tables(kind: type[Settings]) -> st.SearchStrategy[dict[str, Any]]:
 def test_a_table_is_an_error_that_names_a_setting_or_survives_a_round_trip(
     kind: type[Settings],
 ) -> None:
+    secret = {name for name, field in kind.model_fields.items() if is_secret(field)}
+
     @given(tables(kind))
     @settings(derandomize=True, deadline=None, max_examples=400)
     def holds(table: dict[str, Any]) -> None:
@@ -60,8 +62,9 @@ def test_a_table_is_an_error_that_names_a_setting_or_survives_a_round_trip(
         except SettingsError as error:
             refused = str(error)
         else:
-            written = tomli_w.dumps(made.model_dump(mode="json", exclude_none=True))
-            assert kind.from_table(tomllib.loads(written), "config.toml") == made
+            written = tomli_w.dumps(made.model_dump(mode="json", exclude_none=True, exclude=secret))
+            again = kind.from_table(tomllib.loads(written), "config.toml")
+            assert again.model_dump(exclude=secret) == made.model_dump(exclude=secret)
             return
         assert "regimes.toml" in refused
         assert any(setting in refused for setting in in_file)
