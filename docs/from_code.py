@@ -42,10 +42,12 @@ class SettingsDirective(SphinxDirective):
 
 
 def _commands() -> Iterator[tuple[str, TyperCommand]]:
-    """Each command by its full name; those of a group follow one another."""
+    """Each command by its full name; those of a group follow it, if it has options of its own, and one another."""
     for name in sorted(COMMANDS):
         command = load_command(name)
         if isinstance(command, TyperGroup):
+            if getattr(command, "shared", ()):
+                yield name, command
             yield from ((f"{name} {part}", below) for part, below in sorted(command.commands.items()))
         else:
             yield name, command
@@ -54,8 +56,8 @@ def _commands() -> Iterator[tuple[str, TyperCommand]]:
 def _section(name: str, command: TyperCommand) -> Iterator[str]:
     context = typer.Context(command, info_name=f"regimes {name}")
     yield from (f"## regimes {name}", "", command.help or "", "")
-    yield from ("```text", command.get_usage(context).removeprefix("Usage: "), "```", "")
-    records = [parameter.get_help_record(context) for parameter in command.params]
+    yield from ("```text", command.get_usage(context).removeprefix("Usage: "), "```", "", command.epilog or "", "")
+    records = [parameter.get_help_record(context) for parameter in getattr(command, "shared", command.params)]
     yield from _table(("option", "meaning"), [(f"`{record[0]}`", record[1]) for record in records if record])
     yield ""
 

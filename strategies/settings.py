@@ -28,8 +28,7 @@ class RuleSettings(Settings):
     min_order: float = Field(
         0.0,
         ge=0,
-        description="Smallest value of an order at the close, in currency; smaller ones wait. Closing a position is "
-        "always allowed.",
+        description="Smallest value of an order; smaller ones wait, unless they close a position.",
     )
 
     @model_validator(mode="after")
@@ -60,7 +59,7 @@ class CostSettings(Settings):
     commission: float = Field(0.001, ge=0, lt=1, description="Commission, as a fraction of each trade's value.")
     slippage: float = Field(0.0005, ge=0, lt=1, description="Slippage, as a fraction of the fill price.")
     borrow_rate: float = Field(
-        0.0, ge=0, lt=1, description="Fee per bar for holding a short position, as a fraction of its value."
+        0.0, ge=0, lt=1, description="Fee per bar for a short position, as a fraction of its value."
     )
 
 

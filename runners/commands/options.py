@@ -4,7 +4,8 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from copy import copy
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -189,12 +190,34 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def group(default: str, help_text: str) -> typer.Typer:
-    """A group of commands that runs ``default`` unless the first argument names another command."""
+def group(name: str, default: str, help_text: str, shared: Collection[str] = ()) -> typer.Typer:
+    """A group of commands that runs ``default`` unless the first argument names another command.
+
+    The group's help describes those options of ``default`` whose parameters are in ``shared``. The help of a command
+    only lists those that it has.
+    """
 
     class Group(TyperGroup):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.shared: list[Any] = [copy(option) for option in self.commands[default].params if option.name in shared]
+            for command in self.commands.values():
+                hidden = [option for option in command.params if option.name in shared]
+                for option in hidden:
+                    option.hidden = True  # type: ignore[attr-defined]
+                flags = ", ".join(option.opts[0] for option in hidden)
+                command.epilog = f"Options that `regimes {name} --help` describes: {flags}" if hidden else None
+
         def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
             names_command = bool(args) and (args[0] in self.commands or args[0] == "--help")
             return super().parse_args(ctx, args if names_command else [default, *args])
 
-    return typer.Typer(cls=Group, help=help_text, add_completion=False)
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            super().format_help(ctx, formatter)
+            if self.shared:
+                from runners.terminal import print_table
+
+                rows = [(" / ".join([*option.opts, *option.secondary_opts]), option.help) for option in self.shared]
+                print_table("", ["shared option", "meaning"], rows, folded="meaning")
+
+    return typer.Typer(cls=Group, name=name, help=help_text, add_completion=False)

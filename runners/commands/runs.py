@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runners.backtesting.runs import Run
     from runners.backtesting.trials import Trials
 
-runs = options.group("list", "List backtests (the default), remove them, or annotate them.")
+runs = options.group("runs", "list", "List backtests (the default), remove them, or annotate them.")
 
 
 class _Listed(NamedTuple):

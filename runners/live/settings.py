@@ -22,14 +22,12 @@ class LimitSettings(Settings):
     max_order: float | None = Field(
         None,
         gt=0,
-        description="Largest value that one order may open or add to a position; closing and reducing "
-        "have no limit. Default: no limit.",
+        description="Largest value that one order may add to a position; default: no limit.",
     )
     max_orders_per_day: int | None = Field(
         None,
         ge=1,
-        description="Largest number of orders per day (UTC) that open or enlarge a position; a vote of 5 "
-        "members may need 5 orders for a full one. Default: no limit.",
+        description="Most orders a day (UTC) that open or enlarge a position; default: no limit.",
     )
     max_daily_loss: float | None = Field(
         None,

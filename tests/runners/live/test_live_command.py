@@ -15,9 +15,12 @@ import pandas as pd
 import pytest
 import requests
 import tomli_w
+from typer.testing import CliRunner
 
 from data.errors import LiveError
 from models import ModelSet
+from runners import terminal
+from runners.cli import app
 from runners.live.assembly import ServiceFactory
 from runners.live.bus.bus import Bus
 from runners.live.bus.connection import BusLocation
@@ -30,6 +33,8 @@ from tests.patience import PATIENCE_S, wait_until
 from tests.runners.live.conftest import run_until
 from tests.runners.live.serving import one_redis
 from tests.runners.live.test_crash_points import forecasts
+
+COMMANDS = ["run", "ingest", "engine", "server", "trader", "messenger", "status", "kill", "resume", "forget"]
 
 
 def in_workspace(factory: ServiceFactory, workspace: Path) -> ServiceFactory:
@@ -354,3 +359,24 @@ def test_events_are_json_lines_outside_a_terminal(capsys: pytest.CaptureFixture[
     start_logging(level="warning")
     structlog.get_logger().info("hidden")
     assert capsys.readouterr().err == ""
+
+
+def help_of(*command: str) -> str:
+    """Help of a command of `regimes live` on a screen of 100 columns."""
+    terminal.out.width = 100
+    ran = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["live", *command, "--help"])
+    assert ran.exit_code == 0
+    return ran.stdout
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_screen(command: str) -> None:
+    assert len(help_of(*command.split()).splitlines()) <= 55
+
+
+def test_help_describes_a_shared_option_once_and_each_command_lists_it() -> None:
+    group, run, trader, kill = help_of(), help_of("run"), help_of("trader"), help_of("kill")
+    assert [text.count("Largest value of a position") for text in (group, run, trader, kill)] == [1, 0, 0, 0]
+    assert ["--max-position" in text for text in (group, run, trader, kill)] == [True, True, True, False]
+    assert all("--redis" in text for text in (group, run, trader, kill))
+    assert ["--sandbox" in text for text in (group, run, trader, kill)] == [False, True, True, False]
