@@ -41,6 +41,11 @@ def percent(value: float | None) -> str:
     return NOT_DEFINED if value is None else f"{100 * value:.1f} %"
 
 
+def percent_earned(total_return: float | None) -> str:
+    """A total return; one that left nothing is marked, because the account may owe more than it had."""
+    return f"{percent(total_return)}{' BANKRUPT' if total_return is not None and total_return <= -1 else ''}"
+
+
 def probability_above_zero(value: float | None) -> str:
     """A probability that a Sharpe ratio is above 0, never rounded across `SIGNIFICANT_PROBABILITY`."""
     from training.scores import rounded

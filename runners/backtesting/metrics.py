@@ -80,8 +80,13 @@ class Metrics:
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     def to_dict(self) -> dict[str, Any]:
-        derived = {"probabilistic_sharpe": self.probabilistic_sharpe, "minimum_years": self.minimum_years}
-        return asdict(self) | derived
+        derived = ("probabilistic_sharpe", "minimum_years", "bankrupt")
+        return asdict(self) | {name: getattr(self, name) for name in derived}
+
+    @property
+    def bankrupt(self) -> bool:
+        """Whether nothing is left, or less than nothing: such an account trades no more."""
+        return self.final_value <= 0
 
     @property
     def years(self) -> float:

@@ -115,8 +115,9 @@ class Backtest:
 
     @property
     def mark(self) -> str:
-        """A warning to show with all figures: ``in-sample``, ``chosen in hindsight``, or an empty text."""
-        return "in-sample" if self.in_sample else "chosen in hindsight" if self.source.chosen_from else ""
+        """Warnings to show with all figures: ``in-sample`` or ``chosen in hindsight``, and ``bankrupt``; or no text."""
+        chosen = "in-sample" if self.in_sample else "chosen in hindsight" if self.source.chosen_from else ""
+        return ", ".join(filter(None, [chosen, "bankrupt" if self.metrics.bankrupt else ""]))
 
     @property
     def holding_equity(self) -> pd.Series:

@@ -35,7 +35,7 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any], imp
     return render(
         "page.html",
         dataset=source.dataset,
-        in_sample=result.in_sample,
+        mark=result.mark,
         first=time_text(index[0]),
         last=f"{time_text(index[-1])} UTC",
         interval=interval_text(source.interval),
@@ -58,7 +58,6 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any], imp
         expert_columns=backtest_tables.EXPERT_COLUMNS,
         experts=backtest_tables.experts(source.model_set) if source.model_set else [],
         notes=source.model_set.expert_notes() if source.model_set else [],
-        chosen_from=source.chosen_from,
         fold_columns=backtest_tables.FOLD_COLUMNS,
         fold_notes=backtest_tables.fold_notes(result),
         folds=backtest_tables.folds(result),

@@ -16,6 +16,7 @@ from runners.formatting import (
     interval,
     number,
     percent,
+    percent_earned,
     percent_interval,
     probability_above_zero,
     signed_percent,
@@ -66,7 +67,7 @@ def members(figures: Sequence[AccountFigures]) -> list[list[str]]:
     shown: list[tuple[str, list[float], Callable[[float], str]]] = [
         ("Sharpe", [one.sharpe or 0.0 for one in figures], number),  # one that never traded earned 0 at no risk
         ("max drawdown", [one.max_drawdown for one in figures], percent),
-        ("total return", [one.total_return for one in figures], percent),
+        ("total return", [one.total_return for one in figures], percent_earned),
         ("trades", [one.trades for one in figures], lambda count: number(count, 1)),
     ]
     return [
@@ -87,7 +88,7 @@ def yardsticks(result: Backtest) -> list[list[str]]:
             sharpe_difference(one.sharpe_difference),
             percent(one.figures.max_drawdown),
             drawdown_difference(one.drawdown_difference),
-            percent(one.figures.total_return),
+            percent_earned(one.figures.total_return),
             f"{one.figures.trades:,}",
         ]
         for name, one in result.yardsticks.items()
@@ -123,7 +124,7 @@ def _column(metrics: Metrics) -> dict[str, str]:
         DRAWDOWN_INTERVAL: percent_interval(metrics.drawdown_low, metrics.drawdown_high),
         "longest drawdown": f"{metrics.drawdown_days:,.0f} days",
         "final value": f"{metrics.final_value:,.2f}",
-        "total return": percent(metrics.total_return),
+        "total return": percent_earned(metrics.total_return),
         "CAGR": percent(metrics.cagr),
         "volatility": percent(metrics.volatility),
         "Sortino": number(metrics.sortino),
@@ -294,8 +295,8 @@ def _traded(bars: pd.DatetimeIndex, loss: float | None, metrics: Metrics, holdin
         f"{len(bars):,}",
         number(loss, 4),
         number(metrics.sharpe),
-        percent(metrics.total_return),
-        percent(holding),
+        percent_earned(metrics.total_return),
+        percent_earned(holding),
         percent(metrics.max_drawdown),
         f"{metrics.trades:,}",
     ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from data.candles import time_text
-from runners.formatting import NOT_DEFINED, interval, number, percent, probability_above_zero
+from runners.formatting import NOT_DEFINED, interval, number, percent, percent_earned, probability_above_zero
 from runners.report.backtest_tables import (
     NEEDED,
     SHARPE_INTERVAL,
@@ -30,7 +30,7 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
         (f"deflated Sharpe ({NEEDED})", [one.deflated_sharpe for one in runs], probability_above_zero, +1),
         ("max drawdown", [one.max_drawdown for one in metrics], percent, +1),
         ("longest drawdown, days", [one.drawdown_days for one in metrics], "{:,.0f}".format, -1),
-        ("total return", [one.total_return for one in metrics], percent, +1),
+        ("total return", [one.total_return for one in metrics], percent_earned, +1),
         ("CAGR", [one.cagr for one in metrics], percent, +1),
         ("volatility", [one.volatility for one in metrics], percent, -1),
         ("Sortino", [one.sortino for one in metrics], number, +1),
@@ -105,7 +105,8 @@ def differing(compared: Comparison) -> list[str]:
 
 
 def _dataset(run: Run) -> str:
-    return f"{run.dataset} IN-SAMPLE" if run.in_sample else run.dataset
+    marks = f"{' IN-SAMPLE' if run.in_sample else ''}{' BANKRUPT' if run.metrics.bankrupt else ''}"
+    return f"{run.dataset}{marks}"
 
 
 def _short(run_id: str) -> str:
@@ -126,7 +127,7 @@ def run_row(run: Run, deflated: float | None) -> list[str]:
     spread = f"{alone[0][1]} ± {alone[0][2]}" if alone else NOT_DEFINED
     figures = [number(run.metrics.sharpe), spread, percent(run.metrics.max_drawdown), probability_above_zero(deflated)]
     models = "replay" if "forecasts" in run.config else _short(run.models)
-    return [_short(run.id), models, *figures, run.kind]
+    return [_short(run.id), models, *figures, f"{run.kind}, BANKRUPT" if run.metrics.bankrupt else run.kind]
 
 
 def run_notes(runs: Iterable[Run]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from data.candles import time_text
 from runners.backtesting.grid_figures import COSTS, best_settings
-from runners.formatting import number, percent, points, probability_above_zero
+from runners.formatting import number, percent, percent_earned, points, probability_above_zero
 from runners.report.backtest_page import render
 from runners.report.backtest_tables import NEEDED
 from runners.report.drawing import subplots, svg
@@ -71,8 +71,8 @@ def cost_rows(result: Sweep) -> list[list[str]]:
 
 
 def _figures(row: Mapping[Hashable, Any]) -> list[str]:
-    fractions = (percent(row[name]) for name in ("max_drawdown", "total_return"))
-    return [number(row["sharpe"]), *fractions, f"{row['trades']:,}"]
+    drawdown, earned = percent(row["max_drawdown"]), percent_earned(row["total_return"])
+    return [number(row["sharpe"]), drawdown, earned, f"{row['trades']:,}"]
 
 
 def verdict(result: Sweep) -> str:

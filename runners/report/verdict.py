@@ -9,7 +9,7 @@ import numpy as np
 
 from models.forecaster import member_forecasts
 from runners.backtesting.yardsticks import HOLDING
-from runners.formatting import interval, percent, percent_interval, probability_above_zero
+from runners.formatting import interval, percent, percent_earned, percent_interval, probability_above_zero
 from runners.report.backtest_tables import NEEDED
 from training.scores import SIGNIFICANCE, format_p
 from training.sharpe import FEWEST_TRADES, OFTEN_IN_MARKET, SIGNIFICANT_PROBABILITY, too_few_trades
@@ -35,8 +35,8 @@ def verdict(result: Backtest, trials: Trials | None) -> str:
     if result.source.chosen_from:
         where = f"chosen in hindsight from {result.source.chosen_from:,} settings on the same bars"
     return (
-        f"After costs and {where}, the strategy returned {percent(strategy.total_return)}, {side} buy and hold's "
-        f"{percent(holding.total_return)}. {_drawdown(result)} {_bankruptcy(result)}"
+        f"After costs and {where}, the strategy returned {percent_earned(strategy.total_return)}, {side} buy and "
+        f"hold's {percent_earned(holding.total_return)}. {_drawdown(result)} {_bankruptcy(result)}"
         f"{_significance(result, trials)}"
     )
 
@@ -71,8 +71,11 @@ def _drawdown(result: Backtest) -> str:
 
 
 def _bankruptcy(result: Backtest) -> str:
-    bankrupt = result.equity.index[result.equity["equity"] <= 0]
-    return f"The account went bankrupt on {bankrupt[0]:%Y-%m-%d} and traded no more. " if len(bankrupt) else ""
+    if not result.metrics.bankrupt:
+        return ""
+    owed, day = -result.metrics.final_value, result.equity.index[result.equity["equity"] <= 0][0]
+    debt = f" It owes {owed:,.2f}, more than it had: no real broker lends that." if owed > 0 else ""
+    return f"The account went bankrupt on {day:%Y-%m-%d} and traded no more.{debt} "
 
 
 def _significance(result: Backtest, trials: Trials | None) -> str:

@@ -24,6 +24,8 @@ from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE
 from runners.backtesting.yardsticks import CURVES
 from runners.cli import COMMANDS, load_command
+from runners.report.backtest_tables import figures
+from runners.report.comparison_tables import run_row
 from runners.report.verdict import verdict
 from runners.report.write_run import write_backtest, write_tearsheet
 from tests.conftest import BTC, ROOT, SMALL, command, invoke, make_workspace, switching_candles, to_csv
@@ -135,9 +137,14 @@ def test_a_bankrupt_account_is_reported_and_its_equity_stays_constant(
     assert trade["net_pnl"] == pytest.approx(left - always_short.cash)
     assert (result.metrics.final_value, result.metrics.max_drawdown) == (left, -1)
     folder = write_backtest(result, ALONE, tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
-    sentence = f"The account went bankrupt on {end:%Y-%m-%d} and traded no more."
-    assert sentence in (folder / "report.html").read_text()
+    sentence = f"The account went bankrupt on {end:%Y-%m-%d} and traded no more. It owes {-left:,.2f}"
+    page = (folder / "report.html").read_text()
+    assert sentence in page
+    assert '<span class="mark">bankrupt</span>' in page
     assert sentence in verdict(result, ALONE)
+    assert json.loads((folder / "metrics.json").read_text())["strategy"]["bankrupt"]
+    assert dict(row[:2] for row in figures(result, ALONE))["total return"] == f"{100 * (left / 1e5 - 1):.1f} % BANKRUPT"
+    assert run_row(find_run(tmp_path, str(folder)), None)[-1] == "backtest, BANKRUPT"
 
 
 def test_a_run_from_before_the_borrowing_fee_can_be_read(result: Backtest, tmp_path: Path) -> None:
