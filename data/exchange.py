@@ -30,13 +30,16 @@ _RETRIED_STATUS = {408, 418, 429}  # of the 4xx; others, such as 451 (blocked co
 
 
 class RequestGate(Protocol):
-    """Remembers how long an exchange asked for no requests, for all clients that share it."""
+    """Counts the requests of all clients that share it, and remembers how long the exchange asked for none."""
 
     def seconds_left(self) -> float:
         """Seconds until requests may be sent again; 0 if they may be sent now."""
 
     def close(self, seconds: float) -> None:
         """Keep back all requests for this time."""
+
+    def reserve(self, seconds: float) -> float:
+        """Count a request that needs this time of the exchange's limit; returns the seconds to wait before it."""
 
 
 def exchange_client(exchange: str, options: Mapping[str, Any], gate: RequestGate | None = None) -> ccxt.Exchange:
@@ -48,7 +51,8 @@ def exchange_client(exchange: str, options: Mapping[str, Any], gate: RequestGate
         Further ones of ccxt's constructor, such as ``httpsProxy``, ``timeout`` or ``urls``.
     gate
         While it is closed, a request raises ccxt's ``RateLimitExceeded`` and is not sent. A refusal with the header
-        Retry-After closes it. Default: the caller waits by itself.
+        Retry-After closes it. It also keeps the clients that share it below the exchange's limit together. Default: the
+        caller waits by itself, and the limit is this client's own.
 
     Raises
     ------
@@ -121,17 +125,20 @@ def _option_defaults(exchange: str) -> dict[str, Any]:
 
 
 class _SteadyPace:
-    """Keeps requests back at a closed gate, and ccxt's rate limiter from a long wait after the clock was set back."""
+    """Lets ccxt's rate limiter share a gate, and keeps it from a long wait after the clock was set back."""
 
     id: str
     gate: RequestGate | None
     last_response_headers: Mapping[str, str] | None
     lastRestRequestTimestamp: int  # noqa: N815
+    rateLimit: float  # noqa: N815  milliseconds per unit of cost
     milliseconds: Callable[[], int]
 
     def throttle(self, cost: float | None = None) -> None:
         self.lastRestRequestTimestamp = min(self.lastRestRequestTimestamp, self.milliseconds())
         super().throttle(cost)  # type: ignore[misc]
+        if self.gate is not None:
+            time.sleep(self.gate.reserve(self.rateLimit / 1000 * (1.0 if cost is None else cost)))
 
     def fetch(self, *args: Any, **kwargs: Any) -> Any:
         import ccxt

@@ -122,7 +122,7 @@ class ServiceFactory:
         unset = [name for name in ("max_position", "max_daily_loss") if getattr(self.live, name) is None]
         if unset:
             raise SettingsError(f"--real needs limits. Set {' and '.join(unset)} in [live] or by flags.")
-        gate = ExchangeGate(self.location.connect)
+        gate = ExchangeGate(self.location.connect, market.exchange, waits=False)
         client = trading_client(market.exchange, market.symbol, market.options, sandbox=sandbox, gate=gate)
         facts = {**market.facts(), "mode": "sandbox" if sandbox else "real"}
         return self._trader(

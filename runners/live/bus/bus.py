@@ -19,6 +19,7 @@ from runners.live.bus.stream import Redis, Stream, milliseconds, timestamp
 DECISIONS_KEPT = 200_000
 _DEAD_LETTERS_KEPT = 1000
 _LEASE_SECONDS = 60
+_LONGEST_QUEUE = 60.0  # seconds that requests to an exchange wait for one another
 _STATE_FIELDS = {"version", "time", "stopped", "stopping"}  # fields of the trader's state that other modules read
 
 # Redis runs a script atomically, so it stores both the trader's state and its decision, or neither. The decision comes
@@ -38,6 +39,17 @@ local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return holder end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return false
+"""
+
+# Reserves the caller's time of a request after those reserved so far; returns the milliseconds until then. A time that
+# is too far ahead is from before the clock was set back.
+_RESERVE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local free = tonumber(redis.call('GET', KEYS[1]) or '0')
+if free < now or free > now + tonumber(ARGV[2]) then free = now end
+redis.call('SET', KEYS[1], free + ARGV[1], 'PX', ARGV[2])
+return free - now
 """
 
 # The decision's bar, a sequence number above 0 if the bar already has a decision, and the decision's values.
@@ -149,18 +161,19 @@ class Bus:
         if self.lease_holder() == holder:
             self.redis.delete(self._key("only_trader"))
 
-    def pause_exchange(self, seconds: float) -> None:
+    def pause_exchange(self, exchange: str, seconds: float) -> None:
         """Let this machine's services send no request to the exchange for this time, or as long as before if longer."""
-        if seconds > self.exchange_pause():
-            self.redis.set(self._exchange_pause, "1", px=max(1, round(1000 * seconds)))
+        if seconds > self.exchange_pause(exchange):
+            self.redis.set(_exchange_key(exchange, "pause"), "1", px=max(1, round(1000 * seconds)))
 
-    def exchange_pause(self) -> float:
+    def exchange_pause(self, exchange: str) -> float:
         """Seconds for which this machine's services must send no request to the exchange; 0 for none."""
-        return max(0, self.redis.pttl(self._exchange_pause)) / 1000
+        return max(0, self.redis.pttl(_exchange_key(exchange, "pause"))) / 1000
 
-    @property
-    def _exchange_pause(self) -> str:
-        return self._key(f"exchange_pause_{socket.gethostname()}")  # an exchange counts requests by address
+    def reserve_request(self, exchange: str, seconds: float) -> float:
+        """Reserve this time of the exchange's limit for a request of this machine; returns the seconds until then."""
+        key, longest = _exchange_key(exchange, "requests"), round(1000 * _LONGEST_QUEUE)
+        return self.redis.eval(_RESERVE, 1, key, round(1000 * seconds), longest) / 1000
 
     def datasets(self) -> list[str]:
         """Names of all datasets whose services have used this Redis."""
@@ -230,6 +243,11 @@ class Bus:
         """Time of Redis's clock, which all services use to measure ages."""
         seconds, microseconds = self.redis.time()
         return pd.Timestamp(seconds * 1_000_000 + microseconds, unit="us", tz="UTC")
+
+
+def _exchange_key(exchange: str, suffix: str) -> str:
+    """Key of what all datasets of this machine share, because an exchange counts requests by address."""
+    return f"regimes:exchange_{exchange}_{socket.gethostname()}_{suffix}"
 
 
 def _dataset_of(key: str) -> str:

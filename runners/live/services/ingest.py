@@ -82,7 +82,7 @@ class Ingest(Service):
     def __init__(self, connect: Connect, market: Market, lookback: int) -> None:
         super().__init__(connect)
         self._market, self._lookback = market, lookback
-        self._gate = ExchangeGate(connect)
+        self._gate = ExchangeGate(connect, market.exchange)
         self.facts = market.facts()
         self._checked_up_to: pd.Timestamp | None = None
         self._next_ends: pd.Timestamp | None = None  # the bar after it

@@ -501,7 +501,7 @@ def test_a_rate_limited_request_counts_as_not_executed(exchange: Exchange) -> No
 
 
 def test_after_retry_after_the_broker_sends_nothing_until_then(bus: Bus, exchange: Exchange) -> None:
-    gate = ExchangeGate(lambda: bus)
+    gate = ExchangeGate(lambda: bus, "binance")
     hold(exchange, 1.0)
     client = trading_client("binance", _SWAP, exchange.client_options(), sandbox=False, gate=gate)
     one = ExchangeBroker(ExchangeAccount(client, _SWAP), 0.0)
@@ -513,7 +513,7 @@ def test_after_retry_after_the_broker_sends_nothing_until_then(bus: Bus, exchang
         with pytest.raises(NotExecutedError):
             one.flatten(_STOP, exchange.price)
     assert exchange.n_requests == asked + 1
-    bus.forget()  # as if the time was over
+    bus.redis.flushdb()  # as if the time was over
     gate._closed_until = 0.0
     assert flatten(one, exchange)
     assert exchange.account.swap_position == 0.0

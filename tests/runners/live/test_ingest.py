@@ -19,7 +19,7 @@ from runners.live.log import start_logging
 from runners.live.services.ingest import Ingest, Market, timeframe_of
 from tests.conftest import switching_candles
 from tests.exchange import BAR, Exchange, Fault
-from tests.patience import wait_until
+from tests.patience import PATIENCE_S, wait_until
 from tests.runners.live.conftest import run_until
 
 _KNOWN = 60  # number of closed candles at the start of a test
@@ -255,10 +255,35 @@ def test_an_exchange_that_asks_to_wait_gets_no_request_of_any_service_in_that_ti
     assert service.counted["exchange_lost"] == 1
     assert list(exchange.faults) == [Fault(status=500)]  # nothing was requested after the first answer
     asked = exchange.n_requests
-    trader = exchange_client("binance", exchange.client_options(), ExchangeGate(lambda: bus))
+    trader = exchange_client("binance", exchange.client_options(), ExchangeGate(lambda: bus, "binance"))
     with pytest.raises(ccxt.RateLimitExceeded, match=r"binance asked for no requests for the next (600|5\d\d) s"):
         trader.fetch_time()
     assert exchange.n_requests == asked
+
+
+def test_the_clients_of_several_datasets_share_the_exchange_s_limit(
+    bus: Bus, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.live.bus.bus._LONGEST_QUEUE", 4 * PATIENCE_S)
+    slept: list[float] = []
+    monkeypatch.setattr("data.exchange.time.sleep", slept.append)
+    other = Bus(bus.redis, "OTHER")
+    ingests = [ExchangeGate(lambda one=one: one, "binance") for one in (bus, other)]
+    trader = ExchangeGate(lambda: bus, "binance", waits=False)
+    assert ingests[0].reserve(2 * PATIENCE_S) == 0
+    assert ExchangeGate(lambda: bus, "kraken").reserve(1.0) == 0
+    exchange_client("binance", exchange.client_options(), trader).fetch_time()
+    assert max(slept) < 1
+    exchange_client("binance", exchange.client_options(), ingests[1]).fetch_time()
+    assert PATIENCE_S < max(slept) <= 2 * PATIENCE_S + 1
+    assert (bus.datasets(), other.datasets()) == ([], [])
+
+
+def test_no_client_waits_for_long_after_the_clock_was_set_back(bus: Bus) -> None:
+    gate = ExchangeGate(lambda: bus, "binance")
+    gate.reserve(7200.0)
+    assert gate.reserve(1.0) == 0
+    assert 0 < gate.reserve(1.0) <= 60
 
 
 def test_a_date_in_retry_after_counts_like_seconds() -> None:
