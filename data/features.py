@@ -6,6 +6,7 @@ backtest over years and a live engine that keeps a few dozen bars compute the sa
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -251,6 +252,50 @@ def _trend_strength(candles: pd.DataFrame) -> np.ndarray:
     """t statistic of the mean of the last 50 log returns; about standard normal on a random walk."""
     drift, spread = _rolling(log_returns(_column(candles, "close")), 50)
     return np.divide(drift * np.sqrt(50), spread, out=np.zeros(len(candles)), where=spread > 0)
+
+
+# The logarithms of volatilities that a density reads; a series that does not move has a finite one.
+_SMALLEST_SQUARE = 1e-12
+_SMALLEST_DOWNSIDE = 0.01  # relative to the mean square of 60 bars
+
+
+def _mean_square(returns: np.ndarray, length: int, n_bars: int) -> np.ndarray:
+    """Mean of the last ``length`` squares of log returns ``(n_bars - 1,)``, at least 1e-12."""
+    return _tail_aligned(np.maximum(talib.SMA(returns**2, length), _SMALLEST_SQUARE), n_bars)
+
+
+def _register_log_volatility(length: int) -> None:
+    @feature(f"log_volatility_{length}", lookback=length)
+    def _log_volatility(candles: pd.DataFrame) -> np.ndarray:
+        returns = log_returns(_column(candles, "close"))[1:]
+        return 0.5 * np.log(_mean_square(returns, length, len(candles)))
+
+
+def _register_log_range(length: int) -> None:
+    @feature(f"log_range_{length}", lookback=length - 1)
+    def _log_range(candles: pd.DataFrame) -> np.ndarray:
+        ranges = np.log(_column(candles, "high") / _column(candles, "low"))
+        mean = talib.SMA(ranges, length) if length > 1 else ranges
+        return np.log(np.maximum(mean, math.sqrt(_SMALLEST_SQUARE)))
+
+
+def _register_log_downside(length: int) -> None:
+    @feature(f"log_downside_{length}", lookback=60)
+    def _log_downside(candles: pd.DataFrame) -> np.ndarray:
+        returns = log_returns(_column(candles, "close"))[1:]
+        least = _SMALLEST_DOWNSIDE * _mean_square(returns, 60, len(candles))
+        return 0.5 * np.log(np.maximum(_mean_square(np.minimum(returns, 0), length, len(candles)), least))
+
+
+for _length in (5, 20, 60, 120):
+    _register_log_volatility(_length)
+for _length in (1, 5, 20):
+    _register_log_range(_length)
+for _length in (5, 20):
+    _register_log_downside(_length)
+
+# What the density of the next return depends on, besides `DEFAULT_FEATURES`.
+SCALE_FEATURES = tuple(name for name in FEATURES if name.startswith(("log_volatility_", "log_range_", "log_downside_")))
 
 
 @feature("range", lookback=0)

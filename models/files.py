@@ -18,6 +18,7 @@ READABLE_VERSIONS = (2, 3)  # 2 had one member and no shrinkage
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 _Number = Annotated[float, Field(gt=-1e100, lt=1e100)]  # so that no product overflows
 _Scale = Annotated[float, Field(gt=1e-100, lt=1e100)]
+_Exponent = Annotated[float, Field(ge=-10, le=10)]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -72,16 +73,34 @@ class _Training(_MemberTraining):
     members: list[_MemberTraining] = []
 
 
-class ExpertFile(JsonFile):
-    """``LSTM_<dataset>_<regime>.json``."""
+class NetworksFile(JsonFile):
+    """What describes the networks of an ensemble."""
 
-    regime: str
     features: list[str] = Field(min_length=1)
     hyperparameters: Hyperparameters
     scaler: _Scaler
+    sha256: _Sha256
+
+
+class ExpertFile(NetworksFile):
+    """``LSTM_<dataset>_<regime>.json``."""
+
+    regime: str
     target_scale: _Scale
     training: _Training
-    sha256: _Sha256
+
+
+class _Correction(JsonFile):
+    location: _Exponent
+    log_scale: _Exponent
+    tail: _Exponent
+
+
+class DensityFile(NetworksFile):
+    """``LSTM_<dataset>_density.json``."""
+
+    corrections: dict[str, _Correction]
+    training: dict[str, Any]
 
 
 class DetectorFile(JsonFile):

@@ -16,6 +16,7 @@ from data.candles import OHLCV, REGIME, check_candles, plausible, time_text
 from data.errors import DataError, ModelSetError
 from data.features import FEATURES, columns_of, feature_columns, lookback_of
 from data.intervals import has_interval, interval_of, interval_text
+from models.density import BASE, Density, DensityLSTM
 from models.detectors.labels import ColumnDetector
 from models.expert import Expert, member_names
 from models.inference import EnsembleReader, State
@@ -23,8 +24,11 @@ from models.model_set import ModelSet
 from models.network import Passes, RegimeLSTM, one_thread, pass_length, time_slots
 from models.regimes import RegimeDetector, hold_lookback, likeliest_regime, regime_name, regime_number
 from models.settings import ForecastSettings
+from models.student import StudentMixture
 
 _ALL_REGIMES = "all_regimes_"
+QUANTILES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)  # of a density, where only some are shown
+_DENSITY = ("location", "scale", "df")  # of a component, in the names of columns
 _BARS_OF_PART = 65_536
 _BARS_OF_BLOCK = 128  # of recorded forecasts; many more objects at a time would start a collection of garbage
 
@@ -36,11 +40,27 @@ class Forecast(NamedTuple):
     regime: int
     members: tuple[float, ...]
     probabilities: dict[int, float]
+    density: StudentMixture | None = None
 
     @property
     def log_return(self) -> float:
-        """Mean of the members' forecasts."""
+        """Mean of the members' forecasts. The density has a mean of its own, `StudentMixture.mean`."""
         return reduce(add, self.members) / len(self.members)  # as NumPy adds, and ten times faster on a few numbers
+
+    @property
+    def scale(self) -> float | None:
+        """Standard deviation of the predictive density; None without one."""
+        return None if self.density is None else float(self.density.deviation())
+
+    def quantiles(self, levels: Sequence[float] = QUANTILES) -> dict[str, float] | None:
+        """The log return that is not exceeded with each probability, by it as text; None without a density."""
+        if self.density is None:
+            return None
+        return dict(zip(map(str, levels), self.density.quantiles(levels).tolist(), strict=True))
+
+    def probability_above(self, log_return: float) -> float | None:
+        """Probability that the next log return is above ``log_return``; None without a density."""
+        return None if self.density is None else 1 - float(self.density.cdf(log_return))
 
 
 def member_forecasts(table: pd.DataFrame) -> np.ndarray:
@@ -53,21 +73,51 @@ def all_regimes_forecasts(table: pd.DataFrame) -> np.ndarray:
     return table[[name for name in table if str(name).startswith(_ALL_REGIMES)]].to_numpy(dtype=float)
 
 
+def densities(table: pd.DataFrame) -> StudentMixture | None:
+    """The predictive densities in a table of `Forecaster.forecast`, one per bar; None without them."""
+    location, scale, df = (
+        table[[name for name in table if str(name).startswith(f"{part}_")]].to_numpy(dtype=float) for part in _DENSITY
+    )
+    n_components, n_members = location.shape[1], member_forecasts(table).shape[1]
+    if not n_components:
+        return None
+    if n_components == n_members:
+        weights = np.full(location.shape, 1 / n_members)
+    else:
+        probabilities = table[[name for name in table if str(name).startswith("p_")]].to_numpy(dtype=float)
+        weights = np.repeat(probabilities / n_members, n_members, axis=1)
+    return StudentMixture(weights, location, scale, df)
+
+
 def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Forecast | None]]:
     """Regime (NaN if unknown) and forecast by the number of a bar, from `ForecastSource.forecast`."""
     members, regimes = member_forecasts(table), table["regime"].to_numpy()
     names = [str(name) for name in table if str(name).startswith("p_")]
     numbers, probabilities = [regime_number(name[2:]) for name in names], table[names].to_numpy(dtype=float)
     known = np.isfinite(members).all(axis=1) & np.isfinite(regimes)
+    mixtures = densities(table)
+    dense = known if mixtures is None else np.isfinite(mixtures.location).all(axis=1)
 
     @lru_cache(maxsize=1)
     def block(number: int) -> list[tuple[float, Forecast | None]]:
         """Some bars at once: pandas and NumPy take many times as long for one bar at a time."""
         here = slice(number * _BARS_OF_BLOCK, (number + 1) * _BARS_OF_BLOCK)
         columns = (table.index[here], regimes[here].tolist(), members[here].tolist(), probabilities[here].tolist())
+        rows = range(len(table))[here]
         return [
-            (regime, Forecast(time, int(regime), tuple(each), dict(zip(numbers, shares, strict=True))) if ok else None)
-            for ok, time, regime, each, shares in zip(known[here].tolist(), *columns, strict=True)
+            (
+                regime,
+                Forecast(
+                    time,
+                    int(regime),
+                    tuple(each),
+                    dict(zip(numbers, shares, strict=True)),
+                    mixtures[row] if mixtures is not None and dense[row] else None,
+                )
+                if known[row]
+                else None,
+            )
+            for row, time, regime, each, shares in zip(rows, *columns, strict=True)
         ]
 
     return lambda bar: block(bar // _BARS_OF_BLOCK)[bar % _BARS_OF_BLOCK]
@@ -153,12 +203,12 @@ class Observation(NamedTuple):
     probabilities: np.ndarray
     regimes: np.ndarray
 
-    def inputs(self, expert: Expert) -> np.ndarray:
-        """The expert's scaled features: ``(n_bars, n_columns)``."""
-        return (_stack(self.columns, expert.features) - expert.mean) / expert.scale
+    def inputs(self, ensemble: Expert | Density) -> np.ndarray:
+        """The networks' scaled features: ``(n_bars, n_columns)``."""
+        return (_stack(self.columns, ensemble.features) - ensemble.mean) / ensemble.scale
 
-    def passes(self, expert: Expert) -> Passes:
-        return Passes.over(self.slots, expert.window, expert.stride)
+    def passes(self, ensemble: Expert | Density) -> Passes:
+        return Passes.over(self.slots, ensemble.window, ensemble.stride)
 
 
 def _stack(columns: Mapping[str, np.ndarray], features: Sequence[str]) -> np.ndarray:
@@ -211,13 +261,19 @@ class Forecaster:
     @cached_property
     def features(self) -> list[str]:
         """Names of all features that the detector or an expert reads."""
-        return sorted({*self.detector.features, *(name for expert in self.experts for name in expert.features)})
+        return sorted({*self.detector.features, *(name for one in self.readers for name in one.features)})
 
     @cached_property
     def lookback(self) -> int:
         """Number of earlier bars that a forecast depends on."""
         held = hold_lookback(self.model_set.min_confidence, self.model_set.min_dwell)
-        return forecast_lookback(self.detector, held, self.experts)
+        return forecast_lookback(self.detector, held, self.readers)
+
+    @property
+    def readers(self) -> list[Expert | Density]:
+        """The experts, and the density if the set has one."""
+        density = self.model_set.density
+        return [*self.experts, *([density] if density else [])]
 
     def columns(self) -> list[str]:
         """Columns that candles must have: OHLCV, and the user's own columns among the features."""
@@ -253,8 +309,9 @@ class Forecaster:
         -------
         pandas.DataFrame
             One row per bar: ``regime``, ``forecast`` (log return to the next close, mean of the members),
-            ``p_<regime>`` per regime, ``member_1`` to ``member_n``; NaN in the first `lookback` rows, and where a
-            feature is NaN.
+            ``p_<regime>`` per regime, ``member_1`` to ``member_n``, and of each component of the `densities`
+            ``location_1``, ``scale_1``, ``df_1`` and so on; NaN in the first `lookback` rows, and where a feature is
+            NaN.
 
         Raises
         ------
@@ -275,9 +332,9 @@ class Forecaster:
         return self._in_parts(candles, table)
 
     def all_regimes(self) -> Forecaster:
-        """The forecaster that takes the all-regimes network for every regime."""
+        """The forecaster that takes the all-regimes network for every regime; without densities."""
         experts = dict.fromkeys(self.model_set.experts, self.model_set.all_regimes)
-        return Forecaster(replace(self.model_set, experts=experts), self.settings)
+        return Forecaster(replace(self.model_set, experts=experts, density=None), self.settings)
 
     def shrunk(self, experts: np.ndarray, all_regimes: np.ndarray) -> np.ndarray:
         """The experts' forecasts ``(..., n_members)``, combined with the all-regimes network's if so set."""
@@ -333,7 +390,28 @@ class Forecaster:
         for column, regime in enumerate(regimes):
             table[f"p_{regime_name(regime)}"] = np.where(known, observed.probabilities[:, column], np.nan)
         table |= zip(member_names(members.shape[1]), members.T, strict=True)
+        if self.model_set.density is not None:
+            bars = np.flatnonzero(known & np.isfinite(members).all(axis=1))
+            density = self._densities(self.model_set.density, observed, bars)
+            for name in _DENSITY:
+                values = np.where(np.isfinite(density.location), getattr(density, name), np.nan)
+                table |= {f"{name}_{number}": column for number, column in enumerate(values.T, start=1)}
         return pd.DataFrame(table, index=index)
+
+    def _densities(self, density: Density, observed: Observation, bars: np.ndarray) -> StudentMixture:
+        """The densities at all bars; NaN but at these ``bars``."""
+        inputs, passes = observed.inputs(density), observed.passes(density)
+        bars = bars[passes.complete(inputs)[bars]]
+        outputs = np.full((len(inputs), len(density.networks), DensityLSTM.n_outputs), np.nan)
+        with one_thread():
+            outputs[bars] = np.moveaxis(density.reader.outputs(passes, inputs, bars), -1, 0)
+        return self.mixture(density, outputs, observed.columns[BASE], observed)
+
+    def mixture(self, density: Density, outputs: np.ndarray, base: np.ndarray, observed: Observation) -> StudentMixture:
+        """The densities by the networks' outputs at the observation's last ``len(base)`` bars."""
+        if self.settings.blend:
+            return density.blended(outputs, base, self.detector.regimes, observed.probabilities[-len(base) :])
+        return density.of_regime(outputs, base, observed.regimes[-len(base) :])
 
 
 def _forecasts_at(observed: Observation, experts: list[Expert], bars_of_each: list[np.ndarray]) -> np.ndarray:
@@ -361,7 +439,7 @@ def _forecast_at(observed: Observation, expert: Expert, network: RegimeLSTM, bar
     inputs, passes = observed.inputs(expert), observed.passes(expert)
     bars = bars[passes.complete(inputs)[bars]]
     log_return = np.full(len(inputs), np.nan)
-    log_return[bars] = EnsembleReader([network]).outputs(passes, inputs, bars)[0] * expert.target_scale
+    log_return[bars] = EnsembleReader([network]).outputs(passes, inputs, bars)[0, 0] * expert.target_scale
     return log_return
 
 
@@ -379,7 +457,7 @@ class ForecastStream:
         self._times = np.empty(0, dtype="M8[us]")
         self._rows = np.empty((0, len(self._columns)))
         self._read: dict[str, _Read] = {}
-        self._readers = {expert.name: EnsembleReader(expert.networks) for expert in forecaster.experts}
+        self._readers = {reader.name: EnsembleReader(reader.networks) for reader in forecaster.readers}
         if history is not None:
             _require_columns(history.columns, self._columns)
             tail = history[self._columns].iloc[-(forecaster.lookback + 1) :]
@@ -408,9 +486,9 @@ class ForecastStream:
         )
         if forecaster.settings.shrinkage == "learnt":
             members = forecaster.shrunk(members, self._log_returns(model_set.all_regimes, observed))
-        return (
-            Forecast(timestamp, regime, tuple(members.tolist()), probabilities) if np.isfinite(members).all() else None
-        )
+        if not np.isfinite(members).all():
+            return None
+        return Forecast(timestamp, regime, tuple(members.tolist()), probabilities, self._density(observed))
 
     def _append(self, candle: Mapping[str, Any]) -> pd.Timestamp:
         """Check and keep a candle; returns its time."""
@@ -432,20 +510,34 @@ class ForecastStream:
 
     def _log_returns(self, expert: Expert, observed: Observation) -> np.ndarray:
         """The members' forecasts at the last bar, ``(n_members,)``; NaN if a feature is NaN."""
-        inputs, passes = observed.inputs(expert), observed.passes(expert)
+        return self._outputs(expert, observed)[:, 0] * expert.target_scale
+
+    def _density(self, observed: Observation) -> StudentMixture | None:
+        """The density at the last bar; None if a feature is NaN."""
+        density = self._forecaster.model_set.density
+        if density is None:
+            return None
+        outputs = self._outputs(density, observed)
+        if not np.isfinite(outputs).all():
+            return None
+        return self._forecaster.mixture(density, outputs[None], observed.columns[BASE][-1:], observed)[0]
+
+    def _outputs(self, ensemble: Expert | Density, observed: Observation) -> np.ndarray:
+        """The networks' outputs at the last bar, ``(n_members, n_outputs)``; NaN if a feature is NaN."""
+        inputs, passes = observed.inputs(ensemble), observed.passes(ensemble)
         if not np.isfinite(inputs[-passes.length :]).all():
-            return np.full(len(expert.networks), np.nan)
+            return np.full((len(ensemble.networks), ensemble.networks[0].n_outputs), np.nan)
         start = int(passes.block_start[-1])
         block, begin = self._times[start], start - passes.window + 1
-        reader, read = self._readers[expert.name], self._read.get(expert.name)
+        reader, read = self._readers[ensemble.name], self._read.get(ensemble.name)
         if read is not None and read.block == block:
             begin, state = int(np.searchsorted(self._times, read.last)) + 1, read.state
         else:
             state = reader.start(1)
         for bar in inputs[begin:]:
             outputs = reader.read(bar[:, None], state)
-        self._read[expert.name] = _Read(block, self._times[-1], state)
-        return outputs[:, 0] * expert.target_scale
+        self._read[ensemble.name] = _Read(block, self._times[-1], state)
+        return outputs[:, :, 0]
 
 
 class _Read(NamedTuple):

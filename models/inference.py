@@ -33,8 +33,8 @@ class EnsembleReader:
         # The sigmoid of x is (1 + tanh(x / 2)) / 2, so that one tanh serves all four gates: i, f, g and o.
         half = np.repeat([0.5, 0.5, 1.0, 0.5], self._width)[:, None]
         self._layers = [half * _layer_weights(networks, number) for number in range(networks[0].num_layers)]
-        self._head = np.stack([network.head.weight.numpy(force=True) for network in networks])  # (n_members, 1, H)
-        self._bias = np.array([[network.head.bias.item()] for network in networks])
+        self._head = np.stack([network.head.weight.numpy(force=True) for network in networks])
+        self._bias = np.stack([network.head.bias.numpy(force=True) for network in networks])[:, :, None]
 
     def start(self, n_passes: int) -> State:
         """The state before the first bar of each pass."""
@@ -48,7 +48,10 @@ class EnsembleReader:
         return state
 
     def read(self, bars: np.ndarray, state: State) -> np.ndarray:
-        """Outputs ``(n_members, n_passes)`` at the next bar of each pass, ``(F, n_passes)``; ``state`` is updated."""
+        """Outputs ``(n_members, n_outputs, n_passes)`` at the next bar of each pass; ``state`` is updated.
+
+        ``bars`` are scaled features ``(F, n_passes)``.
+        """
         width, below = self._width, bars
         for weights, (inputs, cell) in zip(self._layers, state, strict=True):
             hidden = inputs[:, -width - 1 : -1]
@@ -66,17 +69,20 @@ class EnsembleReader:
             hidden *= output
             hidden *= 0.5
             below = hidden
-        return (self._head @ below)[:, 0] + self._bias
+        outputs = self._head[:, :, :width] @ below + self._bias
+        if self._head.shape[2] > width:  # it reads the bar, too
+            outputs += self._head[:, :, width:] @ bars
+        return outputs
 
     def outputs(self, passes: Passes, scaled: np.ndarray, bars: np.ndarray) -> np.ndarray:
-        """Outputs ``(n_members, len(bars))`` at the ascending ``bars`` of scaled features ``(n_bars, F)``."""
+        """Outputs ``(n_members, n_outputs, len(bars))`` at the ascending bars of scaled features ``(n_bars, F)``."""
         padded = passes.pad(scaled.astype(np.float64, copy=False))
-        outputs = np.empty((len(self._bias), len(scaled)))
+        outputs = np.empty((*self._bias.shape[:2], len(scaled)))
         for some, first, row, step in passes.batches(bars, _BARS_AT_ONCE):
             state = self.start(len(first))
             by_step = np.stack([self.read(padded[first + at].T, state) for at in range(step.max() + 1)])
-            outputs[:, some] = by_step[step, :, row].T
-        return outputs[:, bars]
+            outputs[:, :, some] = np.moveaxis(by_step[step, :, :, row], 0, -1)
+        return outputs[:, :, bars]
 
 
 def _layer_weights(networks: Sequence[RegimeLSTM], number: int) -> np.ndarray:

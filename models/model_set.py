@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -33,25 +33,29 @@ from data.files import (
 )
 from data.notebook import result_html
 from models import detectors  # noqa: F401  registers the built-in detectors
+from models.density import BASE, DENSITY, Correction, Density, DensityLSTM
 from models.expert import ALL_REGIMES, Expert, member_names
 from models.files import (
     FORMAT_VERSION,
     READABLE_VERSIONS,
+    DensityFile,
     DetectorAttributes,
     DetectorFile,
     ExpertFile,
     Hyperparameters,
     ManifestFile,
+    NetworksFile,
 )
 from models.network import RegimeLSTM
 from models.own_code import require_same_code
 from models.provenance import Provenance
 from models.regime_returns import UNKNOWN_RETURNS, RegimeReturns
-from models.regimes import RegimeDetector, find_detector, regime_name
+from models.regimes import RegimeDetector, find_detector, regime_name, regime_number
 from models.shrinkage import Shrinkage
 
 _MANIFEST, _DETECTOR = "model_set.json", "detector.json"
 _BYTES_PER_TENSOR = 4096  # that a file of weights has beside its numbers, at most
+NetworkKind = TypeVar("NetworkKind", bound=RegimeLSTM)
 _PICKLE_ERRORS = (pickle.UnpicklingError, zipfile.BadZipFile, EOFError)
 
 
@@ -75,6 +79,8 @@ class ModelSet:
         Weights for ``shrinkage = "learnt"``; None in a set of an earlier version.
     regime_returns
         Next-bar returns by regime in the training part; without figures in a set of an earlier version.
+    density
+        The predictive density; None without one, as in a set of an earlier version.
     """
 
     dataset: str
@@ -88,6 +94,7 @@ class ModelSet:
     min_dwell: int = 1
     shrinkage: Shrinkage | None = None
     regime_returns: RegimeReturns = UNKNOWN_RETURNS
+    density: Density | None = None
 
     @property
     def n_members(self) -> int:
@@ -155,6 +162,8 @@ class ModelSet:
             written = [
                 _write_expert(draft, self.dataset, expert) for expert in [*self.experts.values(), self.all_regimes]
             ]
+            if self.density is not None:
+                written.append(_write_density(draft, self.dataset, self.density))
             write_json(detector, {"detector": self.detector.name, "parameters": self.detector.parameters()})
             manifest = {
                 "format_version": FORMAT_VERSION,
@@ -211,6 +220,7 @@ class ModelSet:
             shrinkage=manifest.shrinkage,
             regime_returns=manifest.regime_returns,
             provenance=manifest.provenance,
+            density=_read_density(folder, dataset, hashes, len(all_regimes.networks)),
         )
 
 
@@ -278,27 +288,11 @@ def _expert_files(folder: Path, dataset: str, name: str) -> tuple[Path, Path]:
 
 
 def _write_expert(folder: Path, dataset: str, expert: Expert) -> Path:
-    """Write an expert's weights and its JSON file; returns the latter's path.
-
-    The weights of one member are its state dict; those of several are their state dicts by `member_names`.
-    """
+    """Write an expert's weights and its JSON file; returns the latter's path."""
     weights, path = _expert_files(folder, dataset, expert.name)
-    network, n_members = expert.networks[0], len(expert.networks)
-    states = [{key: value.float() for key, value in one.state_dict().items()} for one in expert.networks]
-    with weights.open("wb") as file:  # given a path, torch reports a full disk as "unexpected pos"
-        torch.save(states[0] if n_members == 1 else dict(zip(member_names(n_members), states, strict=True)), file)
     content = {
         "regime": expert.name,
-        "features": list(expert.features),
-        "hyperparameters": {
-            "window": expert.window,
-            "stride": expert.stride,
-            "hidden_dim": network.hidden_dim,
-            "num_layers": network.num_layers,
-            "dropout": network.dropout,
-            "members": n_members,
-        },
-        "scaler": {"mean": expert.mean.tolist(), "scale": expert.scale.tolist()},
+        **_write_networks(weights, expert),
         "target_scale": expert.target_scale,
         "training": expert.training,
         "sha256": sha256_of(weights),
@@ -307,15 +301,47 @@ def _write_expert(folder: Path, dataset: str, expert: Expert) -> Path:
     return path
 
 
+def _write_density(folder: Path, dataset: str, density: Density) -> Path:
+    """Write the density's weights and its JSON file; returns the latter's path."""
+    weights, path = _expert_files(folder, dataset, DENSITY)
+    content = {
+        **_write_networks(weights, density),
+        "corrections": {regime_name(regime): one._asdict() for regime, one in density.corrections.items()},
+        "training": density.training,
+        "sha256": sha256_of(weights),
+    }
+    write_json(path, content)
+    return path
+
+
+def _write_networks(weights: Path, ensemble: Expert | Density) -> dict[str, Any]:
+    """Write an ensemble's weights; returns the fields of its JSON file that describe its networks.
+
+    The weights of one member are its state dict; those of several are their state dicts by `member_names`.
+    """
+    network, n_members = ensemble.networks[0], len(ensemble.networks)
+    states = [{key: value.float() for key, value in one.state_dict().items()} for one in ensemble.networks]
+    with weights.open("wb") as file:  # given a path, torch reports a full disk as "unexpected pos"
+        torch.save(states[0] if n_members == 1 else dict(zip(member_names(n_members), states, strict=True)), file)
+    return {
+        "features": list(ensemble.features),
+        "hyperparameters": {
+            "window": ensemble.window,
+            "stride": ensemble.stride,
+            "hidden_dim": network.hidden_dim,
+            "num_layers": network.num_layers,
+            "dropout": network.dropout,
+            "members": n_members,
+        },
+        "scaler": {"mean": ensemble.mean.tolist(), "scale": ensemble.scale.tolist()},
+    }
+
+
 def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str]) -> Expert:
     """Read an expert; ``hashes`` are those of the JSON files, by name."""
     weights, path = _expert_files(folder, dataset, name)
     content = ExpertFile.read(path, hashes[path.name])
-    mean, scale = np.array(content.scaler.mean), np.array(content.scaler.scale)
-    columns = columns_of(content.features)
-    if not len(mean) == len(scale) == len(columns):
-        raise DamagedFileError(f"{path}: scaler needs {len(columns)} values of mean and of scale.")
-    _require_weights(weights, content.sha256, len(columns), content.hyperparameters)
+    networks = _read_networks(weights, path, content, RegimeLSTM)
     training = content.training.model_dump(exclude_unset=True)
     if "members" not in training:  # format 2: one member
         own = ("best_epoch", "train_losses", "validation_losses")
@@ -325,25 +351,68 @@ def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str
     return Expert(
         name=name,
         features=tuple(content.features),
-        mean=mean,
-        scale=scale,
+        mean=np.array(content.scaler.mean),
+        scale=np.array(content.scaler.scale),
         target_scale=content.target_scale,
-        networks=_read_networks(weights, len(columns), content.hyperparameters),
+        networks=networks,
         window=content.hyperparameters.window,
         stride=content.hyperparameters.stride,
         training=training,
     )
 
 
-def _require_weights(path: Path, sha256: str, n_columns: int, shape: Hyperparameters) -> None:
+def _read_density(folder: Path, dataset: str, hashes: Mapping[str, str], n_members: int) -> Density | None:
+    """Read the density, if the set has one."""
+    weights, path = _expert_files(folder, dataset, DENSITY)
+    if path.name not in hashes:
+        return None
+    content = DensityFile.read(path, hashes[path.name])
+    if content.hyperparameters.members != n_members or BASE not in content.features:
+        raise DamagedFileError(f"{path}: needs {n_members} members and the feature {BASE}.")
+    return Density(
+        features=tuple(content.features),
+        mean=np.array(content.scaler.mean),
+        scale=np.array(content.scaler.scale),
+        networks=_read_networks(weights, path, content, DensityLSTM),
+        window=content.hyperparameters.window,
+        stride=content.hyperparameters.stride,
+        corrections={regime_number(name): Correction(**one.model_dump()) for name, one in content.corrections.items()},
+        training=content.training,
+    )
+
+
+def _read_networks(
+    weights: Path, path: Path, content: NetworksFile, kind: type[NetworkKind]
+) -> tuple[NetworkKind, ...]:
+    """The networks that a JSON file at ``path`` describes."""
+    n_columns, shape = len(columns_of(content.features)), content.hyperparameters
+    if not len(content.scaler.mean) == len(content.scaler.scale) == n_columns:
+        raise DamagedFileError(f"{path}: scaler needs {n_columns} values of mean and of scale.")
+    _require_weights(weights, content.sha256, n_columns, shape, kind)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about a foreign pickle before it raises
+            state = torch.load(weights, weights_only=True, map_location="cpu")
+        states = [state] if shape.members == 1 else [state[name] for name in member_names(shape.members)]
+        if shape.members > 1 and len(state) != shape.members:
+            raise ValueError(f"expected {shape.members} members")
+        networks = tuple(_network(one, n_columns, shape, kind) for one in states)
+    except (*_PICKLE_ERRORS, RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedFileError(f"{weights}: does not contain weights of this network ({reason}).") from error
+    return networks
+
+
+def _require_weights(path: Path, sha256: str, n_columns: int, shape: Hyperparameters, kind: type[RegimeLSTM]) -> None:
     """Raise a `DamagedFileError` if a file has another hash, or a size that is not that of these networks.
 
     So neither an archive that unpacks to more than its size nor a small file of a wide network fills the memory.
     """
     width, n_layers = shape.hidden_dim, shape.num_layers
     layers = 4 * width * (n_columns + width + 2) + (n_layers - 1) * 4 * width * (2 * width + 2)
-    n_bytes = 4 * shape.members * (layers + width + 1)
-    require_size(path, n_bytes + _BYTES_PER_TENSOR * (shape.members * (4 * n_layers + 2) + 1))
+    head = kind.n_outputs * (kind.head_inputs(n_columns, width) + 1) + kind.n_scalars
+    n_bytes = 4 * shape.members * (layers + head)
+    require_size(path, n_bytes + _BYTES_PER_TENSOR * (shape.members * _n_tensors(shape, kind) + 1))
     require_unchanged(path, sha256)
     reason = "" if path.stat().st_size >= n_bytes else f"expected at least {n_bytes:,} bytes"
     try:
@@ -356,31 +425,20 @@ def _require_weights(path: Path, sha256: str, n_columns: int, shape: Hyperparame
         raise DamagedFileError(f"{path}: does not contain weights of this network ({reason}).")
 
 
-def _read_networks(path: Path, n_columns: int, shape: Hyperparameters) -> tuple[RegimeLSTM, ...]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about a foreign pickle before it raises
-            state = torch.load(path, weights_only=True, map_location="cpu")
-        states = [state] if shape.members == 1 else [state[name] for name in member_names(shape.members)]
-        if shape.members > 1 and len(state) != shape.members:
-            raise ValueError(f"expected {shape.members} members")
-        networks = tuple(_network(one, n_columns, shape) for one in states)
-    except (*_PICKLE_ERRORS, RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedFileError(f"{path}: does not contain weights of this network ({reason}).") from error
-    return networks
+def _n_tensors(shape: Hyperparameters, kind: type[RegimeLSTM]) -> int:
+    """Of a state dict: weights and biases, of a layer's input and state, and of the head."""
+    return 4 * shape.num_layers + 2 + kind.n_scalars
 
 
-def _network(state: Mapping[str, torch.Tensor], n_columns: int, shape: Hyperparameters) -> RegimeLSTM:
-    _require_shape(state, shape)  # before a network is built that might not fit into memory
-    network = RegimeLSTM(n_columns, shape.hidden_dim, shape.num_layers, shape.dropout)
+def _network(
+    state: Mapping[str, torch.Tensor], n_columns: int, shape: Hyperparameters, kind: type[NetworkKind]
+) -> NetworkKind:
+    head = kind.n_outputs, kind.head_inputs(n_columns, shape.hidden_dim)
+    if tuple(state["head.weight"].shape) != head or len(state) != _n_tensors(shape, kind):
+        # before a network is built that might not fit into memory
+        raise ValueError(f"expected {shape.num_layers} layers of width {shape.hidden_dim}")
+    network = kind(n_columns, shape.hidden_dim, shape.num_layers, shape.dropout)
     network.load_state_dict(state)
     if not all(bool(torch.isfinite(weight).all()) for weight in network.parameters()):
         raise ValueError("a weight is not finite")
     return network.double().eval()
-
-
-def _require_shape(state: Mapping[str, torch.Tensor], shape: Hyperparameters) -> None:
-    per_layer = 4  # weights and biases, of the input and of the state
-    if tuple(state["head.weight"].shape) != (1, shape.hidden_dim) or len(state) != per_layer * shape.num_layers + 2:
-        raise ValueError(f"expected {shape.num_layers} layers of width {shape.hidden_dim}")

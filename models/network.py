@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,8 @@ class _EmptyLinear(nn.Linear):
 class RegimeLSTM(nn.Module):
     """LSTM layers and a linear head: from bars of scaled features to the scaled next log return of each.
 
+    A subclass may have more ``n_outputs``, and a head that reads the bar beside the hidden state (``head_reads_bar``).
+
     Parameters
     ----------
     n_features
@@ -59,6 +61,10 @@ class RegimeLSTM(nn.Module):
     draws
         Random generator of the initial weights, uniform within ``1 / sqrt(hidden_dim)`` of 0; default: torch's.
     """
+
+    n_outputs: ClassVar[int] = 1
+    n_scalars: ClassVar[int] = 0  # parameters beside layers and head
+    head_reads_bar: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -72,14 +78,14 @@ class RegimeLSTM(nn.Module):
         widths = [n_features, *[hidden_dim] * num_layers]
         self.layers = nn.ModuleList(_EmptyLSTM(width, hidden_dim, batch_first=True) for width in widths[:-1])
         self.hidden_dim, self.num_layers, self.dropout = hidden_dim, num_layers, dropout
-        self.head = _EmptyLinear(hidden_dim, 1)
+        self.head = _EmptyLinear(self.head_inputs(n_features, hidden_dim), self.n_outputs)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_dim**-0.5), hidden_dim**-0.5, generator=draws)
 
     def forward(
         self, bars: Tensor, state: State | None = None, draws: torch.Generator | None = None
     ) -> tuple[Tensor, State]:
-        """Outputs ``(B, L)`` at bars ``(B, L, F)``, and the state after the last bar.
+        """Outputs ``(B, L)`` at bars ``(B, L, F)``, and the state after the last bar; ``(B, L, n_outputs)`` if several.
 
         ``state`` is that after the previous bars; ``draws`` is the random generator of the dropout.
         """
@@ -91,7 +97,21 @@ class RegimeLSTM(nn.Module):
             if self.training and self.dropout > 0:
                 kept = torch.rand(hidden.shape, generator=draws) >= self.dropout
                 hidden = hidden * kept.to(hidden.device) / (1 - self.dropout)
-        return self.head(hidden).squeeze(-1), after
+        read = torch.cat([hidden, bars], dim=-1) if self.head_reads_bar else hidden
+        return self.head(read).squeeze(-1), after
+
+    @classmethod
+    def head_inputs(cls, n_features: int, hidden_dim: int) -> int:
+        """Number of values that the head reads."""
+        return hidden_dim + cls.head_reads_bar * n_features
+
+    def losses(self, output: Tensor, target: Tensor) -> Tensor:
+        """Squared errors of outputs ``(n_bars,)``."""
+        return (output - target).square()
+
+    def relative_loss(self, total: float, zero_total: float, n_bars: int) -> float:
+        """A sum of losses relative to that of the forecast 0: below 1 is better; NaN if that is 0."""
+        return total / zero_total if zero_total > 0 else float("nan")
 
 
 def time_slots(index: pd.DatetimeIndex, interval: pd.Timedelta) -> np.ndarray:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +22,20 @@ _SMALLEST_SHARE = 0.02  # of the newest weights in their average
 
 @dataclass(frozen=True)
 class FitResult:
-    """A network at its best epoch, and its mean squared errors per epoch, relative to the zero forecast's.
+    """A network at its best epoch, and its losses per epoch.
 
-    ``best_epoch`` is 0 if no epoch has finite losses; the network then has its initial weights.
+    They are those of `RegimeLSTM.relative_loss`. ``best_epoch`` is 0 if no epoch has finite losses; the network then
+    has its initial weights.
     """
 
     network: RegimeLSTM
     train_losses: list[float]
     validation_losses: list[float]
     best_epoch: int
+
+    def history(self) -> dict[str, Any]:
+        """The epochs, for the model set's files."""
+        return {name: getattr(self, name) for name in ("best_epoch", "train_losses", "validation_losses")}
 
 
 def fit_network(
@@ -104,18 +110,20 @@ class _Learner:
         settings = data.settings
         self._data = data
         self._draws = torch.Generator().manual_seed(seed)
-        self._network = RegimeLSTM(
+        self._network = data.network(
             data.inputs.shape[1], settings.hidden_dim, settings.num_layers, settings.dropout, self._draws
+        )
+        self._network.to(device)
+        self._target = torch.from_numpy(data.target.astype(np.float32)).to(device)
+        self._train_zero_loss, self._validation_zero_loss = map(
+            self._zero_loss, (data.samples.train, data.samples.validation)
         )
         if start is not None:
             self._network.load_state_dict(start)
-        self._network.to(device)
         self._parameters: list[Tensor] = list(self._network.parameters())
         self._optimiser = Adam(self._parameters, settings.lr)
         self._passes = data.passes
         self._padded = torch.from_numpy(self._passes.pad(data.inputs)).to(device)
-        self._outcome = torch.from_numpy(data.target.astype(np.float32)).to(device)
-        self._zero_error = float(self._outcome[torch.from_numpy(data.samples.train)].square().sum())
         self._n_steps = 0
         self.averaged = copy.deepcopy(self._network)
         self._averages: list[Tensor] = list(self.averaged.parameters())
@@ -129,14 +137,20 @@ class _Learner:
         settings, train_bars = self._data.settings, self._data.samples.train
         shift = int(torch.randint(settings.stride, (), generator=self._draws))
         passes = Passes.over(self._data.slots + shift, settings.window, settings.stride)
-        squared_error = torch.zeros((), device=self._outcome.device)
+        total = torch.zeros((), device=self._target.device)
         self._network.train()
         for first, row, step, bars in _batches(passes.places(train_bars), train_bars, settings.batch_size, self._draws):
             output, _ = self._network(passes.read(self._padded, first), draws=self._draws)
-            loss = (output[row, step] - self._outcome[bars]).square().mean()
+            loss = self._network.losses(output[row, step], self._target[bars]).mean()
             self._step(loss)
-            squared_error += loss.detach() * len(bars)
-        return float(squared_error) / self._zero_error
+            total += loss.detach() * len(bars)
+        return self._network.relative_loss(float(total), self._train_zero_loss, len(train_bars))
+
+    def _zero_loss(self, bars: np.ndarray) -> float:
+        """Sum of the losses of the output 0 of a network that has learnt nothing."""
+        target = self._target[torch.from_numpy(bars)]
+        with torch.no_grad():
+            return float(self._network.losses(torch.zeros_like(target), target).sum())
 
     def _step(self, loss: Tensor) -> None:
         for parameter in self._parameters:
@@ -151,11 +165,11 @@ class _Learner:
 
     def validation_loss(self) -> float:
         """Relative loss of the averaged weights."""
-        bars, squared_error = self._data.samples.validation, 0.0
+        bars, total = self._data.samples.validation, 0.0
         for some, output in self._passes.outputs(self.averaged, self._padded, bars):
-            squared_error += float((output - self._outcome[torch.from_numpy(some)]).square().sum())
-        zero_error = float(self._outcome[torch.from_numpy(bars)].square().sum())
-        return squared_error / zero_error if zero_error > 0 else float("nan")
+            with torch.inference_mode():
+                total += float(self.averaged.losses(output, self._target[torch.from_numpy(some)]).sum())
+        return self.averaged.relative_loss(total, self._validation_zero_loss, len(bars))
 
 
 def _batches(

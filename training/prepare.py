@@ -12,18 +12,23 @@ from threadpoolctl import threadpool_limits
 
 from data.candles import REGIME, check_candles
 from data.errors import DataError
-from data.features import columns_of, compute_features, find_feature
+from data.features import DEFAULT_FEATURES, SCALE_FEATURES, columns_of, compute_features, find_feature
 from data.files import require_dataset_name
 from data.intervals import interval_of
 from data.splits import Split, chronological_split
 from data.windows import samples_of_regime, targets
+from models.density import BASE, DensityLSTM
 from models.expert import expert_name
 from models.forecaster import forecast_lookback
-from models.network import Passes, time_slots
+from models.network import Passes, RegimeLSTM, time_slots
 from models.regimes import RegimeDetector, find_detector, hold_lookback, likeliest_regime
 from training.settings import NetworkSettings, TrainSettings
 
 _MIN_VALIDATION_WINDOWS = 10
+# Of the density's networks: in trials, wider, deeper or longer ones were no better.
+DENSITY_SETTINGS = NetworkSettings(
+    features=(*DEFAULT_FEATURES, *SCALE_FEATURES), window=20, stride=20, hidden_dim=32, num_layers=1, lr=2e-3
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class NetworkData:
     target_scale
         Standard deviation of the log returns to forecast.
     inputs, target
-        ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN if unknown.
+        ``(n_bars, n_columns)`` float32 and ``(n_bars,)``, scaled; NaN if unknown. See `models.density.DensityLSTM` for
+        a density's target.
     slots
         ``(n_bars,)`` from `models.network.time_slots`.
     fallback
@@ -63,6 +69,7 @@ class NetworkData:
     slots: np.ndarray
     samples: Samples
     fallback: str | None
+    network: type[RegimeLSTM] = RegimeLSTM
 
     @property
     def passes(self) -> Passes:
@@ -138,6 +145,30 @@ class Prepared:
             fallback=None if regime is None else _fallback(samples, self.log_returns, self.settings),
         )
 
+    @cached_property
+    def density(self) -> NetworkData | None:
+        """The data of the density's networks; None without densities, or with too few bars for them."""
+        if not self.settings.density:
+            return None
+        values = np.concatenate([self.features[name] for name in DENSITY_SETTINGS.features], axis=1)
+        passes = Passes.over(self.slots, DENSITY_SETTINGS.window, DENSITY_SETTINGS.stride)
+        samples = self._samples(None, passes.complete(values))
+        if len(samples.train) < self.settings.min_windows or len(samples.validation) < _MIN_VALIDATION_WINDOWS:
+            return None
+        mean, scale = _scaler(values[self.split.train])
+        return NetworkData(
+            settings=DENSITY_SETTINGS,
+            mean=mean,
+            scale=scale,
+            target_scale=1.0,
+            inputs=((values - mean) / scale).astype(np.float32),
+            target=np.column_stack([self.log_returns, self.features[BASE]]),
+            slots=self.slots,
+            samples=samples,
+            fallback=None,
+            network=DensityLSTM,
+        )
+
     def _samples(self, regime: int | None, complete: np.ndarray) -> Samples:
         parts = (self.split.train, self.split.validation, self.split.test)
         train, validation, test = (
@@ -195,7 +226,8 @@ def prepare(
     ``detector`` must be fitted to the training part; None to fit one here.
     """
     detector = detector or detector_task(candles, dataset, settings).fit()
-    names = sorted({name for network in settings.every_network for name in network.features})
+    networks = [*settings.every_network, *([DENSITY_SETTINGS] if settings.density else [])]
+    names = sorted({name for network in networks for name in network.features})
     silent = [name for name in names if name.startswith("volume")]
     if silent and not candles["volume"].any():
         raise DataError(f"{dataset}: the volume is 0 in every bar. Leave {', '.join(silent)} out of the features.")

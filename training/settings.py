@@ -60,6 +60,7 @@ class SharedSettings(Settings):
         0.1, gt=0, lt=1, description="Share of the bars after those, for early stopping."
     )
     seed: int = Field(0, ge=0, description="Random seed; the same seed and data give the same weights.")
+    density: bool = Field(True, description="Train a predictive density, too: scale, quantiles, probabilities.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where networks train: cpu, cuda (a GPU), or auto: a GPU if there is one."
     )

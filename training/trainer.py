@@ -14,11 +14,13 @@ import torch
 
 from data.errors import SettingsError
 from data.intervals import interval_of
+from models.density import DENSITY, Density
 from models.expert import Expert, expert_name
 from models.inference import EnsembleReader
 from models.model_set import ModelSet
 from models.network import one_thread
 from models.provenance import Study
+from training.density import fit_density
 from training.fit import FitResult, fit_network
 from training.prepare import NetworkData, Prepared, prepare
 from training.provenance import PARTS, describe_training
@@ -37,11 +39,19 @@ class Progress(NamedTuple):
     validation_loss: float
 
 
+_DENSITY = -1  # in place of a regime: the networks of the density
+
+
 class Member(NamedTuple):
     """One member, numbered from 1, of a regime's ensemble; regime None is the all-regimes network."""
 
     regime: int | None
     number: int
+
+    @property
+    def name(self) -> str:
+        """Of its ensemble."""
+        return DENSITY if self.regime == _DENSITY else expert_name(self.regime)
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class NetworkTask:
 
 def _seed(seed: int, member: Member) -> int:
     """A seed of its own for each network; torch's generator uses the lowest 32 bits."""
-    network = 0 if member.regime is None else member.regime + 1
+    network = 49 if member.regime == _DENSITY else 0 if member.regime is None else member.regime + 1
     return seed * 1000 + (member.number - 1) * 50 + network
 
 
@@ -133,9 +143,12 @@ def network_tasks(prepared: Prepared, warm_start: ModelSet | None = None) -> dic
     ``warm_start`` is a model set of the same settings with the initial weights; a network that it lacks starts at
     random.
     """
+    ensembles: dict[int | None, NetworkData] = {**prepared.networks}
+    if prepared.density is not None:
+        ensembles[_DENSITY] = prepared.density
     return {
         member: NetworkTask(member, data, prepared.settings, _weights(warm_start, member) if warm_start else None)
-        for regime, data in prepared.networks.items()
+        for regime, data in ensembles.items()
         if data.fallback is None
         for member in _members(regime, prepared.settings)
     }
@@ -146,10 +159,13 @@ def _members(regime: int | None, settings: TrainSettings) -> list[Member]:
 
 
 def _weights(model_set: ModelSet, member: Member) -> dict[str, torch.Tensor] | None:
-    expert = model_set.all_regimes if member.regime is None else model_set.experts.get(member.regime)
-    if expert is None or expert.training["fallback"] or member.number > len(expert.networks):
+    if member.regime == _DENSITY:
+        ensemble: Expert | Density | None = model_set.density
+    else:
+        ensemble = model_set.all_regimes if member.regime is None else model_set.experts.get(member.regime)
+    if ensemble is None or ensemble.training.get("fallback") or member.number > len(ensemble.networks):
         return None
-    return {name: value.float() for name, value in expert.networks[member.number - 1].state_dict().items()}
+    return {name: value.float() for name, value in ensemble.networks[member.number - 1].state_dict().items()}
 
 
 def assemble(
@@ -172,6 +188,7 @@ def assemble(
         provenance=describe_training(candles, prepared.split, settings, detector, study),
         min_confidence=settings.min_confidence,
         min_dwell=settings.min_dwell,
+        density=_density(candles, prepared, fitted),
     )
     searched = int(candles.index.searchsorted(study.validation_end, side="right")) if study else 0
     held_out = slice(min(max(validation.start, searched), validation.stop), validation.stop)
@@ -191,7 +208,7 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitR
     networks = tuple(result.network.double() for result in results)
     reader = EnsembleReader(networks)
     with one_thread():
-        forecasts = {name: reader.outputs(data.passes, data.inputs, bars).mean(axis=0) for name, bars in seen.items()}
+        outputs = {name: reader.outputs(data.passes, data.inputs, bars)[:, 0] for name, bars in seen.items()}
     return Expert(
         name=expert_name(regime),
         features=data.settings.features,
@@ -207,17 +224,21 @@ def _expert(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitR
             "fallback": fallback,
             "validation_part": samples.validation_part,
             "windows": {name: len(getattr(samples, name)) for name in PARTS},
-            "members": [
-                {
-                    "best_epoch": result.best_epoch,
-                    "train_losses": result.train_losses,
-                    "validation_losses": result.validation_losses,
-                }
-                for result in results
-            ],
-            "relative_loss": {name: relative_error(forecasts[name], data.target[bars]) for name, bars in seen.items()},
+            "members": [result.history() for result in results],
+            "relative_loss": {
+                name: relative_error(outputs[name].mean(axis=0), data.target[bars]) for name, bars in seen.items()
+            },
         },
     )
+
+
+def _density(candles: pd.DataFrame, prepared: Prepared, fitted: Mapping[Member, FitResult]) -> Density | None:
+    """The density, if there are enough bars for it and its losses are finite."""
+    if prepared.density is None or _has_failed(_DENSITY, prepared, fitted):
+        return None
+    results = [fitted[member] for member in _members(_DENSITY, prepared.settings)]
+    with one_thread():
+        return fit_density(candles, prepared, prepared.density, results)
 
 
 def _has_failed(regime: int | None, prepared: Prepared, fitted: Mapping[Member, FitResult]) -> bool:
@@ -245,7 +266,7 @@ def fit_side_by_side(
             if ended.is_set():
                 raise InterruptedError
             if progress:
-                progress(Progress(expert_name(task.member.regime), task.member.number, epoch, validation_loss))
+                progress(Progress(task.member.name, task.member.number, epoch, validation_loss))
 
         return task.fit(on_epoch)
 

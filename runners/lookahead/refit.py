@@ -15,6 +15,7 @@ from runners.lookahead.outcome import Outcome
 from runners.lookahead.under_test import UnderTest
 from training.prepare import NetworkData, Prepared, prepare
 
+_DENSITY = -1  # in place of a regime
 _TOLERANCE = 1e-6
 
 
@@ -47,10 +48,13 @@ def _parameters(fitted: Prepared | ModelSet) -> dict[int | None, dict[str, Any]]
         networks = {regime: expert for regime, expert in experts if not expert.training["fallback"]}
     kind = "classifier" if fitted.detector.name == "labels" else f"detector {fitted.detector.name}"
     shared = {f"{kind} {key}".replace("_", " "): value for key, value in fitted.detector.parameters().items()}
-    return {
+    parameters = {
         regime: {"scaler": [network.mean, network.scale], "target scale": network.target_scale, **shared}
         for regime, network in networks.items()
     }
+    if fitted.density is not None:
+        parameters[_DENSITY] = {"scaler of the density": [fitted.density.mean, fitted.density.scale]}
+    return parameters
 
 
 def _relative_change(value: Any, refitted: Any) -> float | None:

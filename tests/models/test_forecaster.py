@@ -11,6 +11,7 @@ from data.candles import check_candles
 from data.errors import DataError, ModelSetError
 from data.features import FEATURES, compute_features
 from models import Forecaster, ForecastSettings, ModelSet
+from models.forecaster import densities
 from tests.conftest import SMALL
 from training import TrainSettings, train
 
@@ -53,6 +54,11 @@ def test_batch_and_stream_agree_on_every_bar_for_every_feature(
             assert pushed.regime == row["regime"]
             assert abs(pushed.log_return - row["forecast"]) <= allowed
             assert pushed.members == pytest.approx((row["member_1"], row["member_2"]), rel=1e-6)
+        stored = densities(batch)
+        assert stored is not None
+        for bar, pushed in enumerate(stream):
+            for name in ("weights", "location", "scale", "df"):
+                np.testing.assert_allclose(getattr(pushed.density, name), getattr(stored[bar], name), rtol=1e-6)
 
 
 def test_forecasts_begin_exactly_after_the_lookback(model_set: ModelSet, candles: pd.DataFrame) -> None:
@@ -146,8 +152,11 @@ def test_a_nan_in_a_users_column_gives_no_forecast_at_the_bars_that_may_read_it(
     model_set = train(funded, "GAP", settings)
     gappy = funded.copy()
     gappy.iloc[1000, gappy.columns.get_loc("funding")] = np.nan
-    silent = Forecaster(model_set).forecast(gappy)["forecast"].isna().to_numpy().nonzero()[0]
-    assert silent[silent > 100].tolist() == list(range(1000, 1000 + SMALL["window"] + SMALL["stride"] - 1))
+    forecaster = Forecaster(model_set)
+    silent = forecaster.forecast(gappy)["forecast"].isna().to_numpy().nonzero()[0]
+    assert silent[silent >= forecaster.lookback].tolist() == list(
+        range(1000, 1000 + SMALL["window"] + SMALL["stride"] - 1)
+    )
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def copied(saved: Path, tmp_path: Path) -> Path:
 
 
 def test_a_set_on_disk_has_the_files_that_its_readers_expect(saved: Path, model_set: ModelSet) -> None:
-    names = ["bearish", "sideways", "bullish", "all"]
+    names = ["bearish", "sideways", "bullish", "all", "density"]
     expected = {f"SWITCH_{name}.pt" for name in names} | {f"LSTM_SWITCH_{name}.json" for name in names}
     assert {path.name for path in saved.iterdir()} == expected | {"detector.json", "model_set.json"}
     assert saved.parent.name == "SWITCH"

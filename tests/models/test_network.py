@@ -16,7 +16,7 @@ def outputs(passes: Passes, network: RegimeLSTM, values: np.ndarray, bars: np.nd
     result = np.full(len(values), np.nan)
     for some, output in passes.outputs(network, torch.from_numpy(passes.pad(values)), bars):
         result[some] = output.numpy()
-    forecast = EnsembleReader([network]).outputs(passes, values, bars)[0]
+    forecast = EnsembleReader([network]).outputs(passes, values, bars)[0, 0]
     np.testing.assert_allclose(forecast, result[bars], rtol=1e-12)
     return forecast
 

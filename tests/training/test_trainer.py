@@ -243,7 +243,7 @@ def test_progress_reports_every_epoch_of_every_network(candles: pd.DataFrame) ->
     reports: list[Progress] = []
     train(candles, "SWITCH", TrainSettings(**SMALL), progress=reports.append)
     epochs = sorted((report.name, report.member, report.epoch) for report in reports)
-    assert epochs == list(itertools.product(("all", "bearish", "bullish", "sideways"), (1, 2), (1, 2)))
+    assert epochs == list(itertools.product(("all", "bearish", "bullish", "density", "sideways"), (1, 2), (1, 2)))
 
 
 @pytest.mark.parametrize("stride", [1, 20])

@@ -141,7 +141,7 @@ def validation_forecast(network: RegimeLSTM, data: NetworkData, split: Split) ->
     forecast = np.zeros(bars.stop - bars.start)
     with one_thread():
         outputs = EnsembleReader([network.double()]).outputs(data.passes, data.inputs, samples.validation)
-    forecast[samples.validation - bars.start] = outputs[0] * data.target_scale
+    forecast[samples.validation - bars.start] = outputs[0, 0] * data.target_scale
     return bars, forecast
 
 

@@ -106,7 +106,7 @@ def window_log_returns(expert: Expert, windows: np.ndarray) -> np.ndarray:
         for bars in inputs.transpose(1, 2, 0):
             outputs = reader.read(bars, state)
     finite = np.isfinite(inputs).all(axis=(1, 2))
-    return np.where(finite[:, None], outputs.T * expert.target_scale, np.nan)
+    return np.where(finite[:, None], outputs[:, 0].T * expert.target_scale, np.nan)
 
 
 def _require_columns(expert: Expert, request: WindowRequest, place: str) -> None:
@@ -131,6 +131,8 @@ def forecast_candles(loaded: LoadedModels, request: CandlesRequest) -> CandlesFo
         log_return=forecast and forecast.log_return,
         members=forecast and list(forecast.members),
         probabilities=forecast and {str(regime): share for regime, share in forecast.probabilities.items()},
+        scale=forecast and forecast.scale,
+        quantiles=forecast and forecast.quantiles(),
         reason=None if forecast else _UNKNOWN,
         models=loaded.run,
     )

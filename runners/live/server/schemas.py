@@ -132,6 +132,12 @@ class CandlesForecast(_Response):
     )
     members: list[float] | None = Field(description="Forecast of each member.")
     probabilities: dict[str, float] | None = Field(description="Probability of each regime, by its number.")
+    scale: float | None = Field(
+        None, description="Standard deviation of the predictive density; null if the models have none."
+    )
+    quantiles: dict[str, float] | None = Field(
+        None, description="Log returns that are not exceeded with a probability, by the probability."
+    )
     reason: str | None = Field(None, description="Why there is no forecast.")
 
 

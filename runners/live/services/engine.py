@@ -71,13 +71,17 @@ class Engine(Service):
         forecast = stream.push({"timestamp": entry.time, **candle})
         if not candle["live"]:
             return
-        values: dict[str, Any] = {"regime": None, "log_return": None, "members": None, "probabilities": None}
+        values: dict[str, Any] = dict.fromkeys(
+            ("regime", "log_return", "members", "probabilities", "scale", "quantiles")
+        )
         if forecast:
             values = {
                 "regime": forecast.regime,
                 "log_return": forecast.log_return,
                 "members": list(forecast.members),
                 "probabilities": {str(regime): share for regime, share in forecast.probabilities.items()},
+                "scale": forecast.scale,
+                "quantiles": forecast.quantiles(),
             }
         prices = {"open": candle["open"], "close": candle["close"]}
         if not bus.forecasts.append(entry.time, {**prices, **values, "models": self._models.run}):
