@@ -47,7 +47,7 @@ class StudentMixture:
 
         return np.asarray((self.weights * stdtr(self.df, self._standardised(value))).sum(axis=-1))
 
-    def quantiles(self, levels: Sequence[float]) -> np.ndarray:
+    def quantiles(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """The values that are not exceeded with these probabilities: ``(..., n_levels)``.
 
         By Newton's method, with a bisection where it leaves the interval that holds the quantile.
@@ -68,7 +68,7 @@ class StudentMixture:
                 break
         return np.asarray(value)
 
-    def __getitem__(self, bar: int | slice) -> StudentMixture:
+    def __getitem__(self, bar: int | slice | np.ndarray) -> StudentMixture:
         """The mixture at one bar, or at some, of several."""
         return StudentMixture(self.weights[bar], self.location[bar], self.scale[bar], self.df[bar])
 

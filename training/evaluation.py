@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,19 @@ from data.errors import DataError
 from data.features import compute_features
 from data.notebook import result_html
 from data.windows import targets, windows
-from models.forecaster import Forecaster, all_regimes_forecasts
+from models.forecaster import Forecaster, all_regimes_forecasts, densities
 from models.model_set import ModelSet
 from models.network import Passes
 from models.regime_returns import UNKNOWN_RETURNS, RegimeReturns
 from models.regimes import regime_name
 from models.shrinkage import Shrinkage
+from training.density_baselines import garch_baselines, simple_baselines
+from training.density_scores import DensityScore, score_densities
 from training.scores import SIGNIFICANCE, Score, diebold_mariano, format_p, score
 
 WHOLE = "all bars"
+BY_REGIME = "by regime"  # the density with the regimes' corrections
+BY_REGIME = "by regime"  # the density with the regimes' corrections; the one LSTM's has none
 EXPERTS, SHRUNK, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "shrunk", "one LSTM", "ridge", "mean", "zero"
 
 
@@ -78,6 +82,8 @@ class Evaluation:
         The weights of the forecast ``shrunk``; None for a set of an earlier version, which has no such forecast.
     regime_returns
         Of the model set, see `models.model_set.ModelSet`.
+    densities
+        By group of bars as in ``scores``, and density; without any for a set without densities.
     """
 
     dataset: str
@@ -88,6 +94,7 @@ class Evaluation:
     conclusion: str
     shrinkage: Shrinkage | None = None
     regime_returns: RegimeReturns = UNKNOWN_RETURNS
+    densities: dict[str, dict[str, DensityScore]] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         index = self.forecasts.index
@@ -122,15 +129,21 @@ class Evaluation:
             "conclusion": self.conclusion,
             "shrinkage": asdict(self.shrinkage) if self.shrinkage else None,
             "regime_returns": asdict(self.regime_returns),
+            "densities": {
+                group: {name: asdict(one) for name, one in row.items()} for group, row in self.densities.items()
+            },
         }
 
 
-def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
+def evaluate(model_set: ModelSet, candles: pd.DataFrame, *, garch: bool = False) -> Evaluation:
     """Score the forecasts of all bars after the validation part, and baselines on the same bars.
 
     The experts' forecast is their members' mean; ``shrunk`` combines it with the one LSTM's (`models.shrinkage`). The
     baselines: the forecast 0; the mean return of the training part; ridge regression on the same windows, with its
     penalty chosen by leave-one-out on the training part; and the one LSTM trained on all regimes.
+
+    Densities are scored against those of a normal distribution, of the detector, of the networks without the regimes'
+    corrections, and with ``garch`` of GARCH models, which take some seconds.
 
     Raises
     ------
@@ -154,6 +167,7 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
         group: {name: score(bars[name].to_numpy(), bars["outcome"].to_numpy(), training_mean) for name in names}
         for group, bars in groups.items()
     }
+    rows = {group: candles.index.get_indexer(bars.index) for group, bars in groups.items()}
     parts = {"train": forecasts["regime"].iloc[:train_end], "test": forecasts["regime"][is_test]}
     return Evaluation(
         dataset=model_set.dataset,
@@ -164,7 +178,31 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame) -> Evaluation:
         conclusion=_conclusion(unseen),
         shrinkage=model_set.shrinkage,
         regime_returns=model_set.regime_returns,
+        densities=_density_scores(model_set, candles, forecasts["outcome"].to_numpy(), rows, garch=garch),
     )
+
+
+def _density_scores(
+    model_set: ModelSet, candles: pd.DataFrame, outcome: np.ndarray, rows: dict[str, np.ndarray], *, garch: bool
+) -> dict[str, dict[str, DensityScore]]:
+    """Scores of the densities at the rows of each group."""
+    if model_set.density is None:
+        return {}
+    without = replace(model_set, density=replace(model_set.density, corrections={}))
+    sets = {BY_REGIME: model_set, ONE_LSTM: without}
+    learnt = {name: densities(Forecaster(one).forecast(candles)) for name, one in sets.items()}
+    n_fit = int(candles.index.searchsorted(model_set.validation_end, side="right"))
+    forecasts = {name: one for name, one in learnt.items() if one is not None}
+    forecasts |= simple_baselines(model_set, candles, outcome, n_fit)
+    if garch:
+        forecasts |= garch_baselines(outcome, n_fit)
+    known = np.all([np.isfinite(one.scale).all(axis=1) for one in forecasts.values()], axis=0)
+    scores = {}
+    for group, its_rows in rows.items():
+        at = its_rows[known[its_rows]]
+        if len(at):
+            scores[group] = score_densities({name: one[at] for name, one in forecasts.items()}, outcome[at], BY_REGIME)
+    return scores
 
 
 def _forecasts(model_set: ModelSet, candles: pd.DataFrame, train_end: int) -> pd.DataFrame:

@@ -92,6 +92,16 @@ class HMMDetector:
         probabilities[first + self.memory - 1 :] = unnormalised / unnormalised.sum(axis=1, keepdims=True)
         return probabilities
 
+    def next_returns(self, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each state's probability at the next bar, and the mean and standard deviation of its log return.
+
+        ``(n_bars, n_states)`` each, from the filtered ``probabilities``: the model's own density of the next return.
+        """
+        means = self.mean_[0] + self.scale_[0] * self.state_means_[:, 0]
+        deviations = self.scale_[0] * np.sqrt(self.state_covariances_[:, 0, 0])
+        weights = probabilities @ self.transitions_
+        return weights, np.broadcast_to(means, weights.shape), np.broadcast_to(deviations, weights.shape)
+
     def reordered(self, order: Sequence[int]) -> Self:
         again = copy.copy(self)
         states = self.state_means_[order], self.state_covariances_[order], self.transitions_[np.ix_(order, order)]

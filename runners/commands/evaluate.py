@@ -1,7 +1,9 @@
 """`regimes evaluate`: measure how well a model set forecasts unseen bars."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from runners.commands import options
 from runners.workspace.workspace import Workspace
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 def evaluate(
     dataset: options.DatasetArgument = None,
     models: options.ModelsOption = None,
+    garch: Annotated[
+        bool, typer.Option("--garch", help="Compare the densities with GARCH models, too; takes some seconds.")
+    ] = False,
     workspace_folder: options.WorkspaceOption = None,
     json: options.JsonOption = False,
 ) -> None:
@@ -39,7 +44,7 @@ def evaluate(
     folder = workspace.results / file.stem / EVALUATIONS / new_run_id()
     require_writable(folder.parent)
     with working("evaluating"):
-        evaluation = replace(score_model_set(model_set, candles), dataset=file.stem)
+        evaluation = replace(score_model_set(model_set, candles, garch=garch), dataset=file.stem)
         content = {**evaluation.to_dict(), **look_at(candles[candles.index > model_set.validation_end], model_set)}
         with whole_folder(folder) as draft:
             write_json(draft / EVALUATION_FILE, content)
@@ -71,6 +76,15 @@ def _print(evaluation: "Evaluation", folder: Path) -> None:
         "Return, volatility: of the next bar, in basis points. Next regime: the probability of each, in %, in the "
         "order of the rows.\n"
     )
+    for group, densities in evaluation.densities.items():
+        title = f"densities, {label(group)}: {next(iter(densities.values())).bars:,}"
+        print_table(title, backtest_tables.DENSITY_COLUMNS, backtest_tables.density_scores(densities))
+    if evaluation.densities:
+        out.print(
+            "Log score: of the next log return, higher is better. CRPS: basis points, lower is better. DM: "
+            "Diebold-Mariano of the log score, above 0 the density by regime is better. 50 %, 80 %, 95 %: share of the "
+            "returns in the interval. Below: share of the returns below the quantile, and whether it fits (Kupiec).\n"
+        )
     for note in evaluation.regime_returns.notes():
         say(note)
     classifier = evaluation.classifier

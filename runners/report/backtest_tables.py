@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runners.backtesting.result import Backtest
     from runners.backtesting.trials import Trials
     from runners.backtesting.yardsticks import AccountFigures
+    from training.density_scores import DensityScore
     from training.evaluation import Evaluation
     from training.resampling import Difference
     from training.scores import Score
@@ -169,6 +170,25 @@ def scores(by_forecast: dict[str, Score]) -> list[list[str]]:
             NOT_DEFINED if one.dm_p is None else format_p_value(one.dm_p),
         ]
         for name, one in by_forecast.items()
+    ]
+
+
+DENSITY_COLUMNS = ["", "log score", "CRPS", "DM", "p", "50 %", "80 %", "95 %", "below 1 %", "below 5 %"]
+
+
+def density_scores(by_density: dict[str, DensityScore]) -> list[list[str]]:
+    """Rows of `DENSITY_COLUMNS` for one group of bars; CRPS in basis points, shares in per cent."""
+    return [
+        [
+            name,
+            f"{one.log_score:.3f}",
+            f"{1e4 * one.crps:.1f}",
+            number(one.dm_statistic),
+            NOT_DEFINED if one.dm_p is None else format_p_value(one.dm_p),
+            *(f"{100 * share:.1f}" for share in one.coverage.values()),
+            *(f"{100 * risk.breaches:.1f} (p {format_p_value(risk.coverage_p)})" for risk in one.risks),
+        ]
+        for name, one in by_density.items()
     ]
 
 
