@@ -38,12 +38,15 @@ class Feature:
         Names of the columns that `compute` returns.
     compute
         Maps candles to ``(n_bars,)`` or ``(n_bars, n_columns)``, one row per bar.
+    built_in
+        Whether `compute` only reads the index and arrays of the columns.
     """
 
     name: str
     lookback: int
     columns: tuple[str, ...]
     compute: Callable[[pd.DataFrame], np.ndarray]
+    built_in: bool = False
 
 
 FEATURES = Registry[Feature]("feature")
@@ -67,7 +70,8 @@ def feature(
     module = sys._getframe(1).f_globals
 
     def register(compute: Callable[[pd.DataFrame], np.ndarray]) -> Callable[[pd.DataFrame], np.ndarray]:
-        FEATURES.register(name, Feature(name, lookback, tuple(columns) or (name,), compute), module)
+        registered = Feature(name, lookback, tuple(columns) or (name,), compute, built_in=module is globals())
+        FEATURES.register(name, registered, module)
         return compute
 
     return register
@@ -132,7 +136,7 @@ def feature_columns(candles: pd.DataFrame, names: Sequence[str]) -> dict[str, np
     arrays = cast("pd.DataFrame", _Arrays(candles))
     for name in names:
         one = find_feature(name, candles)
-        source = arrays if FEATURES.is_built_in(name) else candles
+        source = arrays if one.built_in else candles
         values = np.full((len(candles), len(one.columns)), np.nan)
         if len(candles) > one.lookback:
             computed = np.asarray(one.compute(source), dtype=float).reshape(values.shape)

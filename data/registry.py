@@ -13,7 +13,6 @@ from data.errors import SettingsError
 from data.files import sha256_of
 
 _BUILT_IN = ("data.", "models.")  # modules that define what is built in
-_PACKAGE = "the package"
 
 Entry = TypeVar("Entry")
 
@@ -51,7 +50,7 @@ class Registry(dict[str, Entry]):
         """
         module_name, file = str(module.get("__name__", "")), module.get("__file__")
         is_built_in = module_name.startswith(_BUILT_IN)
-        where = _PACKAGE if is_built_in else str(Path(file).resolve()) if file else module_name
+        where = "the package" if is_built_in else str(Path(file).resolve()) if file else module_name
         before = self._defined_in.get(name)
         if name in self and before != where:
             raise SettingsError(
@@ -61,6 +60,3 @@ class Registry(dict[str, Entry]):
         self.code.pop(name, None)
         if file and module_name != "__main__" and not is_built_in:
             self.code[name] = CodeFile(Path(file).name, sha256_of(Path(file)))
-
-    def is_built_in(self, name: str) -> bool:
-        return self._defined_in.get(name) == _PACKAGE

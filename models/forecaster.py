@@ -242,7 +242,6 @@ class Forecaster:
                 f"the models of {model_set.dataset} have no shrinkage weights, because an earlier version trained "
                 "them. Train again, or use --shrinkage none."
             )
-        self.experts = [*model_set.experts.values(), model_set.all_regimes]
 
     @property
     def dataset(self) -> str:
@@ -261,19 +260,13 @@ class Forecaster:
     @cached_property
     def features(self) -> list[str]:
         """Names of all features that the detector or an expert reads."""
-        return sorted({*self.detector.features, *(name for one in self.readers for name in one.features)})
+        return sorted({*self.detector.features, *(name for one in self.model_set.ensembles for name in one.features)})
 
     @cached_property
     def lookback(self) -> int:
         """Number of earlier bars that a forecast depends on."""
         held = hold_lookback(self.model_set.min_confidence, self.model_set.min_dwell)
-        return forecast_lookback(self.detector, held, self.readers)
-
-    @property
-    def readers(self) -> list[Expert | Density]:
-        """The experts, and the density if the set has one."""
-        density = self.model_set.density
-        return [*self.experts, *([density] if density else [])]
+        return forecast_lookback(self.detector, held, self.model_set.ensembles)
 
     def columns(self) -> list[str]:
         """Columns that candles must have: OHLCV, and the user's own columns among the features."""
@@ -457,7 +450,7 @@ class ForecastStream:
         self._times = np.empty(0, dtype="M8[us]")
         self._rows = np.empty((0, len(self._columns)))
         self._read: dict[str, _Read] = {}
-        self._readers = {reader.name: EnsembleReader(reader.networks) for reader in forecaster.readers}
+        self._readers = {one.name: EnsembleReader(one.networks) for one in forecaster.model_set.ensembles}
         if history is not None:
             _require_columns(history.columns, self._columns)
             tail = history[self._columns].iloc[-(forecaster.lookback + 1) :]

@@ -101,6 +101,11 @@ class ModelSet:
         """Number of networks of each expert."""
         return len(self.all_regimes.networks)
 
+    @property
+    def ensembles(self) -> list[Expert | Density]:
+        """The experts, the all-regimes network, and the density if there is one."""
+        return [*self.experts.values(), self.all_regimes, *([self.density] if self.density else [])]
+
     def __repr__(self) -> str:
         title, table, notes = self._summary()
         figures = table.to_string(index=False, na_rep="-", float_format="{:.4f}".format)

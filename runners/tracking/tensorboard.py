@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from data.errors import SettingsError
 from data.files import new_run_id
+from models.density import DENSITY
+from training.prepare import DENSITY_SETTINGS
 from training.settings import SharedSettings, TrainSettings
 
 if TYPE_CHECKING:
@@ -67,10 +69,10 @@ class TensorBoardLog:
 
     def end(self, model_set: ModelSet, models: Path) -> None:
         """Write the training losses of the model set, and its folder ``models``."""
-        experts = {expert.name: expert for expert in [*model_set.experts.values(), model_set.all_regimes]}
+        trainings = {ensemble.name: ensemble.training for ensemble in model_set.ensembles}
         for (name, member), writer in self._writers.items():
-            training = experts[name].training
-            own = [] if training["fallback"] else training["members"][member - 1]["train_losses"]
+            training = trainings.get(name, {"fallback": "no density"})
+            own = [] if training.get("fallback") else training["members"][member - 1]["train_losses"]
             for epoch, loss in enumerate(own, start=1):
                 writer.add_scalar(_TRAIN, loss, epoch, walltime=self._times[name, member, epoch])
             _add_summaries(writer, _hyperparameters(self._settings, name)[2:])
@@ -98,7 +100,7 @@ def _hyperparameters(settings: TrainSettings, network: str) -> tuple[Any, Any, A
     """
     from torch.utils.tensorboard.summary import hparams
 
-    own = settings.of(network).model_dump()
+    own = (DENSITY_SETTINGS if network == DENSITY else settings.of(network)).model_dump()
     own["features"] = ",".join(own["features"])
     shared = settings.model_dump(include=set(SharedSettings.model_fields))
     return hparams({**own, **shared}, {_VALIDATION: 0.0})

@@ -16,6 +16,7 @@ from tests.benchmarks.report import markdown
 from training import TrainSettings, train
 from training.density_scores import DensityScore
 from training.evaluation import WHOLE, evaluate
+from training.scores import format_p_value
 
 _COLUMNS = ("density", "log score", "difference", "p of each seed", "CRPS, bp", "in the 50 / 80 / 95 % interval, %")
 
@@ -42,14 +43,19 @@ def rows(scores: dict[str, list[DensityScore]]) -> list[list[str]]:
         table.append(
             [
                 name,
-                f"{log_scores.mean():.4f} ± {log_scores.std(ddof=1):.4f}",
+                f"{log_scores.mean():.4f}" + (f" ± {log_scores.std(ddof=1):.4f}" if np.ptp(log_scores) else ""),
                 f"{difference.mean():+.4f}" if p_values else "",
-                f"{min(p_values):.3f} to {max(p_values):.3f}" if p_values else "",
+                _range(p_values) if p_values else "",
                 f"{1e4 * np.mean([one.crps for one in per_seed]):.2f}",
                 " / ".join(f"{100 * share:.1f}" for share in coverage),
             ]
         )
     return table
+
+
+def _range(p_values: list[float]) -> str:
+    ends = [format_p_value(end) for end in (min(p_values), max(p_values))]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def test_a_training_measures_the_regimes_of_its_forecasts_on_the_training_part(
     for number, name in enumerate(("bearish", "sideways", "bullish")):
         after, measured = following[regimes == number].dropna(), model_set.regime_returns.by_regime[name]
         assert measured.n_bars == pytest.approx(len(after), abs=20)  # forecasts begin some bars later
-        assert measured.volatility == pytest.approx(after.std(), rel=0.05)
+        assert measured.volatility == pytest.approx(after.std(), rel=0.08)
     assert not model_set.regime_returns.names_fail  # the drift of these candles is planted
 
 

@@ -61,7 +61,7 @@ def the_training(logs: Path) -> Path:
 
 def test_tensorboard_shows_the_losses_that_the_model_set_holds(workspace: Path) -> None:
     (models,) = (path for path in (workspace / "models" / "trained" / "SWITCH").iterdir() if path.is_dir())
-    networks = {expert.name for expert in ModelSet.load(models).experts.values()} | {"all"}
+    networks = {ensemble.name for ensemble in ModelSet.load(models).ensembles}
     training = the_training(workspace / "logs")
     assert {path.name for path in training.iterdir()} == {f"{name}_{member}" for name in networks for member in (1, 2)}
     for name, member in itertools.product(networks, (1, 2)):
