@@ -83,6 +83,7 @@ def test_all_services_run_in_one_process_until_ctrl_c(
         try:
             exchange.wait_for_subscriber()
             bus = open_bus(workspace)
+            assert wait_until(lambda: bus.candles.last() is not None)  # what closes before that is history
             for number in range(3):
                 exchange.advance()
                 time = candles.index[closed + number]
