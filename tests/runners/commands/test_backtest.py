@@ -16,7 +16,7 @@ import torch
 from data.errors import DataError, SettingsError
 from models import ModelSet
 from models.expert import member_names
-from models.forecaster import Forecaster, member_forecasts
+from models.forecaster import member_forecasts
 from runners.backtesting.engine import EQUITY_COLUMNS, backtest
 from runners.backtesting.result import Backtest
 from runners.backtesting.runs import find_run
@@ -354,7 +354,7 @@ def test_datasets_trained_side_by_side_get_the_weights_that_each_gets_alone(
         together = ModelSet.load(tmp_path / "models" / "trained" / name)
         alone = train(one, name, TrainSettings(**settings))
         assert f"models: {tmp_path}/models/trained/{name}/" in trained.stdout.replace("\n", "")
-        for mine, other in zip(Forecaster(together).experts, Forecaster(alone).experts, strict=True):
+        for mine, other in zip(together.ensembles, alone.ensembles, strict=True):
             for a, b in zip(mine.networks, other.networks, strict=True):
                 assert all(torch.equal(a.state_dict()[key], value) for key, value in b.state_dict().items())
 
