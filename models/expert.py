@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from models.inference import EnsembleReader
 from models.network import RegimeLSTM
 from models.regimes import regime_name
 
@@ -56,3 +58,7 @@ class Expert:
     window: int
     stride: int
     training: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def reader(self) -> EnsembleReader:
+        return EnsembleReader(self.networks)

@@ -348,6 +348,13 @@ class Forecaster:
         slots = time_slots(cast("pd.DatetimeIndex", candles.index), model_set.interval)
         return Observation(columns, slots, probabilities, regimes)
 
+    def forecast_densities(self, candles: pd.DataFrame) -> StudentMixture | None:
+        """The densities of `forecast` alone, NaN where there is none; None for a set without densities."""
+        density = self.model_set.density
+        if density is None:
+            return None
+        return self._densities(density, self.observe(candles), np.arange(self.lookback, len(candles)))
+
     def _in_parts(self, candles: pd.DataFrame, table: Callable[[Observation, pd.Index], pd.DataFrame]) -> pd.DataFrame:
         """One table of all bars from those of parts: the forecasts of a long series need little memory at a time."""
         tables = []
@@ -450,7 +457,6 @@ class ForecastStream:
         self._times = np.empty(0, dtype="M8[us]")
         self._rows = np.empty((0, len(self._columns)))
         self._read: dict[str, _Read] = {}
-        self._readers = {one.name: EnsembleReader(one.networks) for one in forecaster.model_set.ensembles}
         if history is not None:
             _require_columns(history.columns, self._columns)
             tail = history[self._columns].iloc[-(forecaster.lookback + 1) :]
@@ -522,7 +528,7 @@ class ForecastStream:
             return np.full((len(ensemble.networks), ensemble.networks[0].n_outputs), np.nan)
         start = int(passes.block_start[-1])
         block, begin = self._times[start], start - passes.window + 1
-        reader, read = self._readers[ensemble.name], self._read.get(ensemble.name)
+        reader, read = ensemble.reader, self._read.get(ensemble.name)
         if read is not None and read.block == block:
             begin, state = int(np.searchsorted(self._times, read.last)) + 1, read.state
         else:

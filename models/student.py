@@ -37,7 +37,7 @@ class StudentMixture:
 
     def log_density(self, value: np.ndarray | float) -> np.ndarray:
         """Logarithm of the density at ``value`` ``(...)``."""
-        each = log_student(self._standardised(value), self.df) - np.log(self.scale)
+        each = _log_student(self._standardised(value), self.df) - np.log(self.scale)
         largest = each.max(axis=-1, keepdims=True)
         return np.asarray(np.log((self.weights * np.exp(each - largest)).sum(axis=-1)) + largest[..., 0])
 
@@ -76,7 +76,7 @@ class StudentMixture:
         return (np.asarray(value)[..., None] - self.location) / self.scale
 
 
-def log_student(value: np.ndarray, df: np.ndarray) -> np.ndarray:
+def _log_student(value: np.ndarray, df: np.ndarray) -> np.ndarray:
     """Logarithm of the standard Student's t density."""
     from scipy.special import gammaln
 

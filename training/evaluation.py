@@ -13,7 +13,7 @@ from data.errors import DataError
 from data.features import compute_features
 from data.notebook import result_html
 from data.windows import targets, windows
-from models.forecaster import Forecaster, all_regimes_forecasts, densities
+from models.forecaster import Forecaster, all_regimes_forecasts
 from models.model_set import ModelSet
 from models.network import Passes
 from models.regime_returns import UNKNOWN_RETURNS, RegimeReturns
@@ -190,7 +190,7 @@ def _density_scores(
         return {}
     without = replace(model_set, density=replace(model_set.density, corrections={}))
     sets = {BY_REGIME: model_set, ONE_LSTM: without}
-    learnt = {name: densities(Forecaster(one).forecast(candles)) for name, one in sets.items()}
+    learnt = {name: Forecaster(one).forecast_densities(candles) for name, one in sets.items()}
     n_fit = int(candles.index.searchsorted(model_set.validation_end, side="right"))
     forecasts = {name: one for name, one in learnt.items() if one is not None}
     forecasts |= simple_baselines(model_set, candles, outcome, n_fit)

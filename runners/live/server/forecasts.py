@@ -12,7 +12,6 @@ from data.errors import DataError
 from data.features import columns_of
 from models.expert import Expert
 from models.forecaster import Forecaster, require_compatible
-from models.inference import EnsembleReader
 from models.model_set import ModelSet
 from models.network import pass_length
 from models.regimes import regime_name
@@ -101,10 +100,9 @@ def window_log_returns(expert: Expert, windows: np.ndarray) -> np.ndarray:
         raise DataError(f"expert {expert.name} reads {least} to {most} bars, not {n_bars}.")
     with np.errstate(over="ignore", invalid="ignore"):
         inputs = (windows - expert.mean) / expert.scale
-        reader = EnsembleReader(expert.networks)
-        state = reader.start(len(inputs))
+        state = expert.reader.start(len(inputs))
         for bars in inputs.transpose(1, 2, 0):
-            outputs = reader.read(bars, state)
+            outputs = expert.reader.read(bars, state)
     finite = np.isfinite(inputs).all(axis=(1, 2))
     return np.where(finite[:, None], outputs[:, 0].T * expert.target_scale, np.nan)
 
