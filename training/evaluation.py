@@ -24,7 +24,6 @@ from training.density_scores import DensityScore, score_densities
 from training.scores import SIGNIFICANCE, Score, diebold_mariano, format_p, score
 
 WHOLE = "all bars"
-BY_REGIME = "by regime"  # the density with the regimes' corrections
 BY_REGIME = "by regime"  # the density with the regimes' corrections; the one LSTM's has none
 EXPERTS, SHRUNK, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "shrunk", "one LSTM", "ridge", "mean", "zero"
 

@@ -139,7 +139,7 @@ def _detector(subject: Subject, candles: pd.DataFrame) -> list[Figure]:
         *compared,
         Figure("the same, likelihood per bar below hmmlearn's", loss, "nats", at_most(1e-4)),
         Figure(
-            f"fit of the detector on {len(candles):,} bars", cost.cpu, "s CPU", at_most(20), f"{cost.wall:.0f} s wall"
+            f"fit of the detector on {len(candles):,} bars", cost.wall, "s wall", at_most(20), f"{cost.cpu:.0f} s CPU"
         ),
     ]
 

@@ -49,7 +49,8 @@ def figures(subject: Subject) -> list[Figure]:
 
 def _whole_training(subject: Subject) -> list[Figure]:
     """Everything that `train` does, with five members, and the tutorial's loop for the experts alone."""
-    experts = [task.data for member, task in network_tasks(subject.prepared).items() if member.regime is not None]
+    tasks = network_tasks(subject.prepared).items()
+    experts = [task.data for member, task in tasks if member.regime in subject.prepared.detector.regimes]
 
     def tutorial() -> None:
         for data in experts:
