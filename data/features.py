@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -161,9 +162,18 @@ class _Arrays:
             self._arrays[name] = self._candles[name].to_numpy(dtype=float)
         return self._arrays[name]
 
+    @cached_property
+    def log_returns(self) -> np.ndarray:
+        return log_returns(self["close"])
+
 
 def _column(candles: pd.DataFrame, name: str) -> np.ndarray:
     return np.asarray(candles[name], dtype=float)
+
+
+def _log_returns(candles: pd.DataFrame) -> np.ndarray:
+    """`log_returns` of the close; of candles whose features `feature_columns` computes, once for all of them."""
+    return candles.log_returns if isinstance(candles, _Arrays) else log_returns(_column(candles, "close"))
 
 
 def _tail_aligned(values: np.ndarray, n_bars: int) -> np.ndarray:
@@ -194,13 +204,13 @@ def _rolling(values: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 @feature("log_return", lookback=1)
 def _log_return(candles: pd.DataFrame) -> np.ndarray:
-    return log_returns(_column(candles, "close"))
+    return _log_returns(candles)
 
 
 @feature("volatility", lookback=20)
 def _volatility(candles: pd.DataFrame) -> np.ndarray:
     """Standard deviation of the last 20 log returns."""
-    return _rolling(log_returns(_column(candles, "close")), 20)[1]
+    return _rolling(_log_returns(candles), 20)[1]
 
 
 @feature("rsi", lookback=14)
@@ -254,7 +264,7 @@ def _momentum(candles: pd.DataFrame) -> np.ndarray:
 @feature("trend_strength", lookback=50)
 def _trend_strength(candles: pd.DataFrame) -> np.ndarray:
     """t statistic of the mean of the last 50 log returns; about standard normal on a random walk."""
-    drift, spread = _rolling(log_returns(_column(candles, "close")), 50)
+    drift, spread = _rolling(_log_returns(candles), 50)
     return np.divide(drift * np.sqrt(50), spread, out=np.zeros(len(candles)), where=spread > 0)
 
 
@@ -271,7 +281,7 @@ def _mean_square(returns: np.ndarray, length: int, n_bars: int) -> np.ndarray:
 def _register_log_volatility(length: int) -> None:
     @feature(f"log_volatility_{length}", lookback=length)
     def _log_volatility(candles: pd.DataFrame) -> np.ndarray:
-        returns = log_returns(_column(candles, "close"))[1:]
+        returns = _log_returns(candles)[1:]
         return 0.5 * np.log(_mean_square(returns, length, len(candles)))
 
 
@@ -286,7 +296,7 @@ def _register_log_range(length: int) -> None:
 def _register_log_downside(length: int) -> None:
     @feature(f"log_downside_{length}", lookback=60)
     def _log_downside(candles: pd.DataFrame) -> np.ndarray:
-        returns = log_returns(_column(candles, "close"))[1:]
+        returns = _log_returns(candles)[1:]
         least = _SMALLEST_DOWNSIDE * _mean_square(returns, 60, len(candles))
         return 0.5 * np.log(np.maximum(_mean_square(np.minimum(returns, 0), length, len(candles)), least))
 
