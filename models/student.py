@@ -54,19 +54,25 @@ class StudentMixture:
         """
         from scipy.special import stdtrit
 
-        each = StudentMixture(*(getattr(self, name)[..., None, :] for name in ("weights", "location", "scale", "df")))
-        level = np.asarray(levels)
+        shape = (*self.weights.shape[:-1], len(levels), self.weights.shape[-1])
+        parts = (getattr(self, name)[..., None, :] for name in ("weights", "location", "scale", "df"))
+        each = StudentMixture(*(np.broadcast_to(part, shape).reshape(-1, shape[-1]) for part in parts))
+        level = np.broadcast_to(levels, shape[:-1]).ravel()
         ends = each.location + each.scale * stdtrit(each.df, level[:, None])
         low, high = ends.min(axis=-1), ends.max(axis=-1)  # a mixture's quantile lies between its components'
-        value = (low + high) / 2
+        value, rows = (each.weights * ends).sum(axis=-1), np.flatnonzero(low < high)
         for _ in range(_MOST_STEPS):
-            excess = each.cdf(value) - level
-            low, high = np.where(excess < 0, value, low), np.where(excess < 0, high, value)
-            step = value - excess / np.exp(each.log_density(value))
-            value = np.where((low < step) & (step < high), step, (low + high) / 2)
-            if np.all(high - low < _PRECISION * each.scale.min(axis=-1)) or np.all(np.abs(excess) < _PRECISION):
+            some, at = each[rows], value[rows]
+            excess = some.cdf(at) - level[rows]
+            low[rows], high[rows] = np.where(excess < 0, at, low[rows]), np.where(excess < 0, high[rows], at)
+            step = at - excess / np.exp(some.log_density(at))
+            inside = (low[rows] <= step) & (step <= high[rows])
+            value[rows] = np.where(inside, step, (low[rows] + high[rows]) / 2)
+            narrow = high[rows] - low[rows] < _PRECISION * some.scale.min(axis=-1)
+            rows = rows[~narrow & (np.abs(excess) >= _PRECISION)]
+            if not len(rows):
                 break
-        return np.asarray(value)
+        return value.reshape(shape[:-1])
 
     def __getitem__(self, bar: int | slice | np.ndarray) -> StudentMixture:
         """The mixture at one bar, or at some, of several."""
