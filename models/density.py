@@ -80,7 +80,8 @@ class Density:
     features, mean, scale, window, stride
         As in `models.expert.Expert`.
     networks
-        The members, float64 and in evaluation mode.
+        Float64 and in evaluation mode: one LSTM per member of the experts, and a linear model, whose head ignores its
+        LSTM; a set of an earlier version has none.
     corrections
         By regime; a regime that training has not seen has none.
     training

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,8 +16,9 @@ import pandas as pd
 
 from data.candles import OHLCV, REGIME, check_candles, plausible, time_text
 from data.errors import DataError, ModelSetError
-from data.features import FEATURES, columns_of, feature_columns, lookback_of
+from data.features import FEATURES, columns_of, feature_columns, log_returns, lookback_of
 from data.intervals import has_interval, interval_of, interval_text
+from models.conformal import INTERVALS, MEMORY, adapted_level, adapted_levels, deviations
 from models.density import BASE, Density, DensityLSTM
 from models.detectors.labels import ColumnDetector
 from models.expert import Expert, member_names
@@ -29,18 +32,24 @@ from models.student import StudentMixture
 _ALL_REGIMES = "all_regimes_"
 QUANTILES = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)  # of a density, where only some are shown
 _DENSITY = ("location", "scale", "df")  # of a component, in the names of columns
+LEVELS = [f"level_{100 * share:g}" for share in INTERVALS]  # columns: levels of the intervals
+_CLOSE = OHLCV.index("close")
 _BARS_OF_PART = 65_536
 _BARS_OF_BLOCK = 128  # of recorded forecasts; many more objects at a time would start a collection of garbage
 
 
 class Forecast(NamedTuple):
-    """The regime at a bar's close, and each member's forecast of the log return to the next close."""
+    """The regime at a bar's close, and each member's forecast of the log return to the next close.
+
+    ``levels`` are those of the `intervals`; none for a recording of an earlier version.
+    """
 
     timestamp: pd.Timestamp
     regime: int
     members: tuple[float, ...]
     probabilities: dict[int, float]
     density: StudentMixture | None = None
+    levels: tuple[float, ...] = INTERVALS
 
     @property
     def log_return(self) -> float:
@@ -57,6 +66,18 @@ class Forecast(NamedTuple):
         if self.density is None:
             return None
         return dict(zip(map(str, levels), self.density.quantiles(levels).tolist(), strict=True))
+
+    def intervals(self) -> dict[str, tuple[float, float]] | None:
+        """Central intervals of the next log return, by the share of returns that they are to hold; None without them.
+
+        They are wider or narrower than the density's own, according to how many of the last returns earlier ones held
+        (`models.conformal`).
+        """
+        if self.density is None:
+            return None
+        ends = [((1 - level) / 2, (1 + level) / 2) for level in self.levels]
+        values = self.density.quantiles(np.ravel(ends)).reshape(len(ends), 2).tolist()
+        return {f"{share:g}": (low, high) for share, (low, high) in zip(INTERVALS, values, strict=True)}
 
     def probability_above(self, log_return: float) -> float | None:
         """Probability that the next log return is above ``log_return``; None without a density."""
@@ -75,18 +96,14 @@ def all_regimes_forecasts(table: pd.DataFrame) -> np.ndarray:
 
 def densities(table: pd.DataFrame) -> StudentMixture | None:
     """The predictive densities in a table of `Forecaster.forecast`, one per bar; None without them."""
-    location, scale, df = (
-        table[[name for name in table if str(name).startswith(f"{part}_")]].to_numpy(dtype=float) for part in _DENSITY
-    )
-    n_components, n_members = location.shape[1], member_forecasts(table).shape[1]
-    if not n_components:
+    names = [str(name).removeprefix("location_") for name in table if str(name).startswith("location_")]
+    if not names:
         return None
-    if n_components == n_members:
-        weights = np.full(location.shape, 1 / n_members)
-    else:
-        probabilities = table[[name for name in table if str(name).startswith("p_")]].to_numpy(dtype=float)
-        weights = np.repeat(probabilities / n_members, n_members, axis=1)
-    return StudentMixture(weights, location, scale, df)
+    location, scale, df = (table[[f"{part}_{name}" for name in names]].to_numpy(dtype=float) for part in _DENSITY)
+    regimes = [name.rpartition("_")[0] for name in names]  # empty where only the bar's own regime counts
+    shares = [table[f"p_{regime}"].to_numpy() if regime else np.ones(len(table)) for regime in regimes]
+    n_networks = regimes.count(regimes[0])
+    return StudentMixture(np.column_stack(shares) / n_networks, location, scale, df)
 
 
 def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Forecast | None]]:
@@ -97,12 +114,13 @@ def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Foreca
     known = np.isfinite(members).all(axis=1) & np.isfinite(regimes)
     mixtures = densities(table)
     dense = known if mixtures is None else np.isfinite(mixtures.location).all(axis=1)
+    levels = table[LEVELS].to_numpy() if LEVELS[0] in table else np.tile(INTERVALS, (len(table), 1))
 
     @lru_cache(maxsize=1)
     def block(number: int) -> list[tuple[float, Forecast | None]]:
         """Some bars at once: pandas and NumPy take many times as long for one bar at a time."""
         here = slice(number * _BARS_OF_BLOCK, (number + 1) * _BARS_OF_BLOCK)
-        columns = (table.index[here], regimes[here].tolist(), members[here].tolist(), probabilities[here].tolist())
+        columns = (table.index[here], *(one[here].tolist() for one in (regimes, members, probabilities, levels)))
         rows = range(len(table))[here]
         return [
             (
@@ -113,11 +131,12 @@ def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Foreca
                     tuple(each),
                     dict(zip(numbers, shares, strict=True)),
                     mixtures[row] if mixtures is not None and dense[row] else None,
+                    tuple(of_intervals),
                 )
                 if known[row]
                 else None,
             )
-            for row, time, regime, each, shares in zip(rows, *columns, strict=True)
+            for row, time, regime, each, shares, of_intervals in zip(rows, *columns, strict=True)
         ]
 
     return lambda bar: block(bar // _BARS_OF_BLOCK)[bar % _BARS_OF_BLOCK]
@@ -268,6 +287,11 @@ class Forecaster:
         held = hold_lookback(self.model_set.min_confidence, self.model_set.min_dwell)
         return forecast_lookback(self.detector, held, self.model_set.ensembles)
 
+    @property
+    def history(self) -> int:
+        """`lookback`, and the number of bars before it that the intervals depend on."""
+        return self.lookback + (MEMORY if self.model_set.density else 0)
+
     def columns(self) -> list[str]:
         """Columns that candles must have: OHLCV, and the user's own columns among the features."""
         return [*OHLCV, *(name for name in self.features if name not in FEATURES and name not in OHLCV)]
@@ -302,9 +326,10 @@ class Forecaster:
         -------
         pandas.DataFrame
             One row per bar: ``regime``, ``forecast`` (log return to the next close, mean of the members),
-            ``p_<regime>`` per regime, ``member_1`` to ``member_n``, and of each component of the `densities`
-            ``location_1``, ``scale_1``, ``df_1`` and so on; NaN in the first `lookback` rows, and where a feature is
-            NaN.
+            ``p_<regime>`` per regime, ``member_1`` to ``member_n``. Of each component of the `densities`
+            ``location_1``, ``scale_1``, ``df_1`` and so on, with ``blend`` ``location_<regime>_1``; the levels of the
+            intervals ``level_50``, ``level_80``, ``level_95``. NaN in the first `lookback` rows, and where a feature
+            is NaN.
 
         Raises
         ------
@@ -362,7 +387,13 @@ class Forecaster:
             before = min(begin, self.lookback)
             part = candles.iloc[begin - before : begin + _BARS_OF_PART]
             tables.append(table(self.observe(part), part.index).iloc[before:])
-        return pd.concat(tables)
+        whole = pd.concat(tables)
+        mixtures = densities(whole)
+        if mixtures is None:
+            return whole
+        known = np.isfinite(mixtures.location).all(axis=1)
+        levels = np.where(known[:, None], adapted_levels(mixtures, log_returns(candles["close"].to_numpy())), np.nan)
+        return whole.assign(**dict(zip(LEVELS, levels.T, strict=True)))
 
     def _table(self, observed: Observation, index: pd.Index) -> pd.DataFrame:
         """The forecasts as in `forecast`."""
@@ -395,8 +426,16 @@ class Forecaster:
             density = self._densities(self.model_set.density, observed, bars)
             for name in _DENSITY:
                 values = np.where(np.isfinite(density.location), getattr(density, name), np.nan)
-                table |= {f"{name}_{number}": column for number, column in enumerate(values.T, start=1)}
+                table |= zip((f"{name}_{one}" for one in self._component_names()), values.T, strict=True)
         return pd.DataFrame(table, index=index)
+
+    def _component_names(self) -> list[str]:
+        """Names of the densities' components: the networks' numbers, or with ``blend`` regimes and numbers."""
+        networks = self.model_set.density.networks if self.model_set.density else ()
+        numbers = [str(number) for number in range(1, len(networks) + 1)]
+        if not self.settings.blend:
+            return numbers
+        return [f"{regime_name(regime)}_{number}" for regime in self.detector.regimes for number in numbers]
 
     def _densities(self, density: Density, observed: Observation, bars: np.ndarray) -> StudentMixture:
         """The densities at all bars; NaN but at these ``bars``."""
@@ -457,11 +496,15 @@ class ForecastStream:
         self._times = np.empty(0, dtype="M8[us]")
         self._rows = np.empty((0, len(self._columns)))
         self._read: dict[str, _Read] = {}
+        self._density: StudentMixture | None = None  # at the last bar
+        self._deviations = deque([math.nan] * MEMORY, MEMORY)
         if history is not None:
             _require_columns(history.columns, self._columns)
             tail = history[self._columns].iloc[-(forecaster.lookback + 1) :]
             self._times = pd.DatetimeIndex(tail.index).as_unit("us").tz_localize(None).to_numpy()
             self._rows = tail.to_numpy(dtype=float)
+            if len(history) > forecaster.lookback:
+                self._recall_densities(history.iloc[-(forecaster.history + 1) :])
 
     def push(self, candle: Mapping[str, Any]) -> Forecast | None:
         """Forecast after one more closed candle: ``timestamp`` (UTC) and the candles' columns; None where unknown.
@@ -469,6 +512,10 @@ class ForecastStream:
         Raises a `DataError`, without a change of state, if the candle is invalid or not later than the one before.
         """
         timestamp = self._append(candle)
+        before, self._density = self._density, None
+        if len(self._rows) > 1:
+            log_return = log_returns(self._rows[-2:, _CLOSE])[-1]
+            self._deviations.append(float(deviations(before, log_return)) if before else math.nan)
         forecaster, model_set = self._forecaster, self._forecaster.model_set
         if len(self._rows) <= forecaster.lookback:
             return None
@@ -487,7 +534,18 @@ class ForecastStream:
             members = forecaster.shrunk(members, self._log_returns(model_set.all_regimes, observed))
         if not np.isfinite(members).all():
             return None
-        return Forecast(timestamp, regime, tuple(members.tolist()), probabilities, self._density(observed))
+        self._density = self._density_of(observed)
+        levels = tuple(float(adapted_level(self._deviations, share)) for share in INTERVALS)
+        return Forecast(timestamp, regime, tuple(members.tolist()), probabilities, self._density, levels)
+
+    def _recall_densities(self, history: pd.DataFrame) -> None:
+        """Continue after the densities of the history's bars."""
+        mixtures = densities(self._forecaster.forecast(history))
+        if mixtures is not None:
+            log_return = log_returns(history["close"].to_numpy())[1:]
+            self._deviations.extend(deviations(mixtures[: len(log_return)], log_return).tolist())
+            last = mixtures[len(log_return)]
+            self._density = last if np.isfinite(last.location).all() else None
 
     def _append(self, candle: Mapping[str, Any]) -> pd.Timestamp:
         """Check and keep a candle; returns its time."""
@@ -511,7 +569,7 @@ class ForecastStream:
         """The members' forecasts at the last bar, ``(n_members,)``; NaN if a feature is NaN."""
         return self._outputs(expert, observed)[:, 0] * expert.target_scale
 
-    def _density(self, observed: Observation) -> StudentMixture | None:
+    def _density_of(self, observed: Observation) -> StudentMixture | None:
         """The density at the last bar; None if a feature is NaN."""
         density = self._forecaster.model_set.density
         if density is None:

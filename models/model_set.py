@@ -225,7 +225,7 @@ class ModelSet:
             shrinkage=manifest.shrinkage,
             regime_returns=manifest.regime_returns,
             provenance=manifest.provenance,
-            density=_read_density(folder, dataset, hashes, len(all_regimes.networks)),
+            density=_read_density(folder, dataset, hashes),
         )
 
 
@@ -366,14 +366,14 @@ def _read_expert(folder: Path, dataset: str, name: str, hashes: Mapping[str, str
     )
 
 
-def _read_density(folder: Path, dataset: str, hashes: Mapping[str, str], n_members: int) -> Density | None:
+def _read_density(folder: Path, dataset: str, hashes: Mapping[str, str]) -> Density | None:
     """Read the density, if the set has one."""
     weights, path = _expert_files(folder, dataset, DENSITY)
     if path.name not in hashes:
         return None
     content = DensityFile.read(path, hashes[path.name])
-    if content.hyperparameters.members != n_members or BASE not in content.features:
-        raise DamagedFileError(f"{path}: needs {n_members} members and the feature {BASE}.")
+    if BASE not in content.features:
+        raise DamagedFileError(f"{path}: needs the feature {BASE}.")
     return Density(
         features=tuple(content.features),
         mean=np.array(content.scaler.mean),

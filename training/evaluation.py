@@ -13,18 +13,21 @@ from data.errors import DataError
 from data.features import compute_features
 from data.notebook import result_html
 from data.windows import targets, windows
+from models.conformal import adapted_levels
 from models.forecaster import Forecaster, all_regimes_forecasts
 from models.model_set import ModelSet
 from models.network import Passes
 from models.regime_returns import UNKNOWN_RETURNS, RegimeReturns
 from models.regimes import regime_name
 from models.shrinkage import Shrinkage
+from models.student import StudentMixture
 from training.density_baselines import garch_baselines, simple_baselines
 from training.density_scores import DensityScore, score_densities
 from training.scores import SIGNIFICANCE, Score, diebold_mariano, format_p, score
 
 WHOLE = "all bars"
-BY_REGIME = "by regime"  # the density with the regimes' corrections; the one LSTM's has none
+BY_REGIME = "by regime"  # the density with the regimes' corrections
+WITHOUT_REGIMES, LINEAR = "without regimes", "linear t"
 EXPERTS, SHRUNK, ONE_LSTM, RIDGE, MEAN, ZERO = "experts", "shrunk", "one LSTM", "ridge", "mean", "zero"
 
 
@@ -141,8 +144,8 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame, *, garch: bool = False)
     baselines: the forecast 0; the mean return of the training part; ridge regression on the same windows, with its
     penalty chosen by leave-one-out on the training part; and the one LSTM trained on all regimes.
 
-    Densities are scored against those of a normal distribution, of the detector, of the networks without the regimes'
-    corrections, and with ``garch`` of GARCH models, which take some seconds.
+    Densities are scored against their parts, without the regimes' corrections, against those of a normal distribution
+    and of the detector, and with ``garch`` of GARCH models, which take some seconds.
 
     Raises
     ------
@@ -185,23 +188,49 @@ def _density_scores(
     model_set: ModelSet, candles: pd.DataFrame, outcome: np.ndarray, rows: dict[str, np.ndarray], *, garch: bool
 ) -> dict[str, dict[str, DensityScore]]:
     """Scores of the densities at the rows of each group."""
+    forecasts = compared_densities(model_set, candles, outcome, garch=garch)
+    if not forecasts:
+        return {}
+    known = np.all([np.isfinite(one.scale).all(axis=1) for one in forecasts.values()], axis=0)
+    at = rows[WHOLE][known[rows[WHOLE]]]
+    groups = {group: np.flatnonzero(np.isin(at, its_rows)) for group, its_rows in rows.items()}
+    return score_densities(
+        {name: one[at] for name, one in forecasts.items()},
+        outcome[at],
+        {group: its_rows for group, its_rows in groups.items() if len(its_rows)},
+        BY_REGIME,
+        adapted_levels(forecasts[BY_REGIME], np.append(np.nan, outcome[:-1]))[at],
+    )
+
+
+def compared_densities(
+    model_set: ModelSet, candles: pd.DataFrame, outcome: np.ndarray, *, garch: bool
+) -> dict[str, StudentMixture]:
+    """The set's densities of all bars, those of parts of it, and those of baselines, by name; empty without any.
+
+    ``outcome`` are the log returns to the next close ``(n_bars,)``; those up to the end of validation fit the
+    baselines.
+    """
     if model_set.density is None:
         return {}
-    without = replace(model_set, density=replace(model_set.density, corrections={}))
-    sets = {BY_REGIME: model_set, ONE_LSTM: without}
-    learnt = {name: Forecaster(one).forecast_densities(candles) for name, one in sets.items()}
-    n_fit = int(candles.index.searchsorted(model_set.validation_end, side="right"))
+    density, n_lstms = model_set.density, model_set.n_members
+    parts = {
+        BY_REGIME: density,
+        WITHOUT_REGIMES: replace(density, corrections={}),
+        ONE_LSTM: replace(density, networks=density.networks[:n_lstms], corrections={}),
+        LINEAR: replace(density, networks=density.networks[n_lstms:], corrections={}),
+    }
+    learnt = {
+        name: Forecaster(replace(model_set, density=part)).forecast_densities(candles)
+        for name, part in parts.items()
+        if part.networks
+    }
     forecasts = {name: one for name, one in learnt.items() if one is not None}
+    n_fit = int(candles.index.searchsorted(model_set.validation_end, side="right"))
     forecasts |= simple_baselines(model_set, candles, outcome, n_fit)
     if garch:
         forecasts |= garch_baselines(outcome, n_fit)
-    known = np.all([np.isfinite(one.scale).all(axis=1) for one in forecasts.values()], axis=0)
-    scores = {}
-    for group, its_rows in rows.items():
-        at = its_rows[known[its_rows]]
-        if len(at):
-            scores[group] = score_densities({name: one[at] for name, one in forecasts.items()}, outcome[at], BY_REGIME)
-    return scores
+    return forecasts
 
 
 def _forecasts(model_set: ModelSet, candles: pd.DataFrame, train_end: int) -> pd.DataFrame:

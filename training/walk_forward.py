@@ -92,7 +92,7 @@ def stitched_forecasts(
     parts = []
     for fold, model_set in zip(folds, model_sets, strict=True):
         forecaster = Forecaster(model_set, settings)
-        first = max(0, fold.test.start - forecaster.lookback)
+        first = max(0, fold.test.start - forecaster.history)
         table = forecaster.forecast_with_all_regimes(candles.iloc[first : fold.test.stop])
         parts.append(table.iloc[fold.test.start - first :])
     return pd.concat(parts)

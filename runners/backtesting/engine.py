@@ -80,7 +80,7 @@ def backtest_forecaster(
     traded, in_sample = trading_range(pd.DatetimeIndex(candles.index), model_set, settings)
     regime_returns = (model_set.regime_returns,)
     source = Source(dataset, model_set.interval, model_set.provenance, model_set, regime_returns=regime_returns)
-    table = forecaster.forecast_with_all_regimes(candles.iloc[_feed(traded, forecaster.lookback)])
+    table = forecaster.forecast_with_all_regimes(candles.iloc[_feed(traded, forecaster.history)])
     recorded = RecordedForecasts(dataset, model_set.interval, table, forecaster.lookback)
     return _trade(candles, traded, recorded, settings, source, in_sample=in_sample)
 
@@ -157,9 +157,9 @@ def _trade(
     )
 
 
-def _feed(traded: slice, lookback: int) -> slice:
-    """The traded bars, and the bars before them that fill the lookback."""
-    return slice(max(0, traded.start - lookback), traded.stop)
+def _feed(traded: slice, n_before: int) -> slice:
+    """The traded bars, and so many bars before them."""
+    return slice(max(0, traded.start - n_before), traded.stop)
 
 
 def trading_range(index: pd.DatetimeIndex, model_set: ModelSet, settings: BacktestSettings) -> tuple[slice, bool]:

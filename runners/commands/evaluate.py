@@ -58,8 +58,10 @@ def evaluate(
 
 
 def _print(evaluation: "Evaluation", folder: Path) -> None:
+    from runners.backtesting.trial_files import EVALUATION_FILE
     from runners.report import backtest_tables
     from runners.terminal import out, print_path, print_table, say
+    from training.evaluation import WHOLE
 
     index, label = evaluation.forecasts.index, evaluation.regime_returns.label
     out.print(f"{evaluation.dataset}: unseen bars {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}")
@@ -76,14 +78,19 @@ def _print(evaluation: "Evaluation", folder: Path) -> None:
         "Return, volatility: of the next bar, in basis points. Next regime: the probability of each, in %, in the "
         "order of the rows.\n"
     )
-    for group, densities in evaluation.densities.items():
-        title = f"densities, {label(group)}: {next(iter(densities.values())).bars:,}"
-        print_table(title, backtest_tables.DENSITY_COLUMNS, backtest_tables.density_scores(densities))
     if evaluation.densities:
+        densities = evaluation.densities[WHOLE]
+        title = f"densities, {WHOLE}: {next(iter(densities.values())).bars:,}"
+        print_table(title, backtest_tables.DENSITY_COLUMNS, backtest_tables.density_scores(densities))
         out.print(
             "Log score: of the next log return, higher is better. CRPS: basis points, lower is better. DM: "
             "Diebold-Mariano of the log score, above 0 the density by regime is better. 50 %, 80 %, 95 %: share of the "
-            "returns in the interval. Below: share of the returns below the quantile, and whether it fits (Kupiec).\n"
+            "returns in the interval; adapted: in the interval that adapts to the last 250 forecasts.\n"
+        )
+        print_table("value at risk, all bars", backtest_tables.RISK_COLUMNS, backtest_tables.risks(densities))
+        out.print(
+            "Share of the returns below the 1 % and the 5 % quantile, and whether it fits (Kupiec). "
+            f"{EVALUATION_FILE} has all of this by regime.\n"
         )
     for note in evaluation.regime_returns.notes():
         say(note)

@@ -73,13 +73,13 @@ class ServiceFactory:
         return market
 
     def ingest(self, models: ModelReloader) -> Ingest:
-        return Ingest(self.location.connect, self.market(models), models.forecaster.lookback)
+        return Ingest(self.location.connect, self.market(models), models.forecaster.history)
 
     def replay(self, models: ModelReloader, candles: pd.DataFrame, speed: float | None) -> Replay:
-        """Replays one lookback and the bars that a backtest would trade."""
+        """Replays the history of the first forecast and the bars that a backtest would trade."""
         forecaster = models.forecaster
         traded, _ = trading_range(pd.DatetimeIndex(candles.index), forecaster.model_set, self.trading)
-        replayed = candles.iloc[max(0, traded.start - forecaster.lookback) : traded.stop]
+        replayed = candles.iloc[max(0, traded.start - forecaster.history) : traded.stop]
         first_live = pd.Timestamp(candles.index[traded.start])
         return Replay(self.location.connect, replayed[forecaster.columns()], first_live, forecaster.interval, speed)
 

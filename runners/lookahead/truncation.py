@@ -14,7 +14,7 @@ import pandas as pd
 from data.candles import time_text
 from data.errors import DataError, RegimesError
 from data.features import FEATURES, compute_features, lookback_of
-from models.forecaster import Forecaster
+from models.forecaster import LEVELS, Forecaster
 from models.regimes import RegimeDetector, regime_name
 from runners.lookahead.outcome import Outcome
 from runners.lookahead.under_test import UnderTest
@@ -117,8 +117,13 @@ def _all_series(under_test: UnderTest) -> Iterator[_Series]:
             yield _Series(f"feature {name}", lookback_of([name]), partial(compute_features, names=[name]))
     if under_test.model_set is not None:
         forecaster = Forecaster(under_test.model_set)
+        levels = LEVELS if under_test.model_set.density else []
         yield _regimes(under_test.model_set.detector)
-        yield _Series("forecast", forecaster.lookback, forecaster.forecast)
+        yield _Series(
+            "forecast", forecaster.lookback, lambda candles: forecaster.forecast(candles).drop(columns=levels)
+        )
+        if under_test.model_set.density is not None:
+            yield _Series("intervals", forecaster.history, lambda frame: forecaster.forecast(frame)[levels])
         return
     own = [settings.detector != "auto" for settings in under_test.trainings]
     if any(own):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from runners.formatting import (
     probability_above_zero,
     signed_percent,
 )
+from training.density_scores import RISK_LEVELS
 from training.resampling import Uncertainty
 from training.scores import format_p_value, relative_error
 from training.sharpe import SIGNIFICANT_PROBABILITY
@@ -173,23 +174,35 @@ def scores(by_forecast: dict[str, Score]) -> list[list[str]]:
     ]
 
 
-DENSITY_COLUMNS = ["", "log score", "CRPS", "DM", "p", "50 %", "80 %", "95 %", "below 1 %", "below 5 %"]
+DENSITY_COLUMNS = ["", "log score", "CRPS", "DM", "p", "50 %", "80 %", "95 %"]
 
 
 def density_scores(by_density: dict[str, DensityScore]) -> list[list[str]]:
     """Rows of `DENSITY_COLUMNS` for one group of bars; CRPS in basis points, shares in per cent."""
-    return [
-        [
-            name,
-            f"{one.log_score:.3f}",
-            f"{1e4 * one.crps:.1f}",
-            number(one.dm_statistic),
-            NOT_DEFINED if one.dm_p is None else format_p_value(one.dm_p),
-            *(f"{100 * share:.1f}" for share in one.coverage.values()),
-            *(f"{100 * risk.breaches:.1f} (p {format_p_value(risk.coverage_p)})" for risk in one.risks),
-        ]
-        for name, one in by_density.items()
-    ]
+    rows = []
+    for name, one in by_density.items():
+        p_value = NOT_DEFINED if one.dm_p is None else format_p_value(one.dm_p)
+        scores = [f"{one.log_score:.3f}", f"{1e4 * one.crps:.1f}", number(one.dm_statistic), p_value]
+        rows.append([name, *scores, *_shares(one.coverage)])
+        if one.adapted_coverage:
+            rows.append([f"{name}, adapted", *[NOT_DEFINED] * len(scores), *_shares(one.adapted_coverage)])
+    return rows
+
+
+RISK_COLUMNS = ["", *(f"{text} {100 * level:g} %" for level in RISK_LEVELS for text in ("below", "p"))]
+
+
+def risks(by_density: dict[str, DensityScore]) -> list[list[str]]:
+    """Rows of `RISK_COLUMNS`: per cent of the returns below a quantile, and the p value of Kupiec's test."""
+    rows = []
+    for name, one in by_density.items():
+        cells = [(f"{100 * risk.breaches:.1f}", format_p_value(risk.coverage_p)) for risk in one.risks]
+        rows.append([name, *(text for pair in cells for text in pair)])
+    return rows
+
+
+def _shares(coverage: Mapping[str, float]) -> list[str]:
+    return [f"{100 * share:.1f}" for share in coverage.values()]
 
 
 REGIME_COLUMNS = ["part", "regime", "share", "duration", "return", "volatility", "next regime"]

@@ -59,6 +59,7 @@ def test_batch_and_stream_agree_on_every_bar_for_every_feature(
         for bar, pushed in enumerate(stream):
             for name in ("weights", "location", "scale", "df"):
                 np.testing.assert_allclose(getattr(pushed.density, name), getattr(stored[bar], name), rtol=1e-6)
+            assert list(pushed.levels) == pytest.approx(batch[["level_50", "level_80", "level_95"]].iloc[bar].tolist())
 
 
 def test_forecasts_begin_exactly_after_the_lookback(model_set: ModelSet, candles: pd.DataFrame) -> None:
@@ -95,6 +96,20 @@ def test_later_bars_change_no_forecast(model_set: ModelSet, candles: pd.DataFram
     for last in (400, 801, 1100):
         cut = forecaster.forecast(candles.iloc[: last + 1])
         pd.testing.assert_series_equal(cut.iloc[-1], whole.iloc[last], rtol=1e-9)
+
+
+def test_a_forecast_depends_on_its_lookback_and_its_intervals_on_the_history(
+    model_set: ModelSet, candles: pd.DataFrame
+) -> None:
+    forecaster = Forecaster(model_set)
+    whole = forecaster.forecast(candles)
+    for last in (801, 1100):
+        pieces = [candles.iloc[last - before : last + 1] for before in (forecaster.history, forecaster.lookback)]
+        recalled, short = (forecaster.forecast(piece).iloc[-1] for piece in pieces)
+        pd.testing.assert_series_equal(recalled, whole.iloc[last], rtol=1e-9)
+        levels = [name for name in whole if name.startswith("level_")]
+        pd.testing.assert_series_equal(short.drop(levels), whole.iloc[last].drop(levels), rtol=1e-9)
+        assert short[levels].tolist() == [0.5, 0.8, 0.95]
 
 
 def test_the_forecast_is_that_of_the_regimes_expert(model_set: ModelSet, candles: pd.DataFrame) -> None:

@@ -131,6 +131,7 @@ def forecast_candles(loaded: LoadedModels, request: CandlesRequest) -> CandlesFo
         probabilities=forecast and {str(regime): share for regime, share in forecast.probabilities.items()},
         scale=forecast and forecast.scale,
         quantiles=forecast and forecast.quantiles(),
+        intervals=forecast and forecast.intervals(),
         reason=None if forecast else _UNKNOWN,
         models=loaded.run,
     )

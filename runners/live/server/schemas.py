@@ -138,6 +138,11 @@ class CandlesForecast(_Response):
     quantiles: dict[str, float] | None = Field(
         None, description="Log returns that are not exceeded with a probability, by the probability."
     )
+    intervals: dict[str, tuple[float, float]] | None = Field(
+        None,
+        description="Lowest and highest log return of the central intervals, by the share of returns that they are to "
+        "hold. They adapt to the last 250 forecasts, as far as there are candles before the lookback.",
+    )
     reason: str | None = Field(None, description="Why there is no forecast.")
 
 

@@ -16,7 +16,7 @@ from runners.live.services.service import WAIT, Service
 
 REFUSED = "newer models refused"  # end of the state while that is so
 _BATCH = 200
-_LOOKBACKS_KEPT = 4  # in the stream of candles, because newer models may have a longer lookback
+_HISTORIES_KEPT = 4  # in the stream of candles, because newer models may have a longer lookback
 
 
 class Engine(Service):
@@ -44,7 +44,7 @@ class Engine(Service):
                 self._forecast(bus, stream, entry)
                 last = entry.time
             if not entries:
-                bus.candles.trim(_LOOKBACKS_KEPT * (self._models.forecaster.lookback + 1))
+                bus.candles.trim(_HISTORIES_KEPT * (self._models.forecaster.history + 1))
             state = "forecasting" if entries else "waiting for a candle"
             self.heartbeat(bus, f"{state}; {REFUSED}" if self._models.rejection else state)
 
@@ -52,7 +52,7 @@ class Engine(Service):
         """The forecaster's state after the candle at ``last``, the last one with a forecast."""
         forecaster = self._models.forecaster
         stream = forecaster.stream()
-        for entry in bus.candles.newest(forecaster.lookback + 1, until=last) if last is not None else []:
+        for entry in bus.candles.newest(forecaster.history + 1, until=last) if last is not None else []:
             stream.push({"timestamp": entry.time, **entry.values})
         return stream
 
@@ -72,7 +72,7 @@ class Engine(Service):
         if not candle["live"]:
             return
         values: dict[str, Any] = dict.fromkeys(
-            ("regime", "log_return", "members", "probabilities", "scale", "quantiles")
+            ("regime", "log_return", "members", "probabilities", "scale", "quantiles", "intervals")
         )
         if forecast:
             values = {
@@ -82,6 +82,7 @@ class Engine(Service):
                 "probabilities": {str(regime): share for regime, share in forecast.probabilities.items()},
                 "scale": forecast.scale,
                 "quantiles": forecast.quantiles(),
+                "intervals": forecast.intervals(),
             }
         prices = {"open": candle["open"], "close": candle["close"]}
         if not bus.forecasts.append(entry.time, {**prices, **values, "models": self._models.run}):

@@ -26,7 +26,7 @@ _SAME_PRICE = 1e-9  # relative
 _UNCONDITIONAL_AFTER = 30  # times retry_seconds, because the clock stops while a machine sleeps
 _RETRIES = 3  # after an answer with a gap or an invalid candle; 1 if only the websocket differs
 _CONTEXT = 100  # earlier candles that show the interval
-_MOST_HISTORY = 16  # times the time of the lookback without gaps
+_MOST_HISTORY = 16  # times the time of the history without gaps
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ def timeframe_of(interval: pd.Timedelta) -> str:
 
 
 class Ingest(Service):
-    """Writes closed candles to the bus: first one lookback of history, then each candle that closes.
+    """Writes closed candles to the bus: first the models' history, then each candle that closes.
 
     The exchange's websocket signals that a bar has closed. The candles come from its REST interface, as in a download,
     including missed ones. An answer with a gap, an invalid candle, or prices other than the websocket's is requested
     again; one with a gap less often where gaps remain, because nobody trades. A candle that remains invalid, or shows
-    another interval as `data.candles.check_candles` does, becomes a dead letter. ``lookback`` is the number of bars of
+    another interval as `data.candles.check_candles` does, becomes a dead letter. ``n_history`` is the number of bars of
     history.
     """
 
     name = "ingest"
 
-    def __init__(self, connect: Connect, market: Market, lookback: int) -> None:
+    def __init__(self, connect: Connect, market: Market, n_history: int) -> None:
         super().__init__(connect)
-        self._market, self._lookback = market, lookback
+        self._market, self._n_history = market, n_history
         self._gate = ExchangeGate(connect, market.exchange)
         self.facts = market.facts()
         self._checked_up_to: pd.Timestamp | None = None
@@ -174,10 +174,10 @@ class Ingest(Service):
     def _history(
         self, source: ExchangeSource, now: pd.Timestamp, listener: WebsocketListener, stop: Event
     ) -> pd.DataFrame:
-        """At least one lookback of candles, unless the market is younger or has very few."""
-        without_gaps = (self._lookback + 2) * self._market.interval
+        """At least ``n_history`` + 1 candles, unless the market is younger or has very few."""
+        without_gaps = (self._n_history + 2) * self._market.interval
         candles, times = self._fetch_checked(source, now - without_gaps, listener, stop, first=True), 1
-        while len(candles) < self._lookback + 1 and times < _MOST_HISTORY and not stop.is_set():
+        while len(candles) < self._n_history + 1 and times < _MOST_HISTORY and not stop.is_set():
             shorter, times = candles, 2 * times
             candles = self._fetch(source, now - times * without_gaps)
             if len(candles) == len(shorter):
