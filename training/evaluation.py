@@ -23,6 +23,7 @@ from models.shrinkage import Shrinkage
 from models.student import StudentMixture
 from training.density_baselines import garch_baselines, simple_baselines
 from training.density_scores import DensityScore, score_densities
+from training.importance import permutation_importance
 from training.scores import SIGNIFICANCE, Score, diebold_mariano, format_p, score
 
 WHOLE = "all bars"
@@ -86,6 +87,8 @@ class Evaluation:
         Of the model set, see `models.model_set.ModelSet`.
     densities
         By group of bars as in ``scores``, and density; without any for a set without densities.
+    importance
+        By expert and feature, see `training.importance.permutation_importance`.
     """
 
     dataset: str
@@ -97,6 +100,7 @@ class Evaluation:
     shrinkage: Shrinkage | None = None
     regime_returns: RegimeReturns = UNKNOWN_RETURNS
     densities: dict[str, dict[str, DensityScore]] = field(default_factory=dict)
+    importance: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         index = self.forecasts.index
@@ -134,6 +138,7 @@ class Evaluation:
             "densities": {
                 group: {name: asdict(one) for name, one in row.items()} for group, row in self.densities.items()
             },
+            "importance": self.importance,
         }
 
 
@@ -181,6 +186,7 @@ def evaluate(model_set: ModelSet, candles: pd.DataFrame, *, garch: bool = False)
         shrinkage=model_set.shrinkage,
         regime_returns=model_set.regime_returns,
         densities=_density_scores(model_set, candles, forecasts["outcome"].to_numpy(), rows, garch=garch),
+        importance=permutation_importance(model_set, candles),
     )
 
 

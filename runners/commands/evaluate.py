@@ -92,6 +92,12 @@ def _print(evaluation: "Evaluation", folder: Path) -> None:
             "Share of the returns below the 1 % and the 5 % quantile, and whether it fits (Kupiec). "
             f"{EVALUATION_FILE} has all of this by regime.\n"
         )
+    if evaluation.importance:
+        print_table("importance of each feature, by expert", *backtest_tables.importance(evaluation))
+        out.print(
+            "By how much the squared error on the validation part grows, in % of the forecast 0's, if the feature's "
+            "values are shuffled. Near 0 or below it: the expert does not need the feature.\n"
+        )
     for note in evaluation.regime_returns.notes():
         say(note)
     classifier = evaluation.classifier

@@ -205,6 +205,17 @@ def _shares(coverage: Mapping[str, float]) -> list[str]:
     return [f"{100 * share:.1f}" for share in coverage.values()]
 
 
+def importance(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: each feature's importance for each expert, in per cent of the forecast 0's squared error."""
+    by_expert = evaluation.importance
+    features = list(dict.fromkeys(name for of_features in by_expert.values() for name in of_features))
+    rows = [
+        [name, *(f"{100 * one[name]:+.2f}" if name in one else NOT_DEFINED for one in by_expert.values())]
+        for name in features
+    ]
+    return ["", *map(evaluation.regime_returns.label, by_expert)], rows
+
+
 REGIME_COLUMNS = ["part", "regime", "share", "duration", "return", "volatility", "next regime"]
 
 
