@@ -47,6 +47,11 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
+def split_names(text: str) -> list[str]:
+    """Names that are separated by commas; those in parentheses, as in ``macd(12,26)``, separate nothing."""
+    return [name.strip() for name in re.split(r",(?![^(]*\))", text)]
+
+
 def upgraded(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a file that an earlier version may have written, as this version would have written them."""
     renamed = RENAMED.get(table, {})

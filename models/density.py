@@ -21,7 +21,7 @@ from models.network import RegimeLSTM
 from models.student import StudentMixture
 
 DENSITY = "density"  # in the names of files
-BASE = "log_volatility_20"  # the feature that location and scale are relative to
+BASE = "log_volatility(20)"  # the feature that location and scale are relative to
 _LOCATION, _LOG_SCALE = 0.1, -0.3  # of an output of 1, and of an output of 0
 _LEAST_DF, _FIRST_DF = 2.0, 8.0  # above 2, so that the variance is finite
 

@@ -203,11 +203,16 @@ class Reader(Protocol):
     def stride(self) -> int: ...
 
 
-def forecast_lookback(detector: RegimeDetector | ColumnDetector, held: int, networks: Iterable[Reader]) -> int:
+def forecast_lookback(
+    detector: RegimeDetector | ColumnDetector, held: int, networks: Iterable[Reader], interval: pd.Timedelta
+) -> int:
     """Number of earlier bars that a forecast depends on, by its regime (held for up to ``held`` bars) and networks."""
     return max(
-        lookback_of(detector.features) + detector.memory - 1 + held,
-        *(lookback_of(network.features) + pass_length(network.window, network.stride) - 1 for network in networks),
+        lookback_of(detector.features, interval) + detector.memory - 1 + held,
+        *(
+            lookback_of(network.features, interval) + pass_length(network.window, network.stride) - 1
+            for network in networks
+        ),
     )
 
 
@@ -285,7 +290,7 @@ class Forecaster:
     def lookback(self) -> int:
         """Number of earlier bars that a forecast depends on."""
         held = hold_lookback(self.model_set.min_confidence, self.model_set.min_dwell)
-        return forecast_lookback(self.detector, held, self.model_set.ensembles)
+        return forecast_lookback(self.detector, held, self.model_set.ensembles, self.interval)
 
     @property
     def history(self) -> int:

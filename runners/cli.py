@@ -25,6 +25,7 @@ COMMANDS = {
     "init": "Create a workspace: its folders, and a commented regimes.toml with every setting and its default.",
     "config": "Show the value of every setting, and whether it is the default or comes from a file.",
     "data": "List the CSVs in data/csv: rows, range, interval, missing bars and regime labels.",
+    "features": "List the features that networks and the regime detector can read.",
     "doctor": "Show versions, cores, GPU and fonts. Exit status 1 if the workspace is not writable.",
     "runs": "List backtests (the default), remove them, or annotate them.",
     "live": "Trade a dataset's models as candles close: all services (the default), or one of them.",

@@ -154,8 +154,9 @@ def test_every_page_is_in_the_index_and_linked_from_the_readme() -> None:
 
 
 def test_every_feature_and_detector_has_a_line() -> None:
-    page = (ROOT / "docs" / "regimes_and_features.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^\| `(\w+)`", page, flags=re.M))
+    pages = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("regimes_and_features.md", "features.md")]
+    table = pages[0] + pages[1].split("## Built-in features")[1]
+    named = set(re.findall(r"^\| `(\w+)(?:\([\d,]+\))?`", table, flags=re.M))
     own = {"close_to_mean", "mean_reversion"}  # of the example, which other tests register
     assert named - {"auto"} == (set(FEATURES) | set(DETECTORS)) - own
 

@@ -11,13 +11,14 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from data.candles import REGIME, check_candles
-from data.errors import DataError
+from data.errors import DataError, SettingsError
 from data.features import DEFAULT_FEATURES, SCALE_FEATURES, columns_of, compute_features, find_feature
 from data.files import require_dataset_name
 from data.intervals import interval_of
 from data.splits import Split, chronological_split
 from data.windows import samples_of_regime, targets
 from models.density import BASE, DensityLSTM
+from models.detectors.hmm import HMMDetector
 from models.expert import expert_name
 from models.forecaster import forecast_lookback
 from models.network import Passes, RegimeLSTM, time_slots
@@ -202,16 +203,29 @@ def detector_task(candles: pd.DataFrame, dataset: str, settings: TrainSettings) 
     name = settings.detector
     if name == "auto":
         name = "labels" if REGIME in candles else "hmm"
-    detector = find_detector(name)()
+    detector = _new_detector(name, settings)
     for network in settings.every_network:
-        for feature in network.features:
+        for feature in (*network.features, *detector.features):
             find_feature(feature, candles)  # raises for an unknown one, before anything is fitted
-    _require_enough_bars(dataset, len(candles), settings, detector)
+    _require_enough_bars(dataset, pd.DatetimeIndex(candles.index), settings, detector)
     train = _split(candles, settings).train
     observed = compute_features(candles, detector.features).to_numpy()[train]
     rows = np.isfinite(observed).all(axis=1)
     labels = candles[REGIME].to_numpy()[train][rows] if REGIME in candles else None
     return DetectorTask(dataset, detector, observed[rows], labels, settings.seed)
+
+
+def _new_detector(name: str, settings: TrainSettings) -> RegimeDetector:
+    """An unfitted detector; raise a `SettingsError` if settings of the hidden Markov model are for another one."""
+    kind, defaults = find_detector(name), TrainSettings()
+    if issubclass(kind, HMMDetector):
+        return kind(n_states=settings.n_states, features=settings.regime_features)
+    for setting in ("n_states", "regime_features"):
+        if getattr(settings, setting) != getattr(defaults, setting):
+            raise SettingsError(
+                f"{setting} is a setting of the detector hmm, but the detector is {name}. Leave it out."
+            )
+    return kind()
 
 
 def prepare(
@@ -249,9 +263,12 @@ def _split(candles: pd.DataFrame, settings: TrainSettings) -> Split:
     return chronological_split(len(candles), settings.train_fraction, settings.validation_fraction)
 
 
-def _require_enough_bars(dataset: str, n_bars: int, settings: TrainSettings, detector: RegimeDetector) -> None:
+def _require_enough_bars(
+    dataset: str, index: pd.DatetimeIndex, settings: TrainSettings, detector: RegimeDetector
+) -> None:
     held = hold_lookback(settings.min_confidence, settings.min_dwell)
-    lookback = forecast_lookback(detector, held, settings.every_network)
+    n_bars = len(index)
+    lookback = forecast_lookback(detector, held, settings.every_network, interval_of(index))
     needed = max(
         math.ceil((lookback + settings.min_windows + 2) / settings.train_fraction),
         math.ceil((_MIN_VALIDATION_WINDOWS + 2) / settings.validation_fraction),

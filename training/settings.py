@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from data.settings import Settings
+from data.settings import Settings, split_names
 
 _NETWORK_NAME = re.compile(r"bearish|sideways|bullish|regime\d+|all")
 
@@ -38,7 +38,7 @@ class NetworkSettings(Settings):
     @field_validator("features", mode="before")
     @classmethod
     def _split_at_commas(cls, given: Any) -> Any:
-        return tuple(name.strip() for name in given.split(",")) if isinstance(given, str) else given
+        return tuple(split_names(given)) if isinstance(given, str) else given
 
 
 class SharedSettings(Settings):
@@ -53,6 +53,12 @@ class SharedSettings(Settings):
         100, ge=1, description="A regime with fewer training windows uses the all-regimes network."
     )
     detector: str = Field("auto", description="hmm, trend or labels; auto: labels if the CSV has a regime column.")
+    n_states: int | Literal["auto"] = Field(
+        3, description="States of the detector hmm: 2 to 6, or auto for the number with the smallest BIC."
+    )
+    regime_features: tuple[str, ...] = Field(
+        ("log_return", "volatility"), description="Features that the detector hmm observes, log_return first."
+    )
     min_confidence: float = Field(0.0, ge=0, le=1, description="Minimum probability of a new regime.")
     min_dwell: int = Field(1, ge=1, description="Consecutive bars that a new regime must be the most likely one.")
     train_fraction: float = Field(0.7, gt=0, lt=1, description="Share of the bars for training, from the start.")
@@ -64,6 +70,18 @@ class SharedSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where networks train: cpu, cuda (a GPU), or auto: a GPU if there is one."
     )
+
+    @field_validator("n_states")
+    @classmethod
+    def _two_to_six(cls, given: int | str) -> int | str:
+        if isinstance(given, int) and not 2 <= given <= 6:
+            raise ValueError("must be 2 to 6, or auto")
+        return given
+
+    @field_validator("regime_features", mode="before")
+    @classmethod
+    def _split_regime_features(cls, given: Any) -> Any:
+        return tuple(split_names(given)) if isinstance(given, str) else given
 
 
 class TrainSettings(SharedSettings, NetworkSettings):

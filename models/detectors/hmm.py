@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from data.errors import DataError
+from data.errors import DataError, SettingsError
 from models.regimes import Regime, register_detector
 
 if TYPE_CHECKING:
     from hmmlearn.hmm import GaussianHMM
 
+RETURN = "log_return"
+_N_STATES = 2, 7  # numbers of states to choose from, without the last
 # Lower bounds that keep each state reachable after an outlier.
 _SMALLEST_TRANSITION = 1e-6
 _SMALLEST_LOG_LIKELIHOOD = -50.0  # relative to the most likely state's
@@ -28,7 +30,11 @@ _TOLERANCE = 1e-2  # EM ends if a step gains less log likelihood
 
 @register_detector
 class HMMDetector:
-    """Three Gaussian states over log return and volatility, ordered by mean return.
+    """Gaussian states over log return and further features, ordered by mean return.
+
+    The state with the lowest mean return is bearish, the one with the highest bullish; of more than two, the others are
+    sideways, ``regime3`` and so on by their mean return. ``n_states`` is 2 to 6, or ``auto`` for the number with the
+    smallest Bayesian information criterion (Schwarz 1978) on the training part.
 
     The probabilities at t are those of the forward recursion (Rabiner 1989, eq. 19-20) over the last ``memory`` bars
     (a power of two), from the stationary distribution; they do not depend on earlier bars. The recursion is computed as
@@ -38,9 +44,17 @@ class HMMDetector:
 
     name: ClassVar[str] = "hmm"
 
-    def __init__(self, memory: int = 128) -> None:
-        self.features: tuple[str, ...] = ("log_return", "volatility")
-        self.regimes: tuple[int, ...] = tuple(Regime)
+    def __init__(
+        self,
+        memory: int = 128,
+        n_states: int | Literal["auto"] = 3,
+        features: Sequence[str] = (RETURN, "volatility"),
+    ) -> None:
+        if features[0] != RETURN:
+            raise SettingsError(f"regime_features begins with {features[0]}. Begin it with {RETURN}.")
+        self.features: tuple[str, ...] = tuple(features)
+        self.n_states = n_states
+        self.regimes: tuple[int, ...] = _regimes(3 if n_states == "auto" else n_states)
         self.memory = memory
 
     def fit(self, features: np.ndarray, labels: np.ndarray | None, seed: int) -> Self:
@@ -48,16 +62,16 @@ class HMMDetector:
         if not (scale > 0).all():
             raise DataError("the training part's price hardly moves, so regimes cannot be estimated.")
         observed = (features - mean) / scale
-        best = _best_model(observed, len(self.regimes), seed)
+        best = _best_of(observed, range(*_N_STATES) if self.n_states == "auto" else [self.n_states], seed)
         if best is None:
             raise DataError(
                 "no hidden Markov model fits the training part. Check its prices for a jump, or train with "
                 "--detector trend instead."
             )
-        by_mean_return = np.argsort(best.means_[:, 0])
-        transitions = np.maximum(best.transmat_[np.ix_(by_mean_return, by_mean_return)], _SMALLEST_TRANSITION)
+        order = _by_regime(best.means_[:, 0])
+        transitions = np.maximum(best.transmat_[np.ix_(order, order)], _SMALLEST_TRANSITION)
         transitions /= transitions.sum(axis=1, keepdims=True)
-        self._learn(mean, scale, best.means_[by_mean_return], best.covars_[by_mean_return], transitions)
+        self._learn(mean, scale, best.means_[order], best.covars_[order], transitions)
         return self
 
     def _learn(
@@ -68,6 +82,7 @@ class HMMDetector:
         state_covariances: np.ndarray,
         transitions: np.ndarray,
     ) -> None:
+        self.regimes = _regimes(len(state_means))
         self.mean_, self.scale_ = mean, scale
         self.state_means_, self.state_covariances_, self.transitions_ = state_means, state_covariances, transitions
         self._precisions = np.linalg.inv(state_covariances)
@@ -119,6 +134,7 @@ class HMMDetector:
     def parameters(self) -> dict[str, Any]:
         return {
             "memory": self.memory,
+            "features": list(self.features),
             "mean": self.mean_.tolist(),
             "scale": self.scale_.tolist(),
             "state_means": self.state_means_.tolist(),
@@ -128,10 +144,28 @@ class HMMDetector:
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
-        detector = cls(memory=parameters["memory"])
+        features = parameters.get("features", cls().features)  # earlier versions had no others
+        detector = cls(parameters["memory"], len(parameters["state_means"]), features)
         names = ("mean", "scale", "state_means", "state_covariances", "transitions")
         detector._learn(*(np.array(parameters[name]) for name in names))
         return detector
+
+
+def _regimes(n_states: int) -> tuple[int, ...]:
+    """The regimes' numbers, in the order of the probabilities' columns."""
+    return (int(Regime.BEARISH), int(Regime.BULLISH)) if n_states == 2 else tuple(range(n_states))
+
+
+def _by_regime(mean_returns: np.ndarray) -> np.ndarray:
+    """The states in the order of `_regimes`: lowest mean return, second lowest, highest, and those between."""
+    order = np.argsort(mean_returns)
+    return np.concatenate([order[:2], order[-1:], order[2:-1]]) if len(order) > 2 else order
+
+
+def _best_of(observed: np.ndarray, numbers_of_states: Iterable[int], seed: int) -> GaussianHMM | None:
+    """The model with the smallest Bayesian information criterion; None if none can be fitted."""
+    models = [_best_model(observed, number, seed) for number in numbers_of_states]
+    return min(filter(None, models), key=lambda model: float(model.bic(observed)), default=None)
 
 
 def _best_model(observed: np.ndarray, n_states: int, seed: int) -> GaussianHMM | None:

@@ -14,6 +14,7 @@ import pandas as pd
 from data.candles import time_text
 from data.errors import DataError, RegimesError
 from data.features import FEATURES, compute_features, lookback_of
+from data.intervals import interval_of
 from models.forecaster import LEVELS, Forecaster
 from models.regimes import RegimeDetector, regime_name
 from runners.lookahead.outcome import Outcome
@@ -112,13 +113,14 @@ def _compare(
 
 def _all_series(under_test: UnderTest) -> Iterator[_Series]:
     """Features come first: an error names a failing feature before any detector is fitted to it."""
+    interval = interval_of(pd.DatetimeIndex(under_test.candles.index))
     for name in under_test.features:
         if name in FEATURES:
-            yield _Series(f"feature {name}", lookback_of([name]), partial(compute_features, names=[name]))
+            yield _Series(f"feature {name}", lookback_of([name], interval), partial(compute_features, names=[name]))
     if under_test.model_set is not None:
         forecaster = Forecaster(under_test.model_set)
         levels = LEVELS if under_test.model_set.density else []
-        yield _regimes(under_test.model_set.detector)
+        yield _regimes(under_test.model_set.detector, interval)
         yield _Series(
             "forecast", forecaster.lookback, lambda candles: forecaster.forecast(candles).drop(columns=levels)
         )
@@ -130,16 +132,18 @@ def _all_series(under_test: UnderTest) -> Iterator[_Series]:
         names = ", ".join(settings.detector for settings in compress(under_test.trainings, own))
         with _name_failure(f"training with detector {names}", under_test.candles):
             prepared = under_test.prepared
-        yield from (_regimes(training.detector) for training in compress(prepared, own))
+        yield from (_regimes(training.detector, interval) for training in compress(prepared, own))
 
 
-def _regimes(detector: RegimeDetector) -> _Series:
+def _regimes(detector: RegimeDetector, interval: pd.Timedelta) -> _Series:
     def probabilities(candles: pd.DataFrame) -> pd.DataFrame:
         names = [regime_name(regime) for regime in detector.regimes]
         features = compute_features(candles, detector.features).to_numpy()
         return pd.DataFrame(detector.filter(features), columns=names, index=candles.index)
 
-    return _Series(f"detector {detector.name}", lookback_of(detector.features) + detector.memory - 1, probabilities)
+    return _Series(
+        f"detector {detector.name}", lookback_of(detector.features, interval) + detector.memory - 1, probabilities
+    )
 
 
 def _compute(series: _Series, candles: pd.DataFrame) -> pd.DataFrame:

@@ -15,13 +15,17 @@ from hmmlearn.hmm import GaussianHMM
 from data.candles import read_candles
 from data.features import DEFAULT_FEATURES, compute_features
 from models.detectors.hmm import HMMDetector
-from tests.benchmarks.comparison import Comparison, Figure, Peer, at_most, cost_alone
+from tests.benchmarks.comparison import Comparison, Figure, Peer, at_most, cost_alone, cost_of
 from tests.benchmarks.subject import Subject, many_candles, write_csv
 from training.prepare import DetectorTask
 
 _ROWS, _FIT_ROWS = 1_000_000, 750_000
 _STARTS, _STEPS, _TOLERANCE = 5, 200, 1e-2  # of hmmlearn's fit, as the detector's
 _MEGABYTE = 1e6
+_EXPRESSIONS = (
+    *("rsi(28)", "log_return[3]", "volatility(50)@1h", "macd(5,35)", "atr(28)", "momentum(60)"),
+    *("CCI(20)", "ADX(14)", "BBANDS(20,2).upper", "EMA(50)"),
+)
 
 
 def figures(subject: Subject) -> list[Figure]:
@@ -76,7 +80,9 @@ def _features(candles: pd.DataFrame) -> list[Figure]:
     }
     what = f"the five default features of {_ROWS:,} bars"
     run = partial(compute_features, candles, DEFAULT_FEATURES)
-    return Comparison(what, run, peers, rounds=3, seconds=at_most(0.2)).figures()
+    figures = Comparison(what, run, peers, rounds=3, seconds=at_most(0.2)).figures()
+    cost = cost_of(partial(compute_features, candles, _EXPRESSIONS))
+    return [*figures, Figure(f"ten expressions over {_ROWS:,} bars", cost.cpu, "s CPU", at_most(2))]
 
 
 def with_pandas(candles: pd.DataFrame) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def test_time_features_are_points_on_a_circle() -> None:
 def test_a_column_of_the_candles_is_a_feature_of_its_own(sp500: pd.DataFrame) -> None:
     own = sp500.assign(funding=np.arange(len(sp500)))
     assert compute_features(own, ["funding", "log_return"])["funding"].tolist() == list(range(len(sp500)))
-    assert lookback_of(["funding"]) == 0
+    assert lookback_of(["funding"], pd.Timedelta("1D")) == 0
 
 
 def test_an_unknown_feature_is_refused_with_the_known_ones(sp500: pd.DataFrame) -> None:
@@ -101,7 +101,7 @@ def test_a_registered_feature_is_computed_like_a_built_in_one(sp500: pd.DataFram
         return candles["high"].rolling(2).max().to_numpy()
 
     assert compute_features(sp500, ["two_bar_high"]).iloc[5, 0] == sp500["high"].iloc[4:6].max()
-    assert lookback_of(["two_bar_high", "log_return"]) == 1
+    assert lookback_of(["two_bar_high", "log_return"], pd.Timedelta("1D")) == 1
 
 
 def test_the_default_features_are_those_of_the_settings() -> None:

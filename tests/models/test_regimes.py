@@ -98,6 +98,36 @@ def test_two_different_rows_are_fitted_without_a_warning() -> None:
     assert np.isfinite(fitted.filter(rows)[127:]).all()
 
 
+@pytest.mark.parametrize(("n_states", "regimes"), [(2, (0, 2)), (4, (0, 1, 2, 3)), (5, (0, 1, 2, 3, 4))])
+def test_bearish_has_the_lowest_and_bullish_the_highest_mean_of_any_number_of_states(
+    labelled: pd.DataFrame, n_states: int, regimes: tuple[int, ...]
+) -> None:
+    names = ("log_return", "log_volatility(5)")
+    detector = HMMDetector(n_states=n_states, features=names).fit(observed(labelled, names)[20:800], None, seed=0)
+    assert detector.regimes == regimes
+    means = detector.state_means_[:, 0]
+    assert means[0] == means.min()
+    assert means[regimes.index(2)] == means.max()
+    assert np.all(np.diff(np.delete(means, regimes.index(2))) > 0)
+    again = HMMDetector.from_parameters(json.loads(json.dumps(detector.parameters())))
+    assert (again.regimes, again.features) == (regimes, names)
+    np.testing.assert_allclose(again.filter(observed(labelled, names)), detector.filter(observed(labelled, names)))
+
+
+def test_the_information_criterion_finds_the_number_of_states() -> None:
+    """Two states that differ in volatility only, five times as far apart as one standard deviation."""
+    random = np.random.default_rng(0)
+    calm = np.repeat(random.random(40) < 0.5, 50)
+    returns = np.where(calm, 0.01, 0.05) * random.standard_normal(2000)
+    rows = np.column_stack([returns, np.where(calm, 0.01, 0.05) + 0.002 * random.standard_normal(2000)])
+    assert HMMDetector(n_states="auto").fit(rows, None, seed=0).regimes == (0, 2)
+
+
+def test_the_features_of_the_hidden_markov_model_begin_with_the_return() -> None:
+    with pytest.raises(SettingsError, match="Begin it with log_return"):
+        HMMDetector(features=("volatility", "log_return"))
+
+
 def test_an_outlier_does_not_break_the_filter(hmm: HMMDetector, labelled: pd.DataFrame) -> None:
     features = observed(labelled, hmm.features)[20:400].copy()
     features[200] = [5.0, 3.0]

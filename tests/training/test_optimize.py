@@ -293,3 +293,18 @@ def test_settings_and_a_trials_parameters_convert_into_each_other() -> None:
         assert search.parameters(network) == trial.params
         assert search.network(trial.params) == network
         assert network.features[0] == "log_return"
+
+
+def test_a_search_over_periods_takes_one_period_of_each_feature() -> None:
+    search = SearchSettings(features="rsi(7..9),volatility(50)@1d,CCI(20)")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    networks: list[Any] = [search.suggest(study.ask()) for _ in range(40)]
+    assert {name for network in networks for name in network.features} == set(search.widest.features)
+    assert set(search.widest.features) == {"log_return", "rsi(7)", "rsi(8)", "rsi(9)", "volatility(50)@1d", "CCI(20)"}
+    for network in networks:
+        assert sum(name.startswith("rsi") for name in network.features) <= 1
+        parameters = search.parameters(network)
+        assert parameters is not None
+        assert search.network(parameters) == network
+    with pytest.raises(ValueError, match=r"rsi\(9..7\)"):
+        SearchSettings(features="rsi(9..7)")

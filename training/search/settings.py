@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from data.settings import Settings
+from data.settings import Settings, split_names
 from training.settings import NetworkSettings
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 _ALWAYS = "log_return"
+_PERIODS, _MOST_PERIODS = re.compile(r"(\d+)\.\.(\d+)"), 200
 RANGES = ("window", "stride", "hidden_dim", "num_layers", "dropout", "batch_size", "lr")
 _ON_LOG_SCALE = {"hidden_dim", "batch_size", "lr"}
 
@@ -50,7 +52,7 @@ class SearchSettings(Settings):
     )
     features: tuple[str, ...] = Field(
         ("volatility", "rsi", "macd", "boll_width", "atr", "volume_zscore", "momentum", "trend_strength", "range"),
-        description="Features that a trial may use, in addition to log_return.",
+        description="Features that a trial may use, in addition to log_return; rsi(7..28) has a period to search.",
     )
     window: tuple[_Count, _Count] = Field((5, 60), description="Minimum number of bars of context for a forecast.")
     stride: tuple[_Count, _Count] = Field((10, 40), description="Forecasts per pass; 1: a sliding window.")
@@ -63,10 +65,18 @@ class SearchSettings(Settings):
     @field_validator("features", mode="before")
     @classmethod
     def _without_what_is_always_there(cls, given: Any) -> Any:
-        names = given.split(",") if isinstance(given, str) else given
+        names = split_names(given) if isinstance(given, str) else given
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             return given  # pydantic rejects it
         return tuple(dict.fromkeys(name.strip() for name in names if name.strip() not in ("", _ALWAYS)))
+
+    @field_validator("features")
+    @classmethod
+    def _ascending_periods(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for name in given:
+            if not 0 < len(_by_period(name)) <= _MOST_PERIODS or len(_PERIODS.findall(name)) > 1:
+                raise ValueError(f"{name}: write one range of at most {_MOST_PERIODS} periods, the smallest first")
+        return given
 
     @field_validator(*RANGES, mode="before")
     @classmethod
@@ -101,20 +111,31 @@ class SearchSettings(Settings):
                 trial.suggest_float(name, low, high, log=name in _ON_LOG_SCALE)
         for name in self.features:
             trial.suggest_categorical(_parameter(name), [True, False])
+            periods = list(_by_period(name))
+            if len(periods) > 1:
+                trial.suggest_int(_period(name), periods[0], periods[-1])
         return self.network(trial.params)
 
     def network(self, parameters: Mapping[str, Any]) -> NetworkSettings:
         """The settings of a trial with these parameters."""
-        taken = tuple(name for name in self.features if parameters[_parameter(name)])
+        taken = tuple(
+            _by_period(name)[parameters.get(_period(name), 0)] for name in self.features if parameters[_parameter(name)]
+        )
         return NetworkSettings(features=(_ALWAYS, *taken), **{name: parameters[name] for name in RANGES})
 
     def parameters(self, network: NetworkSettings) -> dict[str, Any] | None:
         """The parameters of a trial with these settings; None if the search space does not contain them."""
         ranges = {name: getattr(network, name) for name in RANGES}
         inside = all(getattr(self, name)[0] <= value <= getattr(self, name)[1] for name, value in ranges.items())
-        if not inside or not {_ALWAYS} <= set(network.features) <= {_ALWAYS, *self.features}:
-            return None
-        return {**ranges, **{_parameter(name): name in network.features for name in self.features}}
+        choices: dict[str, Any] = {}
+        for name in self.features:
+            periods = {period: one for period, one in _by_period(name).items() if one in network.features}
+            choices[_parameter(name)] = bool(periods)
+            if len(_by_period(name)) > 1:
+                choices[_period(name)] = next(iter(periods or _by_period(name)))
+        parameters = {**ranges, **choices}
+        found = set(self.network(parameters).features)
+        return parameters if inside and found == set(network.features) else None
 
     @field_validator("storage")
     @classmethod
@@ -126,8 +147,22 @@ class SearchSettings(Settings):
     @property
     def widest(self) -> NetworkSettings:
         """The settings that need the most bars: all features, the longest window and stride."""
-        return NetworkSettings(features=(_ALWAYS, *self.features), window=self.window[1], stride=self.stride[1])
+        features = dict.fromkeys(one for name in self.features for one in _by_period(name).values())
+        return NetworkSettings(features=(_ALWAYS, *features), window=self.window[1], stride=self.stride[1])
 
 
 def _parameter(feature: str) -> str:
     return f"feature {feature}"
+
+
+def _period(feature: str) -> str:
+    return f"period of {feature}"
+
+
+def _by_period(feature: str) -> dict[int, str]:
+    """The features of a range of periods such as ``rsi(7..28)``, by period; a feature without one, by 0."""
+    match = _PERIODS.search(feature)
+    if match is None:
+        return {0: feature}
+    first, last = map(int, match.groups())
+    return {period: _PERIODS.sub(str(period), feature, count=1) for period in range(first, last + 1)}
