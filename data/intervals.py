@@ -1,4 +1,4 @@
-"""Finds the interval of a series of bars, and rejects series that have none or two."""
+"""Finds the interval of a series of bars and their number per year, and rejects series that have none or two."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from data.errors import DataError
 
 _DAY = pd.Timedelta(days=1)
+_YEAR = pd.Timedelta(days=365.25)
 _SIMILAR = 1.1  # steps within this factor count as one length: months, days of a clock change
 _MONTHS_VARY = 1.25  # between first trading days of two months or weeks
 _COMMON = 0.6  # as frequent as the most frequent length: closing auctions are less, half of a US session is not
@@ -36,6 +37,16 @@ def interval_of(index: pd.DatetimeIndex) -> pd.Timedelta:
     shortest = steps[np.argmax(similar >= _COMMON * similar.max())]
     lengths, counts = np.unique(steps[(steps >= shortest) & (steps <= shortest * _MONTHS_VARY)], return_counts=True)
     return pd.Timedelta(int(lengths[np.argmax(counts)]), unit=index.unit)
+
+
+def bars_per_year(index: pd.DatetimeIndex) -> float:
+    """Bars per year, counted from the times of the series, so that holidays and closed hours are included."""
+    return bars_per_year_of(len(index), index[0], index[-1])
+
+
+def bars_per_year_of(n_bars: int, first_bar: pd.Timestamp, last_bar: pd.Timestamp) -> float:
+    """`bars_per_year` of a series by its length and its first and last open times."""
+    return float((n_bars - 1) / ((last_bar - first_bar) / _YEAR))
 
 
 def has_interval(index: pd.DatetimeIndex, interval: pd.Timedelta) -> bool:

@@ -157,6 +157,10 @@ class ForecastSource(Protocol):
     def interval(self) -> pd.Timedelta: ...
     @property
     def lookback(self) -> int: ...
+    @property
+    def has_density(self) -> bool: ...
+    @property
+    def bars_per_year(self) -> float: ...
     def columns(self) -> list[str]: ...
     def forecast(self, candles: pd.DataFrame) -> pd.DataFrame: ...
     def stream(self) -> Stream: ...
@@ -274,6 +278,15 @@ class Forecaster:
     @property
     def interval(self) -> pd.Timedelta:
         return self.model_set.interval
+
+    @property
+    def has_density(self) -> bool:
+        return self.model_set.density is not None
+
+    @property
+    def bars_per_year(self) -> float:
+        """Of the training's candles."""
+        return self.model_set.bars_per_year
 
     @cached_property
     def detector(self) -> RegimeDetector | ColumnDetector:

@@ -31,6 +31,7 @@ from data.files import (
     whole_folder,
     write_json,
 )
+from data.intervals import bars_per_year_of
 from data.notebook import result_html
 from models import detectors  # noqa: F401  registers the built-in detectors
 from models.density import BASE, DENSITY, Correction, Density, DensityLSTM
@@ -100,6 +101,12 @@ class ModelSet:
     def n_members(self) -> int:
         """Number of networks of each expert."""
         return len(self.all_regimes.networks)
+
+    @property
+    def bars_per_year(self) -> float:
+        """Of the training's candles."""
+        known = self.provenance
+        return bars_per_year_of(known.n_bars, known.first_bar, known.last_bar)
 
     @property
     def ensembles(self) -> list[Expert | Density]:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from data.candles import OHLCV
+from data.intervals import bars_per_year
 from models.expert import member_names
-from models.forecaster import Forecast, forecasts_by_bar, member_forecasts
+from models.forecaster import Forecast, densities, forecasts_by_bar, member_forecasts
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,14 @@ class RecordedForecasts:
     interval: pd.Timedelta
     table: pd.DataFrame
     lookback: int = 0
+
+    @cached_property
+    def has_density(self) -> bool:
+        return densities(self.table) is not None
+
+    @property
+    def bars_per_year(self) -> float:
+        return bars_per_year(pd.DatetimeIndex(self.table.index))
 
     def columns(self) -> list[str]:
         return list(OHLCV)

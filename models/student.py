@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -28,12 +30,12 @@ class StudentMixture:
 
     def mean(self) -> np.ndarray:
         """``(...)``."""
-        return np.asarray((self.weights * self.location).sum(axis=-1))
+        return _total(self.weights * self.location)
 
     def deviation(self) -> np.ndarray:
         """Standard deviation ``(...)``."""
         squares = self.scale**2 * self.df / (self.df - 2) + self.location**2
-        return np.sqrt((self.weights * squares).sum(axis=-1) - self.mean() ** 2)
+        return np.sqrt(_total(self.weights * squares) - self.mean() ** 2)
 
     def log_density(self, value: np.ndarray | float) -> np.ndarray:
         """Logarithm of the density at ``value`` ``(...)``."""
@@ -45,7 +47,7 @@ class StudentMixture:
         """Probability of at most ``value`` ``(...)``."""
         from scipy.special import stdtr
 
-        return np.asarray((self.weights * stdtr(self.df, self._standardised(value))).sum(axis=-1))
+        return _total(self.weights * stdtr(self.df, self._standardised(value)))
 
     def quantiles(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """The values that are not exceeded with these probabilities: ``(..., n_levels)``.
@@ -80,6 +82,11 @@ class StudentMixture:
 
     def _standardised(self, value: np.ndarray | float) -> np.ndarray:
         return (np.asarray(value)[..., None] - self.location) / self.scale
+
+
+def _total(components: np.ndarray) -> np.ndarray:
+    """The sum of the last axis, added one by one: NumPy's order depends on the layout, and so on the number of bars."""
+    return np.asarray(reduce(add, np.moveaxis(components, -1, 0)))
 
 
 def _log_student(value: np.ndarray, df: np.ndarray) -> np.ndarray:

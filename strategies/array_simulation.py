@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from data.compiled import compiled
 from data.errors import SettingsError
-from strategies import account
-from strategies.account import Costs, Rule
-from strategies.settings import AXES, TradingSettings
+from strategies.account import Costs
+from strategies.array_trading import CALLED, INLINED, BarArrays, Risk, Rule, trade_all
+from strategies.risk import FIXED, SIZINGS, RiskRule
+from strategies.rule_settings import DISTANCES
+from strategies.settings import AXES, TradingSettings, round_trip_cost
+from strategies.signals import Market, mean_forecasts, require_densities
 
 _COMPARISONS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "gt": (operator.gt, "above"),
@@ -39,14 +43,16 @@ def _bounds_of(name: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     return within, " and ".join(f"{words} {limit:g}" for _, limit, words in bounds) or "a finite number"
 
 
+CHOICES = {name: get_args(TradingSettings.model_fields[name].annotation) for name in ("neutral", "sizing", "stop_unit")}
+# Numbers that switch a part of the rule off where they are 0.
+_SWITCHES = tuple(
+    name for name in RiskRule._fields if name in AXES and TradingSettings.model_fields[name].get_default() == 0
+)
+
+
 @dataclass(frozen=True)
 class SettingsGrid:
-    """Trading settings to compare: the fields of `TradingSettings` in `AXES`, as arrays ``(n_settings,)``.
-
-    Attributes
-    ----------
-    neutral_flat
-        Whether ``neutral`` is ``flat``.
+    """Trading settings to compare: ``table`` has one row per setting, and the columns `AXES`.
 
     Raises
     ------
@@ -54,47 +60,74 @@ class SettingsGrid:
         For the first setting, by its number, that `TradingSettings` would reject.
     """
 
-    long_threshold: np.ndarray
-    short_threshold: np.ndarray
-    exposure: np.ndarray
-    min_order: np.ndarray
-    commission: np.ndarray
-    slippage: np.ndarray
-    borrow_rate: np.ndarray
-    neutral_flat: np.ndarray
+    table: pd.DataFrame
 
     @classmethod
     def of(cls, *settings: TradingSettings) -> SettingsGrid:
-        return cls.from_table(pd.DataFrame([one.model_dump(include=set(AXES)) for one in settings]))
-
-    @classmethod
-    def from_table(cls, table: pd.DataFrame) -> SettingsGrid:
-        """One setting per row of a table that has the columns `AXES`."""
-        numbers = {name: table[name].to_numpy(dtype=float) for name in AXES if name != "neutral"}
-        return cls(**numbers, neutral_flat=(table["neutral"] == "flat").to_numpy())
+        return cls(pd.DataFrame([one.model_dump(include=set(AXES)) for one in settings]))
 
     def __post_init__(self) -> None:
-        shapes = {field.name: np.shape(getattr(self, field.name)) for field in fields(self)}
-        if len(set(shapes.values())) > 1 or len(shapes["exposure"]) != 1:
-            raise SettingsError(f"the arrays of a grid have one entry per setting, but their shapes are {shapes}.")
-        if self.neutral_flat.dtype != bool:
-            raise SettingsError(f"neutral_flat has the type {self.neutral_flat.dtype}; it must be bool.")
+        table = self.table
         for name in AXES:
-            if name != "neutral":
+            if name in CHOICES:
+                self._refuse_first(~table[name].isin(CHOICES[name]), name, f"must be one of {CHOICES[name]}")
+            else:
                 within, bounds = _bounds_of(name)
-                self._refuse_first(~within(getattr(self, name)), name, f"must be {bounds}")
-        self._refuse_first(self.short_threshold > self.long_threshold, "short_threshold", "lies above long_threshold")
+                self._refuse_first(~within(self.numbers(name)), name, f"must be {bounds}")
+        for name, (wrong, reason) in contradictions(table).items():
+            self._refuse_first(wrong, name, reason)
 
-    def _refuse_first(self, wrong: np.ndarray, name: str, reason: str) -> None:
+    def _refuse_first(self, wrong: np.ndarray | pd.Series, name: str, reason: str) -> None:
         if wrong.any():
-            number = int(wrong.argmax())
-            raise SettingsError(f"setting {number}: {name} {getattr(self, name)[number]:g} {reason}.")
+            number = int(np.argmax(wrong))
+            value = self.table[name].iloc[number]
+            raise SettingsError(
+                f"setting {number}: {name} {value if name in CHOICES else format(value, 'g')} {reason}."
+            )
 
     def __len__(self) -> int:
-        return len(self.exposure)
+        return len(self.table)
+
+    def numbers(self, name: str) -> np.ndarray:
+        """The values of a setting ``(n_settings,)``."""
+        return self.table[name].to_numpy(dtype=float)
 
     def part(self, which: slice) -> SettingsGrid:
-        return SettingsGrid(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
+        return SettingsGrid(self.table.iloc[which])
+
+    @property
+    def rule(self) -> Any:
+        """`Rule` of arrays."""
+        neutral_flat = (self.table["neutral"] == "flat").to_numpy()
+        numbers = {name: self.numbers(name) for name in Rule._fields if name in AXES}
+        return Rule(**numbers, neutral_flat=neutral_flat)  # type: ignore[arg-type]
+
+    @property
+    def costs(self) -> Any:
+        """`Costs` of arrays."""
+        return Costs(*map(self.numbers, Costs._fields))  # type: ignore[arg-type]
+
+    @property
+    def risk(self) -> Any:
+        """`RiskRule` of arrays; None if all settings trade by the plain rule."""
+        sizing = self.table["sizing"].map(SIZINGS.index).to_numpy(dtype=int)
+        if not np.any([sizing != FIXED, *(self.numbers(name) != 0 for name in _SWITCHES)]):
+            return None
+        has_stops = np.any([self.numbers(name) != 0 for name in DISTANCES], axis=0)
+        in_scale = (self.table["stop_unit"] == "scale").to_numpy() & has_stops
+        numbers = {name: self.numbers(name) for name in RiskRule._fields if name in AXES and name != "sizing"}
+        return RiskRule(**numbers, sizing=sizing, in_scale=in_scale)  # type: ignore[arg-type]
+
+
+def contradictions(table: pd.DataFrame) -> dict[str, tuple[pd.Series, str]]:
+    """Which settings of a table contradict each other, by the name of one, with the reason."""
+    in_fractions = table["stop_unit"] == "fraction"
+    return {
+        "short_threshold": (table["short_threshold"] > table["long_threshold"], "lies above long_threshold"),
+        "funding": ((table["funding"] != 0) & (table["borrow_rate"] != 0), "is not 0, and borrow_rate is not either"),
+        "stop_loss": (in_fractions & (table["stop_loss"] >= 1), "must be below 1 with stop_unit fraction"),
+        "trailing_stop": (in_fractions & (table["trailing_stop"] >= 1), "must be below 1 with stop_unit fraction"),
+    }
 
 
 @dataclass(frozen=True)
@@ -116,7 +149,14 @@ class Simulated:
     round_trips: np.ndarray
 
 
-def simulate(open_: np.ndarray, close: np.ndarray, members: np.ndarray, grid: SettingsGrid, cash: float) -> Simulated:
+def simulate(
+    open_: np.ndarray,
+    close: np.ndarray,
+    members: np.ndarray,
+    grid: SettingsGrid,
+    cash: float,
+    market: Market | None = None,
+) -> Simulated:
     """Trade each setting over the same bars, each with its own account.
 
     Parameters
@@ -128,11 +168,13 @@ def simulate(open_: np.ndarray, close: np.ndarray, members: np.ndarray, grid: Se
         order. The first bar may give an order; an order of the last bar is not filled.
     cash
         Equity at the start.
+    market
+        The same bars, for settings with more than the plain rule.
 
     Raises
     ------
     SettingsError
-        If the arrays do not have these shapes, or the cash is not above 0.
+        If the arrays do not have these shapes, the cash is not above 0, or a setting reads a market that is not given.
     """
     shapes = np.shape(open_), np.shape(close), np.shape(members)
     if shapes[0] != shapes[1] or len(shapes[0]) != 1 or len(shapes[2]) != 2 or shapes[2][0] != shapes[0][0]:
@@ -145,8 +187,36 @@ def simulate(open_: np.ndarray, close: np.ndarray, members: np.ndarray, grid: Se
     known = np.isfinite(series[2]).all(axis=1)
     equity, position = (np.empty((len(grid), len(close))) for _ in range(2))
     fills, round_trips = np.zeros((2, len(grid)), dtype=int)
-    rule = Rule(*(getattr(grid, name) for name in Rule._fields))
-    costs = Costs(*(getattr(grid, name) for name in Costs._fields))
-    trade_all = compiled(account.trade_all, account.CALLED, account.INLINED)
-    trade_all(*series, known, rule, costs, float(cash), equity, position, fills, round_trips)
+    risk, cost_numbers = _risk_of(grid, series[2], market)
+    compiled(trade_all, CALLED, INLINED)(
+        *series, known, grid.rule, grid.costs, float(cash), equity, position, fills, round_trips, risk, cost_numbers
+    )
     return Simulated(equity.T, position.T, fills, round_trips)
+
+
+def _risk_of(grid: SettingsGrid, members: np.ndarray, market: Market | None) -> tuple[Risk | None, np.ndarray]:
+    """The grid's sizes, exits and limits with the bars they read, and each setting's row of probabilities."""
+    rule, rows = grid.risk, np.zeros(len(grid), dtype=int)
+    if rule is None:
+        return None, rows
+    if market is None:
+        raise SettingsError("settings with sizes, exits or limits need the market: high, low and scale of each bar.")
+    above = below = np.zeros((1, len(market.high)))
+    if np.any(rule.min_probability):
+        require_densities(float(np.max(rule.min_probability)), has_density=market.density is not None)
+        pairs = zip(grid.numbers("commission").tolist(), grid.numbers("slippage").tolist(), strict=True)
+        of_each = [round_trip_cost(*pair) for pair in pairs]
+        costs = sorted(set(of_each))
+        rows = np.searchsorted(costs, of_each)
+        above, below = (np.stack(part) for part in zip(*map(market.probabilities, costs), strict=True))
+    bars = BarArrays(
+        high=np.ascontiguousarray(market.high, dtype=float),
+        low=np.ascontiguousarray(market.low, dtype=float),
+        mean=mean_forecasts(members),
+        scale=np.ascontiguousarray(market.scale, dtype=float),
+        above=above,
+        below=below,
+        day=market.day,
+        annual=math.sqrt(market.bars_per_year),
+    )
+    return Risk(rule, bars), rows

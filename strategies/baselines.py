@@ -5,7 +5,8 @@ from __future__ import annotations
 import backtrader as bt
 
 from strategies.feed import first_stamp
-from strategies.settings import RuleSettings, target_size
+from strategies.rule_settings import RuleSettings
+from strategies.settings import target_size
 
 
 class BuyAndHold(bt.Strategy):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import backtrader as bt
@@ -27,7 +26,11 @@ from models.recorded import RecordedForecasts
 from models.settings import ForecastSettings
 from strategies.account import order_waits
 from strategies.feed import bar_times, first_stamp, is_preloaded, newest_candle, preloaded_candles
-from strategies.settings import RuleSettings, TradingSettings, target_size, unit_value
+from strategies.protective_orders import ProtectiveOrders
+from strategies.rule_settings import RuleSettings
+from strategies.settings import TradingSettings, broker_round_trip, capital_per_unit, unit_value
+from strategies.signals import VOLATILITY_BARS, Signal, day_numbers, past_volatility, require_densities
+from strategies.trading_rule import FORECAST, BarClose, Target, TradingRule, closing_reason
 from strategies.vote import Vote
 
 # Trading settings that are parameters of the strategy; costs and cash belong to the broker.
@@ -58,14 +61,18 @@ class LSTMRegimeStrategy(bt.Strategy):
     models
         A `ModelSet`, its folder, or a dataset's folder (for the newest set). Or a `Forecaster` or `RecordedForecasts`,
         which ignore ``blend``, ``regime_source`` and ``shrinkage``.
-    long_threshold, short_threshold, neutral, exposure, min_order
-        As in `strategies.settings.RuleSettings`, with its defaults.
+    long_threshold, short_threshold, neutral, exposure, min_order, min_probability, sizing, target_volatility, \
+    kelly_fraction, rebalance_band, stop_loss, take_profit, trailing_stop, stop_unit, max_holding, max_position, \
+    max_daily_loss
+        As in `strategies.rule_settings.RuleSettings`, with its defaults.
     blend, regime_source, shrinkage
         As in `Forecaster`.
     trade_from
         Open time (UTC, naive) of the first bar that may trade; earlier ones only fill the lookback.
     feed
         The feed to trade: its number in the Cerebro, or its name from ``adddata``.
+    bars_per_year
+        For volatilities per year; default: of the candles that the models were trained on.
 
     Attributes
     ----------
@@ -73,8 +80,8 @@ class LSTMRegimeStrategy(bt.Strategy):
         The feed to trade.
     regime, forecast
         At the current bar; NaN if unknown. The forecast is the mean of the members'.
-    vote
-        The members' states after the last known forecast that could trade.
+    rule
+        The `strategies.trading_rule.TradingRule`, with what it remembers.
     bankrupt
         Whether equity has been 0 or below at a close.
 
@@ -90,6 +97,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         *((name, TradingSettings.model_fields[name].default) for name in TRADED_BY),
         ("trade_from", None),
         ("feed", 0),
+        ("bars_per_year", None),
     )
 
     def __init__(self, **unknown: object) -> None:
@@ -103,13 +111,14 @@ class LSTMRegimeStrategy(bt.Strategy):
         if self.traded.replaying:
             raise SettingsError("a replayed feed shows unfinished bars; use a resampled one.")
         self.forecaster = self._forecaster()
+        require_densities(self.settings.min_probability, has_density=self.forecaster.has_density)
         self.regime = self.forecast = np.nan
-        self.vote = Vote()
+        self.rule = TradingRule(self.settings, self._bars_per_year())
         self.bankrupt = False
         self._bars_seen = 0
         self._known: Forecast | None = None
         self._order: bt.Order | None = None
-        self._ordered_mean = 0.0
+        self._target = Target(0.0, FORECAST)
         self._at_bar: Callable[[int], tuple[float, Forecast | None]]
         self._stamps: list[float] = []  # of a streamed feed's bars
 
@@ -127,7 +136,13 @@ class LSTMRegimeStrategy(bt.Strategy):
         model_set = models if isinstance(models, ModelSet) else ModelSet.load(models)
         return Forecaster(model_set, self.settings)
 
+    def _bars_per_year(self) -> float:
+        if self.p.bars_per_year is not None:
+            return float(self.p.bars_per_year)
+        return self.forecaster.bars_per_year if self.settings.sizing == "volatility" else np.nan
+
     def start(self) -> None:
+        self._protective = ProtectiveOrders(self, self.traded) if self.settings.has_stops else None
         self._trades_from = first_stamp(self.traded, self.p.trade_from)
         columns = self.forecaster.columns()
         if is_preloaded(self.traded):
@@ -142,21 +157,30 @@ class LSTMRegimeStrategy(bt.Strategy):
     def prenext(self) -> None:
         self._observe()  # another feed of this Cerebro has not begun yet
 
+    @property
+    def vote(self) -> Vote:
+        """The members' states after the last known forecast that could trade."""
+        return self.rule.vote
+
     def next(self) -> None:
         self.bankrupt = self.bankrupt or self.broker.getvalue() <= 0
-        if not self._observe() or self.bankrupt or self._known is None:
+        if not self._observe() or self.bankrupt or self.traded.datetime[0] < self._trades_from:
             return
-        if self.traded.datetime[0] < self._trades_from:
+        bar, order = self._bar_close(), self._order
+        self.rule.update(bar, self._signal(), filled=order is not None and bool(order.executed.size))
+        if self._protective is not None:
+            self._protective.keep(bar.units)
+        if order is not None and order.alive():  # live, an order may take longer than a bar
             return
-        if self._order is not None and self._order.alive():  # live, an order may take longer than a bar
-            return
-        held = self.getposition(self.traded).size
-        if self._order is not None and self._order.executed.size:
-            self.vote = replace(self.vote, filled_mean=self._ordered_mean)
-        self.vote = self.vote.cast(self._known.members, held, self.settings)
-        self._order, wanted = None, self.wanted_size(self._known, held)
-        if wanted != held and not self._order_waits(wanted, held):
-            self._order, self._ordered_mean = self.order_target_size(self.traded, wanted), self.vote.mean
+        self._order, self._target = None, self.rule.decide()
+        if self._known is not None and self._target.reason == FORECAST:
+            self._target = Target(self.wanted_size(self._known, bar.units), FORECAST)
+        wanted, reason = self.rule.limit(self._target)
+        if wanted != bar.units and not order_waits(wanted, bar.units, bar.unit_value, self.settings.min_order):
+            self._order = self.order_target_size(self.traded, wanted, closed_by=closing_reason(reason))
+            self.rule.order_sent()
+            if self._protective is not None:
+                self._protective.follow(self._order)
 
     def wanted_size(self, forecast: Forecast, held: float) -> float:
         """The position to hold from the next bar's open on; a subclass may override it.
@@ -176,12 +200,25 @@ class LSTMRegimeStrategy(bt.Strategy):
         float
             Units, negative for short; ``held`` for no order. `target_size` converts an exposure to units.
         """
-        if not self.vote.due:
-            return held
-        return target_size(self, self.vote.mean, self.settings.exposure, self.traded)
+        return self._target.units
 
-    def _order_waits(self, wanted: float, held: float) -> bool:
-        return order_waits(wanted, held, unit_value(self, self.traded), self.settings.min_order)
+    def _bar_close(self) -> BarClose:
+        feed, position = self.traded, self.getposition(self.traded)
+        day = 0
+        if self.settings.max_daily_loss:  # only then, because it takes as long as the rest
+            day = int(day_numbers(bar_times(feed, np.array([feed.datetime[0]])))[0])
+        equity, worth, capital = float(self.broker.getvalue()), unit_value(self, feed), capital_per_unit(self, feed)
+        return BarClose(day, feed.high[0], feed.low[0], position.size, position.price, equity, worth, capital)
+
+    def _signal(self) -> Signal | None:
+        if self._known is None:
+            return None
+        volatility = np.nan
+        reads_past = self.settings.needs_scale and not self.forecaster.has_density
+        if reads_past and len(self.traded) > VOLATILITY_BARS:
+            volatility = float(past_volatility(np.array(self.traded.close.get(size=VOLATILITY_BARS + 1)))[-1])
+        cost = broker_round_trip(self, self.traded) if self.settings.min_probability else np.nan
+        return Signal.of(self._known, volatility, cost, self.settings)
 
     def stop(self) -> None:
         require_bars(self._bars_seen, self.forecaster.lookback + 1, _FEED)

@@ -1,54 +1,19 @@
-"""Trading settings, shared by strategy, array simulator, backtest and live: rule, size and costs."""
+"""Trading settings, shared by strategy, array simulator, backtest and live: rule, costs and cash; sizes in units."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+import math
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from data.errors import SettingsError
 from data.settings import Settings
 from models.settings import ForecastSettings
+from strategies.rule_settings import RuleSettings
 
 if TYPE_CHECKING:
     import backtrader as bt
-
-
-class RuleSettings(Settings):
-    """The trading rule: long above one threshold, short below the other, and the position's size."""
-
-    table: ClassVar[str] = "backtest"
-
-    long_threshold: float = Field(0.001, description="Go long above this forecast log return.")
-    short_threshold: float = Field(-0.001, description="Go short below this forecast log return.")
-    neutral: Literal["hold", "flat"] = Field(
-        "hold", description="Between the thresholds: hold the position, or go flat."
-    )
-    exposure: float = Field(0.95, gt=0, description="Fraction of equity that a position is worth.")
-    min_order: float = Field(
-        0.0,
-        ge=0,
-        description="Smallest value of an order; smaller ones wait, unless they close a position.",
-    )
-
-    @model_validator(mode="after")
-    def _thresholds_in_order(self) -> Self:
-        if self.short_threshold > self.long_threshold:
-            raise ValueError(
-                f"short_threshold {self.short_threshold:g} lies above long_threshold {self.long_threshold:g}"
-            )
-        return self
-
-    def direction(self, log_return: float, held: int) -> int:
-        """Direction (1 long, -1 short, 0 none) that a member wants after its forecast, given its direction before.
-
-        A forecast equal to a threshold counts as neutral.
-        """
-        if log_return > self.long_threshold:
-            return 1
-        if log_return < self.short_threshold:
-            return -1
-        return held if self.neutral == "hold" else 0
 
 
 class CostSettings(Settings):
@@ -61,6 +26,30 @@ class CostSettings(Settings):
     borrow_rate: float = Field(
         0.0, ge=0, lt=1, description="Fee per bar for a short position, as a fraction of its value."
     )
+    funding: float = Field(
+        0.0,
+        gt=-1,
+        lt=1,
+        description="Funding rate per bar, as a fraction of the position's value: longs pay it and shorts receive it.",
+    )
+
+    @model_validator(mode="after")
+    def _one_fee(self) -> Self:
+        if self.borrow_rate and self.funding:
+            raise ValueError(
+                f"borrow_rate {self.borrow_rate:g} and funding {self.funding:g} are fees for the same position"
+            )
+        return self
+
+    @property
+    def round_trip(self) -> float:
+        """Log return that pays for commission and slippage of a position's two orders."""
+        return round_trip_cost(self.commission, self.slippage)
+
+
+def round_trip_cost(commission: float, slippage: float) -> float:
+    """Log return at which buying and selling again, or the reverse, neither earns nor loses."""
+    return math.log((1 + slippage) * (1 + commission) / ((1 - slippage) * (1 - commission)))
 
 
 class TradingSettings(ForecastSettings, CostSettings, RuleSettings):
@@ -84,7 +73,7 @@ def target_size(
     from strategies.account import position_units  # it needs numpy, and start-up does not
 
     feed = strategy.data if data is None else data
-    return position_units(direction, exposure, float(strategy.broker.getvalue()), _capital_per_unit(strategy, feed))
+    return position_units(direction, exposure, float(strategy.broker.getvalue()), capital_per_unit(strategy, feed))
 
 
 def unit_value(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
@@ -109,7 +98,17 @@ def unit_value(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
     return close * float(scheme.p.mult)
 
 
-def _capital_per_unit(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
+def broker_round_trip(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
+    """`round_trip_cost` of the broker's own commission scheme and slippage, at the bar's close."""
+    scheme, settings, close = strategy.broker.getcommissioninfo(data), strategy.broker.p, float(data.close[0])
+    commission = scheme.getcommission(1.0, 1.0) / scheme.p.mult
+    if scheme.getcommission(1.0, 2.0) != 2 * scheme.getcommission(1.0, 1.0):  # not a fraction of the price
+        commission = scheme.getcommission(1.0, close) / unit_value(strategy, data)
+    slippage = getattr(settings, "slip_perc", 0.0) or getattr(settings, "slip_fixed", 0.0) / close
+    return round_trip_cost(commission, slippage)
+
+
+def capital_per_unit(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
     """Equity that one unit takes up at the bar's close: its value, or the margin of a future if that is more."""
     scheme, value = strategy.broker.getcommissioninfo(data), unit_value(strategy, data)
     return value if scheme.stocklike else max(value, float(scheme.get_margin(data.close[0])))

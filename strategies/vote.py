@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from strategies.account import sign
-from strategies.settings import RuleSettings
+from strategies.risk import gated
+from strategies.rule_settings import RuleSettings
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,33 @@ class Vote:
         """Whether an order is due: the mean differs from the one that the last filled order was made for."""
         return self.mean != self.filled_mean
 
-    def cast(self, members: Sequence[float], held: float, rule: RuleSettings) -> Vote:
+    def filled(self, mean: float) -> Vote:
+        """The vote after an order that was made for this mean has been filled."""
+        return replace(self, filled_mean=mean)
+
+    def cast(
+        self,
+        members: Sequence[float],
+        held: float,
+        rule: RuleSettings,
+        *,
+        opens_long: bool = True,
+        opens_short: bool = True,
+    ) -> Vote:
         """The vote at a bar's close, by the members' forecasts and the units held.
 
         If the position's sign differs from that of the mean (a refused order, a stop, a restart), or the number of
         members has changed, every state first becomes the position's sign. Then each member applies
-        `RuleSettings.direction` to its own state. Without a position the filled mean is 0, whoever closed it.
+        `RuleSettings.direction` to its own state; it becomes flat where it would enter or turn though that side does
+        not open (``min_probability``). Without a position the filled mean is 0, whoever closed it.
         """
         side = int(sign(held))
         states = self.states if sign(self.mean) == side else ()
         filled_mean = self.filled_mean if states and side else float(side)
         if len(states) != len(members):
             states = (side,) * len(members)
-        return Vote(tuple(map(rule.direction, members, states)), filled_mean)
+        wanted = map(rule.direction, members, states)
+        if opens_long and opens_short:
+            return Vote(tuple(wanted), filled_mean)
+        allowed = (int(gated(each, state, opens_long, opens_short)) for each, state in zip(wanted, states, strict=True))
+        return Vote(tuple(allowed), filled_mean)

@@ -14,9 +14,10 @@ import pandas as pd
 
 from data.candles import time_text
 from data.errors import DataError
+from data.intervals import bars_per_year
 from data.settings import flat_settings
 from models.forecaster import member_forecasts
-from runners.backtesting.metrics import Metrics, bars_per_year, equity_before, metrics_of_part, simple_returns
+from runners.backtesting.metrics import Metrics, equity_before, metrics_of_part, simple_returns
 from runners.backtesting.runs import Run
 from runners.backtesting.trials import read_trials, trials_of
 from runners.backtesting.yardsticks import AccountFigures

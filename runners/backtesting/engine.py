@@ -12,7 +12,7 @@ import pandas as pd
 
 from data.candles import check_candles, fingerprint
 from data.errors import DataError, SettingsError
-from data.intervals import interval_of
+from data.intervals import bars_per_year, interval_of
 from models.forecaster import Forecaster, require_compatible
 from models.model_set import ModelSet
 from models.recorded import RecordedForecasts
@@ -25,7 +25,9 @@ from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.yardsticks import buy_and_hold, compare_with_yardsticks
 from strategies import LSTMRegimeStrategy, TradingCosts
 from strategies.feed import bar_times, candle_feed, first_stamp
-from strategies.settings import RuleSettings
+from strategies.rule_settings import RuleSettings
+from strategies.signals import VOLATILITY_BARS
+from strategies.trading_rule import FORECAST
 from strategies.vote import Vote
 
 
@@ -131,10 +133,12 @@ def _trade(
     *,
     in_sample: bool,
 ) -> Backtest:
-    feed, bars = candles.iloc[_feed(traded, recorded.lookback)][recorded.columns()], candles.iloc[traded]
+    fed = _feed(traded, max(recorded.lookback, VOLATILITY_BARS))
+    feed, bars = candles.iloc[fed][recorded.columns()], candles.iloc[traded]
     trade_from = bars.index[0].tz_convert(None).to_pydatetime()
     rule = settings.model_dump(include=set(RuleSettings.model_fields))
-    options = {"models": recorded, "trade_from": trade_from, **rule}
+    periods = bars_per_year(pd.DatetimeIndex(bars.index))
+    options = {"models": recorded, "trade_from": trade_from, "bars_per_year": periods, **rule}
     strategy = run_strategy(feed, settings, LSTMRegimeStrategy, options)
     equity, trades, held = strategy.equity(), strategy.trades(), buy_and_hold(bars, settings)
     forecasts = recorded.forecast(bars).drop(columns="forecast")
@@ -208,7 +212,7 @@ def run_strategy(
     cerebro = cerebro or bt.Cerebro(stdstats=False)  # its observers would cost a third of the time
     cerebro.adddata(candle_feed(candles, checked=True))
     cerebro.broker.setcash(settings.cash)
-    costs = TradingCosts(commission=settings.commission, borrow_rate=settings.borrow_rate)
+    costs = TradingCosts(**settings.model_dump(include={"commission", "borrow_rate", "funding"}))
     cerebro.broker.addcommissioninfo(costs)
     cerebro.broker.set_int2pnl(False)  # the recorder separates borrowing fees from commission
     cerebro.broker.set_slippage_perc(settings.slippage, slip_open=True, slip_match=True, slip_out=True)
@@ -217,6 +221,7 @@ def run_strategy(
     return cerebro.run()[0].analyzers.recorder
 
 
+BANKRUPTCY, END = "bankruptcy", "end"  # why a trade ends without an order
 EQUITY_COLUMNS = ["equity", "position", "regime", "forecast", "vote", "traded", "commission", "borrowing"]
 
 
@@ -250,7 +255,7 @@ class Recorder(bt.Analyzer):
                 self._open.reduce(fill.closed, fill.price, fill.pnl)
                 self._open.pay(order.ref, fill.closedcomm)
                 if not self._open.size:
-                    self._trades.append(self._row(self._open))
+                    self._trades.append(self._row(self._open, order.info.get("closed_by", FORECAST)))
                     self._open = None
             if fill.opened:
                 feed = self.strategy.data
@@ -260,14 +265,14 @@ class Recorder(bt.Analyzer):
                 self._open.enlarge(fill.opened, fill.price)
                 self._open.pay(order.ref, fill.openedcomm)
 
-    def _row(self, trip: RoundTrip) -> dict[str, object]:
+    def _row(self, trip: RoundTrip, closed_by: str) -> dict[str, object]:
         feed = self.strategy.data
-        return trip.row(feed.datetime.datetime(0), len(feed), self._borrowed())
+        return {**trip.row(feed.datetime.datetime(0), len(feed), self._borrowed()), "closed_by": closed_by}
 
-    def _closed_at_close(self, trip: RoundTrip) -> dict[str, object]:
+    def _closed_at_close(self, trip: RoundTrip, closed_by: str) -> dict[str, object]:
         """The row of an open trade, as if it were closed at the bar's close without costs."""
         close = self.strategy.data.close[0]
-        return self._row(trip.closed(close, trip.size * (close - self.strategy.position.price)))
+        return self._row(trip.closed(close, trip.size * (close - self.strategy.position.price)), closed_by)
 
     def _borrowed(self) -> float:
         """Borrowing fees since the start of the run."""
@@ -288,7 +293,7 @@ class Recorder(bt.Analyzer):
         if equity <= 0:
             self._final_equity, position = equity, 0.0
             if self._open:
-                self._trades.append(self._closed_at_close(self._open))
+                self._trades.append(self._closed_at_close(self._open, BANKRUPTCY))
                 self._open = None
         costs = self._traded, self._commission, borrowed - self._borrowed_before
         self._bars.extend((now, equity, position, *self._decision, mean, *costs))
@@ -309,5 +314,5 @@ class Recorder(bt.Analyzer):
 
     def open_trade(self) -> pd.DataFrame:
         """The round trip that is open at the last bar, or no row, as if it were closed at the close without costs."""
-        rows = [self._closed_at_close(self._open)] if self._open else []
+        rows = [self._closed_at_close(self._open, END)] if self._open else []
         return pd.DataFrame(rows, columns=TRADE_COLUMNS)

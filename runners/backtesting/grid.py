@@ -15,12 +15,13 @@ import pandas as pd
 
 from data.candles import read_candles
 from data.errors import DataError, SettingsError
+from data.intervals import bars_per_year
 from models.forecaster import member_forecasts
-from runners.backtesting.metrics import bars_per_year
 from runners.backtesting.runs import Run
 from runners.backtesting.settings import BacktestSettings
-from strategies.array_simulation import SettingsGrid, Simulated, simulate
+from strategies.array_simulation import CHOICES, SettingsGrid, Simulated, contradictions, simulate
 from strategies.settings import AXES, TradingSettings
+from strategies.signals import Market
 
 _THRESHOLDS = 20  # default number on each side
 _LARGEST_THRESHOLD = 0.99  # quantile of the members' absolute forecasts
@@ -37,9 +38,10 @@ class Grid:
 
     @classmethod
     def of(cls, values: Mapping[str, Sequence[float] | Sequence[str]]) -> Grid:
-        """All combinations of the values of each axis; those with short > long are skipped."""
+        """All combinations of the values of each axis but those that contradict each other, such as short > long."""
         table = pd.DataFrame(list(itertools.product(*(values[name] for name in AXES))), columns=list(AXES))
-        return cls(table[table["short_threshold"] <= table["long_threshold"]].reset_index(drop=True))
+        wrong = np.any([mask for mask, _ in contradictions(table).values()], axis=0)
+        return cls(table[~wrong].reset_index(drop=True))
 
     @classmethod
     def of_one(cls, settings: TradingSettings) -> Grid:
@@ -50,7 +52,8 @@ class Grid:
 
     def settings(self, number: int, others: BacktestSettings) -> BacktestSettings:
         """Settings by number; ``others`` has the values that a grid does not vary."""
-        return others.model_copy(update={name: self.table.loc[number, name] for name in AXES})
+        (values,) = self.table.loc[[number], list(AXES)].to_dict("records")
+        return others.model_copy(update={name: values[name] for name in AXES})
 
     def number_of(self, settings: TradingSettings) -> int:
         """The number of these settings, which must be in the grid."""
@@ -70,7 +73,7 @@ def _axes(given: Mapping[str, str | None], settings: BacktestSettings, members: 
             side = 1 if name == "long_threshold" else -1
             added = [float(f"{side * size:.3g}") for size in np.linspace(0, largest, _THRESHOLDS)]
         else:
-            added = ["hold", "flat"] if name == "neutral" else []
+            added = list(CHOICES[name]) if name == "neutral" else []
         values[name] = sorted({*added, own})
     _require_size(math.prod(map(len, values.values())))
     return values
@@ -85,10 +88,11 @@ def _require_size(n_settings: int) -> None:
 
 
 def _parse(name: str, text: str) -> list:
-    if name == "neutral":
-        words = [word.strip() for word in text.split(",")]
-        if not set(words) <= {"hold", "flat"}:
-            raise SettingsError(f"--neutral {text}: write hold, flat or hold,flat.")
+    flag = f"--{name.replace('_', '-')}"
+    if name in CHOICES:
+        words, known = [word.strip() for word in text.split(",")], CHOICES[name]
+        if not set(words) <= set(known):
+            raise SettingsError(f"{flag} {text}: write one or several of {', '.join(known)}, separated by commas.")
         return words
     try:
         if ":" in text:
@@ -100,18 +104,21 @@ def _parse(name: str, text: str) -> list:
     except ValueError:
         numbers = []
     if not numbers or not np.isfinite(numbers).all():
-        flag = f"--{name.replace('_', '-')}"
         raise SettingsError(
             f"{flag} {text}: write values separated by commas (0.001,0.002), or first:last:count (0:0.004:20)."
         )
+    if TradingSettings.model_fields[name].annotation is int:
+        if not all(number.is_integer() for number in numbers):
+            raise SettingsError(f"{flag} {text}: write whole numbers.")
+        return [int(number) for number in numbers]
     return numbers
 
 
 def simulate_grid(
-    bars: pd.DataFrame, members: np.ndarray, grid: Grid, cash: float
+    bars: pd.DataFrame, members: np.ndarray, grid: Grid, cash: float, market: Market | None = None
 ) -> Iterator[tuple[slice, Simulated]]:
     """Trade all settings of the grid in parts that fit into memory, the next parts in threads."""
-    arrays = SettingsGrid.from_table(grid.table)
+    arrays = SettingsGrid(grid.table)
     prices = bars["open"].to_numpy(), bars["close"].to_numpy()
     at_once = max(1, _CELLS_AT_ONCE // len(bars))
     cores = os.cpu_count() or 1
@@ -119,7 +126,7 @@ def simulate_grid(
         waiting: deque[tuple[slice, Future[Simulated]]] = deque()
         for first in range(0, len(grid), at_once):
             which = slice(first, min(first + at_once, len(grid)))
-            waiting.append((which, pool.submit(simulate, *prices, members, arrays.part(which), cash)))
+            waiting.append((which, pool.submit(simulate, *prices, members, arrays.part(which), cash, market)))
             if len(waiting) > cores:
                 done, simulated = waiting.popleft()
                 yield done, simulated.result()
@@ -138,8 +145,9 @@ def traded_candles(run: Run) -> pd.DataFrame:
     candles, equity = read_candles(run.file), run.equity()
     bars = candles.loc[equity.index[0] : equity.index[-1]]
     if bars.index.equals(equity.index):
-        own = Grid.of_one(run.settings)
-        (_, simulated), *_ = simulate_grid(bars, member_forecasts(run.forecasts()), own, run.cash)
+        own, forecasts = Grid.of_one(run.settings), run.forecasts()
+        market = Market.of(candles, forecasts)
+        (_, simulated), *_ = simulate_grid(bars, member_forecasts(forecasts), own, run.cash, market)
         if np.allclose(simulated.equity[:, 0], equity["equity"], rtol=_TOLERANCE, atol=0):
             return candles
     raise DataError(f"{run.file}: its bars have changed since {run.id}. Backtest again.")
@@ -153,6 +161,7 @@ class GridRun:
     candles: pd.DataFrame
     bars: pd.DataFrame
     members: np.ndarray
+    market: Market
     grid: Grid
 
     @classmethod
@@ -171,7 +180,8 @@ class GridRun:
         """
         candles, forecasts = traded_candles(run), run.forecasts()
         bars, members = candles.loc[forecasts.index[0] : forecasts.index[-1]], member_forecasts(forecasts)
-        return cls(run, candles, bars, members, Grid.of(_axes(given, run.settings, members)))
+        grid = Grid.of(_axes(given, run.settings, members))
+        return cls(run, candles, bars, members, Market.of(candles, forecasts), grid)
 
     @property
     def own(self) -> int:
@@ -185,10 +195,10 @@ class GridRun:
 
     def simulate(self) -> Iterator[tuple[slice, Simulated]]:
         """Each part of the settings and its results."""
-        return simulate_grid(self.bars, self.members, self.grid, self.run.cash)
+        return simulate_grid(self.bars, self.members, self.grid, self.run.cash, self.market)
 
     def equity_of(self, numbers: list[int] | np.ndarray) -> np.ndarray:
         """Equity ``(n_bars, n)`` of ``n`` settings, by their numbers."""
         some = Grid(self.grid.table.iloc[numbers])
-        parts = simulate_grid(self.bars, self.members, some, self.run.cash)
+        parts = simulate_grid(self.bars, self.members, some, self.run.cash, self.market)
         return np.concatenate([simulated.equity for _, simulated in parts], axis=1)

@@ -14,7 +14,8 @@ from runners.backtesting.metrics import drawdown, simple_returns
 from runners.backtesting.trial_files import GridSummary
 from runners.backtesting.trial_records import Choice, TradedBars
 from strategies.array_simulation import Simulated
-from strategies.settings import CostSettings, RuleSettings
+from strategies.rule_settings import RuleSettings
+from strategies.settings import CostSettings
 from training.independence import MeanCorrelation, return_hashes
 from training.sharpe import sharpe_ratio
 

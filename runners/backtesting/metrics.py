@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.intervals import bars_per_year
 from training.resampling import Returns, Uncertainty, resample
 from training.sharpe import TrackRecord, sharpe_ratio
-
-_YEAR = pd.Timedelta(days=365.25)
 
 
 @dataclass(frozen=True)
@@ -113,11 +112,6 @@ class Metrics:
         scale = math.sqrt(self.bars_per_year)
         low, high = self.sharpe_low / scale, self.sharpe_high / scale
         return TrackRecord(self.sharpe / scale, low, high, self.bars, (self.seed_error or 0.0) / scale)
-
-
-def bars_per_year(index: pd.DatetimeIndex) -> float:
-    """Bars per year, counted from the times of the series, so that holidays and closed hours are included."""
-    return float((len(index) - 1) / ((index[-1] - index[0]) / _YEAR))
 
 
 def without_debt(equity: np.ndarray, cash: float) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 TRADE_COLUMNS = [
     "opened", "closed", "direction", "size", "orders", "entry_price", "exit_price", "pnl", "commission", "borrowing",
-    "net_pnl", "bars", "regime", "forecast",
+    "net_pnl", "bars", "regime", "forecast", "closed_by",
 ]  # fmt: skip
 
 
@@ -79,7 +79,7 @@ class RoundTrip:
         return whole
 
     def row(self, closed: dt.datetime, bar: int, borrowed: float) -> dict[str, object]:
-        """The values of `TRADE_COLUMNS`."""
+        """The values of `TRADE_COLUMNS` but ``closed_by``."""
         borrowing = borrowed - self.borrowed
         return {
             "opened": self.opened,

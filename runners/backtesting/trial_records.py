@@ -16,7 +16,7 @@ from data.candles import month_hashes
 from data.settings import upgraded
 from models.provenance import Training
 from runners.backtesting.metrics import Metrics, simple_returns
-from strategies.settings import RuleSettings
+from strategies.rule_settings import RuleSettings
 from training.independence import few_points, return_hashes
 
 if TYPE_CHECKING:
@@ -90,9 +90,13 @@ class Choice:
 
 
 def _same_rule(one: RuleSettings, other: RuleSettings) -> bool:
-    names = [name for name in RuleSettings.model_fields if name != "neutral"]
-    close = (math.isclose(getattr(one, n), getattr(other, n), rel_tol=1e-9, abs_tol=_SAME_THRESHOLD) for n in names)
-    return one.neutral == other.neutral and all(close)
+    return all(_same(getattr(one, name), getattr(other, name)) for name in RuleSettings.model_fields)
+
+
+def _same(one: str | float, other: str | float) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=_SAME_THRESHOLD)
 
 
 @dataclass(frozen=True, eq=False)

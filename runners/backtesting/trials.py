@@ -11,7 +11,7 @@ from runners.backtesting.metrics import Metrics
 from runners.backtesting.trial_groups import STUDY, groups_of, variance_of
 from runners.backtesting.trial_index import read_records
 from runners.backtesting.trial_records import BACKTEST, EVALUATION, OVERFIT, SWEEP, TradedBars, TrialRecord
-from strategies.settings import RuleSettings
+from strategies.rule_settings import RuleSettings
 
 if TYPE_CHECKING:
     from runners.backtesting.runs import Run

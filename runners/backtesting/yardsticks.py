@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.intervals import bars_per_year
 from models.expert import member_names
 from models.forecaster import all_regimes_forecasts, member_forecasts
 from models.regimes import Regime
-from runners.backtesting.metrics import bars_per_year, drawdown, simple_returns
+from runners.backtesting.metrics import drawdown, simple_returns
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
-from strategies.settings import TradingSettings
+from strategies.settings import CostSettings, TradingSettings
+from strategies.signals import Market
 from training.resampling import Difference, Returns, Uncertainty, resample
 from training.sharpe import sharpe_ratio
 
@@ -120,7 +122,7 @@ def buy_and_hold(bars: pd.DataFrame, settings: TradingSettings) -> pd.DataFrame:
         "position": position,
         "traded": bought * price,
         "commission": bought * settings.commission * price,
-        "borrowing": 0.0,
+        "borrowing": settings.funding * np.append(0.0, position[:-1]) * bars["open"].to_numpy(),
     }
     return pd.DataFrame(columns, index=bars.index)
 
@@ -138,10 +140,11 @@ def compare_with_yardsticks(
     `runners.backtesting.result.Backtest.forecasts`.
     """
     bars, periods, cash = candles.loc[equity.index], bars_per_year(pd.DatetimeIndex(equity.index)), settings.cash
-    members = _trade_alone(bars, member_forecasts(forecasts), settings)
+    market = Market.of(candles, forecasts)
+    members = _trade_alone(bars, member_forecasts(forecasts), settings, market)
     held = Accounts(holding[["equity"]].to_numpy(), np.zeros(1))
-    others = {HOLDING: held, **_trade_yardsticks(candles, bars, forecasts, settings)}
-    networks = _trade_alone(bars, all_regimes_forecasts(forecasts), settings)
+    others = {HOLDING: held, **_trade_yardsticks(candles, bars, forecasts, settings, market)}
+    networks = _trade_alone(bars, all_regimes_forecasts(forecasts), settings, market)
     traded = [Returns(simple_returns(equity.to_numpy(), cash), simple_returns(members.equity, cash))]
     for name, account in others.items():
         alone = simple_returns(networks.equity, cash) if name == ALL_REGIMES else None
@@ -165,9 +168,9 @@ def compare_with_yardsticks(
     )
 
 
-def _trade_alone(bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings) -> Accounts:
+def _trade_alone(bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings, market: Market) -> Accounts:
     """Each member ``(n_bars, n_members)`` alone, an account each."""
-    parts = [_trade(bars, members[:, [at]], settings) for at in range(members.shape[1])]
+    parts = [_trade(bars, members[:, [at]], settings, market) for at in range(members.shape[1])]
     return Accounts(
         np.concatenate([np.empty((len(bars), 0)), *(part.equity for part in parts)], axis=1),
         np.concatenate([np.empty(0), *(part.trades for part in parts)]),
@@ -175,7 +178,7 @@ def _trade_alone(bars: pd.DataFrame, members: np.ndarray, settings: TradingSetti
 
 
 def _trade_yardsticks(
-    candles: pd.DataFrame, bars: pd.DataFrame, forecasts: pd.DataFrame, settings: TradingSettings
+    candles: pd.DataFrame, bars: pd.DataFrame, forecasts: pd.DataFrame, settings: TradingSettings, market: Market
 ) -> dict[str, Accounts]:
     """The account of each yardstick but buy and hold, by name; the all-regimes network only if it was recorded."""
     regime = forecasts["regime"].to_numpy(dtype=float)
@@ -192,24 +195,29 @@ def _trade_yardsticks(
     accounts = {name: _trade(bars, signal, _as_signalled(settings)) for name, signal in signals.items()}
     all_regimes = all_regimes_forecasts(forecasts)
     if all_regimes.shape[1]:
-        accounts[ALL_REGIMES] = _trade(bars, all_regimes, settings)
+        accounts[ALL_REGIMES] = _trade(bars, all_regimes, settings, market)
     return accounts
 
 
 def _as_signalled(settings: TradingSettings) -> TradingSettings:
-    """Settings that hold what a signal of 0 or 1 says."""
-    return settings.model_copy(update={"long_threshold": 0.5, "short_threshold": -0.5, "neutral": "flat"})
+    """Settings that hold what a signal of 0 or 1 says: with the exposure, costs and smallest order of these."""
+    kept = settings.model_dump(include={"exposure", "min_order", *CostSettings.model_fields, "cash"})
+    return TradingSettings(**kept, long_threshold=0.5, short_threshold=-0.5, neutral="flat")
 
 
-def _trade(bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings) -> Accounts:
+def _trade(
+    bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings, market: Market | None = None
+) -> Accounts:
     """One account that trades the members' vote."""
-    simulated = _simulate(bars, members, settings)
+    simulated = _simulate(bars, members, settings, market)
     return Accounts(simulated.equity, simulated.round_trips)
 
 
-def _simulate(bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings) -> Simulated:
+def _simulate(
+    bars: pd.DataFrame, members: np.ndarray, settings: TradingSettings, market: Market | None = None
+) -> Simulated:
     prices = bars["open"].to_numpy(), bars["close"].to_numpy()
-    return simulate(*prices, members, SettingsGrid.of(settings), settings.cash)
+    return simulate(*prices, members, SettingsGrid.of(settings), settings.cash, market)
 
 
 def volatility_weights(close: pd.Series) -> np.ndarray:

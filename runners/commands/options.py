@@ -55,23 +55,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 _VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print the traceback of an error.")]
 
 
-def _grid_option(name: str, example: str, default: str = "the run's own") -> Any:
-    help_text = f"{name}: a list such as {example}, or first:last:count; default: {default}."
-    return typer.Option(metavar="VALUES", help=help_text, show_default=False)
-
-
-_SPAN = "20 values over the forecasts' range"
-LongThresholds = Annotated[str | None, _grid_option("Long thresholds", "0.001,0.002", _SPAN)]
-ShortThresholds = Annotated[str | None, _grid_option("Short thresholds", "-0.002,-0.001", _SPAN)]
-NeutralRules = Annotated[
-    str | None, typer.Option(metavar="hold,flat", help="Rules between thresholds; default: both.", show_default=False)
-]
-MinOrders = Annotated[str | None, _grid_option("Smallest values of an order", "0,100")]
-Exposures = Annotated[str | None, _grid_option("Exposures", "0.5,0.95")]
-Commissions = Annotated[str | None, _grid_option("Commissions", "0,0.001")]
-Slippages = Annotated[str | None, _grid_option("Slippages", "0,0.0005")]
-BorrowRates = Annotated[str | None, _grid_option("Borrowing fees per bar for short positions", "0,0.0001")]
-
 _NO_MEMORY = re.compile("can't allocate memory|out of memory")  # in torch's errors
 
 # Renamed flags; those of renamed settings are in data.settings.
@@ -89,25 +72,63 @@ _RENAMED_FLAGS = {
 def with_settings(*kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add an option per setting to a command, except tables and secrets; it gets the values in the dict ``flags``."""
     fields = {name: field for kind in kinds for name, field in kind.model_fields.items()}
-    flagged = {
-        name: field for name, field in fields.items() if not (get_origin(field.annotation) is dict or is_secret(field))
-    }
+    return _with_options(
+        "flags",
+        {
+            name: _option(name, field)
+            for name, field in fields.items()
+            if not (get_origin(field.annotation) is dict or is_secret(field))
+        },
+    )
+
+
+def with_axes(*kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option per setting of a grid to a command; it gets the texts in the dict ``axes``."""
+    fields = {name: field for kind in kinds for name, field in kind.model_fields.items()}
+    return _with_options("axes", {name: _axis_option(name, field) for name, field in fields.items()})
+
+
+def _with_options(into: str, added: dict[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add options by name to a command; it gets their values in a dict that is its parameter ``into``."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:
-            flags = {name: given.pop(name) for name in flagged}
-            command(**given, flags=flags)
+            values = {name: given.pop(name) for name in added}
+            command(**given, **{into: values})
 
-        parameters = [p for p in inspect.signature(command).parameters.values() if p.name != "flags"]
+        parameters = [p for p in inspect.signature(command).parameters.values() if p.name != into]
         parameters += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
-            for name, field in flagged.items()
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in added.items()
         ]
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         _set_signature(run, parameters)
         return run
 
     return decorate
+
+
+_AXIS_DEFAULTS = {
+    "long_threshold": "20 values over the forecasts' range",
+    "short_threshold": "20 values over the forecasts' range",
+    "neutral": "both",
+}
+
+
+def _axis_option(name: str, field: FieldInfo) -> Any:
+    words = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+    default = _AXIS_DEFAULTS.get(name, "the run's own")
+    listed = "" if words else " A list such as 0.5,0.95, or first:last:count."
+    help_text = f"{field.description}{listed} Default: {default}."
+    return Annotated[
+        str | None,
+        typer.Option(
+            f"--{name.replace('_', '-')}",
+            metavar=",".join(words) or "VALUES",
+            help=help_text,
+            show_default=False,
+        ),
+    ]
 
 
 def _option(name: str, field: FieldInfo) -> Any:

@@ -6,18 +6,15 @@ import typer
 
 from runners.commands import options
 from runners.workspace.workspace import Workspace
+from strategies.rule_settings import RuleSettings
 
 if TYPE_CHECKING:
     from runners.backtesting.overfitting import OverfittingAnalysis
 
 
+@options.with_axes(RuleSettings)
 def overfit(
     run: options.RunArgument,
-    long_threshold: options.LongThresholds = None,
-    short_threshold: options.ShortThresholds = None,
-    neutral: options.NeutralRules = None,
-    exposure: options.Exposures = None,
-    min_order: options.MinOrders = None,
     blocks: Annotated[
         int, typer.Option(help="Even number of blocks for combinatorially symmetric cross-validation.")
     ] = 16,
@@ -25,6 +22,8 @@ def overfit(
     test_groups: Annotated[int, typer.Option(help="Test groups of each split.")] = 2,
     embargo: Annotated[int, typer.Option(help="Bars left out after each test group.")] = 1,
     workspace_folder: options.WorkspaceOption = None,
+    *,
+    axes: dict[str, str | None],
 ) -> None:
     """Estimate the probability of backtest overfitting, and cross-validate thresholds on a run's forecasts."""
     from data.files import new_run_id, require_writable, whole_folder, write_json
@@ -34,13 +33,11 @@ def overfit(
     from runners.backtesting.trial_files import OVERFITTING, write_grid
     from runners.report.overfitting_page import overfitting_html
     from runners.terminal import print_path, working
-    from strategies.settings import RuleSettings
 
     chosen = find_run(Workspace.open(workspace_folder).results, run)
     folder = chosen.folder.parent / OVERFITTING / new_run_id()
     require_writable(folder.parent)
-    values = (long_threshold, short_threshold, neutral, exposure, min_order)
-    grid_run = GridRun.of(chosen, dict(zip(RuleSettings.model_fields, values, strict=True)))  # at the run's costs
+    grid_run = GridRun.of(chosen, axes)  # at the run's costs
     with working("trading the grid"):
         analysis = analyse_overfitting(grid_run, blocks=blocks, groups=groups, test_groups=test_groups, embargo=embargo)
         with whole_folder(folder) as draft:

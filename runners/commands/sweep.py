@@ -4,22 +4,19 @@ from typing import TYPE_CHECKING
 
 from runners.commands import options
 from runners.workspace.workspace import Workspace
+from strategies.rule_settings import RuleSettings
+from strategies.settings import CostSettings
 
 if TYPE_CHECKING:
     from runners.backtesting.sweep import Sweep
 
 
+@options.with_axes(RuleSettings, CostSettings)
 def sweep(
     run: options.RunArgument,
-    long_threshold: options.LongThresholds = None,
-    short_threshold: options.ShortThresholds = None,
-    neutral: options.NeutralRules = None,
-    exposure: options.Exposures = None,
-    min_order: options.MinOrders = None,
-    commission: options.Commissions = None,
-    slippage: options.Slippages = None,
-    borrow_rate: options.BorrowRates = None,
     workspace_folder: options.WorkspaceOption = None,
+    *,
+    axes: dict[str, str | None],
 ) -> None:
     """Trade a grid of settings on a run's forecasts, and confirm the best one with Backtrader."""
     from data.files import new_run_id, require_writable, whole_folder
@@ -30,14 +27,12 @@ def sweep(
     from runners.report.sweep_page import sweep_html
     from runners.report.write_run import write_replay
     from runners.terminal import print_path, working
-    from strategies.settings import AXES
 
     chosen = find_run(Workspace.open(workspace_folder).results, run)
-    values = (long_threshold, short_threshold, neutral, exposure, min_order, commission, slippage, borrow_rate)
     folder = chosen.folder.parent / SWEEPS / new_run_id()
     require_writable(folder.parent)
     with working("sweeping"):
-        result = sweep_grid(GridRun.of(chosen, dict(zip(AXES, values, strict=True))))
+        result = sweep_grid(GridRun.of(chosen, axes))
         with whole_folder(folder) as draft:
             write_grid(draft, result.table, result.summary)
             (draft / "sweep.html").write_text(sweep_html(result), encoding="utf-8")

@@ -14,7 +14,7 @@ from runners.formatting import number, percent, percent_earned, points, probabil
 from runners.report.backtest_page import render
 from runners.report.backtest_tables import NEEDED
 from runners.report.drawing import subplots, svg
-from strategies.settings import RuleSettings
+from strategies.rule_settings import RuleSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

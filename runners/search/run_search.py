@@ -13,6 +13,7 @@ from data.settings import require_known
 from models.expert import expert_name
 from runners.search.folder import Search, StudyFolder
 from runners.search.objective import ValidationTrade
+from strategies.signals import Market
 from training.prepare import Prepared
 from training.search.optimize import StudyTask, prepare_search
 from training.search.processes import run_side_by_side
@@ -94,5 +95,7 @@ def _task(folder: StudyFolder, prepared: Prepared, name: str, regime: int | None
         start=search.settings.of(name),
         storage=folder.storage,
         study=search.study(name),
-        trade=ValidationTrade(seen["open"].to_numpy(), seen["close"].to_numpy(), search.trading),
+        trade=ValidationTrade(
+            seen["open"].to_numpy(), seen["close"].to_numpy(), search.trading, Market.without_densities(seen)
+        ),
     )

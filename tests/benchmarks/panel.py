@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from data.candles import fingerprint, read_candles
-from data.intervals import interval_of
+from data.intervals import bars_per_year, interval_of
 from data.samples import sp500_candles
 from data.synthetic import HIDDEN, VISIBLE
 from models import Forecaster, ModelSet
@@ -26,7 +26,7 @@ from models.expert import member_names
 from models.forecaster import member_forecasts
 from models.recorded import RecordedForecasts
 from runners.backtesting.engine import run_strategy
-from runners.backtesting.metrics import bars_per_year, simple_returns
+from runners.backtesting.metrics import simple_returns
 from runners.backtesting.settings import BacktestSettings
 from strategies import LSTMRegimeStrategy
 from strategies.array_simulation import SettingsGrid, simulate

@@ -15,7 +15,7 @@ import pandas as pd
 
 from runners.backtesting.grid import Grid, simulate_grid
 from runners.backtesting.metrics import simple_returns
-from strategies.settings import TradingSettings
+from strategies.settings import AXES, TradingSettings
 from training.independence import MeanCorrelation, independent_trials, return_hashes
 from training.sharpe import expected_best_sharpe, sharpe_ratio
 
@@ -68,9 +68,9 @@ def _thresholds(neutral: str, members: int, random: np.random.Generator) -> np.n
     bars = pd.DataFrame({"open": np.append(100.0, close[:-1]), "close": close})
     common, own = random.normal(0, 0.001, (_BARS, 1)), random.normal(0, 0.001, (_BARS, members))
     edges = np.linspace(0, 0.003, 20)
-    values = {name: [getattr(TradingSettings(), name)] for name in ("exposure", "min_order")}
+    values = {name: [getattr(TradingSettings(), name)] for name in AXES}
     free = {name: [0.0] for name in ("commission", "slippage", "borrow_rate")}
-    grid = Grid.of({"long_threshold": edges, "short_threshold": -edges, "neutral": [neutral], **values, **free})
+    grid = Grid.of({**values, **free, "long_threshold": edges, "short_threshold": -edges, "neutral": [neutral]})
     parts = simulate_grid(bars, common + own if members > 1 else own, grid, _CASH)
     return np.hstack([simple_returns(simulated.equity, _CASH) for _, simulated in parts])
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from runners.backtesting.metrics import metrics_of
 from runners.backtesting.settings import BacktestSettings
 from strategies import LSTMRegimeStrategy
 from strategies.array_simulation import SettingsGrid, Simulated, simulate
-from strategies.settings import RuleSettings, target_size
+from strategies.rule_settings import RuleSettings
+from strategies.settings import AXES, TradingSettings, target_size
 
 CASH = 1000.0
 UP, DOWN, BETWEEN, UNKNOWN = 0.01, -0.01, 0.0, np.nan
@@ -261,16 +261,17 @@ def test_an_open_position_is_valued_at_the_last_close_and_is_not_a_round_trip() 
 def test_settings_do_not_affect_each_other() -> None:
     random = np.random.default_rng(0)
     n_settings, prices = 20, 100 * np.exp(np.cumsum(0.1 * random.standard_normal(400)))
-    grid = SettingsGrid(
-        long_threshold=random.uniform(0, 0.01, n_settings),
-        short_threshold=-random.uniform(0, 0.01, n_settings),
-        exposure=random.uniform(0.1, 3, n_settings),
-        min_order=random.uniform(0, 100, n_settings),
-        commission=random.uniform(0, 0.02, n_settings),
-        slippage=random.uniform(0, 0.01, n_settings),
-        borrow_rate=random.uniform(0, 0.01, n_settings),
-        neutral_flat=random.random(n_settings) < 0.5,
-    )
+    table = {name: [getattr(TradingSettings(), name)] * n_settings for name in AXES} | {
+        "long_threshold": random.uniform(0, 0.01, n_settings),
+        "short_threshold": -random.uniform(0, 0.01, n_settings),
+        "exposure": random.uniform(0.1, 3, n_settings),
+        "min_order": random.uniform(0, 100, n_settings),
+        "commission": random.uniform(0, 0.02, n_settings),
+        "slippage": random.uniform(0, 0.01, n_settings),
+        "borrow_rate": random.uniform(0, 0.01, n_settings),
+        "neutral": np.where(random.random(n_settings) < 0.5, "flat", "hold"),
+    }
+    grid = SettingsGrid(pd.DataFrame(table))
     series = prices[::2], prices[1::2], 0.01 * random.standard_normal((200, 3))
     together = simulate(*series, grid, CASH)
     alone = simulate(*series, grid.part(slice(7, 8)), CASH)
@@ -290,15 +291,15 @@ def test_settings_do_not_affect_each_other() -> None:
         ({"commission": [-0.001, 0.0]}, r"setting 0: commission -0\.001 must be at least 0 and below 1"),
         ({"slippage": [0.0, 1.0]}, "setting 1: slippage 1 must be at least 0 and below 1"),
         ({"borrow_rate": [0.0, np.nan]}, "setting 1: borrow_rate nan must be at least 0 and below 1"),
-        ({"exposure": [1.0]}, r"one entry per setting, but their shapes are .*'exposure': \(1,\)"),
-        ({"neutral_flat": [0, 1]}, "neutral_flat has the type int"),
+        ({"neutral": ["hold", "keep"]}, "setting 1: neutral keep must be one of"),
+        ({"funding": [0.0, 0.1], "borrow_rate": [0.0, 0.1]}, "setting 1: funding 0.1 is not 0, and borrow_rate is not"),
+        ({"stop_loss": [1.0, 0.0]}, "setting 0: stop_loss 1 must be below 1 with stop_unit fraction"),
     ],
 )
 def test_invalid_settings_are_refused(wrong: dict[str, list[float]], message: str) -> None:
     sound = SettingsGrid.of(BacktestSettings(), BacktestSettings())
-    arrays = {field.name: getattr(sound, field.name) for field in fields(sound)}
     with pytest.raises(SettingsError, match=message):
-        SettingsGrid(**{**arrays, **{name: np.array(values) for name, values in wrong.items()}})
+        SettingsGrid(sound.table.assign(**wrong))
 
 
 def test_arrays_of_different_shapes_are_refused() -> None:
@@ -411,7 +412,7 @@ def test_one_member_trades_by_the_rule_of_one_forecast(
 
 _SIMULATE = """
 import numpy as np
-from strategies.account import trade_all
+from strategies.array_trading import trade_all
 from strategies.array_simulation import SettingsGrid, simulate
 from strategies.settings import TradingSettings
 print(trade_all.__code__.co_filename)
@@ -433,4 +434,4 @@ def test_the_simulation_needs_no_folder_for_compiled_code(tmp_path: Path) -> Non
         [sys.executable, "-W", "error", "-c", _SIMULATE], env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [str(tmp_path / "strategies" / "account.py"), "95.0"]
+    assert done.stdout.splitlines() == [str(tmp_path / "strategies" / "array_trading.py"), "95.0"]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data.errors import SettingsError
-from strategies.settings import RuleSettings
+from strategies.rule_settings import RuleSettings
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.settings import RuleSettings
+from strategies.rule_settings import RuleSettings
 from strategies.vote import Vote
 
 HOLD, FLAT = RuleSettings(), RuleSettings(neutral="flat")

@@ -19,7 +19,7 @@ from runners.backtesting.trial_records import (
     as_numbers,
 )
 from runners.backtesting.trials import Trials, TrialsRead
-from strategies.settings import RuleSettings
+from strategies.rule_settings import RuleSettings
 from training.independence import MeanCorrelation, few_points, return_hashes
 from training.sharpe import sharpe_ratio
 

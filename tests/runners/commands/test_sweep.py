@@ -24,7 +24,8 @@ from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.sweep import sweep
 from runners.backtesting.trials import read_trials, trials_of
 from runners.report.sweep_page import verdict
-from strategies.settings import AXES, RuleSettings
+from strategies.rule_settings import RuleSettings
+from strategies.settings import AXES
 from tests.conftest import invoke, make_workspace, to_csv
 from tests.training.test_overfitting import combinatorial_paths, probability_of_overfitting
 
@@ -226,7 +227,7 @@ def test_a_sweep_of_an_in_sample_run_is_no_try(candles: pd.DataFrame, model_set:
         (["SWITCH", "--long-threshold", "nan"], "--long-threshold nan: write values separated by commas"),
         (["SWITCH", "--exposure", "0.1:1:0"], "--exposure 0.1:1:0: write values separated by commas"),
         (["SWITCH", "--long-threshold", "0:1:400", "--short-threshold=-1:0:400"], "at most 100,000 are allowed"),
-        (["SWITCH", "--neutral", "wait"], "--neutral wait: write hold, flat"),
+        (["SWITCH", "--neutral", "wait"], "--neutral wait: write one or several of hold, flat"),
         (["SWITCH", "--exposure", "0"], "setting 0: exposure 0 must be above 0"),
     ],
 )
@@ -272,9 +273,9 @@ def test_overfit_applies_the_papers_methods_to_backtraders_returns(workspace: Pa
     analysis = json.loads((folder / "overfitting.json").read_text())
     (run,) = runs_of(workspace)
     candles, values = read_candles(run.file), [0.0, 0.0002, 0.0004]
-    others = {name: [getattr(OWN, name)] for name in ("exposure", "min_order", *COSTS)}
+    others = {name: [getattr(OWN, name)] for name in AXES}
     thresholds = {"long_threshold": values, "short_threshold": [-value for value in reversed(values)]}
-    grid = Grid.of({**thresholds, "neutral": ["flat", "hold"], **others})
+    grid = Grid.of({**others, **thresholds, "neutral": ["flat", "hold"]})
     equity = [replay_run(run, candles, grid.settings(number, OWN)).equity["equity"] for number in range(len(grid))]
     returns = simple_returns(np.stack(equity, axis=1), OWN.cash)
     assert analysis["settings"] == len(grid) == 18
