@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = [
     "opened", "closed", "direction", "size", "orders", "entry_price", "exit_price", "net_pnl", "bars", "regime",
-    "forecast",
+    "forecast", "closed_by",
 ]  # fmt: skip
-_SHOWN_AS = {"entry_price": "entry", "exit_price": "exit", "net_pnl": "net pnl"}
+_SHOWN_AS = {"entry_price": "entry", "exit_price": "exit", "net_pnl": "net pnl", "closed_by": "closed by"}
 TRADE_COLUMNS = [_SHOWN_AS.get(name, name) for name in _COLUMNS]
 _TIME, _MONEY = "{:%Y-%m-%d %H:%M}", "{:,.2f}"
 _FORMATS = {
@@ -37,5 +37,6 @@ def trade_rows(result: Backtest) -> list[list[tuple[str, str]]]:
 
 def _cells(values: Iterable[Any], source: Source) -> list[tuple[str, str]]:
     by_name = dict(zip(_COLUMNS, values, strict=True))
+    by_name["closed_by"] = by_name["closed_by"].replace("_", " ")
     by_name["regime"] = source.regime_label(int(by_name["regime"]))
     return [(_FORMATS.get(name, "{}").format(value), str(value)) for name, value in by_name.items()]
