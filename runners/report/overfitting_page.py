@@ -12,11 +12,12 @@ from runners.formatting import number, percent, points
 from runners.report.backtest_page import render
 from runners.report.drawing import subplots, svg
 from runners.report.style import HOLDING_COLOUR, INK, STRATEGY_COLOUR, use_log_scale
+from runners.report.sweep_page import other_rules
 
 if TYPE_CHECKING:
     from runners.backtesting.overfitting import OverfittingAnalysis
 
-CHOSEN_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "min order", "chosen by", "Sharpe"]
+CHOSEN_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "min order", "other rules", "chosen by", "Sharpe"]
 _SHOWN = 8
 
 
@@ -72,7 +73,16 @@ def chosen(analysis: OverfittingAnalysis) -> list[list[str]]:
         setting = analysis.table.iloc[at]
         thresholds = points(setting["long_threshold"]), points(setting["short_threshold"])
         sizes, chosen_by = [f"{setting[name]:g}" for name in ("exposure", "min_order")], f"{times} of {splits}"
-        rows.append([*thresholds, setting["neutral"], *sizes, chosen_by, number(setting["sharpe"])])
+        rows.append(
+            [
+                *thresholds,
+                setting["neutral"],
+                *sizes,
+                other_rules(setting.to_dict()),
+                chosen_by,
+                number(setting["sharpe"]),
+            ]
+        )
     return rows
 
 

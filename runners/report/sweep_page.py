@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from runners.backtesting.sweep import Sweep
 
 _RESULT_COLUMNS = ["Sharpe", "drawdown", "return", "trades"]
-SETTING_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "min order", *_RESULT_COLUMNS]
-COST_COLUMNS = ["commission", "slippage", "borrowing", *_RESULT_COLUMNS]
+_SHOWN = ("long_threshold", "short_threshold", "neutral", "exposure", "min_order")  # each in a column of its own
+_OTHERS = [name for name in RuleSettings.model_fields if name not in _SHOWN]
+SETTING_COLUMNS = ["long, bp", "short, bp", "neutral", "exposure", "min order", "other rules", *_RESULT_COLUMNS]
+COST_COLUMNS = ["commission", "slippage", "borrowing", "funding", *_RESULT_COLUMNS]
 
 
 def sweep_html(result: Sweep) -> str:
@@ -54,10 +56,18 @@ def setting_rows(settings: pd.DataFrame) -> list[list[str]]:
             row["neutral"],
             f"{row['exposure']:g}",
             f"{row['min_order']:g}",
+            other_rules(row),
             *_figures(row),
         ]
         for row in settings.to_dict("records")
     ]
+
+
+def other_rules(row: Mapping[Hashable, Any]) -> str:
+    """The settings beyond the columns' that are not the defaults."""
+    fields = RuleSettings.model_fields
+    changed = [name for name in _OTHERS if row[name] != fields[name].default]
+    return ", ".join(f"{name} {row[name]}" for name in changed) or "-"
 
 
 def cost_rows(result: Sweep) -> list[list[str]]:
@@ -91,8 +101,9 @@ def verdict(result: Sweep) -> str:
 
 def best_as_flags(result: Sweep) -> str:
     """The command that trades the best setting."""
-    best = result.table.iloc[result.best]
-    flags = " ".join(f"--{name.replace('_', '-')}={best[name]}" for name in RuleSettings.model_fields)
+    best, own = result.table.iloc[result.best], result.run.settings
+    names = [*_SHOWN, *(name for name in _OTHERS if best[name] != getattr(own, name))]
+    flags = " ".join(f"--{name.replace('_', '-')}={best[name]}" for name in names)
     return f"regimes backtest --forecasts {result.run.id} {flags}"
 
 
@@ -105,7 +116,7 @@ def _agreement(disagreement: float) -> str:
 def _maps(result: Sweep) -> str | None:
     """Sharpe ratio and drawdown over the two thresholds, per neutral rule; None if there is no grid of thresholds."""
     table = result.table
-    best = table.loc[result.best, ["exposure", "min_order"]]
+    best = table.loc[result.best, ["exposure", "min_order", *_OTHERS]]
     mapped = table["at_own_costs"] & (table[list(best.index)] == best).all(axis=1)
     rules = sorted(table.loc[mapped, "neutral"].unique(), reverse=True)
     maps = {rule: table[mapped & (table["neutral"] == rule)] for rule in rules}

@@ -61,6 +61,39 @@ def table(swept: Path) -> pd.DataFrame:
     return pd.read_csv(file)
 
 
+# Every kind of rule, on densities.
+RULED = OWN.model_copy(
+    update={
+        "sizing": "volatility",
+        "rebalance_band": 0.1,
+        "min_probability": 0.3,
+        "stop_loss": 2.0,
+        "trailing_stop": 3.0,
+        "stop_unit": "scale",
+        "max_holding": 20,
+        "max_daily_loss": 0.05,
+    }
+)
+
+
+def test_a_sweep_varies_stops_and_sizes_on_densities_and_backtrader_agrees(
+    tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet
+) -> None:
+    workspace = make_workspace(tmp_path, candles, model_set, RULED)
+    (run,) = runs_of(workspace)
+    assert {"stop_loss", "max_holding"} < set(run.trades()["closed_by"])
+    few = ["--long-threshold", "0", "--short-threshold=-0.0002", "--neutral", "hold"]
+    axes = ["--stop-loss", "0,1", "--max-holding", "0:10:3", "--sizing", "fixed,kelly", "--commission", "0,0.001"]
+    ran = invoke(workspace, "sweep", "SWITCH", *few, *axes)
+    assert ran.returncode == 0, ran.stderr
+    assert "gives the same equity at every bar, to the last bit" in " ".join(ran.stdout.split())
+    assert "min_probability 0.3" in " ".join(ran.stdout.split())
+    (file,) = (workspace / "results" / "SWITCH" / "sweeps").glob("*/settings.csv")
+    assert len(pd.read_csv(file)) == 2 * 3 * 4 * 3 * 3  # with the run's own values
+    replayed = replay_run(run, read_candles(run.file), run.settings)  # the recorded densities and volatilities
+    np.testing.assert_array_equal(replayed.equity["equity"], run.equity()["equity"])
+
+
 def runs_of(workspace: Path) -> list[Run]:
     return read_runs(workspace / "results" / "SWITCH").runs
 
