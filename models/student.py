@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
 
@@ -75,6 +75,15 @@ class StudentMixture:
             if not len(rows):
                 break
         return value.reshape(shape[:-1])
+
+    def to_dict(self) -> dict[str, list]:
+        """The arrays by name, as lists."""
+        return {field.name: getattr(self, field.name).tolist() for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, list]) -> StudentMixture:
+        """The inverse of `to_dict`."""
+        return cls(**{name: np.array(values) for name, values in content.items()})
 
     def __getitem__(self, bar: int | slice | np.ndarray) -> StudentMixture:
         """The mixture at one bar, or at some, of several."""

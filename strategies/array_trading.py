@@ -15,6 +15,7 @@ from strategies.account import (
     Account,
     Costs,
     close_bankrupt,
+    executed,
     open_bar,
     order_waits,
     position_units,
@@ -32,10 +33,10 @@ from strategies.risk import (
     at_close,
     begin_bar,
     entered,
+    exit_of_bar,
     gated,
     has_drifted,
     limited_position,
-    protect,
     sized_exposure,
 )
 
@@ -133,8 +134,9 @@ def trade(
         if risk is not None:
             high, low = risk.bars.high[bar], risk.bars.low[bar]
             held = entered(held, account.size, account.entry, ordered_scale)
-            account, kind = protect(account, held, risk.rule, (open_[bar], high, low), costs)
+            kind, price = exit_of_bar(account, held, risk.rule, (open_[bar], high, low), costs)
             if kind != NO_EXIT:
+                account = executed(account, -account.size, price, costs.commission)
                 fills += 1
                 round_trips += 1
             held = entered(held, account.size, account.entry, np.nan)
@@ -247,9 +249,9 @@ def risk_of(risk: Any, number: int, row: int) -> Risk:
 CALLED = (
     position_units,
     order_waits,
-    *(accounts.fill_price, accounts.holding_fee, accounts.executed),
+    *(accounts.fill_price, accounts.holding_fee, executed),
     *(accounts._closed_and_opened, accounts._cash_closed, accounts._cash_opened),
-    *(entered, at_close, protect, risks.distances, risks.protective_exit, risks.exit_price),
+    *(entered, at_close, exit_of_bar, risks.distances, risks.protective_exit, risks.exit_price),
     *(begin_bar, after_loss, sized_exposure, has_drifted, limited_position),
     *(risk_of, trade),
 )

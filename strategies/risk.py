@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from strategies.account import Account, Costs, executed, fill_price, sign
+from strategies.account import Account, Costs, fill_price, sign
 
 FIXED, VOLATILITY, KELLY = range(3)
 SIZINGS = ("fixed", "volatility", "kelly")  # of these numbers
@@ -122,17 +122,15 @@ def exit_price(side: float, kind: int, level: float, open_: float, costs: Costs)
     return fill_price(-side, open_ if side * open_ <= side * level else level, costs)
 
 
-def protect(
+def exit_of_bar(
     account: Account, held: Held, risk: RiskRule, bar: tuple[float, float, float], costs: Costs
-) -> tuple[Account, int]:
-    """The account after the stops and the target of a bar ``(open, high, low)``, and why it was closed."""
+) -> tuple[int, float]:
+    """Why a bar ``(open, high, low)`` closes the position, or `NO_EXIT`, and the price with slippage."""
     open_, high, low = bar
     if held.side == 0:
-        return account, NO_EXIT
+        return NO_EXIT, 0.0
     kind, level = protective_exit(held, account.entry, distances(risk, held.scale), open_, high, low)
-    if kind == NO_EXIT:
-        return account, kind
-    return executed(account, -account.size, exit_price(held.side, kind, level, open_, costs), costs.commission), kind
+    return kind, exit_price(held.side, kind, level, open_, costs)
 
 
 def begin_bar(day: Day, number: int, equity_before: float, held: float) -> Day:

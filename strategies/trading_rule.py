@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from strategies.account import position_units
 from strategies.risk import (
     EXITS,
+    NO_DAY,
     NO_EXIT,
     SIZINGS,
     Day,
@@ -142,7 +147,7 @@ class TradingRule:
     def update(self, bar: BarClose, signal: Signal | None, *, filled: bool) -> None:
         """Take note of a bar, the account and the forecast at its close, and of whether the last order was filled."""
         self._bar, self._signal = bar, signal
-        if filled:
+        if filled and not math.isnan(self._ordered_mean):
             self.vote = self.vote.filled(self._ordered_mean)
         self._held = at_close(
             entered(self._held, bar.units, bar.entry, self._ordered_scale), bar.high, bar.low, self._scale
@@ -187,3 +192,42 @@ class TradingRule:
     @property
     def _scale(self) -> float:
         return self._signal.scale if self._signal else math.nan
+
+    def forget_position(self, equity: float) -> None:
+        """Begin again from flat states, after the position was closed by something else than the rule."""
+        self.vote, self._held, self.equity = Vote(), Held(), equity
+
+    def state(self) -> dict[str, Any]:
+        """What it remembers, in JSON types; `restore` takes it."""
+        return {
+            "vote": asdict(self.vote),
+            "held": {name: _or_none(value) for name, value in self._held._asdict().items()},
+            "day": {
+                "date": "" if self._day.number == NO_DAY else str(np.datetime64(self._day.number, "D")),
+                "first_equity": self._day.first_equity,
+                "lost": self._day.lost,
+            },
+            "equity": self.equity,
+            "ordered": {"mean": _or_none(self._ordered_mean), "scale": _or_none(self._ordered_scale)},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a stored state. Earlier versions stored less of it."""
+        vote, held, day, ordered = (state.get(name) or {} for name in ("vote", "held", "day", "ordered"))
+        if vote:
+            self.vote = Vote(tuple(vote["states"]), vote["filled_mean"])
+        if held:
+            self._held = Held(held["side"], held["best"], _or_nan(held["scale"]), held["bars"])
+        if day.get("date"):
+            number = int(np.datetime64(day["date"], "D").astype(np.int64))
+            self._day = Day(number, day["first_equity"], day["lost"])
+        self.equity = state.get("equity")
+        self._ordered_mean, self._ordered_scale = _or_nan(ordered.get("mean")), _or_nan(ordered.get("scale"))
+
+
+def _or_none(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _or_nan(number: float | None) -> float:
+    return math.nan if number is None else number

@@ -336,7 +336,7 @@ def _print_replay(result: "ReplayResult", *, json: bool) -> None:
     out.print(f"{decisions:,} decisions from {first.time:%Y-%m-%d %H:%M} to {last.time:%Y-%m-%d %H:%M}")
     out.print(f"{orders:,} orders, final equity {equity:,.2f}")
     if result.limits:
-        say(f"Not compared with the backtest, which has no limits ({', '.join(result.limits)}).")
+        say(f"Not compared with the backtest, which has no limits of orders ({', '.join(result.limits)}).")
     elif result.difference:
         say(f"DIFFERS from the backtest at {result.difference}.")
     else:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from data.candles import OHLCV
 from data.errors import SettingsError
+from data.intervals import bars_per_year
 from runners.backtesting.engine import trading_range
 from runners.backtesting.settings import BacktestSettings
 from runners.live.bus.connection import BusLocation
@@ -30,6 +31,8 @@ from runners.live.trading.decider import PositionDecider
 from runners.live.trading.exchange_account import ExchangeAccount
 from runners.live.trading.exchange_broker import ExchangeBroker
 from runners.live.trading.exchange_client import trading_client
+from strategies.rule_settings import DISTANCES
+from strategies.signals import VOLATILITY_BARS, require_densities
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,13 @@ class ServiceFactory:
         return market
 
     def ingest(self, models: ModelReloader) -> Ingest:
-        return Ingest(self.location.connect, self.market(models), models.forecaster.history)
+        return Ingest(self.location.connect, self.market(models), _history(models))
 
     def replay(self, models: ModelReloader, candles: pd.DataFrame, speed: float | None) -> Replay:
         """Replays the history of the first forecast and the bars that a backtest would trade."""
         forecaster = models.forecaster
         traded, _ = trading_range(pd.DatetimeIndex(candles.index), forecaster.model_set, self.trading)
-        replayed = candles.iloc[max(0, traded.start - forecaster.history) : traded.stop]
+        replayed = candles.iloc[max(0, traded.start - _history(models)) : traded.stop]
         first_live = pd.Timestamp(candles.index[traded.start])
         return Replay(self.location.connect, replayed[forecaster.columns()], first_live, forecaster.interval, speed)
 
@@ -112,16 +115,24 @@ class ServiceFactory:
             raise SettingsError("--sandbox needs --real. Paper trading sends no orders to an exchange.")
         return self.paper_trader(models, self.live.symbol or self.location.name)
 
-    def paper_trader(self, models: ModelReloader, symbol: str) -> Trader:
+    def paper_trader(self, models: ModelReloader, symbol: str, replayed: pd.DataFrame | None = None) -> Trader:
+        """A trader without real orders; ``replayed`` are the candles that it trades, if they are known."""
         facts = {"timeframe": timeframe_of(models.forecaster.interval), "mode": "paper"}
-        return self._trader(models, symbol, facts, lambda: PaperBroker(self.trading))
+        return self._trader(models, symbol, facts, lambda: PaperBroker(self.trading), replayed)
 
     def real_trader(self, models: ModelReloader, *, sandbox: bool) -> Trader:
         """A trader that sends orders to the exchange; raises SettingsError without credentials or limits."""
         market = self.market(models)
-        unset = [name for name in ("max_position", "max_daily_loss") if getattr(self.live, name) is None]
+        trading = self.live.applied_to(self.trading)
+        unset = [name for name in ("max_position", "max_daily_loss") if not getattr(trading, name)]
         if unset:
             raise SettingsError(f"--real needs limits. Set {' and '.join(unset)} in [live] or by flags.")
+        stops = [name for name in DISTANCES if getattr(trading, name)]
+        if stops:
+            raise SettingsError(
+                f"{' and '.join(stops)} cannot be traded with --real: no stop order rests at the exchange yet, so the "
+                "position would be unprotected. Remove them, or trade on paper."
+            )
         gate = ExchangeGate(self.location.connect, market.exchange, waits=False)
         client = trading_client(market.exchange, market.symbol, market.options, sandbox=sandbox, gate=gate)
         facts = {**market.facts(), "mode": "sandbox" if sandbox else "real"}
@@ -130,10 +141,27 @@ class ServiceFactory:
         )
 
     def _trader(
-        self, models: ModelReloader, symbol: str, facts: dict[str, str], new_broker: Callable[[], Broker]
+        self,
+        models: ModelReloader,
+        symbol: str,
+        facts: dict[str, str],
+        new_broker: Callable[[], Broker],
+        replayed: pd.DataFrame | None = None,
     ) -> Trader:
+        forecaster = models.forecaster
+        require_densities(self.trading.min_probability, has_density=forecaster.has_density)
+        per_year = forecaster.bars_per_year
+        if replayed is not None:
+            traded, _ = trading_range(pd.DatetimeIndex(replayed.index), forecaster.model_set, self.trading)
+            per_year = bars_per_year(pd.DatetimeIndex(replayed.index[traded]))
+
         def new_decider() -> PositionDecider:
-            interval = models.forecaster.interval
-            return PositionDecider(self.trading, self.live, new_broker(), symbol, facts["timeframe"], interval)
+            broker, interval = new_broker(), models.forecaster.interval
+            return PositionDecider(self.trading, self.live, broker, symbol, facts["timeframe"], interval, per_year)
 
         return Trader(self.location.connect, new_decider, facts, self.location.kill_file)
+
+
+def _history(models: ModelReloader) -> int:
+    """Number of candles before the first live one."""
+    return max(models.forecaster.history, VOLATILITY_BARS)

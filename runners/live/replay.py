@@ -14,7 +14,7 @@ from runners.live.bus.stream import Entry, milliseconds
 from runners.live.services.ingest import timeframe_of
 from runners.live.services.service import Service
 
-FORECAST_TOLERANCE = 1e-6  # relative; regimes, votes, positions and equity must be equal to the last bit
+TOLERANCE = 1e-6  # relative, of forecasts, and of positions and equity that depend on the size of forecasts
 _HEARTBEAT_EVERY = 100  # candles
 
 
@@ -70,26 +70,31 @@ class Replay(Service):
         self.heartbeat(bus, "replayed")
 
 
-def first_difference(decisions: Sequence[Entry], equity: pd.DataFrame) -> str | None:
-    """The first difference between live decisions and a backtest's ``equity``, ``(n_bars, >= 5)``, or None."""
+def first_difference(decisions: Sequence[Entry], equity: pd.DataFrame, *, exact: bool = True) -> str | None:
+    """The first difference between live decisions and a backtest's ``equity``, ``(n_bars, >= 5)``, or None.
+
+    Regimes and votes must be equal to the last bit, and so must positions and equity if ``exact``: if they depend on
+    forecasts only by their votes.
+    """
     decided = {entry.time: entry.values for entry in decisions}
     if list(decided) != list(equity.index):
         unmatched = equity.index.symmetric_difference(pd.DatetimeIndex(decided))
         first = unmatched[0] if len(unmatched) else "a repeated bar"
         return f"{len(decisions)} decisions for {len(equity)} bars of the backtest; the first difference is at {first}"
     compared = {"regime": "regime", "forecast": "log_return"} | {name: name for name in ("vote", "position", "equity")}
+    close = {"forecast"} if exact else {"forecast", "position", "equity"}
     columns = {name: equity[name].tolist() for name in compared}
     for bar, (time, values) in enumerate(decided.items()):
         for name, live_name in compared.items():
             live, backtest = values[live_name], columns[name][bar]
-            if not _is_equal(name, live, backtest):
+            if not _is_equal(live, backtest, TOLERANCE if name in close else None):
                 return f"{time_text(time)}: {name} {live} live, {backtest} in the backtest"
     return None
 
 
-def _is_equal(name: str, live: float | None, backtest: float) -> bool:
+def _is_equal(live: float | None, backtest: float, tolerance: float | None) -> bool:
     if live is None or math.isnan(backtest):
         return live is None and math.isnan(backtest)
-    if name == "forecast":
-        return abs(live - backtest) <= FORECAST_TOLERANCE * max(abs(live), abs(backtest))
+    if tolerance is not None:
+        return abs(live - backtest) <= tolerance * max(abs(live), abs(backtest))
     return live == backtest

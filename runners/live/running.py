@@ -46,7 +46,7 @@ class ReplayResult:
     decisions
         One per bar.
     limits
-        Names of the risk limits that were set. With limits nothing is compared, because a backtest has none.
+        Names of the limits of orders that were set. With them nothing is compared, because a backtest has none.
     difference
         The first difference from the backtest; None if there is none or nothing was compared.
     """
@@ -93,7 +93,7 @@ def run_replay(factory: ServiceFactory, file: Path, speed: float | None, notify:
         require_compatible(candles, models.forecaster, source=str(file))
         for warning in models.forecaster.warnings(candles, file.stem):
             notify(warning)
-        replay, trader = factory.replay(models, candles, speed), factory.paper_trader(models, file.stem)
+        replay, trader = factory.replay(models, candles, speed), factory.paper_trader(models, file.stem, candles)
         run_together([replay, factory.engine(models), trader], lambda: replay.is_finished(trader.decided_up_to))
         bus = factory.location.connect()
         decisions = bus.decisions.newest(_ALL)
@@ -101,11 +101,12 @@ def run_replay(factory: ServiceFactory, file: Path, speed: float | None, notify:
         disconnect(factory.location.folder)
     if not replay.is_finished(trader.decided_up_to):
         raise LiveError("the replay was interrupted.")
-    limits, difference = factory.live.limits(), None
+    limits, difference = factory.live.limits_of_orders(), None
     if not limits:
-        equity = backtest(candles, model_set, factory.trading).equity
+        trading = factory.live.applied_to(factory.trading)
+        equity = backtest(candles, model_set, trading).equity
         kept = equity.iloc[-len(decisions) :] if len(decisions) >= DECISIONS_KEPT else equity
-        difference = first_difference(decisions, kept)
+        difference = first_difference(decisions, kept, exact=not trading.needs_scale)
     return ReplayResult(decisions, limits, difference)
 
 

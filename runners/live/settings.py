@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr
 
 from data.settings import Settings
+from strategies.settings import TradingSettings
+
+AnyTrading = TypeVar("AnyTrading", bound=TradingSettings)
 
 
 def _listed(urls: object) -> object:
@@ -14,7 +17,10 @@ def _listed(urls: object) -> object:
 
 
 class LimitSettings(Settings):
-    """Risk limits of the trader; money is in the symbol's quote currency."""
+    """Risk limits of the trader; money is in the symbol's quote currency.
+
+    ``max_position`` and ``max_daily_loss`` replace those of ``[backtest]``.
+    """
 
     table: ClassVar[str] = "live"
 
@@ -37,9 +43,14 @@ class LimitSettings(Settings):
         "the next day; default: no limit.",
     )
 
-    def limits(self) -> list[str]:
-        """Names of the limits that are set."""
-        return [name for name in LimitSettings.model_fields if getattr(self, name) is not None]
+    def limits_of_orders(self) -> list[str]:
+        """Names of the limits that are set and that a backtest does not have."""
+        return [name for name in ("max_order", "max_orders_per_day") if getattr(self, name) is not None]
+
+    def applied_to(self, trading: AnyTrading) -> AnyTrading:
+        """Trading settings with these limits of position and daily loss, where they are set."""
+        limits = {name: getattr(self, name) for name in ("max_position", "max_daily_loss")}
+        return trading.model_copy(update={name: limit for name, limit in limits.items() if limit is not None})
 
 
 class LiveSettings(LimitSettings):

@@ -65,8 +65,9 @@ class Bus:
         Closed candles: their columns, ``previous`` (open time of the previous candle in epoch milliseconds) and
         ``live`` (False if the candle only fills the lookback).
     forecasts
-        One entry per live candle: ``open``, ``close``, ``models``, and ``regime``, ``log_return``, ``members``,
-        ``probabilities``, which are null without a forecast. Version 0.1 wrote no ``members``: it had one.
+        One entry per live candle: ``open``, ``high``, ``low``, ``close``, ``volatility`` (of the last bars),
+        ``models``, and ``regime``, ``log_return``, ``members``, ``probabilities``, ``scale``, ``quantiles`` and
+        ``density``, which are null without a forecast. Version 0.1 wrote no ``members``: it had one.
     decisions
         One entry per forecast, see `runners.live.trading.decider.Decision`.
     """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from models.forecaster import ForecastStream
@@ -13,6 +15,7 @@ from runners.live.bus.stream import Entry, milliseconds
 from runners.live.services.ingest import timeframe_of
 from runners.live.services.model_reloader import ModelReloader
 from runners.live.services.service import WAIT, Service
+from strategies.signals import VOLATILITY_BARS, past_volatility
 
 REFUSED = "newer models refused"  # end of the state while that is so
 _BATCH = 200
@@ -27,6 +30,7 @@ class Engine(Service):
     def __init__(self, connect: Connect, models: ModelReloader) -> None:
         super().__init__(connect)
         self._models = models
+        self._closes: deque[float] = deque(maxlen=VOLATILITY_BARS + 1)
         self.facts = {"timeframe": timeframe_of(models.forecaster.interval)}
 
     def work(self, bus: Bus, stop: threading.Event) -> None:
@@ -44,16 +48,19 @@ class Engine(Service):
                 self._forecast(bus, stream, entry)
                 last = entry.time
             if not entries:
-                bus.candles.trim(_HISTORIES_KEPT * (self._models.forecaster.history + 1))
+                history = max(self._models.forecaster.history, VOLATILITY_BARS)
+                bus.candles.trim(_HISTORIES_KEPT * (history + 1))
             state = "forecasting" if entries else "waiting for a candle"
             self.heartbeat(bus, f"{state}; {REFUSED}" if self._models.rejection else state)
 
     def _stream_after(self, bus: Bus, last: pd.Timestamp | None) -> ForecastStream:
         """The forecaster's state after the candle at ``last``, the last one with a forecast."""
         forecaster = self._models.forecaster
-        stream = forecaster.stream()
-        for entry in bus.candles.newest(forecaster.history + 1, until=last) if last is not None else []:
+        stream, needed = forecaster.stream(), max(forecaster.history, VOLATILITY_BARS) + 1
+        self._closes.clear()
+        for entry in bus.candles.newest(needed, until=last) if last is not None else []:
             stream.push({"timestamp": entry.time, **entry.values})
+            self._closes.append(entry.values["close"])
         return stream
 
     def _restart_stream(self, last: pd.Timestamp, entry: Entry) -> ForecastStream:
@@ -64,15 +71,22 @@ class Engine(Service):
             read_up_to=str(last),
             next=str(entry.time),
         )
+        self._closes.clear()
         return self._models.forecaster.stream()
+
+    def _volatility(self) -> float | None:
+        """`strategies.signals.past_volatility` at the last candle; None if unknown."""
+        known = len(self._closes) > VOLATILITY_BARS
+        return float(past_volatility(np.array(self._closes))[-1]) if known else None
 
     def _forecast(self, bus: Bus, stream: ForecastStream, entry: Entry) -> None:
         candle = entry.values
         forecast = stream.push({"timestamp": entry.time, **candle})
+        self._closes.append(candle["close"])
         if not candle["live"]:
             return
         values: dict[str, Any] = dict.fromkeys(
-            ("regime", "log_return", "members", "probabilities", "scale", "quantiles", "intervals")
+            ("regime", "log_return", "members", "probabilities", "scale", "quantiles", "intervals", "density")
         )
         if forecast:
             values = {
@@ -83,9 +97,10 @@ class Engine(Service):
                 "scale": forecast.scale,
                 "quantiles": forecast.quantiles(),
                 "intervals": forecast.intervals(),
+                "density": forecast.density.to_dict() if forecast.density else None,
             }
-        prices = {"open": candle["open"], "close": candle["close"]}
-        if not bus.forecasts.append(entry.time, {**prices, **values, "models": self._models.run}):
+        bar = {name: candle[name] for name in ("open", "high", "low", "close")} | {"volatility": self._volatility()}
+        if not bus.forecasts.append(entry.time, {**bar, **values, "models": self._models.run}):
             self._note_other_models(bus, entry.time)
         self.counted["forecasts"] += 1
         self.log.info("forecast", candle=str(entry.time), regime=values["regime"], log_return=values["log_return"])

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import pandas as pd
 
 from strategies import account as simulated
+from strategies.risk import EXITS, NO_EXIT, exit_of_bar
 from strategies.settings import CostSettings, TradingSettings
+from strategies.trading_rule import Protection
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,22 @@ class Account:
         Value in the symbol's quote currency.
     position
         Units held, negative for short.
+    entry
+        Their average entry price; 0 without a position, and at brokers where no rule reads it.
     """
 
     equity: float
     position: float
+    entry: float = 0.0
+
+
+class Bar(NamedTuple):
+    """Prices of a closed bar."""
+
+    open: float
+    high: float
+    low: float
+    close: float
 
 
 @dataclass(frozen=True)
@@ -90,8 +104,8 @@ class Broker(Protocol):
     and `take_fills` may raise `BrokerUnavailableError`, and then changes nothing.
     """
 
-    def open_bar(self, open_: float) -> None:
-        """Start a bar that opens at this price."""
+    def take_bar(self, bar: Bar, protection: Protection) -> None:
+        """Take note of a closed bar, in which the accepted order and these stops were due."""
 
     def can_fill_by(self, until: pd.Timestamp) -> bool:
         """Whether an order can still be filled before ``until``."""
@@ -125,7 +139,7 @@ class Broker(Protocol):
 
 
 class PaperBroker:
-    """Fills each order at the next bar's open, with an account that equals Backtrader's to the last bit."""
+    """Fills orders at the next open and stops within the bar; its account equals Backtrader's to the last bit."""
 
     def __init__(self, settings: TradingSettings) -> None:
         self._costs = simulated.Costs(**settings.model_dump(include=set(CostSettings.model_fields)))
@@ -133,9 +147,17 @@ class PaperBroker:
         self._order = ""
         self._fills: list[Fill] = []
 
-    def open_bar(self, open_: float) -> None:
-        before, self._account = self._account, simulated.open_bar(self._account, open_, self._costs)
-        self._note_fill(before, open_)
+    def take_bar(self, bar: Bar, protection: Protection) -> None:
+        before, self._account = self._account, simulated.open_bar(self._account, bar.open, self._costs)
+        if before.order:
+            self._note_fill(before, bar.open)
+        held = protection.position(self._account.size, self._account.entry)
+        kind, price = exit_of_bar(self._account, held, protection.rule, bar[:3], self._costs)
+        if kind != NO_EXIT:
+            units = -self._account.size
+            self._account = simulated.executed(self._account, units, price, self._costs.commission)
+            commission = abs(units) * self._costs.commission * price
+            self._fills.append(Fill(f"{self._order}-{EXITS[kind]}", units, price, commission))
 
     def can_fill_by(self, until: pd.Timestamp) -> bool:
         return True  # simulated time is that of the bars
@@ -143,7 +165,7 @@ class PaperBroker:
     def account(self, close: float | None) -> Account:
         equity = simulated.value(self._account, close or 0.0)  # without a price there was no bar yet, and all is cash
         self._account = simulated.close_bankrupt(self._account, equity)
-        return Account(equity, self._account.size)
+        return Account(equity, self._account.size, self._account.entry)
 
     def submit(self, order: Order, close: float) -> Acceptance:
         self._account = simulated.submit(self._account, order.units, close, self._costs)
@@ -158,7 +180,8 @@ class PaperBroker:
         self._order = name
         before = self._account._replace(order=-self._account.size)
         self._account = simulated.fill(before, close or 0.0, self._costs)
-        self._note_fill(before, close or 0.0)
+        if before.order:
+            self._note_fill(before, close or 0.0)
         return True
 
     def take_fills(self) -> list[Fill]:
@@ -185,9 +208,7 @@ class PaperBroker:
         """Do nothing: a paper account has no other orders."""
 
     def _note_fill(self, before: simulated.Account, open_: float) -> None:
-        """Keep what became of the order of the account before, if it had one."""
-        if not before.order:
-            return
+        """Keep what became of the order of the account before."""
         units = self._account.size - before.size
         price = simulated.fill_price(before.order, open_, self._costs)
         reason = "" if abs(units - before.order) <= 1e-9 * abs(before.order) else "not enough cash at the open"

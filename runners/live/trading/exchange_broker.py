@@ -14,6 +14,7 @@ from data.errors import LiveError
 from runners.live.trading.broker import (
     Acceptance,
     Account,
+    Bar,
     BrokerRejectedError,
     BrokerUnavailableError,
     Fill,
@@ -22,6 +23,7 @@ from runners.live.trading.broker import (
 )
 from runners.live.trading.exchange_account import ExchangeAccount, OrderStatus
 from runners.live.trading.exchange_client import VALID_SECONDS
+from strategies.trading_rule import Protection
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to send an order, or two checks of it
 _SETTLE_SECONDS = VALID_SECONDS + 15.0  # how long an exchange may not find an order that it has received
@@ -51,7 +53,7 @@ class ExchangeBroker:
         self._was_flat, self._recheck_at = False, 0.0  # used by `flatten`
         self._refused_units, self._refusals = 0.0, 0  # of the last refused order, and its refusals in a row
 
-    def open_bar(self, open_: float) -> None:
+    def take_bar(self, bar: Bar, protection: Protection) -> None:
         """Get the result of the previous bar's order, which is not sent any more."""
         if not self._settle("too late: it could not be sent"):
             raise BrokerUnavailableError("the exchange may still have received an order without an answer")

@@ -190,7 +190,7 @@ def real_decider(exchange: Exchange, symbol: str, crash: CrashPoint, markets: li
     fetch = client.fetch
     client.fetch = lambda *args, **kwargs: crash.run(lambda: fetch(*args, **kwargs))
     broker = ExchangeBroker(ExchangeAccount(client, symbol), settle_seconds=0.0)
-    return PositionDecider(TradingSettings(exposure=0.5), LimitSettings(), broker, symbol, "4h", BAR)
+    return PositionDecider(TradingSettings(exposure=0.5), LimitSettings(), broker, symbol, "4h", BAR, 2191.5)
 
 
 def has_traded(bus: Bus, exchange: Exchange, symbol: str, n_bars: int) -> bool:

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from runners.live.bus.stream import Entry
 from runners.live.settings import LimitSettings
-from runners.live.trading.broker import Account, PaperBroker, order_id
+from runners.live.trading.broker import PaperBroker, order_id
 from runners.live.trading.decider import Decision, PositionDecider
-from runners.live.trading.risk_limits import RiskLimits, TradingDay
+from runners.live.trading.risk_limits import RiskLimits
 from strategies.array_simulation import SettingsGrid, simulate
+from strategies.risk import Day, begin_bar, limited_position
+from strategies.rule_settings import DISTANCES
 from strategies.settings import TradingSettings
+from strategies.signals import Market
 
 _FREE: dict[str, Any] = {"commission": 0.0, "slippage": 0.0, "exposure": 1.0, "cash": 1000.0}
 _START = pd.Timestamp("2024-01-01", tz="UTC")
@@ -26,8 +29,9 @@ _UP, _DOWN, _CALM = 0.01, -0.01, 0.0
 
 def decider(limits: LimitSettings | None = None, **settings: Any) -> PositionDecider:
     trading = TradingSettings(**{**_FREE, **settings})
+    interval = pd.Timedelta(hours=4)
     return PositionDecider(
-        trading, limits or LimitSettings(), PaperBroker(trading), "BTC/USDT", "4h", interval=pd.Timedelta(hours=4)
+        trading, limits or LimitSettings(), PaperBroker(trading), "BTC/USDT", "4h", interval, bars_per_year=2191.5
     )
 
 
@@ -128,11 +132,9 @@ def test_max_daily_loss_closes_the_position() -> None:
 
 
 def test_a_daily_loss_counts_until_the_position_is_closed() -> None:
-    limits = RiskLimits(LimitSettings(max_daily_loss=0.1), TradingDay("2024-01-01", 1000.0, 1, lost=True))
-    limits.start_bar(_START + pd.Timedelta(days=1), 800.0, held=5.0)
-    assert limits.limit(5.0, Account(800.0, 5.0), 100.0) == (0.0, ["max_daily_loss"])
-    limits.start_bar(_START + pd.Timedelta(days=2), 800.0, held=0.0)
-    assert limits.limit(5.0, Account(800.0, 0.0), 100.0) == (5.0, [])
+    lost = Day(number=1, first_equity=1000.0, lost=True)
+    assert begin_bar(lost, 2, 800.0, held=5.0) == Day(2, 800.0, lost=True)
+    assert begin_bar(lost, 2, 800.0, held=0.0) == Day(2, 800.0, lost=False)
 
 
 def test_the_first_day_s_loss_is_measured_from_the_account_s_equity() -> None:
@@ -156,8 +158,9 @@ def test_the_first_day_s_loss_is_measured_from_the_account_s_equity() -> None:
 def test_positions_and_orders_stay_within_the_limits(
     target: float, held: float, close: float, position: float, order: float, n_orders: int, opened: int
 ) -> None:
-    limits = LimitSettings(max_position=position, max_order=order, max_orders_per_day=n_orders)
-    units, reasons = RiskLimits(limits, TradingDay(opened=opened)).limit(target, Account(1000.0, held), close)
+    limits = LimitSettings(max_order=order, max_orders_per_day=n_orders)
+    within = limited_position(target, held, close, position)
+    units, reasons = RiskLimits(limits, opened=opened).limit(within, held, close)
     same_side = held * target > 0
     kept = abs(held) if same_side else 0.0
     assert units * target >= 0
@@ -166,7 +169,7 @@ def test_positions_and_orders_stay_within_the_limits(
     assert (abs(units) - kept) * close <= order * (1 + 1e-9)
     if opened >= n_orders:
         assert abs(units) <= kept
-    assert bool(reasons) == (abs(units) < abs(target))
+    assert bool(reasons) == (abs(units) < abs(within))
 
 
 def test_the_position_is_the_mean_of_the_members_states() -> None:
@@ -183,33 +186,57 @@ def test_an_order_follows_a_change_of_the_vote_only() -> None:
     assert [one.order for one in decisions] == [5.0, 0.0, -5.0, 1300 / 160]
 
 
-_PRICES = st.lists(st.tuples(st.floats(80, 125), st.floats(80, 125)), min_size=1, max_size=25)
+_PRICE = st.floats(80, 125)
+_BARS = st.lists(st.tuples(_PRICE, _PRICE, st.floats(1, 1.2), st.floats(0.8, 1)), min_size=1, max_size=25)
 
 
-@given(data=st.data(), prices=_PRICES, n_members=st.integers(1, 7), neutral=st.sampled_from(["hold", "flat"]))
+@given(data=st.data(), prices=_BARS, n_members=st.integers(1, 7), neutral=st.sampled_from(["hold", "flat"]))
 def test_a_decider_restored_at_each_bar_trades_as_the_array_simulator(
-    data: st.DataObject, prices: list[tuple[float, float]], n_members: int, neutral: str
+    data: st.DataObject, prices: list[tuple[float, float, float, float]], n_members: int, neutral: str
 ) -> None:
     forecasts = st.none() | st.lists(st.sampled_from([_UP, _CALM, _DOWN]), min_size=n_members, max_size=n_members)
-    bars = [(*price, data.draw(forecasts)) for price in prices]
+    votes = [data.draw(forecasts) for _ in prices]
     settings = {
         "neutral": neutral,
         "exposure": data.draw(st.sampled_from([0.5, 0.95, 1.0, 3.0])),
         "min_order": data.draw(st.sampled_from([0.0, 250.0])),
         "commission": data.draw(st.sampled_from([0.0, 0.01])),
         "slippage": 0.002,
-        "borrow_rate": 0.0003,
+        "funding": data.draw(st.sampled_from([0.0, 0.0003, -0.001])),
+        **{name: data.draw(st.sampled_from([0.0, 0.0, 0.03, 0.1])) for name in (*DISTANCES, "max_daily_loss")},
+        "max_holding": data.draw(st.sampled_from([0, 0, 3])),
+        "max_position": data.draw(st.sampled_from([0.0, 400.0])),
     }
     trading = TradingSettings(**{**_FREE, **settings})
-    open_, close = np.array(prices).T
-    members = np.array([bar[2] or [np.nan] * n_members for bar in bars])
-    simulated = simulate(open_, close, members, SettingsGrid.of(trading), trading.cash)
+    candles = pd.DataFrame([bar[:2] for bar in prices], columns=["open", "close"]).assign(
+        high=[max(bar[:2]) * bar[2] for bar in prices], low=[min(bar[:2]) * bar[3] for bar in prices]
+    )
+    candles.index = pd.date_range(_START, periods=len(prices), freq="4h")
+    members = np.array([vote or [np.nan] * n_members for vote in votes])
+    open_, close = candles["open"].to_numpy(), candles["close"].to_numpy()
+    market = Market.without_densities(candles) if len(prices) > 1 else None
+    assume(market or not SettingsGrid.of(trading).risk)  # one bar has no bars per year
+    simulated = simulate(open_, close, members, SettingsGrid.of(trading), trading.cash, market)
     one, decisions = decider(**settings), []
-    for number, bar in enumerate(bars):
-        decisions.append(one.decide(entry(number, *bar)))
+    for number, vote in enumerate(votes):
+        bar = entry(number, *prices[number][:2], vote)
+        wicks = {name: float(candles[name].iloc[number]) for name in ("high", "low")}
+        decisions.append(one.decide(Entry(bar.time, {**bar.values, **wicks})))
         one = continued(one, decider(**settings))
     assert [each.position for each in decisions] == simulated.position[:, 0].tolist()
     assert [each.equity for each in decisions] == simulated.equity[:, 0].tolist()
+
+
+def test_a_stop_of_a_paper_account_is_a_fill_with_its_setting_s_name() -> None:
+    one = decider(stop_loss=0.1)
+    decided(one, (100, 100, _UP), (100, 100, _CALM))
+    fell = one.decide(
+        Entry(_START + pd.Timedelta(hours=8), {**entry(2, 100, 95, _CALM).values, "high": 100, "low": 85})
+    )
+    assert [(fill.order, fill.units, fill.price) for fill in fell.fills] == [
+        ("BTCUSDT-4h-1704067200-stop_loss", -10.0, 90)
+    ]
+    assert (fell.position, fell.equity) == (0.0, 900.0)
 
 
 def test_an_order_below_min_order_waits_until_the_vote_has_changed_enough() -> None:
@@ -221,15 +248,14 @@ def test_an_order_below_min_order_waits_until_the_vote_has_changed_enough() -> N
 
 
 def test_only_orders_that_open_or_enlarge_a_position_are_limited() -> None:
-    limits = LimitSettings(max_orders_per_day=1, max_order=700.0, max_position=500.0)
-    held = Account(1000.0, 8.0)  # above max_position through its price
-    spent = RiskLimits(limits, TradingDay(opened=1))
-    assert spent.limit(7.0, held, 100.0) == (7.0, [])
-    assert spent.limit(9.0, held, 100.0) == (8.0, ["max_orders_per_day", "max_position"])
+    limits = LimitSettings(max_orders_per_day=1, max_order=700.0)
+    spent = RiskLimits(limits, opened=1)
+    assert spent.limit(7.0, 8.0, 100.0) == (7.0, [])
+    assert spent.limit(9.0, 8.0, 100.0) == (8.0, ["max_orders_per_day"])
     spent.count_order(8.0, 7.0)
-    assert spent.day.opened == 1
+    assert spent.opened == 1
     spent.count_order(7.0, 8.0)
-    assert spent.day.opened == 2
+    assert spent.opened == 2
 
 
 def test_without_a_vote_in_the_state_each_member_holds_the_position() -> None:

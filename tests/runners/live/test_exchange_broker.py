@@ -22,6 +22,7 @@ from runners.live.log import start_logging
 from runners.live.settings import LimitSettings, LiveSettings
 from runners.live.trading.broker import (
     Acceptance,
+    Bar,
     BrokerRejectedError,
     BrokerUnavailableError,
     NotExecutedError,
@@ -32,12 +33,18 @@ from runners.live.trading.exchange_account import ExchangeAccount
 from runners.live.trading.exchange_broker import ExchangeBroker
 from runners.live.trading.exchange_client import trading_client
 from strategies.settings import TradingSettings
+from strategies.trading_rule import Protection, TradingRule
 from tests.exchange import Exchange, Fault
 from tests.patience import PATIENCE_S
 from tests.runners.live.conftest import hold, somebody
 
 _SPOT, _SWAP = "BTC/USDT", "BTC/USDT:USDT"
 _STOP = "BTCUSDT-4h-1-stop"
+
+
+def closed_bar(exchange: Exchange) -> tuple[Bar, Protection]:
+    """A bar at the exchange's price, and no stops."""
+    return Bar(*[exchange.price] * 4), TradingRule(TradingSettings(), bars_per_year=2191.5).protection
 
 
 def broker(
@@ -187,7 +194,7 @@ def test_an_order_that_could_not_be_sent_in_its_bar_is_dropped(exchange: Exchang
     exchange.order_faults.append(Fault(drops=True))
     one.process_order()
     exchange.advance()
-    one.open_bar(exchange.price)
+    one.take_bar(*closed_bar(exchange))
     one.account(exchange.price)
     assert trade(one, exchange, 2.0, "second") == (2.0, "")
     assert [(fill.order, fill.units) for fill in one.take_fills()] == [("first", 0.0), ("second", 2.0)]
@@ -200,7 +207,7 @@ def test_an_order_with_a_lost_answer_counts_before_the_next_decision(exchange: E
     exchange.order_faults.append(Fault(accepts=True))
     one.process_order()
     exchange.advance()
-    one.open_bar(exchange.price)
+    one.take_bar(*closed_bar(exchange))
     assert one.account(exchange.price).position == 1.0
     assert [(fill.order, fill.units) for fill in one.take_fills()] == [("first", 1.0)]
 
@@ -397,9 +404,9 @@ def test_the_next_decision_waits_for_an_order_in_doubt(exchange: Exchange) -> No
     trade(one, exchange, 1.0)
     exchange.account.unknown_for = 2
     with pytest.raises(BrokerUnavailableError, match="may still have received an order"):
-        one.open_bar(exchange.price)
+        one.take_bar(*closed_bar(exchange))
     assert not one.flatten(_STOP, exchange.price)
-    one.open_bar(exchange.price)
+    one.take_bar(*closed_bar(exchange))
     assert [fill.units for fill in one.take_fills()] == [1.0]
 
 
@@ -531,7 +538,7 @@ def test_without_equity_a_position_is_still_closed_but_none_opened(
     hold(exchange, 3.0)
     exchange.account.swap_wallet = wallet
     one, interval = broker(exchange, _SWAP), pd.Timedelta(hours=4)
-    decider = PositionDecider(TradingSettings(), LimitSettings(**limits), one, _SWAP, "4h", interval)
+    decider = PositionDecider(TradingSettings(), LimitSettings(**limits), one, _SWAP, "4h", interval, 2191.5)
     values = {"open": exchange.price, "close": exchange.price, "regime": 1, "models": "run"}
     orders = []
     for number in range(2):

@@ -29,6 +29,9 @@ def workspace(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> Pat
         ["--neutral", "flat", "--blend", "--borrow-rate", "0.0003"],
         ["--exposure", "1", "--commission", "0.05", "--slippage", "0.03"],  # orders without enough cash
         ["--long-threshold", "0", "--short-threshold", "0", "--exposure", "3"],  # a bankrupt account
+        ["--stop-loss", "0.02", "--take-profit", "0.03", "--max-position", "60000", "--max-daily-loss", "0.02"],
+        ["--trailing-stop", "2", "--stop-unit", "scale", "--max-holding", "9", "--funding", "-0.001"],
+        ["--sizing", "volatility", "--rebalance-band", "0.1", "--min-probability", "0.3"],
     ],
 )
 def test_a_replay_equals_the_backtest(workspace: Path, settings: list[str]) -> None:
@@ -80,7 +83,7 @@ def test_the_bars_of_the_backtest_s_table_are_replayed(workspace: Path, candles:
 
 def test_a_replay_with_limits_is_not_compared(workspace: Path) -> None:
     ran = invoke(workspace, "live", "SWITCH", "--replay", "--max-order", "1000")
-    assert "Not compared with the backtest, which has no limits (max_order)." in ran.stdout
+    assert "Not compared with the backtest, which has no limits of orders (max_order)." in ran.stdout
     assert ran.returncode == 0
 
 
@@ -136,7 +139,7 @@ def test_a_difference_is_reported_with_its_bar(candles: pd.DataFrame, model_set:
 
 
 def test_a_replay_that_differs_ends_with_status_1(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.live.replay.FORECAST_TOLERANCE", -1.0)
+    monkeypatch.setattr("runners.live.replay.TOLERANCE", -1.0)
     ran = invoke(workspace, "live", "SWITCH", "--replay")
     assert ran.returncode == 1
     assert "DIFFERS from the backtest at 2022-" in ran.stdout
