@@ -41,7 +41,7 @@ class Metrics:
     costs
         Commission paid, in currency; slippage is in the prices.
     borrowing
-        Borrowing fees for short positions, in currency; 0 in runs of earlier versions.
+        Borrowing fees and funding, in currency, below 0 if the account received more; 0 in runs of earlier versions.
     turnover
         Value traded per year, in multiples of mean equity.
     """

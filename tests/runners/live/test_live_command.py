@@ -299,6 +299,10 @@ def test_the_status_without_a_trader_says_so(workspace: Path) -> None:
         (["--symbol", "BTC/USDT", "--sandbox"], "--sandbox needs --real"),
         (["--replay", "--real"], "--replay trades on paper. Remove --real and --sandbox."),
         (["--symbol", "BTC/USDT", "--real"], "--real needs limits. Set max_position and max_daily_loss"),
+        (
+            ["--symbol", "BTC/USDT", "--real", "--max-position=9", "--max-daily-loss=0.1", "--stop-loss=0.1"],
+            "stop_loss cannot be traded with --real: no stop order rests at the exchange yet",
+        ),
         (["--symbol", "BTC/USDT", "--timeframe", "1h"], "the timeframe is 1h, but the models"),
         (["--symbol", "BTC/USDT", "--host", "0.0.0.0"], "which needs a key for that"),
         (["--symbol", "BTC/USDT", "--exchange", "binanse"], "there is no exchange 'binanse'. Did you mean 'binance'?"),
