@@ -21,7 +21,7 @@ class EntrySettings(Settings):
     neutral: Literal["hold", "flat"] = Field(
         "hold", description="Between the thresholds: hold the position, or go flat."
     )
-    exposure: float = Field(0.95, gt=0, description="Fraction of equity that a position is worth; the most of it.")
+    exposure: float = Field(0.95, gt=0, description="Fraction of equity that a position is worth.")
     min_order: float = Field(
         0.0,
         ge=0,

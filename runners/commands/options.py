@@ -211,11 +211,13 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def group(name: str, default: str, help_text: str, shared: Collection[str] = ()) -> typer.Typer:
+def group(
+    name: str, default: str, help_text: str, shared: Collection[str] = (), backtest: Collection[str] = ()
+) -> typer.Typer:
     """A group of commands that runs ``default`` unless the first argument names another command.
 
-    The group's help describes those options of ``default`` whose parameters are in ``shared``. The help of a command
-    only lists those that it has.
+    The group's help describes those options of ``default`` whose parameters are in ``shared`` and not in ``backtest``,
+    which `regimes backtest --help` describes. The help of a command only lists those that it has.
     """
 
     class Group(TyperGroup):
@@ -238,7 +240,9 @@ def group(name: str, default: str, help_text: str, shared: Collection[str] = ())
             if self.shared:
                 from runners.terminal import print_table
 
-                rows = [(" / ".join([*option.opts, *option.secondary_opts]), option.help) for option in self.shared]
+                options = [option for option in self.shared if option.name not in backtest]
+                rows = [(" / ".join([*option.opts, *option.secondary_opts]), option.help) for option in options]
+                rows += [("sizes, stops, limits", "`regimes backtest --help` describes them.")] if backtest else []
                 print_table("", ["shared option", "meaning"], rows, folded="meaning")
 
     return typer.Typer(cls=Group, name=name, help=help_text, add_completion=False)
