@@ -28,7 +28,7 @@ from strategies.account import order_waits
 from strategies.feed import bar_times, first_stamp, is_preloaded, newest_candle, preloaded_candles
 from strategies.protective_orders import ProtectiveOrders
 from strategies.rule_settings import RuleSettings
-from strategies.settings import TradingSettings, broker_round_trip, capital_per_unit, unit_value
+from strategies.settings import TradingSettings, broker_round_trip, unit_value
 from strategies.signals import VOLATILITY_BARS, Signal, day_numbers, past_volatility, require_densities
 from strategies.trading_rule import FORECAST, BarClose, Target, TradingRule, closing_reason
 from strategies.vote import Vote
@@ -207,8 +207,8 @@ class LSTMRegimeStrategy(bt.Strategy):
         day = 0
         if self.settings.max_daily_loss:  # only then, because it takes as long as the rest
             day = int(day_numbers(bar_times(feed, np.array([feed.datetime[0]])))[0])
-        equity, worth, capital = float(self.broker.getvalue()), unit_value(self, feed), capital_per_unit(self, feed)
-        return BarClose(day, feed.high[0], feed.low[0], position.size, position.price, equity, worth, capital)
+        equity = float(self.broker.getvalue())
+        return BarClose(day, feed.high[0], feed.low[0], position.size, position.price, equity, *unit_value(self, feed))
 
     def _signal(self) -> Signal | None:
         if self._known is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -73,11 +73,21 @@ def target_size(
     from strategies.account import position_units  # it needs numpy, and start-up does not
 
     feed = strategy.data if data is None else data
-    return position_units(direction, exposure, float(strategy.broker.getvalue()), capital_per_unit(strategy, feed))
+    return position_units(direction, exposure, float(strategy.broker.getvalue()), unit_value(strategy, feed).capital)
 
 
-def unit_value(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
-    """Value of one unit at the bar's close, in currency: the price, times ``mult`` of a future.
+class UnitValue(NamedTuple):
+    """Value of one unit at a bar's close, in currency, and the equity that it takes up.
+
+    The value is the price, times ``mult`` of a future. Where a future's margin is more, the margin is taken up.
+    """
+
+    value: float
+    capital: float
+
+
+def unit_value(strategy: bt.Strategy, data: bt.feed.DataBase) -> UnitValue:
+    """What one unit is worth at the bar's close.
 
     Raises a `SettingsError` for a scheme with which Backtrader's equity is wrong while a position is open: a multiplier
     without a margin, or a margin that moves with the price.
@@ -89,13 +99,15 @@ def unit_value(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
                 f"the commission scheme has mult={scheme.p.mult:g} and is stock-like, so Backtrader multiplies profits "
                 "but not values. Set a margin as well, as for a future, or leave out mult."
             )
-        return close
-    if scheme.get_margin(close) != scheme.get_margin(2 * close):
+        return UnitValue(close, close)
+    margin = float(scheme.get_margin(close))
+    if margin != scheme.get_margin(2 * close):
         raise SettingsError(
             "the commission scheme's margin moves with the price (automargin), so Backtrader counts a part of each "
             "profit twice while a position is open. Set margin to an amount per unit."
         )
-    return close * float(scheme.p.mult)
+    value = close * float(scheme.p.mult)
+    return UnitValue(value, max(value, margin))
 
 
 def broker_round_trip(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
@@ -103,12 +115,6 @@ def broker_round_trip(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
     scheme, settings, close = strategy.broker.getcommissioninfo(data), strategy.broker.p, float(data.close[0])
     commission = scheme.getcommission(1.0, 1.0) / scheme.p.mult
     if scheme.getcommission(1.0, 2.0) != 2 * scheme.getcommission(1.0, 1.0):  # not a fraction of the price
-        commission = scheme.getcommission(1.0, close) / unit_value(strategy, data)
+        commission = scheme.getcommission(1.0, close) / unit_value(strategy, data).value
     slippage = getattr(settings, "slip_perc", 0.0) or getattr(settings, "slip_fixed", 0.0) / close
     return round_trip_cost(commission, slippage)
-
-
-def capital_per_unit(strategy: bt.Strategy, data: bt.feed.DataBase) -> float:
-    """Equity that one unit takes up at the bar's close: its value, or the margin of a future if that is more."""
-    scheme, value = strategy.broker.getcommissioninfo(data), unit_value(strategy, data)
-    return value if scheme.stocklike else max(value, float(scheme.get_margin(data.close[0])))
