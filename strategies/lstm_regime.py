@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -61,10 +62,8 @@ class LSTMRegimeStrategy(bt.Strategy):
     models
         A `ModelSet`, its folder, or a dataset's folder (for the newest set). Or a `Forecaster` or `RecordedForecasts`,
         which ignore ``blend``, ``regime_source`` and ``shrinkage``.
-    long_threshold, short_threshold, neutral, exposure, min_order, min_probability, sizing, target_volatility, \
-    kelly_fraction, rebalance_band, stop_loss, take_profit, trailing_stop, stop_unit, max_holding, max_position, \
-    max_daily_loss
-        As in `strategies.rule_settings.RuleSettings`, with its defaults.
+    long_threshold, short_threshold, ...
+        Every setting of `strategies.rule_settings.RuleSettings`, with its default.
     blend, regime_source, shrinkage
         As in `Forecaster`.
     trade_from
@@ -118,8 +117,10 @@ class LSTMRegimeStrategy(bt.Strategy):
         self._bars_seen = 0
         self._known: Forecast | None = None
         self._order: bt.Order | None = None
+        self._protective: ProtectiveOrders | None = None
         self._target = Target(0.0, FORECAST)
         self._at_bar: Callable[[int], tuple[float, Forecast | None]]
+        self._closes: deque[float] = deque(maxlen=VOLATILITY_BARS + 1)
         self._stamps: list[float] = []  # of a streamed feed's bars
 
     def _chosen_feed(self) -> bt.feed.DataBase:
@@ -214,9 +215,8 @@ class LSTMRegimeStrategy(bt.Strategy):
         if self._known is None:
             return None
         volatility = np.nan
-        reads_past = self.settings.needs_scale and not self.forecaster.has_density
-        if reads_past and len(self.traded) > VOLATILITY_BARS:
-            volatility = float(past_volatility(np.array(self.traded.close.get(size=VOLATILITY_BARS + 1)))[-1])
+        if self.settings.needs_scale and not self.forecaster.has_density:
+            volatility = float(past_volatility(np.array(self._closes))[-1])
         cost = broker_round_trip(self, self.traded) if self.settings.min_probability else np.nan
         return Signal.of(self._known, volatility, cost, self.settings)
 
@@ -230,6 +230,7 @@ class LSTMRegimeStrategy(bt.Strategy):
         if len(self.traded) == self._bars_seen:
             return False
         self._bars_seen = len(self.traded)
+        self._closes.append(self.traded.close[0])
         self.regime, self._known = self._at_bar(self._bars_seen - 1)
         self.forecast = self._known.log_return if self._known else np.nan
         return True

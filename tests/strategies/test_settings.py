@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from data.errors import SettingsError
 from strategies.rule_settings import RuleSettings
+from strategies.settings import TradingSettings, round_trip_cost
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,25 @@ def test_thresholds_in_the_wrong_order_are_refused() -> None:
         RuleSettings(short_threshold=0.002)
     with pytest.raises(SettingsError, match="source, neutral: Input should be 'hold' or 'flat', but 'keep' was given"):
         RuleSettings.from_table({"neutral": "keep"}, "source")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"borrow_rate": 0.001, "funding": -0.002}, "borrow_rate 0.001 and funding -0.002 are fees for the same"),
+        ({"stop_loss": 1.0}, "stop_loss 1 is not below 1, but stop_unit is fraction"),
+        ({"trailing_stop": 2.5}, "trailing_stop 2.5 is not below 1, but stop_unit is fraction"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(given: dict[str, float], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        TradingSettings.from_table(given, "source")
+    assert TradingSettings(trailing_stop=2.5, stop_unit="scale").needs_scale
+
+
+def test_a_round_trip_costs_both_commissions_and_slippages() -> None:
+    bought, sold = 100 * 1.02 * 1.01, 100 * np.exp(round_trip_cost(0.01, 0.02)) * 0.98 * 0.99
+    assert bought == pytest.approx(sold)
 
 
 def test_an_old_name_is_an_error_with_the_new_name() -> None:
