@@ -89,8 +89,11 @@ class SettingsGrid:
         return len(self.table)
 
     def numbers(self, name: str) -> np.ndarray:
-        """The values of a setting ``(n_settings,)``."""
-        return self.table[name].to_numpy(dtype=float)
+        """The values of a setting ``(n_settings,)``.
+
+        A copy, contiguous and writable: the functions would be compiled again for another layout.
+        """
+        return np.array(self.table[name], dtype=float)
 
     def part(self, which: slice) -> SettingsGrid:
         return SettingsGrid(self.table.iloc[which])
@@ -98,7 +101,7 @@ class SettingsGrid:
     @property
     def rule(self) -> Any:
         """`Rule` of arrays."""
-        neutral_flat = (self.table["neutral"] == "flat").to_numpy()
+        neutral_flat = np.array(self.table["neutral"] == "flat")
         numbers = {name: self.numbers(name) for name in Rule._fields if name in AXES}
         return Rule(**numbers, neutral_flat=neutral_flat)  # type: ignore[arg-type]
 
@@ -110,11 +113,11 @@ class SettingsGrid:
     @property
     def risk(self) -> Any:
         """`RiskRule` of arrays; None if all settings trade by the plain rule."""
-        sizing = self.table["sizing"].map(SIZINGS.index).to_numpy(dtype=int)
+        sizing = np.array(self.table["sizing"].map(SIZINGS.index), dtype=int)
         if not np.any([sizing != FIXED, *(self.numbers(name) != 0 for name in _SWITCHES)]):
             return None
         has_stops = np.any([self.numbers(name) != 0 for name in DISTANCES], axis=0)
-        in_scale = (self.table["stop_unit"] == "scale").to_numpy() & has_stops
+        in_scale = np.array(self.table["stop_unit"] == "scale") & has_stops
         numbers = {name: self.numbers(name) for name in RiskRule._fields if name in AXES and name != "sizing"}
         return RiskRule(**numbers, sizing=sizing, in_scale=in_scale)  # type: ignore[arg-type]
 
