@@ -98,6 +98,7 @@ class Comparison:
                     "dataset": one.run.dataset,
                     "run": one.run.id,
                     "note": one.run.note,
+                    "mark": one.run.mark,
                     "deflated_sharpe": one.deflated_sharpe,
                     "members": [vars(member) for member in one.members],
                     "seed_luck": one.seed_luck,

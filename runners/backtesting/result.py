@@ -10,6 +10,7 @@ from models.model_set import ModelSet
 from models.provenance import Training
 from models.regime_returns import RegimeReturns, regime_label
 from models.regimes import regime_name
+from runners.backtesting.marks import marks
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import Trials
@@ -115,9 +116,9 @@ class Backtest:
 
     @property
     def mark(self) -> str:
-        """Warnings to show with all figures: ``in-sample`` or ``chosen in hindsight``, and ``bankrupt``; or no text."""
-        chosen = "in-sample" if self.in_sample else "chosen in hindsight" if self.source.chosen_from else ""
-        return ", ".join(filter(None, [chosen, "bankrupt" if self.metrics.bankrupt else ""]))
+        """What to show with all figures, see `runners.backtesting.marks.marks`; or no text."""
+        chosen, bankrupt = bool(self.source.chosen_from), self.metrics.bankrupt
+        return marks(in_sample=self.in_sample, chosen=chosen, settings=self.settings, bankrupt=bankrupt)
 
     @property
     def holding_equity(self) -> pd.Series:

@@ -19,6 +19,7 @@ from data.files import draft_beside, latest_run, regular, write_text
 from data.settings import upgraded
 from models.provenance import Training
 from models.regime_returns import RegimeReturns
+from runners.backtesting.marks import marks
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.yardsticks import AccountFigures
@@ -85,6 +86,12 @@ class Run:
         if "chosen_from" in self.config:
             return "hindsight"
         return "walk-forward" if "walk_forward" in self.config else "backtest"
+
+    @property
+    def mark(self) -> str:
+        """What to show with all its figures, see `runners.backtesting.marks.marks`; or no text."""
+        chosen, bankrupt = "chosen_from" in self.config, self.metrics.bankrupt
+        return marks(in_sample=self.in_sample, chosen=chosen, settings=self.settings, bankrupt=bankrupt)
 
     @property
     def file(self) -> Path:

@@ -192,7 +192,7 @@ def print_run(result: "Backtest", trials: "Trials", folder: Path, *, json: bool 
     warn(trials.warnings)
     if json:
         deflated = {**trials.to_dict(), "deflated_sharpe": trials.deflated_sharpe(result.metrics)}
-        print_json({"run": folder.name, "folder": str(folder), **deflated, **metrics_json(result)})
+        print_json({"run": folder.name, "folder": str(folder), "mark": result.mark, **deflated, **metrics_json(result)})
         return
     index = result.equity.index
     mark = f"  {result.mark.upper()}" if result.mark else ""

@@ -77,6 +77,7 @@ def _to_dict(row: _Listed) -> dict[str, Any]:
         "run": run.id,
         "folder": str(run.folder),
         "kind": run.kind,
+        "mark": run.mark,
         "models": run.models,
         "note": run.note,
         "first_bar": run.first_bar.isoformat(),

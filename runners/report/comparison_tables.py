@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from data.candles import time_text
+from runners.backtesting.marks import BANKRUPT, regime_mark
 from runners.formatting import NOT_DEFINED, interval, number, percent, percent_earned, probability_above_zero
 from runners.report.backtest_tables import (
     NEEDED,
@@ -105,8 +106,7 @@ def differing(compared: Comparison) -> list[str]:
 
 
 def _dataset(run: Run) -> str:
-    marks = f"{' IN-SAMPLE' if run.in_sample else ''}{' BANKRUPT' if run.metrics.bankrupt else ''}"
-    return f"{run.dataset}{marks}"
+    return f"{run.dataset} {run.mark.upper()}".strip()
 
 
 def _short(run_id: str) -> str:
@@ -127,7 +127,8 @@ def run_row(run: Run, deflated: float | None) -> list[str]:
     spread = f"{alone[0][1]} ± {alone[0][2]}" if alone else NOT_DEFINED
     figures = [number(run.metrics.sharpe), spread, percent(run.metrics.max_drawdown), probability_above_zero(deflated)]
     models = "replay" if "forecasts" in run.config else _short(run.models)
-    return [_short(run.id), models, *figures, f"{run.kind}, BANKRUPT" if run.metrics.bankrupt else run.kind]
+    warned = [mark.upper() for mark in (regime_mark(run.settings), BANKRUPT * run.metrics.bankrupt) if mark]
+    return [_short(run.id), models, *figures, ", ".join([run.kind, *warned])]
 
 
 def run_notes(runs: Iterable[Run]) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ def overfitting_html(analysis: OverfittingAnalysis) -> str:
         "overfitting.html",
         dataset=analysis.run.dataset,
         run=analysis.run.id,
-        in_sample=analysis.run.in_sample,
+        mark=analysis.run.mark,
         first=time_text(analysis.growth.index[0]),
         last=f"{time_text(analysis.growth.index[-1])} UTC",
         verdicts=verdicts(analysis),

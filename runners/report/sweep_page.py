@@ -10,6 +10,7 @@ import pandas as pd
 
 from data.candles import time_text
 from runners.backtesting.grid_figures import COSTS, best_settings
+from runners.backtesting.marks import REGIME_COLUMN, regime_mark
 from runners.formatting import number, percent, percent_earned, points, probability_above_zero
 from runners.report.backtest_page import render
 from runners.report.backtest_tables import NEEDED
@@ -36,7 +37,7 @@ def sweep_html(result: Sweep) -> str:
         run=result.run.id,
         first=time_text(first),
         last=f"{time_text(last)} UTC",
-        in_sample=result.run.in_sample,
+        mark=result.run.mark,
         verdict=verdict(result),
         maps=_maps(result),
         setting_columns=SETTING_COLUMNS,
@@ -90,6 +91,8 @@ def verdict(result: Sweep) -> str:
     own, best = result.table.loc[result.own], result.table.loc[result.best]
     deflated = result.trials.deflated_sharpe(result.confirmed.metrics)
     seen = "bars that training has seen, which proves nothing" if result.run.in_sample else "unseen bars"
+    if regime_mark(result.run.settings):
+        seen += f", with {REGIME_COLUMN}, which nobody can check"
     count = int(result.table["at_own_costs"].sum())
     return (
         f"Of {count:,} settings on {seen}, the best in hindsight has a Sharpe ratio of {best.sharpe:.2f}, the run's "

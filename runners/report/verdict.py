@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.forecaster import member_forecasts
+from runners.backtesting.marks import REGIME_COLUMN, regime_mark
 from runners.backtesting.yardsticks import HOLDING
 from runners.formatting import interval, percent, percent_earned, percent_interval, probability_above_zero
 from runners.report.backtest_tables import NEEDED
@@ -34,6 +35,8 @@ def verdict(result: Backtest, trials: Trials | None) -> str:
     where = "on bars that training has seen, which proves nothing" if result.in_sample else "on unseen bars"
     if result.source.chosen_from:
         where = f"chosen in hindsight from {result.source.chosen_from:,} settings on the same bars"
+    if regime_mark(result.settings):
+        where += f", with {REGIME_COLUMN}, which nobody can check for look-ahead"
     return (
         f"After costs and {where}, the strategy returned {percent_earned(strategy.total_return)}, {side} buy and "
         f"hold's {percent_earned(holding.total_return)}. {_drawdown(result)} {_bankruptcy(result)}"

@@ -108,7 +108,7 @@ def write_tearsheet(result: Backtest, folder: Path) -> None:
             quantstats.reports.html(
                 daily["Strategy"],
                 benchmark=daily["Buy and hold"],
-                title=f"{html.escape(result.source.dataset)}{' (in-sample)' if result.in_sample else ''}",
+                title=f"{html.escape(result.source.dataset)}{f' ({result.mark})' if result.mark else ''}",
                 output=str(draft),
                 periods_per_year=round(min(365.0, result.metrics.bars_per_year)),
                 match_dates=False,

@@ -90,6 +90,7 @@ def _tags(run: Run) -> dict[str, str]:
         "models": run.models,
         "fingerprint": run.config["fingerprint"],
         "in_sample": str(run.in_sample).lower(),
+        "mark": run.mark,
         "commit": git_commit() or "",
         "mlflow.note.content": run.note,
     }
