@@ -60,3 +60,7 @@ class Registry(dict[str, Entry]):
         self.code.pop(name, None)
         if file and module_name != "__main__" and not is_built_in:
             self.code[name] = CodeFile(Path(file).name, sha256_of(Path(file)))
+
+    def files(self) -> list[Path]:
+        """The files of `code`, in the order of their entries."""
+        return list(dict.fromkeys(Path(self._defined_in[name]) for name in self if name in self.code))

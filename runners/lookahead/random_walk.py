@@ -11,7 +11,6 @@ from data.synthetic import martingale_like
 from runners.lookahead.outcome import Outcome
 from runners.lookahead.returns import strategy_returns, unseen_returns
 from runners.lookahead.under_test import UnderTest
-from strategies import LSTMRegimeStrategy
 from training.sharpe import sharpe_ratio
 from training.trainer import train
 
@@ -50,6 +49,6 @@ def _martingale_returns(under_test: UnderTest, seeds: int, *, quick: bool) -> It
         changed = settings.model_copy(update=changes)
         all_returns = [unseen_returns(train(walk, "martingale", changed), walk) for walk in walks]
         yield f"training with detector {settings.detector}", all_returns
-    for strategy, parameters in under_test.strategies:
-        if not issubclass(strategy, LSTMRegimeStrategy):  # those trade the trainings above
-            yield strategy.__name__, [strategy_returns(walk, strategy, parameters) for walk in walks]
+    for trader in under_test.traders:
+        if trader.models is None:  # others trade the trainings above
+            yield trader.name, [strategy_returns(walk, trader.strategy, {}) for walk in walks]

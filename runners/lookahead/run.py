@@ -4,30 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runners.lookahead.orders import orders
+from runners.lookahead.inputs import inputs
+from runners.lookahead.orders import Cuts, orders
 from runners.lookahead.outcome import Outcome
 from runners.lookahead.planted_edge import planted_edge
 from runners.lookahead.random_walk import random_walk
+from runners.lookahead.recompute import recompute
 from runners.lookahead.refit import refit
-from runners.lookahead.truncation import start, truncation
+from runners.lookahead.tasks import Pace
 from runners.lookahead.under_test import UnderTest
 
+_QUICK, _FULL = Pace(least=200, seconds=0.5), Pace(least=1_050, seconds=5.0)
+_FEW_CUTS, _CUTS = Cuts(least=2, seconds=1.0), Cuts(least=10, seconds=10.0)
 
-def run_checks(under_test: UnderTest, *, quick: bool = False) -> Iterator[Outcome]:
-    """Yield the outcome of each check that applies.
+
+def run_checks(under_test: UnderTest, *, quick: bool = False, exhaustive: bool = False) -> Iterator[Outcome]:
+    """Yield the outcome of each check that applies; ``exhaustive``: recompute every bar.
 
     Raises
     ------
     DataError
         If there are too few candles, or user code fails on some of them.
     """
+    pace = Pace(None, 0.0) if exhaustive else _QUICK if quick else _FULL
     if under_test.features or under_test.trainings:
-        yield truncation(under_test, cuts=6 if quick else 20)
-        yield start(under_test, cuts=6 if quick else 20)
+        yield recompute(under_test, pace)
     if under_test.trainings:
         yield refit(under_test)
-    if under_test.strategies:
-        yield orders(under_test, cuts=2 if quick else 10)
+    if under_test.traders:
+        yield orders(under_test, _FEW_CUTS if quick else _CUTS)
+    yield inputs(under_test)
     yield random_walk(under_test, 2 if quick else 8, quick=quick)
     if under_test.model_set is not None:
         yield planted_edge()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import backtrader as bt
 import pandas as pd
@@ -15,9 +14,11 @@ from data.errors import DataError, ModelSetError, SettingsError
 from data.features import FEATURES
 from models.model_set import ModelSet
 from models.regimes import DETECTORS
+from runners.lookahead.fresh import Ran, run_fresh
+from runners.lookahead.order_runs import Trader
+from runners.lookahead.tasks import Fitted, fit
 from runners.workspace.user_code import load_code
 from strategies import LSTMRegimeStrategy
-from training.prepare import Prepared, prepare
 from training.settings import TrainSettings
 
 _MIN_BARS = 200  # enough to draw the cuts from the second half
@@ -37,8 +38,12 @@ class UnderTest:
         Names of the features to check.
     trainings
         Settings of trainings to repeat on changed candles.
-    strategies
-        Strategies to check, with their parameters.
+    traders
+        Strategies to check.
+    code
+        The files of the user's code that new processes load; without any, the checks run in this process.
+    candle_file
+        The CSV of the candles.
     """
 
     name: str
@@ -46,15 +51,21 @@ class UnderTest:
     model_set: ModelSet | None
     features: tuple[str, ...]
     trainings: tuple[TrainSettings, ...]
-    strategies: tuple[tuple[type[bt.Strategy], dict[str, Any]], ...]
+    traders: tuple[Trader, ...]
+    code: tuple[Path, ...] = ()
+    candle_file: Path | None = None
 
     @cached_property
-    def prepared(self) -> tuple[Prepared, ...]:
+    def fitted(self) -> list[Ran[Fitted]]:
         """The detector and scalers of each training, fitted."""
-        return tuple(prepare(self.candles, self.name, settings) for settings in self.trainings)
+        return self.fit_on(self.candles)
+
+    def fit_on(self, candles: pd.DataFrame) -> list[Ran[Fitted]]:
+        """The detector and scalers of each training, fitted on other candles."""
+        return run_fresh(self.code, [partial(fit, self.name, candles, settings) for settings in self.trainings])
 
 
-def models_under_test(model_set: ModelSet, candles: pd.DataFrame) -> UnderTest:
+def models_under_test(model_set: ModelSet, candles: pd.DataFrame, candle_file: Path | None = None) -> UnderTest:
     """A model set, with the candles of its training; raise a `ModelSetError` if the candles have changed."""
     training = model_set.provenance
     own = candles.loc[training.first_bar : training.last_bar]
@@ -71,11 +82,15 @@ def models_under_test(model_set: ModelSet, candles: pd.DataFrame) -> UnderTest:
         model_set=model_set,
         features=tuple(sorted(names)),
         trainings=(TrainSettings(**{**training.settings, "detector": model_set.detector.name}),),
-        strategies=((LSTMRegimeStrategy, {"models": model_set}),),
+        traders=(Trader(LSTMRegimeStrategy, model_set),),
+        code=tuple(dict.fromkeys([*FEATURES.files(), *DETECTORS.files()])),
+        candle_file=candle_file,
     )
 
 
-def code_under_test(file: Path, candles: pd.DataFrame, model_set: ModelSet | None) -> UnderTest:
+def code_under_test(
+    file: Path, candles: pd.DataFrame, model_set: ModelSet | None, candle_file: Path | None = None
+) -> UnderTest:
     """The features, detectors and strategies of a Python file; subclasses of our strategy trade ``model_set``.
 
     Raises
@@ -91,15 +106,15 @@ def code_under_test(file: Path, candles: pd.DataFrame, model_set: ModelSet | Non
     module = load_code(file)
     own_features = tuple(name for name, feature in FEATURES.items() if features.get(name) is not feature)
     own_detectors = [name for name, detector in DETECTORS.items() if detectors.get(name) is not detector]
-    strategies: list[tuple[type[bt.Strategy], dict[str, Any]]] = []
+    traders = []
     for member in vars(module).values():
         if not (isinstance(member, type) and issubclass(member, bt.Strategy) and member.__module__ == module.__name__):
             continue
         trades_models = issubclass(member, LSTMRegimeStrategy)
         if trades_models and model_set is None:
             raise SettingsError(f"{file}: {member.__name__} trades a model set. Name one with --models.")
-        strategies.append((member, {"models": model_set} if trades_models else {}))
-    if not (own_features or own_detectors or strategies):
+        traders.append(Trader(member, model_set if trades_models else None))
+    if not (own_features or own_detectors or traders):
         raise SettingsError(
             f"{file}: registers no feature (@feature) or detector (@register_detector) and defines no bt.Strategy."
         )
@@ -111,5 +126,7 @@ def code_under_test(file: Path, candles: pd.DataFrame, model_set: ModelSet | Non
         model_set=None,
         features=own_features,
         trainings=tuple(settings.model_copy(update={"detector": name}) for name in detectors_to_train),
-        strategies=tuple(strategies),
+        traders=tuple(traders),
+        code=tuple(dict.fromkeys([*FEATURES.files(), *DETECTORS.files(), file.resolve()])),
+        candle_file=candle_file,
     )

@@ -14,7 +14,7 @@ import pytest
 
 from models import ModelSet
 from runners import BacktestSettings, backtest
-from runners.lookahead.orders import orders
+from runners.lookahead.orders import Cuts, orders
 from runners.lookahead.under_test import code_under_test
 from tests.conftest import ROOT, SMALL, switching_candles, to_csv
 from training import TrainSettings, train
@@ -76,7 +76,7 @@ def test_an_example_without_arguments_prints_its_usage(name: str, monkeypatch: p
 
 
 def test_the_rule_sized_by_the_forecast_does_not_look_ahead(candles: pd.DataFrame, model_set: ModelSet) -> None:
-    outcome = orders(code_under_test(EXAMPLES / "sized_by_forecast.py", candles, model_set), cuts=3)
+    outcome = orders(code_under_test(EXAMPLES / "sized_by_forecast.py", candles, model_set), Cuts(3, 0.0))
     assert "SizedByForecast" in outcome.scope
     assert outcome.findings == []
 

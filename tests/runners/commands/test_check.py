@@ -6,25 +6,26 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from data.errors import DataError, ModelSetError, RegimesError, SettingsError
-from data.features import FEATURES, compute_features
+from data.features import compute_features
 from models import Forecaster, ModelSet
 from runners.lookahead import planted_edge
-from runners.lookahead.orders import orders
+from runners.lookahead.orders import Cuts, orders
 from runners.lookahead.random_walk import random_walk
+from runners.lookahead.recompute import recompute
 from runners.lookahead.refit import refit
 from runners.lookahead.run import run_checks
-from runners.lookahead.truncation import start, truncation
+from runners.lookahead.tasks import Pace
 from runners.lookahead.under_test import UnderTest, code_under_test, models_under_test
 from tests.conftest import ROOT, SMALL, command, invoke, to_csv
 from training import TrainSettings, train
 
 OWN = Path(__file__).parents[1] / "user_code"
 EXAMPLE = ROOT / "runners" / "examples" / "own_code.py"
+FEW = Pace(least=100, seconds=0.0)
 
 
 def own(name: str, candles: pd.DataFrame) -> UnderTest:
@@ -37,65 +38,65 @@ def sound(candles: pd.DataFrame) -> UnderTest:
 
 @pytest.mark.parametrize("name", ["centred_mean", "tomorrow", "scaled_close"])
 def test_a_feature_that_looks_ahead_is_reported_with_bar_and_size(name: str, candles: pd.DataFrame) -> None:
-    findings = truncation(own(name, candles), cuts=6).findings
+    findings = recompute(own(name, candles), FEW).findings
     assert len(findings) == 1
-    assert f"feature {name} at 2022-" in findings[0]
-    assert "looks ahead" in findings[0]
+    assert findings[0].startswith(f"feature {name} looks ahead: with the bars after 2022-")
     assert "standard deviations" in findings[0]
 
 
 def test_the_size_of_a_leak_is_the_change_that_it_makes(candles: pd.DataFrame) -> None:
     under_test = own("scaled_close", candles)
-    (finding,) = truncation(under_test, cuts=6).findings
-    bar, part = finding.split(" at ")[1].split(" is ")[0], float(finding.split(" is ")[1].split(" instead")[0])
-    cut = finding.split("after ")[1].split(" cut off")[0]
-    alone = compute_features(candles.loc[:cut], ["scaled_close"])["scaled_close"]
-    assert part == pytest.approx(alone.loc[bar], rel=1e-4)
+    (finding,) = recompute(under_test, FEW).findings
+    bar, part = finding.split("after ")[1].split(" cut off")[0], float(finding.split(" is ")[1].split(" instead")[0])
+    alone = compute_features(candles.loc[:bar], ["scaled_close"])["scaled_close"]
+    assert part == pytest.approx(alone.iloc[-1], rel=1e-4)
 
 
 def test_smoothed_states_are_reported(candles: pd.DataFrame) -> None:
-    findings = truncation(own("viterbi", candles), cuts=6).findings
+    findings = recompute(own("viterbi", candles), FEW).findings
     assert findings
     assert all("detector viterbi" in sentence for sentence in findings)
 
 
 def test_a_fill_at_the_deciding_bar_is_reported(candles: pd.DataFrame) -> None:
-    (finding,) = orders(own("same_bar", candles), cuts=3).findings
+    (finding,) = orders(own("same_bar", candles), Cuts(3, 0.0)).findings
     assert "orders of SameBar" in finding
     assert "fill at the bar that decided them" in finding
 
 
 def test_a_strategy_that_reads_the_next_bar_is_reported(candles: pd.DataFrame) -> None:
-    (finding,) = orders(own("next_close", candles), cuts=3).findings
+    (finding,) = orders(own("next_close", candles), Cuts(3, 0.0)).findings
     assert "NextClose" in finding
     assert "reads a later one" in finding
 
 
 def test_a_strategy_that_uses_the_whole_feed_is_reported(candles: pd.DataFrame) -> None:
-    (finding,) = orders(own("half_known", candles), cuts=3).findings
+    (finding,) = orders(own("half_known", candles), Cuts(3, 0.0)).findings
     assert "orders of HalfKnown" in finding
-    assert "looks ahead" in finding
+    assert "look ahead" in finding
 
 
 @pytest.mark.parametrize(
     ("name", "strategy", "message"),
     [
-        ("sells_at_the_end", "SellsAtTheEnd", r"sell 100 of 2022-\S+ \S+ is added: it looks ahead"),
-        ("rests_at_the_end", "RestsAtTheEnd", r"buy 1 of 2022-\S+ \S+ filled at \S+ is missing: it looks ahead"),
+        ("sells_at_the_end", "SellsAtTheEnd", r"sell 100 of 2022-\S+ \S+ is added"),
+        ("rests_at_the_end", "RestsAtTheEnd", r"buy 1 of 2022-\S+ \S+ filled at \S+ is missing"),
     ],
 )
 def test_a_strategy_that_knows_the_end_of_the_feed_is_reported_with_the_changed_order(
     candles: pd.DataFrame, name: str, strategy: str, message: str
 ) -> None:
-    (finding,) = orders(own(name, candles), cuts=3).findings
+    (finding,) = orders(own(name, candles), Cuts(3, 0.0)).findings
     assert f"orders of {strategy}" in finding
     assert re.search(message, finding)
 
 
 def test_a_strategy_that_uses_more_than_the_lookback_is_reported(candles: pd.DataFrame, model_set: ModelSet) -> None:
-    (finding,) = orders(code_under_test(OWN / "long_memory.py", candles, model_set), cuts=3).findings
+    (finding,) = orders(code_under_test(OWN / "long_memory.py", candles, model_set), Cuts(3, 0.0)).findings
     lookback = Forecaster(model_set).lookback
-    assert f"orders of LongMemory: with only the lookback of {lookback} bars before" in finding
+    assert (
+        f"orders of LongMemory depend on more than the lookback of {lookback} bars: with only these before" in finding
+    )
 
 
 def test_an_error_in_user_code_names_the_code(tmp_path: Path, candles: pd.DataFrame, model_set: ModelSet) -> None:
@@ -180,14 +181,16 @@ def test_a_classifier_with_a_regime_from_after_training_is_reported(labelled: pd
     assert refit(models_under_test(honest, late)).findings == []
 
 
-def test_start_reports_a_feature_with_a_longer_memory_than_declared(candles: pd.DataFrame) -> None:
-    under_test = sound(candles)
-    assert start(under_test, cuts=6).findings == []
-    FEATURES["close_to_mean"] = replace(
-        FEATURES["close_to_mean"], compute=lambda frame: np.log(frame["close"]).ewm(span=20).mean().to_numpy()
+def test_a_feature_with_a_longer_memory_than_declared_is_no_look_ahead(tmp_path: Path, candles: pd.DataFrame) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import numpy as np\nfrom data.features import feature\n@feature('slow', lookback=120)\ndef slow(candles):\n"
+        "    return np.log(candles['close']).ewm(span=20).mean().to_numpy()\n"
     )
-    findings = start(under_test, cuts=6).findings
-    assert any("feature close_to_mean" in sentence and "the 9 earlier bars" in sentence for sentence in findings)
+    (finding,) = recompute(code_under_test(file, candles, None), FEW).findings
+    assert finding.startswith("feature slow depends on more than its lookback of 120 bars: ")
+    value, other = re.search(r"it is (\S+) instead of (\S+) ", finding).groups()  # type: ignore[union-attr]
+    assert value != other
 
 
 def test_the_random_walk_finds_a_training_that_uses_the_next_bar(candles: pd.DataFrame) -> None:
@@ -197,15 +200,15 @@ def test_the_random_walk_finds_a_training_that_uses_the_next_bar(candles: pd.Dat
 
 def test_correct_code_has_no_findings(candles: pd.DataFrame) -> None:
     outcomes = list(run_checks(sound(candles), quick=True))
-    assert [outcome.name for outcome in outcomes] == ["truncation", "start", "refit", "orders", "random walk"]
+    assert [outcome.name for outcome in outcomes] == ["recompute", "refit", "orders", "inputs", "random walk"]
     assert [outcome.findings for outcome in outcomes] == [[]] * 5
 
 
 def test_only_the_checks_that_apply_to_a_file_run(candles: pd.DataFrame) -> None:
     only_a_feature = run_checks(own("tomorrow", candles.iloc[:600]), quick=True)
-    assert [outcome.name for outcome in only_a_feature] == ["truncation", "start", "refit", "random walk"]
+    assert [outcome.name for outcome in only_a_feature] == ["recompute", "refit", "inputs", "random walk"]
     only_a_strategy = run_checks(own("half_known", candles.iloc[:600]), quick=True)
-    assert [outcome.name for outcome in only_a_strategy] == ["orders", "random walk"]
+    assert [outcome.name for outcome in only_a_strategy] == ["orders", "inputs", "random walk"]
 
 
 def test_a_training_that_learns_nothing_misses_the_planted_edge(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +259,7 @@ def test_the_exit_status_of_a_clean_model_set_is_0(workspace: Path) -> None:
     ran = invoke(workspace, "check", "--quick")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "found no look-ahead bias" in ran.stdout
-    for name in ("truncation", "start", "refit", "orders", "random walk", "planted edge"):
+    for name in ("recompute", "refit", "orders", "inputs", "random walk", "planted edge"):
         assert name in ran.stdout
 
 

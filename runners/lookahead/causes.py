@@ -1,0 +1,114 @@
+"""Names why values recomputed from their lookback differ from those over the whole series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data.candles import time_text
+from runners.lookahead import tasks
+from runners.lookahead.differences import Worst, distinct, spreads, worst_difference
+from runners.lookahead.fresh import run_fresh
+from runners.lookahead.series import Series
+from runners.lookahead.tasks import Whole
+
+_BLANK = 0.5  # share of the bars
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A series over some candles: whole, and at some bars from their lookback alone.
+
+    Attributes
+    ----------
+    bars, pieces
+        ``(n_recomputed,)`` numbers of the bars, and ``(n_recomputed, n_columns)``.
+    """
+
+    series: Series
+    candles: pd.DataFrame
+    bars: np.ndarray
+    pieces: np.ndarray
+    whole: Whole
+
+    @property
+    def values(self) -> np.ndarray:
+        """``(n_bars, n_columns)`` over the whole series."""
+        return self.whole.values.to_numpy(dtype=float)
+
+    def finding(self, code: Sequence[Path]) -> str | None:
+        """What is wrong with the series, named by its cause; None if nothing is."""
+        values = self.values
+        if self.whole.changed is not None:
+            return f"{self.series.name} changes its input: it writes to the column {self.whole.changed}."
+        spread = spreads(values)
+        unstable = worst_difference(values, self.whole.again, spread)
+        if unstable:
+            return self._unstable(unstable, unstable.row)
+        worst = worst_difference(values[self.bars], self.pieces, spread)
+        return self._cause(worst, spread, code) if worst else None
+
+    def _cause(self, worst: Worst, spread: np.ndarray, code: Sequence[Path]) -> str:
+        """Compute the bar that differs most again, in new processes: whole, without later bars, from its lookback."""
+        bar, lookback = int(self.bars[worst.row]), self.series.lookback
+        first = bar - lookback
+        cuts = [(self.candles, bar), (self.candles[: bar + 1], bar), (self.candles[first : bar + 1], lookback)]
+        rows = [ran.result for ran in run_fresh(code, [partial(tasks.row, self.series, *cut) for cut in cuts])]
+        whole, without_later, alone = (one[None] for one in rows)
+        unstable = worst_difference(self.values[[bar]], whole, spread)
+        if unstable:
+            return self._unstable(unstable, bar)
+        share = f"; {worst.rows:,} of the {len(self.bars):,} recomputed bars differ"
+        if ahead := worst_difference(whole, without_later, spread):
+            return (
+                f"{self._named(ahead)} looks ahead: with the bars after {self._time(bar)} cut off, it is "
+                f"{_instead(ahead)} there{share}."
+            )
+        if earlier := worst_difference(without_later, alone, spread):
+            return (
+                f"{self._named(earlier)} depends on more than its lookback of {lookback:,} bars: with the bars before "
+                f"{self._time(first)} cut off, it is {_instead(earlier)} at {self._time(bar)}{share}."
+            )
+        return (
+            f"{self._named(worst)} differs from call to call: after calls with other candles, it is {_instead(worst)} "
+            f"at {self._time(bar)}{share}."
+        )
+
+    def _unstable(self, worst: Worst, bar: int) -> str:
+        return (
+            f"{self._named(worst)} differs from call to call: with the same candles, it is {_instead(worst)} at "
+            f"{self._time(bar)} the second time. Does it draw random numbers without a seed, or keep a state?"
+        )
+
+    def _named(self, worst: Worst) -> str:
+        """The series, and its column if it has several."""
+        columns = list(self.whole.values)
+        return self.series.name if len(columns) == 1 else f"{self.series.name} ({columns[worst.column]})"
+
+    def _time(self, bar: int) -> str:
+        return time_text(self.candles.index[bar])
+
+    def goes_blank_in(self, other: Recomputed) -> bool:
+        """Whether most of its values are missing, or no longer vary, on the ``other`` candles."""
+        lookback = self.series.lookback
+        mine, others = self.values[lookback:], other.values[lookback:]
+        known, left = np.isfinite(mine).all(axis=1), np.isfinite(others).all(axis=1)
+        if (known & ~left).sum() > _BLANK * known.sum():
+            return True
+        return bool((_varies(mine) & ~_varies(others)).any())
+
+
+def _varies(values: np.ndarray) -> np.ndarray:
+    """Whether each column takes more than one value among those that are known."""
+    lowest = np.where(np.isfinite(values), values, np.inf).min(axis=0, initial=np.inf)
+    return np.where(np.isfinite(values), values, -np.inf).max(axis=0, initial=-np.inf) > lowest
+
+
+def _instead(worst: Worst) -> str:
+    value, other = distinct(worst.value, worst.other)
+    return f"{other} instead of {value} ({worst.size:.2g} standard deviations)"
