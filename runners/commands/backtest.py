@@ -128,10 +128,12 @@ def backtest_candles(
     from runners.backtesting.engine import backtest_forecaster
     from runners.report.write_run import write_run
     from runners.terminal import warn
+    from training.plausibility import implausible_inputs
 
     forecaster = Forecaster(model_set, settings)
     require_compatible(candles, forecaster, source=str(file))
     warn(forecaster.warnings(candles, file.stem))
+    warn(implausible_inputs(candles, forecaster.features), file.name)
     result = backtest_forecaster(candles, forecaster, settings, file.stem)
     origin = {"models": str(models.resolve())}
     return write_run(workspace.results, file, result, origin, chosen_from=chosen_from, note=note)

@@ -31,7 +31,9 @@ def evaluate(
     from runners.backtesting.trial_files import EVALUATION_FILE, EVALUATIONS, look_at
     from runners.report.plots import forecast_png, losses_png, regimes_png
     from runners.terminal import print_json, warn, working
+    from training.evaluation import WHOLE
     from training.evaluation import evaluate as score_model_set
+    from training.plausibility import implausible_inputs, implausible_scores
 
     workspace = Workspace.open(workspace_folder)
     file = workspace.candle_file(dataset)
@@ -41,6 +43,7 @@ def evaluate(
     forecaster = Forecaster(model_set)
     require_compatible(candles, forecaster, source=str(file))
     warn(forecaster.warnings(candles, file.stem))
+    warn(implausible_inputs(candles, forecaster.features), file.name)
     folder = workspace.results / file.stem / EVALUATIONS / new_run_id()
     require_writable(folder.parent)
     with working("evaluating"):
@@ -51,6 +54,7 @@ def evaluate(
             (draft / "forecasts.png").write_bytes(forecast_png(evaluation))
             (draft / "regimes.png").write_bytes(regimes_png(evaluation))
             (draft / "losses.png").write_bytes(losses_png(model_set))
+    warn(implausible_scores(evaluation.scores[WHOLE]), file.name)
     if json:
         print_json({"folder": str(folder), **content})
     else:

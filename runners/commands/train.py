@@ -172,9 +172,10 @@ def _train_side_by_side(workspace: Workspace, plans: list[_Plan], jobs: int | No
 
 
 def _print(plan: _Plan, model_set: "ModelSet", folder: Path) -> None:
-    from models.forecaster import regime_warnings
+    from models.forecaster import Forecaster, regime_warnings
     from runners.report import backtest_tables
     from runners.terminal import print_path, print_table, say, warn
+    from training.plausibility import implausible_inputs
 
     title = f"{model_set.dataset}\nloss relative to the zero forecast's; below 1 is better"
     print_table(title, backtest_tables.EXPERT_COLUMNS, backtest_tables.experts(model_set))
@@ -183,5 +184,7 @@ def _print(plan: _Plan, model_set: "ModelSet", folder: Path) -> None:
     if model_set.shrinkage:
         say(f"Shrinkage weights: {model_set.shrinkage}; {model_set.shrinkage.meaning}.")
     print_path("models", folder)
+    seen = plan.candles.loc[: model_set.provenance.split["train"].last_bar]
+    warn(implausible_inputs(seen, Forecaster(model_set).features), plan.file.name)
     if model_set.detector.name == "labels":
         warn(regime_warnings(plan.candles, model_set), plan.file.name)

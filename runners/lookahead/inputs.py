@@ -1,4 +1,4 @@
-"""Inputs: names the further columns of the candles that are read, which no check can see through."""
+"""Inputs: names the further columns that are read, which no check can see through, and implausible skill."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from runners.lookahead.outcome import Outcome, Unchecked
 from runners.lookahead.recompute import all_series
 from runners.lookahead.series import ForecastSeries
 from runners.lookahead.under_test import UnderTest
+from training.plausibility import implausible_inputs, implausible_scores
 
 
 def inputs(under_test: UnderTest) -> Outcome:
@@ -30,7 +31,20 @@ def inputs(under_test: UnderTest) -> Outcome:
         )
         for column, names in readers.items()
     ]
-    return Outcome("inputs", f"further columns that are read: {', '.join(readers) or 'none'}", [], unchecked)
+    names = [*under_test.features, *(column for column in readers if column not in under_test.features)]
+    (skills,) = run_fresh(under_test.code, [partial(implausible_inputs, under_test.candles, names)])
+    scope = f"further columns that are read: {', '.join(readers) or 'none'}"
+    return Outcome("inputs", scope, [*skills.result, *_implausible_forecast(under_test)], unchecked)
+
+
+def _implausible_forecast(under_test: UnderTest) -> list[str]:
+    """A finding if the forecasts of a model set on unseen bars are too good to be true."""
+    model_set = under_test.model_set
+    if model_set is None:
+        return []
+    evaluated = partial(tasks.forecast_score, model_set, under_test.candles)
+    (score,) = run_fresh(under_test.code, [evaluated])
+    return implausible_scores({"the experts": score.result} if score.result else {})
 
 
 def _read_by_models(under_test: UnderTest) -> Iterator[tuple[str, str]]:

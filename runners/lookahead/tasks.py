@@ -10,10 +10,13 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
+from data.windows import targets
 from models.expert import Expert
+from models.forecaster import Forecaster
 from models.model_set import ModelSet
 from runners.lookahead.series import DetectorSeries, Series, name_failure, regime_probabilities
 from training.prepare import NetworkData, Prepared, prepare
+from training.scores import Score, score
 from training.settings import TrainSettings
 
 _DENSITY = -1  # in place of a regime
@@ -116,6 +119,14 @@ def columns_read(series: Sequence[Series], candles: pd.DataFrame, columns: Seque
             if not same:
                 names.append(column)
     return read
+
+
+def forecast_score(model_set: ModelSet, candles: pd.DataFrame) -> Score | None:
+    """The score of a model set's forecasts on unseen bars; None without any."""
+    forecast = Forecaster(model_set).forecast(candles)["forecast"].to_numpy()
+    outcome = targets(candles["close"].to_numpy(dtype=float))
+    known = np.isfinite(forecast) & np.isfinite(outcome) & (candles.index > model_set.validation_end)
+    return score(forecast[known], outcome[known], 0.0) if known.any() else None
 
 
 class Fitted(NamedTuple):

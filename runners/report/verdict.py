@@ -12,6 +12,7 @@ from runners.backtesting.marks import REGIME_COLUMN, regime_mark
 from runners.backtesting.yardsticks import HOLDING
 from runners.formatting import interval, percent, percent_earned, percent_interval, probability_above_zero
 from runners.report.backtest_tables import NEEDED
+from training.plausibility import implausible_sharpe
 from training.scores import SIGNIFICANCE, format_p
 from training.sharpe import FEWEST_TRADES, OFTEN_IN_MARKET, SIGNIFICANT_PROBABILITY, too_few_trades
 
@@ -40,8 +41,8 @@ def verdict(result: Backtest, trials: Trials | None) -> str:
     return (
         f"After costs and {where}, the strategy returned {percent_earned(strategy.total_return)}, {side} buy and "
         f"hold's {percent_earned(holding.total_return)}. {_drawdown(result)} {_bankruptcy(result)}"
-        f"{_significance(result, trials)}"
-    )
+        f"{_significance(result, trials)} {implausible_sharpe(strategy.sharpe, strategy.trades)}"
+    ).strip()
 
 
 def _why_idle(result: Backtest) -> str:
