@@ -20,7 +20,7 @@ COMMANDS = {
     "overfit": "Estimate the probability of backtest overfitting, and cross-validate thresholds on a run's forecasts.",
     "compare": "Compare runs over their common bars, in the terminal and in results/compare.html.",
     "retrain": "Retrain with the last settings on the current candles, and compare old and new models on unseen bars.",
-    "check": "Check for look-ahead bias. Exit status: 0 none, 1 some, 2 the check could not run.",
+    "check": "Check for look-ahead bias. Exit status: 0 none, 1 some, 2 an error, 4 not all can be checked.",
     "demo": "Train and backtest on daily S&P 500 candles from 1999 to 2018; needs no download.",
     "init": "Create a workspace: its folders, and a commented regimes.toml with every setting and its default.",
     "config": "Show the value of every setting, and whether it is the default or comes from a file.",

@@ -45,7 +45,7 @@ def check(
     ] = None,
     workspace_folder: options.WorkspaceOption = None,
 ) -> None:
-    """Check for look-ahead bias. Exit status: 0 none, 1 some, 2 the check could not run, 4 not all can be checked."""
+    """Check for look-ahead bias. Exit status: 0 none, 1 some, 2 an error, 4 not all can be checked."""
     from data.candles import read_candles
     from data.errors import SettingsError
     from models.model_set import ModelSet

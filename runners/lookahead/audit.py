@@ -66,7 +66,8 @@ class Watch:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # a descriptor that is open already
         name = os.path.abspath(os.fsdecode(path))
-        if name.endswith(_MODULES) or name.startswith((*_LIBRARIES, *_SYSTEM)) or not _by_user(sys._getframe(2)):
+        is_module = name.endswith(_MODULES) or name in sys.path
+        if is_module or name.startswith((*_LIBRARIES, *_SYSTEM)) or not _by_user(sys._getframe(2)):
             return
         if flags & _WRITES or flags & os.O_ACCMODE == os.O_WRONLY:
             self._written.add(name)

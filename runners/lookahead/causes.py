@@ -12,12 +12,13 @@ import pandas as pd
 
 from data.candles import time_text
 from runners.lookahead import tasks
-from runners.lookahead.differences import Worst, distinct, spreads, worst_difference
+from runners.lookahead.differences import Worst, differing_rows, distinct, spreads, worst_difference
 from runners.lookahead.fresh import run_fresh
 from runners.lookahead.series import Series
 from runners.lookahead.tasks import Whole
 
 _BLANK = 0.5  # share of the bars
+_OTHERS = 4  # bars whose cause is looked for, beside the one that differs most
 
 
 @dataclass(frozen=True)
@@ -54,29 +55,34 @@ class Recomputed:
         return self._cause(worst, spread, code) if worst else None
 
     def _cause(self, worst: Worst, spread: np.ndarray, code: Sequence[Path]) -> str:
-        """Compute the bar that differs most again, in new processes: whole, without later bars, from its lookback."""
-        bar, lookback = int(self.bars[worst.row]), self.series.lookback
-        first = bar - lookback
-        cuts = [(self.candles, bar), (self.candles[: bar + 1], bar), (self.candles[first : bar + 1], lookback)]
-        rows = [ran.result for ran in run_fresh(code, [partial(tasks.row, self.series, *cut) for cut in cuts])]
-        whole, without_later, alone = (one[None] for one in rows)
-        unstable = worst_difference(self.values[[bar]], whole, spread)
+        """Compute some bars again, each in new processes: whole, without later bars, and from their lookback."""
+        differing = np.flatnonzero(differing_rows(self.values[self.bars], self.pieces, spread))
+        others = np.random.default_rng(0).choice(differing, min(_OTHERS, len(differing)), replace=False)
+        bars = [int(bar) for bar in self.bars[[worst.row, *others]]]
+        whole = run_fresh(code, [partial(tasks.rows, self.series, self.candles, bars)])[0].result
+        unstable = worst_difference(self.values[bars], whole, spread)
         if unstable:
-            return self._unstable(unstable, bar)
+            return self._unstable(unstable, bars[unstable.row])
         share = f"; {worst.rows:,} of the {len(self.bars):,} recomputed bars differ"
+        ends = [partial(tasks.rows, self.series, self.candles[: bar + 1], [bar]) for bar in bars]
+        without_later = np.concatenate([ran.result for ran in run_fresh(code, ends)])
         if ahead := worst_difference(whole, without_later, spread):
             return (
-                f"{self._named(ahead)} looks ahead: with the bars after {self._time(bar)} cut off, it is "
+                f"{self._named(ahead)} looks ahead: with the bars after {self._time(bars[ahead.row])} cut off, it is "
                 f"{_instead(ahead)} there{share}."
             )
+        lookback = self.series.lookback
+        pieces = [partial(tasks.rows, self.series, self.candles[bar - lookback : bar + 1], [lookback]) for bar in bars]
+        alone = np.concatenate([ran.result for ran in run_fresh(code, pieces)])
         if earlier := worst_difference(without_later, alone, spread):
+            bar = bars[earlier.row]
             return (
                 f"{self._named(earlier)} depends on more than its lookback of {lookback:,} bars: with the bars before "
-                f"{self._time(first)} cut off, it is {_instead(earlier)} at {self._time(bar)}{share}."
+                f"{self._time(bar - lookback)} cut off, it is {_instead(earlier)} at {self._time(bar)}{share}."
             )
         return (
             f"{self._named(worst)} differs from call to call: after calls with other candles, it is {_instead(worst)} "
-            f"at {self._time(bar)}{share}."
+            f"at {self._time(bars[0])}{share}."
         )
 
     def _unstable(self, worst: Worst, bar: int) -> str:

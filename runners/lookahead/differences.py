@@ -34,10 +34,7 @@ def worst_difference(values: np.ndarray, others: np.ndarray, spread: np.ndarray)
 
     A value that only one of them has differs by infinity.
     """
-    with np.errstate(invalid="ignore"):
-        size = np.abs(values - others) / spread
-    size = np.where((values == others) | (np.isnan(values) & np.isnan(others)), 0.0, size)
-    size = np.where(np.isnan(size), np.inf, size)
+    size = _sizes(values, others, spread)
     if not size.size or size.max() <= _TOLERANCE:
         return None
     row, column = np.unravel_index(int(size.argmax()), size.shape)
@@ -49,6 +46,18 @@ def worst_difference(values: np.ndarray, others: np.ndarray, spread: np.ndarray)
         float(others[row, column]),
         int((size > _TOLERANCE).any(axis=1).sum()),
     )
+
+
+def differing_rows(values: np.ndarray, others: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Whether each row of two arrays ``(n_rows, n_columns)`` differs by more than rounding."""
+    return np.asarray((_sizes(values, others, spread) > _TOLERANCE).any(axis=1))
+
+
+def _sizes(values: np.ndarray, others: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        size = np.abs(values - others) / spread
+    size = np.where((values == others) | (np.isnan(values) & np.isnan(others)), 0.0, size)
+    return np.where(np.isnan(size), np.inf, size)
 
 
 def distinct(one: float, other: float) -> tuple[str, str]:

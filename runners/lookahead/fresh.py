@@ -51,7 +51,8 @@ def run_fresh(code: Sequence[Path], tasks: Sequence[Callable[[], Result]]) -> li
 
 def _start(code: Sequence[Path], task: Callable[[], Any]) -> Connection:
     ours, theirs = _SPAWN.Pipe(duplex=False)
-    _template().send((theirs, tuple(code), pickle.dumps(task)))  # what it pickles may be the user's, loaded later
+    files = tuple(file.resolve() for file in code)
+    _template().send((theirs, os.getcwd(), files, pickle.dumps(task)))  # the task may hold what the files define
     theirs.close()
     return ours
 
@@ -85,10 +86,11 @@ def _serve(requests: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:
-            replies, code, task = requests.recv()
+            replies, folder, code, task = requests.recv()
         except EOFError:
             return
         if os.fork() == 0:
+            os.chdir(folder)
             _answer(replies, code, task)
         replies.close()
 

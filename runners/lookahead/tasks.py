@@ -38,23 +38,23 @@ def pieces(
     """Each series at the bars of its ``plan``, each from its lookback alone: ``(n_done, n_columns)``, or its error."""
     values: list[np.ndarray | DataError] = []
     for one, bars in zip(series, plan, strict=True):
-        began, rows = time.monotonic(), []
+        began, done_rows = time.monotonic(), []
         try:
             for done, bar in enumerate(bars):
                 if pace.ends(done, began):
                     break
                 piece = candles.iloc[bar - one.lookback : bar + 1]
                 with name_failure(one.name, piece):
-                    rows.append(one.at_end(piece.copy()))  # a copy, which shares no memory with later bars
-            values.append(np.array(rows))
+                    done_rows.append(one.at_end(piece.copy()))  # a copy, which shares no memory with later bars
+            values.append(np.array(done_rows))
         except DataError as error:
             values.append(error)
     return values
 
 
-def row(series: Series, candles: pd.DataFrame, bar: int) -> np.ndarray:
-    """The values ``(n_columns,)`` at one bar, computed with those of all bars."""
-    return _compute(series, candles).to_numpy(dtype=float)[bar]
+def rows(series: Series, candles: pd.DataFrame, bars: Sequence[int]) -> np.ndarray:
+    """The values ``(n_rows, n_columns)`` at some bars, computed with those of all bars."""
+    return _compute(series, candles).to_numpy(dtype=float)[bars]
 
 
 def _compute(series: Series, candles: pd.DataFrame) -> pd.DataFrame:
