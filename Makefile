@@ -28,10 +28,11 @@ system:
 test: $(VENV)/.dev system
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/test_docs.py tests
 
-# The test with random kills, with 200 instead of 10, which says what was killed, and 20,000 cases of trading rules instead
-# of 100; takes three quarters of an hour.
+# What needs many rounds: 20,000 cases of trading rules instead of 100, ten rounds of the leaks of docs/leaks.md, and 200
+# random kills instead of 10, with what was killed. Takes an hour.
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --hypothesis-profile=fuzz -k all_rules tests/strategies/test_rules.py
+	ROUNDS=10 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/runners/lookahead
 	KILLS=200 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -rP --show-capture=stdout tests/runners/live/test_random_kills.py
 
 lint: $(VENV)/.dev

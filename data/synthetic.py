@@ -108,6 +108,18 @@ def martingale_like(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
     )
 
 
+def with_permuted_columns(candles: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The candles with the blocks of 50 bars of each further column but ``regime`` in a random order.
+
+    Such a column is as autocorrelated as before, and says nothing about the candles beside it.
+    """
+    random = np.random.default_rng(seed)
+    blocks = np.array_split(np.arange(len(candles)), max(1, len(candles) // 50))
+    further = [str(name) for name in candles if name not in (*OHLCV, REGIME)]
+    places = {name: np.concatenate([blocks[at] for at in random.permutation(len(blocks))]) for name in further}
+    return candles.assign(**{name: candles[name].to_numpy()[place] for name, place in places.items()})
+
+
 def with_noise_from(candles: pd.DataFrame, first: int, seed: int) -> pd.DataFrame:
     """Replace the candles from bar ``first`` on by noise, so that anything learnt from them changes.
 

@@ -8,7 +8,7 @@ import pytest
 
 from data.candles import check_candles
 from data.features import log_returns
-from data.synthetic import HIDDEN, VISIBLE, RegimeSeries, martingale_like, with_noise_from
+from data.synthetic import HIDDEN, VISIBLE, RegimeSeries, martingale_like, with_noise_from, with_permuted_columns
 
 
 @pytest.mark.parametrize("series", [VISIBLE, HIDDEN], ids=["visible", "hidden"])
@@ -52,3 +52,11 @@ def test_noise_keeps_the_earlier_bars_and_changes_all_later_ones(labelled: pd.Da
     later, before = (np.std(log_returns(one["close"].to_numpy())[900:]) for one in (noisy, labelled))
     assert later > 3 * before
     assert noisy["volume"].iloc[900:].min() > 2 * labelled["volume"].mean()
+
+
+def test_permuted_columns_keep_their_values_and_lose_their_relation_to_the_candles(labelled: pd.DataFrame) -> None:
+    returns = np.log(labelled["close"]).diff().fillna(0.0)
+    permuted = with_permuted_columns(labelled.assign(signal=returns), seed=0)
+    assert sorted(permuted["signal"]) == sorted(returns)
+    assert abs(np.corrcoef(permuted["signal"], returns)[0, 1]) < 0.1
+    pd.testing.assert_frame_equal(permuted[list(labelled)], labelled)

@@ -49,7 +49,7 @@ def test_exit_statuses_match_the_manual(monkeypatch: pytest.MonkeyPatch, capsys:
     assert ended(monkeypatch, "train", "--widnow", "3") == 2
     assert "Possible options: --min-windows, --window" in capsys.readouterr().err
     documented = {int(status) for status in re.findall(r"^\| (\d+) \|", FILES, flags=re.MULTILINE)}
-    assert documented == {0, 1, 2, 3, 130}  # 1 is `regimes check`'s and `doctor`'s, tested with them
+    assert documented == {0, 1, 2, 3, 4, 130}  # 1 is `regimes check`'s and `doctor`'s, tested with them
 
 
 @pytest.mark.parametrize(("command", "status"), [(interrupted, 130), (faulty, 3), (forbidden, 2)])

@@ -34,7 +34,7 @@ from models.detectors.trend import TrendDetector
 from models.regimes import register_detector
 """
 _EXAMPLE = re.compile(r"^\*\*(?P<name>[^\n]+)\.\*\* (?P<verdict>[^\n]+)\n\n```py\n(?P<code>.*?)^```", re.DOTALL | re.M)
-_FEW, _CUTS = Pace(least=130, seconds=0.0), Cuts(least=4, seconds=0.0)
+_FEW, _CUTS = Pace(least=100, seconds=0.0), Cuts(least=4, seconds=0.0)
 
 
 class Example(NamedTuple):
