@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,10 +15,12 @@ from data.features import compute_features
 from models import Forecaster, ModelSet
 from runners.lookahead import planted_edge
 from runners.lookahead.orders import Cuts, orders
+from runners.lookahead.outcome import Unchecked
 from runners.lookahead.random_walk import random_walk
 from runners.lookahead.recompute import recompute
 from runners.lookahead.refit import refit
 from runners.lookahead.run import run_checks
+from runners.lookahead.sampling import excluded
 from runners.lookahead.tasks import Pace
 from runners.lookahead.under_test import UnderTest, code_under_test, models_under_test
 from tests.conftest import ROOT, SMALL, command, invoke, to_csv
@@ -293,3 +296,55 @@ def test_every_command_loads_workspace_code(workspace: Path) -> None:
     assert command(workspace, "evaluate", "SWITCH").returncode == 0
     (workspace / "regimes.toml").unlink()
     assert command(workspace, "evaluate", "SWITCH").returncode == 2
+
+
+COLUMN = (
+    "from data.features import feature\n@feature('level', lookback=0)\ndef level(candles):\n"
+    "    return candles['signal'].to_numpy()\n"
+)
+
+
+def test_an_input_that_cannot_be_checked_needs_a_vouch(workspace: Path, candles: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(COLUMN)
+    noise = np.random.default_rng(0).standard_normal(len(candles))
+    csv = to_csv(candles.assign(signal=noise).iloc[:600], tmp_path / "SIGNAL.csv")
+    options = ["check", str(tmp_path / "mine.py"), "--on", str(csv), "--quick"]
+    ran = invoke(workspace, *options)
+    assert ran.returncode == 4
+    assert "column signal, which feature level read, comes with the file: it cannot be checked" in ran.stdout
+    assert "they cannot see all that mine.py reads" in ran.stdout
+    assert invoke(workspace, *options, "--vouch", "signal").returncode == 0
+
+
+def test_an_implausible_column_is_a_finding_even_with_a_vouch(
+    workspace: Path, candles: pd.DataFrame, tmp_path: Path
+) -> None:
+    later = np.log(candles["close"]).diff().shift(-1).fillna(0.0)
+    csv = to_csv(candles.assign(signal=later).iloc[:600], tmp_path / "SIGNAL.csv")
+    (tmp_path / "mine.py").write_text(COLUMN)
+    ran = invoke(workspace, "check", str(tmp_path / "mine.py"), "--on", str(csv), "--quick", "--vouch", "signal")
+    assert ran.returncode == 1
+    assert "level has a rank correlation (IC) of +1.00 with the next return" in ran.stdout
+
+
+def test_files_are_vouched_for_by_name_path_or_folder(tmp_path: Path) -> None:
+    file = Unchecked(str(tmp_path / "daily.csv"), "mine.py opens it")
+    assert all(file.vouched([name]) for name in ("daily.csv", str(tmp_path / "daily.csv"), str(tmp_path)))
+    assert not file.vouched(["signal", str(tmp_path / "other")])
+
+
+def test_code_that_ends_its_process_is_an_error(tmp_path: Path, candles: pd.DataFrame) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(COLUMN.replace("    return", "    import os\n    os._exit(3)\n    return"))
+    with pytest.raises(DataError, match=r"mine\.py: the process that ran it ended early"):
+        recompute(code_under_test(file, candles, None), FEW)
+
+
+def test_every_bar_is_recomputed_if_asked(candles: pd.DataFrame) -> None:
+    outcome = recompute(sound(candles.iloc[:300]), Pace(None, 0.0))
+    assert outcome.scope.startswith("every bar from its lookback alone: feature close_to_mean")
+
+
+def test_a_thousand_random_bars_exclude_a_leak_at_1_bar_in_334() -> None:
+    """(1 - 1 / 334)^1000 = 0.0499."""
+    assert excluded(1000 + 50) == "a leak at 1 bar in 334 (95 %)"
