@@ -104,9 +104,13 @@ def implausible_scores(scores: Mapping[str, Score]) -> list[str]:
     return warnings
 
 
-def implausible_sharpe(sharpe: float | None, trades: int) -> str:
-    """A warning about an annualised Sharpe ratio after costs that is too good to be true; or no text."""
-    if sharpe is None or sharpe <= MOST_SHARPE or trades < _FEWEST_TRADES:
+def implausible_sharpe(sharpe: float | None, low: float | None, trades: int) -> str:
+    """A warning about an annualised Sharpe ratio after costs that is too good to be true; or no text.
+
+    With fewer than 200 trades, even the lower end of its interval must be above the bound.
+    """
+    sure = sharpe if trades >= _FEWEST_TRADES else low
+    if sharpe is None or sure is None or sure <= MOST_SHARPE:
         return ""
     return (
         f"A Sharpe ratio of {sharpe:.1f} with {trades:,} trades is too good to be true (above {MOST_SHARPE:g}): "

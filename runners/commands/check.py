@@ -49,6 +49,7 @@ def check(
     from data.candles import read_candles
     from data.errors import SettingsError
     from models.model_set import ModelSet
+    from runners.backtesting.settings import BacktestSettings
     from runners.lookahead.run import run_checks
     from runners.lookahead.under_test import code_under_test, models_under_test
 
@@ -62,7 +63,8 @@ def check(
     else:
         file = workspace.candle_file(target)
         model_set = ModelSet.load(models or workspace.trained / file.stem)
-        checked = models_under_test(model_set, read_candles(file), file)
+        by_column = workspace.given.make(BacktestSettings).regime_source == "column"
+        checked = models_under_test(model_set, read_candles(file), file, trades_column=by_column)
     status = _print(checked.name, run_checks(checked, quick=quick, exhaustive=exhaustive), vouch or [])
     if status:
         raise typer.Exit(status)

@@ -18,6 +18,7 @@ from runners.lookahead.series import Series
 from runners.lookahead.tasks import Whole
 
 _BLANK = 0.5  # share of the bars
+_FEWEST_CHANGES = 4  # a date after which something holds changes a series once
 _OTHERS = 4  # bars whose cause is looked for, beside the one that differs most
 
 
@@ -106,13 +107,12 @@ class Recomputed:
         known, left = np.isfinite(mine).all(axis=1), np.isfinite(others).all(axis=1)
         if (known & ~left).sum() > _BLANK * known.sum():
             return True
-        return bool((_varies(mine) & ~_varies(others)).any())
+        return bool(((_changes(mine) >= _FEWEST_CHANGES) & (_changes(others) == 0)).any())
 
 
-def _varies(values: np.ndarray) -> np.ndarray:
-    """Whether each column takes more than one value among those that are known."""
-    lowest = np.where(np.isfinite(values), values, np.inf).min(axis=0, initial=np.inf)
-    return np.where(np.isfinite(values), values, -np.inf).max(axis=0, initial=-np.inf) > lowest
+def _changes(values: np.ndarray) -> np.ndarray:
+    """How often each column changes from one known value to another."""
+    return (np.abs(np.diff(values, axis=0)) > 0).sum(axis=0)
 
 
 def _instead(worst: Worst) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from data.candles import OHLCV
+from data.candles import OHLCV, REGIME
 from data.features import FEATURES
 from runners.lookahead import order_runs, tasks
 from runners.lookahead.fresh import run_fresh
@@ -51,6 +51,8 @@ def _read_by_models(under_test: UnderTest) -> Iterator[tuple[str, str]]:
     for name in under_test.features:
         if name not in FEATURES and name not in OHLCV:
             yield name, "the models"
+    if under_test.trades_column:
+        yield REGIME, "backtests (regime_source)"
 
 
 def _read_by_code(under_test: UnderTest) -> Iterator[tuple[str, str]]:

@@ -44,6 +44,8 @@ class UnderTest:
         The files of the user's code that new processes load; without any, the checks run in this process.
     candle_file
         The CSV of the candles.
+    trades_column
+        Whether backtests take the regime from the CSV.
     """
 
     name: str
@@ -54,6 +56,7 @@ class UnderTest:
     traders: tuple[Trader, ...]
     code: tuple[Path, ...] = ()
     candle_file: Path | None = None
+    trades_column: bool = False
 
     @cached_property
     def fitted(self) -> list[Ran[Fitted]]:
@@ -65,7 +68,9 @@ class UnderTest:
         return run_fresh(self.code, [partial(fit, self.name, candles, settings) for settings in self.trainings])
 
 
-def models_under_test(model_set: ModelSet, candles: pd.DataFrame, candle_file: Path | None = None) -> UnderTest:
+def models_under_test(
+    model_set: ModelSet, candles: pd.DataFrame, candle_file: Path | None = None, *, trades_column: bool = False
+) -> UnderTest:
     """A model set, with the candles of its training; raise a `ModelSetError` if the candles have changed."""
     training = model_set.provenance
     own = candles.loc[training.first_bar : training.last_bar]
@@ -85,6 +90,7 @@ def models_under_test(model_set: ModelSet, candles: pd.DataFrame, candle_file: P
         traders=(Trader(LSTMRegimeStrategy, model_set),),
         code=tuple(dict.fromkeys([*FEATURES.files(), *DETECTORS.files()])),
         candle_file=candle_file,
+        trades_column=trades_column,
     )
 
 

@@ -41,7 +41,7 @@ def verdict(result: Backtest, trials: Trials | None) -> str:
     return (
         f"After costs and {where}, the strategy returned {percent_earned(strategy.total_return)}, {side} buy and "
         f"hold's {percent_earned(holding.total_return)}. {_drawdown(result)} {_bankruptcy(result)}"
-        f"{_significance(result, trials)} {implausible_sharpe(strategy.sharpe, strategy.trades)}"
+        f"{_significance(result, trials)} {implausible_sharpe(strategy.sharpe, strategy.sharpe_low, strategy.trades)}"
     ).strip()
 
 

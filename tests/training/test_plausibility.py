@@ -59,6 +59,11 @@ def test_a_forecast_that_knows_the_outcome_is_flagged() -> None:
     assert implausible_scores({"ridge": replace(known, bars=100)}) == []
 
 
-@pytest.mark.parametrize(("sharpe", "trades", "flagged"), [(6.1, 200, True), (6.1, 199, False), (5.9, 900, False)])
-def test_a_sharpe_ratio_is_flagged_above_6_with_200_trades(sharpe: float, trades: int, flagged: bool) -> None:
-    assert bool(implausible_sharpe(sharpe, trades)) == flagged
+@pytest.mark.parametrize(
+    ("sharpe", "low", "trades", "flagged"),
+    [(6.1, 4.0, 200, True), (6.1, 4.0, 199, False), (9.0, 6.1, 199, True), (5.9, 5.0, 900, False)],
+)
+def test_a_sharpe_ratio_is_flagged_above_6_with_200_trades_or_a_narrow_interval(
+    sharpe: float, low: float, trades: int, flagged: bool
+) -> None:
+    assert bool(implausible_sharpe(sharpe, low, trades)) == flagged

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data.candles import OHLCV
 from data.errors import DataError, ModelSetError, RegimesError, SettingsError
 from data.features import compute_features
 from models import Forecaster, ModelSet
 from runners.lookahead import planted_edge
+from runners.lookahead.inputs import inputs
 from runners.lookahead.orders import Cuts, orders
 from runners.lookahead.outcome import Unchecked
 from runners.lookahead.random_walk import random_walk
@@ -348,3 +350,12 @@ def test_every_bar_is_recomputed_if_asked(candles: pd.DataFrame) -> None:
 def test_a_thousand_random_bars_exclude_a_leak_at_1_bar_in_334() -> None:
     """(1 - 1 / 334)^1000 = 0.0499."""
     assert excluded(1000 + 50) == "a leak at 1 bar in 334 (95 %)"
+
+
+def test_a_regime_column_is_named_only_if_backtests_trade_on_it(labelled: pd.DataFrame, model_set: ModelSet) -> None:
+    def named(*, trades_column: bool) -> list[str]:
+        own = models_under_test(model_set, labelled[OHLCV], trades_column=trades_column)
+        return [one.name for one in inputs(replace(own, candles=labelled)).unchecked]
+
+    assert named(trades_column=True) == ["regime"]
+    assert named(trades_column=False) == []
