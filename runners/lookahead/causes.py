@@ -19,7 +19,7 @@ from runners.lookahead.tasks import Whole
 
 _BLANK = 0.5  # share of the bars
 _FEWEST_CHANGES = 4  # a date after which something holds changes a series once
-_OTHERS = 4  # bars whose cause is looked for, beside the one that differs most
+_OTHERS = 4  # bars at which the cause is looked for, from the first to the last, beside the one that differs most
 
 
 @dataclass(frozen=True)
@@ -56,35 +56,40 @@ class Recomputed:
         return self._cause(worst, spread, code) if worst else None
 
     def _cause(self, worst: Worst, spread: np.ndarray, code: Sequence[Path]) -> str:
-        """Compute some bars again, each in new processes: whole, without later bars, and from their lookback."""
-        differing = np.flatnonzero(differing_rows(self.values[self.bars], self.pieces, spread))
-        others = np.random.default_rng(0).choice(differing, min(_OTHERS, len(differing)), replace=False)
-        bars = [int(bar) for bar in self.bars[[worst.row, *others]]]
-        whole = run_fresh(code, [partial(tasks.rows, self.series, self.candles, bars)])[0].result
-        unstable = worst_difference(self.values[bars], whole, spread)
+        """Compute the series again in new processes: whole, without later bars, and some bars from their lookback."""
+        lookback, n_bars = self.series.lookback, len(self.candles)
+        (whole,) = self._again(code, [(0, n_bars, range(lookback, n_bars))])
+        unstable = worst_difference(self.values[lookback:], whole, spread)
         if unstable:
-            return self._unstable(unstable, bars[unstable.row])
+            return self._unstable(unstable, lookback + unstable.row)
         share = f"; {worst.rows:,} of the {len(self.bars):,} recomputed bars differ"
-        ends = [partial(tasks.rows, self.series, self.candles[: bar + 1], [bar]) for bar in bars]
-        without_later = np.concatenate([ran.result for ran in run_fresh(code, ends)])
-        if ahead := worst_difference(whole, without_later, spread):
-            return (
-                f"{self._named(ahead)} looks ahead: with the bars after {self._time(bars[ahead.row])} cut off, it is "
-                f"{_instead(ahead)} there{share}."
-            )
-        lookback = self.series.lookback
-        pieces = [partial(tasks.rows, self.series, self.candles[bar - lookback : bar + 1], [lookback]) for bar in bars]
-        alone = np.concatenate([ran.result for ran in run_fresh(code, pieces)])
-        if earlier := worst_difference(without_later, alone, spread):
-            bar = bars[earlier.row]
-            return (
-                f"{self._named(earlier)} depends on more than its lookback of {lookback:,} bars: with the bars before "
-                f"{self._time(bar - lookback)} cut off, it is {_instead(earlier)} at {self._time(bar)}{share}."
-            )
+        differing = np.sort(self.bars[differing_rows(self.values[self.bars], self.pieces, spread)])
+        spaced = differing[np.linspace(0, len(differing) - 1, _OTHERS, dtype=int)]
+        bars = [int(bar) for bar in (self.bars[worst.row], *spaced)]
+        parts = self._again(code, [(0, bar + 1, range(lookback, bar + 1)) for bar in bars])
+        for bar, part in zip(bars, parts, strict=True):
+            if ahead := worst_difference(whole[: len(part)], part, spread):
+                return (
+                    f"{self._named(ahead)} looks ahead: with the bars after {self._time(bar)} cut off, it is "
+                    f"{_instead(ahead)} at {self._time(lookback + ahead.row)}{share}."
+                )
+        alone = self._again(code, [(bar - lookback, bar + 1, [lookback]) for bar in bars])
+        for bar, part, piece in zip(bars, parts, alone, strict=True):
+            if earlier := worst_difference(part[-1:], piece, spread):
+                return (
+                    f"{self._named(earlier)} depends on more than its lookback of {lookback:,} bars: with the bars "
+                    f"before {self._time(bar - lookback)} cut off, it is {_instead(earlier)} at {self._time(bar)}"
+                    f"{share}."
+                )
         return (
             f"{self._named(worst)} differs from call to call: after calls with other candles, it is {_instead(worst)} "
             f"at {self._time(bars[0])}{share}."
         )
+
+    def _again(self, code: Sequence[Path], cuts: Sequence[tuple[int, int, Sequence[int]]]) -> list[np.ndarray]:
+        """The values at some rows of cut candles, each cut (first bar, end, rows) in a process of its own."""
+        parts = [partial(tasks.rows, self.series, self.candles[first:end], rows) for first, end, rows in cuts]
+        return [ran.result for ran in run_fresh(code, parts)]
 
     def _unstable(self, worst: Worst, bar: int) -> str:
         return (

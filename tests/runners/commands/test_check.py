@@ -52,9 +52,9 @@ def test_a_feature_that_looks_ahead_is_reported_with_bar_and_size(name: str, can
 def test_the_size_of_a_leak_is_the_change_that_it_makes(candles: pd.DataFrame) -> None:
     under_test = own("scaled_close", candles)
     (finding,) = recompute(under_test, FEW).findings
-    bar, part = finding.split("after ")[1].split(" cut off")[0], float(finding.split(" is ")[1].split(" instead")[0])
-    alone = compute_features(candles.loc[:bar], ["scaled_close"])["scaled_close"]
-    assert part == pytest.approx(alone.iloc[-1], rel=1e-4)
+    cut, part, bar = re.search(r"after (.+) cut off, it is (\S+) instead .+\) at (.+);", finding).groups()  # type: ignore[union-attr]
+    alone = compute_features(candles.loc[:cut], ["scaled_close"])["scaled_close"]
+    assert float(part) == pytest.approx(alone.loc[bar], rel=1e-4)
 
 
 def test_smoothed_states_are_reported(candles: pd.DataFrame) -> None:
