@@ -12,6 +12,7 @@ import pandas as pd
 
 from data.errors import DataError
 from data.features import FEATURES
+from data.intervals import interval_of
 from runners.lookahead import tasks
 from runners.lookahead.causes import Recomputed
 from runners.lookahead.differences import spreads, worst_difference
@@ -20,7 +21,7 @@ from runners.lookahead.fresh import Ran, run_fresh
 from runners.lookahead.opened import opened_files
 from runners.lookahead.outcome import Outcome, Unchecked
 from runners.lookahead.sampling import bars_in_order, excluded
-from runners.lookahead.series import DetectorSeries, FeatureSeries, ForecastSeries, Series
+from runners.lookahead.series import DetectorSeries, FeatureSeries, ForecastSeries, IntervalSeries, Series
 from runners.lookahead.tasks import Pace, Whole
 from runners.lookahead.under_test import UnderTest
 
@@ -54,9 +55,11 @@ def recompute(under_test: UnderTest, pace: Pace, seed: int = 0) -> Outcome:
 
 def all_series(under_test: UnderTest) -> list[Series]:
     """Features come first: an error names a failing feature before any detector is fitted to it."""
-    series: list[Series] = [FeatureSeries(name) for name in under_test.features if name in FEATURES]
-    if under_test.model_set is not None:
-        return [*series, DetectorSeries.of(under_test.model_set.detector), ForecastSeries.of(under_test.model_set)]
+    interval, models = interval_of(pd.DatetimeIndex(under_test.candles.index)), under_test.model_set
+    series: list[Series] = [FeatureSeries.of(name, interval) for name in under_test.features if name in FEATURES]
+    if models is not None:
+        intervals = [IntervalSeries.of(models)] if models.density else []
+        return [*series, DetectorSeries.of(models.detector, interval), ForecastSeries.of(models), *intervals]
     return [*series, *(ran.result.detector for ran in _own_detectors(under_test))]
 
 

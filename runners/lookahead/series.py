@@ -13,7 +13,7 @@ import pandas as pd
 
 from data.errors import DataError, RegimesError
 from data.features import columns_of, compute_features, lookback_of
-from models.forecaster import Forecaster
+from models.forecaster import LEVELS, Forecaster
 from models.model_set import ModelSet
 from models.regimes import RegimeDetector, find_detector, regime_name
 
@@ -34,14 +34,15 @@ class FeatureSeries:
     """A registered feature."""
 
     feature: str
+    lookback: int
+
+    @classmethod
+    def of(cls, feature: str, interval: pd.Timedelta) -> Self:
+        return cls(feature, lookback_of([feature], interval))
 
     @property
     def name(self) -> str:
         return f"feature {self.feature}"
-
-    @property
-    def lookback(self) -> int:
-        return lookback_of([self.feature])
 
     def compute(self, candles: pd.DataFrame) -> pd.DataFrame:
         return compute_features(candles, [self.feature])
@@ -59,8 +60,9 @@ class DetectorSeries:
     lookback: int
 
     @classmethod
-    def of(cls, detector: RegimeDetector) -> Self:
-        return cls(detector.name, detector.parameters(), lookback_of(detector.features) + detector.memory - 1)
+    def of(cls, detector: RegimeDetector, interval: pd.Timedelta) -> Self:
+        lookback = lookback_of(detector.features, interval) + detector.memory - 1
+        return cls(detector.name, detector.parameters(), lookback)
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ class DetectorSeries:
 
 @dataclass(frozen=True)
 class ForecastSeries:
-    """The forecasts of a model set."""
+    """The forecasts of a model set, without the levels of their intervals."""
 
     model_set: ModelSet
     lookback: int
@@ -94,7 +96,7 @@ class ForecastSeries:
         return Forecaster(self.model_set)
 
     def compute(self, candles: pd.DataFrame) -> pd.DataFrame:
-        return self._forecaster.forecast(candles)
+        return self._forecaster.forecast(candles).drop(columns=LEVELS, errors="ignore")
 
     def at_end(self, candles: pd.DataFrame) -> np.ndarray:
         """By a stream, which takes a tenth of the time on a few bars, and which live trading uses."""
@@ -105,6 +107,23 @@ class ForecastSeries:
         values = [forecast.regime, forecast.log_return, *forecast.probabilities.values(), *forecast.members]
         density = forecast.density
         return np.concatenate([values, *([density.location, density.scale, density.df] if density else [])])
+
+
+@dataclass(frozen=True)
+class IntervalSeries(ForecastSeries):
+    """The levels of a model set's intervals, which depend on more bars."""
+
+    name: str = "intervals"
+
+    @classmethod
+    def of(cls, model_set: ModelSet) -> Self:
+        return cls(model_set, Forecaster(model_set).history)
+
+    def compute(self, candles: pd.DataFrame) -> pd.DataFrame:
+        return self._forecaster.forecast(candles)[LEVELS]
+
+    def at_end(self, candles: pd.DataFrame) -> np.ndarray:
+        return _last(self.compute(candles))
 
 
 def _last(values: pd.DataFrame) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
+from data.intervals import interval_of
 from data.windows import targets
 from models.expert import Expert
 from models.forecaster import Forecaster
@@ -151,7 +152,7 @@ def fit(name: str, candles: pd.DataFrame, settings: TrainSettings) -> Fitted:
     """Fit detector and scalers of a training; an error of user code names the detector."""
     with name_failure(f"training with detector {settings.detector}", candles):
         prepared = prepare(candles.copy(), name, settings)
-        detector = DetectorSeries.of(prepared.detector)
+        detector = DetectorSeries.of(prepared.detector, interval_of(pd.DatetimeIndex(candles.index)))
         return Fitted(fitted_parameters(prepared), detector, regime_probabilities(prepared.detector, candles.copy()))
 
 
@@ -164,7 +165,8 @@ def fitted_parameters(fitted: Prepared | ModelSet) -> dict[int | None, dict[str,
         experts = [(None, fitted.all_regimes), *fitted.experts.items()]
         networks = {regime: expert for regime, expert in experts if not expert.training["fallback"]}
     kind = "classifier" if fitted.detector.name == "labels" else f"detector {fitted.detector.name}"
-    shared = {f"{kind} {key}".replace("_", " "): value for key, value in fitted.detector.parameters().items()}
+    numbers = {key: value for key, value in fitted.detector.parameters().items() if key != "features"}
+    shared = {f"{kind} {key}".replace("_", " "): value for key, value in numbers.items()}
     parameters = {
         regime: {"scaler": [network.mean, network.scale], "target scale": network.target_scale, **shared}
         for regime, network in networks.items()
