@@ -67,6 +67,8 @@ class Comparison:
         Labels of the runs that have other bars, too.
     superior
         p value of Hansen's test of "no run earns more than buy and hold"; None if it cannot be computed.
+    holding
+        ``(n_bars,)`` equity of buy and hold with the first run's settings, divided by that before the first common bar.
     differing
         Differences in data, models and settings: a name, and the value of each run.
     warnings
@@ -80,6 +82,7 @@ class Comparison:
     bars: int
     partly: list[str]
     superior: float | None
+    holding: pd.Series
     differing: list[tuple[str, list[str]]]
     warnings: list[str]
 
@@ -161,6 +164,7 @@ def compare(runs: Sequence[Run], title: str | None = None) -> Comparison:
         bars=len(common),
         partly=[one.label for one, table in zip(compared, tables, strict=True) if len(table) > len(common)],
         superior=superior_predictive_ability([one.total for one in traded], holding),
+        holding=tables[0].loc[common, "holding"] / equity_before(tables[0]["holding"], common[0], runs[0].cash),
         differing=_differing(runs),
         warnings=[warning for read in trials.values() for warning in read.warnings],
     )

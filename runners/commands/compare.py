@@ -97,7 +97,7 @@ def compare_runs(
     import pandas as pd
 
     from data.files import require_writable, write_text
-    from runners.report.backtest_page import comparison_html
+    from runners.report.comparison_page import comparison_html
     from runners.terminal import print_json, print_path, warn
 
     require_writable(workspace.results)

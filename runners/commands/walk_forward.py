@@ -166,7 +166,7 @@ def _write(
     from runners.backtesting.runs import find_run
     from runners.backtesting.walk_forward import fold_folder
     from runners.commands.backtest import print_run
-    from runners.report import backtest_tables
+    from runners.report import fold_tables
     from runners.report.write_run import write_run
     from runners.terminal import print_path, print_table, say
 
@@ -176,9 +176,9 @@ def _write(
         model_set.write(fold_folder(models, number))
     print_run(result, trials, folder)
     columns = ["fold", "from", "to", "loss", "Sharpe", "return", "holding"]
-    shown = [backtest_tables.FOLD_COLUMNS.index(name) for name in columns]
-    print_table("each fold, after costs", columns, [[row[at] for at in shown] for row in backtest_tables.folds(result)])
-    for fold_note in backtest_tables.fold_notes(result):
+    shown = [fold_tables.FOLD_COLUMNS.index(name) for name in columns]
+    print_table("each fold, after costs", columns, [[row[at] for at in shown] for row in fold_tables.folds(result)])
+    for fold_note in fold_tables.fold_notes(result):
         say(fold_note)
     if model_sets:
         print_path("models", models)

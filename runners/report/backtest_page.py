@@ -1,39 +1,53 @@
-"""Renders the pages of a backtest and of comparisons as self-contained HTML."""
+"""Renders the page of a backtest as self-contained HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader
+import numpy as np
 
 from data.candles import time_text
 from data.intervals import interval_text
 from data.settings import flat_settings
+from data.windows import targets
+from models.forecaster import densities, member_forecasts
 from models.provenance import Provenance
 from runners.backtesting.runs import origin_of_forecasts
-from runners.formatting import unbroken
-from runners.report import backtest_tables, comparison_tables
-from runners.report.plots import backtest_svgs, comparison_svg, deciles_svg
-from runners.report.trades import TRADE_COLUMNS, trade_rows
+from runners.report import backtest_tables, fold_tables
+from runners.report.backtest_chart import backtest_chart
+from runners.report.cards import cards, member_strip
+from runners.report.months import MONTH_COLUMNS, monthly_returns
+from runners.report.plain_charts import deciles, embedded, pit_histogram
+from runners.report.plots import backtest_svg
+from runners.report.rendering import render
+from runners.report.trades import trade_table, trades_json
 from runners.report.verdict import verdict
 from training.drawdowns import INTERVAL_NOTE
 
 if TYPE_CHECKING:
-    from runners.backtesting.comparison import Comparison
+    from bokeh.plotting import figure
+
     from runners.backtesting.result import Backtest
     from runners.backtesting.trials import Trials
 
+_PIT_BINS = 10
 
-def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any], import_notes: Sequence[str] = ()) -> str:
+
+def report_html(
+    result: Backtest, trials: Trials, origin: Mapping[str, Any], import_notes: Sequence[str] = (), repeat: str = ""
+) -> str:
     """The report of a backtest; ``origin`` as in `runners.report.write_run.write_backtest`.
 
-    ``import_notes`` say how the candles were made (`data.import_record.import_notes`).
+    ``import_notes`` say how the candles were made (`data.import_record.import_notes`); ``repeat`` is the command that
+    repeats the run.
     """
-    index, source = result.equity.index, result.source
+    index, source, outcome = result.equity.index, result.source, targets(result.candles["close"].to_numpy())
+    by_decile = deciles(member_forecasts(result.forecasts).mean(axis=1), outcome)
+    calibration, trades = _calibration(result, outcome), trade_table(result)
     return render(
         "page.html",
+        charts=True,
         dataset=source.dataset,
         mark=result.mark,
         first=time_text(index[0]),
@@ -42,57 +56,45 @@ def report_html(result: Backtest, trials: Trials, origin: Mapping[str, Any], imp
         metrics=result.metrics,
         verdict=verdict(result, trials),
         trial_sentence=trials.sentence() if trials.count > 1 else "",
+        cards=cards(result, trials),
+        strip=member_strip(result),
+        chart_content=backtest_chart(result).to_html(),
+        static=backtest_svg(result),
         figures=backtest_tables.figures(result, trials),
         drawdown_note=INTERVAL_NOTE,
         member_columns=backtest_tables.MEMBER_COLUMNS,
         members=backtest_tables.members(result.members),
         yardstick_columns=backtest_tables.YARDSTICK_COLUMNS,
         yardsticks=backtest_tables.yardsticks(result),
-        plots=backtest_svgs(result),
-        deciles=deciles_svg(result),
+        yardstick_luck=backtest_tables.yardstick_luck(result),
+        deciles=by_decile and embedded(by_decile),
+        calibration=calibration and embedded(calibration),
         regime_columns=backtest_tables.EARNING_COLUMNS,
         regime_rows=backtest_tables.regime_earnings(result),
         name_notes=backtest_tables.name_notes(result),
-        month_columns=backtest_tables.MONTH_COLUMNS,
-        months=backtest_tables.monthly_returns(result.equity["equity"], result.settings.cash),
+        month_columns=MONTH_COLUMNS,
+        months=monthly_returns(result.equity["equity"], result.settings.cash),
         expert_columns=backtest_tables.EXPERT_COLUMNS,
         experts=backtest_tables.experts(source.model_set) if source.model_set else [],
         notes=source.model_set.expert_notes() if source.model_set else [],
-        fold_columns=backtest_tables.FOLD_COLUMNS,
-        fold_notes=backtest_tables.fold_notes(result),
-        folds=backtest_tables.folds(result),
-        trade_columns=TRADE_COLUMNS,
-        trades=trade_rows(result),
+        fold_columns=fold_tables.FOLD_COLUMNS,
+        fold_notes=fold_tables.fold_notes(result),
+        folds=fold_tables.folds(result),
+        trades=trades_json(trades) if len(trades) else "",
         still_open=len(result.open_trade) > 0,
         provenance=[*_provenance(result, origin), *(("candles imported", note) for note in import_notes)],
+        repeat=repeat,
     )
 
 
-def comparison_html(comparisons: Sequence[Comparison]) -> str:
-    """The page of one or more comparisons."""
-    contents = [
-        {
-            "title": one.title,
-            "common_bars": comparison_tables.common_bars(one),
-            "verdicts": comparison_tables.verdicts(one),
-            "legend_columns": comparison_tables.LEGEND_COLUMNS,
-            "legend": comparison_tables.legend(one),
-            "notes": comparison_tables.notes(one),
-            "warnings": one.warnings,
-            "labels": [run.label for run in one.runs],
-            "figures": comparison_tables.figures(one),
-            "plot": comparison_svg(one),
-            "differing": [[name, *values] for name, values in one.differing],
-        }
-        for one in comparisons
-    ]
-    return render("compare.html", comparisons=contents)
-
-
-def render(template: str, **values: object) -> str:
-    """Render a template of this folder."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    return unbroken(environment.get_template(template).render(**values))
+def _calibration(result: Backtest, outcome: np.ndarray) -> figure | None:
+    """Of the predictive densities, if the forecasts have them."""
+    mixture = densities(result.forecasts)
+    if mixture is None:
+        return None
+    transforms = mixture.cdf(outcome)
+    known = transforms[np.isfinite(transforms)]
+    return pit_histogram(np.histogram(known, _PIT_BINS, (0, 1))[0] / max(1, len(known)), len(known))
 
 
 def _provenance(result: Backtest, origin: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from data.windows import targets
-from runners.backtesting.metrics import Metrics, equity_before, equity_returns, metrics_of_part
+from runners.backtesting.metrics import Metrics, equity_returns
 from runners.formatting import (
     NOT_DEFINED,
     interval,
@@ -22,8 +21,7 @@ from runners.formatting import (
     signed_percent,
 )
 from training.density_scores import RISK_LEVELS
-from training.resampling import Uncertainty
-from training.scores import format_p_value, relative_error
+from training.scores import SIGNIFICANCE, format_p_value
 from training.sharpe import SIGNIFICANT_PROBABILITY
 
 if TYPE_CHECKING:
@@ -94,6 +92,18 @@ def yardsticks(result: Backtest) -> list[list[str]]:
             f"{one.figures.trades:,}",
         ]
         for name, one in result.yardsticks.items()
+    ]
+
+
+def yardstick_luck(result: Backtest) -> list[set[int]]:
+    """Positions in each row of `yardsticks` of the differences that are not significant."""
+    return [
+        {
+            place
+            for place, difference in ((2, one.sharpe_difference), (4, one.drawdown_difference))
+            if difference is None or difference.p_value >= SIGNIFICANCE
+        }
+        for one in result.yardsticks.values()
     ]
 
 
@@ -285,38 +295,6 @@ def regime_earnings(result: Backtest) -> list[list[str]]:
     return rows
 
 
-FOLD_COLUMNS = ["fold", "trained on", "from", "to", "bars", "loss", "Sharpe", "return", "holding", "drawdown", "trades"]
-
-
-def folds(result: Backtest) -> list[list[str]]:
-    """Rows of `FOLD_COLUMNS` for each fold of a walk-forward, and for all traded bars.
-
-    The loss is the mean squared error of the forecasts of these bars, relative to the zero forecast's.
-    """
-    cash, equity, holding = result.settings.cash, result.equity, result.holding_equity
-    index = pd.DatetimeIndex(equity.index)
-    outcome = targets(result.candles["close"].to_numpy())
-    rows = []
-    for position, fold in enumerate(result.source.folds, start=1):
-        bars = index[index.slice_indexer(fold.first_bar, fold.last_bar)]
-        here = index.get_indexer(bars)
-        metrics = metrics_of_part(equity, result.trades, cash, bars, Uncertainty())
-        held = float(holding[bars[-1]]) / equity_before(holding, bars[0], cash) - 1
-        span = f"{fold.fit_first:%Y-%m-%d} to {fold.fit_last:%Y-%m-%d}"
-        loss = relative_error(equity["forecast"].to_numpy()[here], outcome[here])
-        rows.append([str(position), span, *_traded(bars, loss, metrics, held)])
-    if rows:
-        loss = relative_error(equity["forecast"].to_numpy(), outcome)
-        rows.append(["all", "", *_traded(index, loss, result.metrics, result.holding.total_return)])
-    return rows
-
-
-def fold_notes(result: Backtest) -> list[str]:
-    """Notes on single folds."""
-    folds = enumerate(result.source.folds, start=1)
-    return [f"Fold {position}: {note}" for position, fold in folds for note in fold.notes]
-
-
 def name_notes(result: Backtest) -> list[str]:
     """One note if the names of the regimes do not hold, in the training part of the model set or of some folds."""
     returns = result.source.regime_returns
@@ -330,32 +308,3 @@ def name_notes(result: Backtest) -> list[str]:
         "part, the next bar's mean is not significantly higher after bullish than after bearish. Calm and volatile are "
         "the regimes with the lowest and the highest volatility."
     ]
-
-
-def _traded(bars: pd.DatetimeIndex, loss: float | None, metrics: Metrics, holding: float) -> list[str]:
-    return [
-        f"{bars[0]:%Y-%m-%d}",
-        f"{bars[-1]:%Y-%m-%d}",
-        f"{len(bars):,}",
-        number(loss, 4),
-        number(metrics.sharpe),
-        percent_earned(metrics.total_return),
-        percent_earned(holding),
-        percent(metrics.max_drawdown),
-        f"{metrics.trades:,}",
-    ]
-
-
-MONTH_COLUMNS = ["year", *(f"{month:02d}" for month in range(1, 13)), "total"]
-
-
-def monthly_returns(equity: pd.Series, cash: float) -> list[list[str]]:
-    """Rows of `MONTH_COLUMNS`: the return of each month and of the year in per cent."""
-    closes = equity.tz_convert(None).resample("ME").last().ffill()
-    monthly = closes / closes.shift(1, fill_value=cash)
-    rows = []
-    for year, months in monthly.groupby(pd.DatetimeIndex(monthly.index).year):
-        by_month = dict(zip(pd.DatetimeIndex(months.index).month, months, strict=True))
-        cells = [f"{100 * (by_month[month] - 1):+.1f}" if month in by_month else "" for month in range(1, 13)]
-        rows.append([str(year), *cells, f"{100 * (float(months.to_numpy().prod()) - 1):+.1f}"])
-    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from data.candles import time_text
 from runners.backtesting.marks import BANKRUPT, regime_mark
@@ -15,7 +15,9 @@ from runners.report.backtest_tables import (
     members,
     sharpe_difference,
 )
+from runners.report.strip import Mark, sharpe_values, strips
 from training.scores import SIGNIFICANCE, format_p
+from training.sharpe import SIGNIFICANT_PROBABILITY
 
 if TYPE_CHECKING:
     from runners.backtesting.comparison import Compared, Comparison
@@ -60,6 +62,56 @@ def figures(compared: Comparison) -> list[tuple[str, list[str], set[int]]]:
     after = next(at for at, (name, *_) in enumerate(rows) if name == "max drawdown")
     rows.insert(after + 1, (f"drawdown minus {runs[0].label}'s (p)", falls, set()))
     return [*rows, *_member_rows(runs)]
+
+
+_LIKE_SHARPE = ("Sharpe", "deflated Sharpe", "total return", "CAGR", "Sortino", "Calmar")
+
+
+def luck(compared: Comparison) -> dict[str, set[int]]:
+    """By the name of a row of `figures`, the positions of the runs whose figure is not more than luck.
+
+    A Sharpe ratio, and what rises with it, is more than luck if the deflated ratio is significant; a difference from
+    the first run if its test is.
+    """
+    rows, first = [name for name, *_ in figures(compared)], compared.runs[0].label
+    by_chance = {at for at, one in enumerate(compared.runs) if (one.deflated_sharpe or 0.0) <= SIGNIFICANT_PROBABILITY}
+    faint = {name: by_chance for name in rows if name.split(" (")[0] in _LIKE_SHARPE}
+    for name, differences in (
+        ("Sharpe", [one.sharpe_difference for one in compared.runs]),
+        ("drawdown", [one.drawdown_difference for one in compared.runs]),
+    ):
+        faint[f"{name} minus {first}'s (p)"] = {
+            at for at, one in enumerate(differences) if one is None or one.p_value >= SIGNIFICANCE
+        }
+    return faint
+
+
+class Risk(NamedTuple):
+    """One point of the scatter: a run, one of its members, or holding."""
+
+    label: str
+    sharpe: float
+    max_drawdown: float
+    of: str
+
+
+def risks(compared: Comparison) -> list[Risk]:
+    """Sharpe ratio against drawdown of each run and of each of its members."""
+    points = []
+    for one in compared.runs:
+        points += [
+            Risk(f"{one.label}, member {place}", alone.sharpe or 0.0, alone.max_drawdown, one.label)
+            for place, alone in enumerate(one.members, 1)
+        ]
+        points.append(Risk(one.label, one.metrics.sharpe or 0.0, one.metrics.max_drawdown, one.label))
+    return points
+
+
+def run_strips(compared: Comparison) -> list[tuple[str, list[Mark]]]:
+    """Label, and the Sharpe ratios of members and ensemble, of each run with several members."""
+    several = [one for one in compared.runs if len(one.members) > 1]
+    groups = [sharpe_values(one.members, one.metrics) for one in several]
+    return [(one.label, marks) for one, marks in zip(several, strips(groups), strict=True)] if several else []
 
 
 def _member_rows(runs: Sequence[Compared]) -> list[tuple[str, list[str], set[int]]]:

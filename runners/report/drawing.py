@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from runners.report.style import INK, use_plain_style
@@ -20,19 +19,6 @@ def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], *
 
     figure = Figure(figsize=figsize, layout="constrained")
     return figure, figure.subplots(rows, columns, **options)
-
-
-def align(figures: Sequence[Figure]) -> None:
-    """Give the axes of figures of equal width the same left and right edges: those of the narrowest axes."""
-    for figure in figures:
-        engine = figure.get_layout_engine()
-        assert engine is not None
-        engine.execute(figure)
-        figure.set_layout_engine("none")
-    places = [(axes, axes.get_position()) for figure in figures for axes in figure.axes]
-    left, right = max(place.x0 for _, place in places), min(place.x1 for _, place in places)
-    for axes, place in places:
-        axes.set_position((left, place.y0, right - left, place.height))
 
 
 def svg(figure: Figure, *, tight: bool = True) -> str:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from data.candles import time_text
 from runners.formatting import number, percent, points
-from runners.report.backtest_page import render
 from runners.report.drawing import subplots, svg
+from runners.report.rendering import render
 from runners.report.style import HOLDING_COLOUR, INK, STRATEGY_COLOUR, use_log_scale
 from runners.report.sweep_page import other_rules
 

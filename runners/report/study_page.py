@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data.candles import time_text
 from data.settings import flat_settings
 from runners.report import study_tables
-from runners.report.backtest_page import render
+from runners.report.rendering import render
 from runners.report.study_plots import FEWEST_TO_RANK, complete_trials, history_svg, importances_svg, parallel_svg
 
 if TYPE_CHECKING:

@@ -16,9 +16,11 @@ REGIME_COLOURS = {0: "#D55E00", 1: "#999999", 2: "#0072B2"}
 _FURTHER_COLOURS = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
 # Almost black; in a page it becomes the text colour, so that plots follow the theme.
 INK = "#010203"
+PAGE_INK = "currentcolor"  # the text colour of a page, in its interactive charts
 STRATEGY_COLOUR, HOLDING_COLOUR, PRICE_COLOUR = INK, "#E69F00", INK
+YARDSTICK_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
 # In comparisons, in the order of the runs.
-RUN_COLOURS = [INK, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+RUN_COLOURS = [INK, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B"]
 
 
 def regime_colour(regime: int) -> str:

@@ -12,9 +12,9 @@ from data.candles import time_text
 from runners.backtesting.grid_figures import COSTS, best_settings
 from runners.backtesting.marks import REGIME_COLUMN, regime_mark
 from runners.formatting import number, percent, percent_earned, points, probability_above_zero
-from runners.report.backtest_page import render
 from runners.report.backtest_tables import NEEDED
 from runners.report.drawing import subplots, svg
+from runners.report.rendering import render
 from strategies.rule_settings import RuleSettings
 
 if TYPE_CHECKING:

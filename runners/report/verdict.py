@@ -17,6 +17,7 @@ from training.scores import SIGNIFICANCE, format_p
 from training.sharpe import FEWEST_TRADES, OFTEN_IN_MARKET, SIGNIFICANT_PROBABILITY, too_few_trades
 
 if TYPE_CHECKING:
+    from runners.backtesting.metrics import Metrics
     from runners.backtesting.result import Backtest
     from runners.backtesting.trials import Trials
     from training.resampling import Difference
@@ -90,13 +91,13 @@ def _significance(result: Backtest, trials: Trials | None) -> str:
     record = metrics.track_record()
     if record is None:
         return f"{metrics.bars} bars are too few to judge its Sharpe ratio."
+    differs = _differs(metrics, trials)
     if trials is not None and trials.count > 1:
-        deflated = trials.deflated_sharpe(metrics)
-        differs, claim = deflated is not None and deflated > SIGNIFICANT_PROBABILITY, "above"
+        deflated, claim = trials.deflated_sharpe(metrics), "above"
         best = f"as the best of {trials.count_text} trials on these bars"
         evidence = f"{best}: above 0 with probability {probability_above_zero(deflated)}, {NEEDED}"
     else:
-        differs, claim = record.significant, "different from"
+        claim = "different from"
         evidence = f"95 % interval {interval(metrics.sharpe_low, metrics.sharpe_high)}"
     luck = "seed luck unknown" if metrics.seed_error is None else "luck of bars and seeds"
     ratio, evidence = f"Sharpe ratio of {metrics.sharpe:.2f}", f"({evidence}; {luck})"
@@ -110,6 +111,22 @@ def _significance(result: Backtest, trials: Trials | None) -> str:
         )
     sentence = f"Its {ratio} is {'' if differs else 'not '}significantly {claim} 0 {evidence}"
     return f"{sentence}{_beside_holding(result.yardsticks[HOLDING].sharpe_difference, differs=differs)}."
+
+
+def sharpe_is_significant(metrics: Metrics, trials: Trials | None) -> bool:
+    """Whether the verdict calls the Sharpe ratio significantly different from 0."""
+    return _differs(metrics, trials) and not too_few_trades(metrics.trades, metrics.time_in_market)
+
+
+def _differs(metrics: Metrics, trials: Trials | None) -> bool:
+    """Whether the deflated ratio of several trials, or the interval of a single one, is above or below 0."""
+    record = metrics.track_record()
+    if record is None:
+        return False
+    if trials is None or trials.count < 2:
+        return record.significant
+    deflated = trials.deflated_sharpe(metrics)
+    return deflated is not None and deflated > SIGNIFICANT_PROBABILITY
 
 
 def _only_trade(result: Backtest) -> str:

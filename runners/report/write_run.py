@@ -6,6 +6,7 @@ import html
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import tomli_w
@@ -76,9 +77,10 @@ def write_backtest(
         result.equity.join(result.curves).to_csv(draft / "equity.csv")
         result.forecasts.to_csv(draft / "forecasts.csv")
         result.trades.to_csv(draft / "trades.csv", index=False)
-        (draft / "report.html").write_text(
-            report_html(result, trials, origin, import_notes(candle_file)), encoding="utf-8"
-        )
+        command = "walk-forward" if "walk_forward" in origin else "backtest"
+        repeat = f"regimes {command} --config {quote(str(folder / 'config.toml'))}"
+        page = report_html(result, trials, origin, import_notes(candle_file), repeat)
+        (draft / "report.html").write_text(page, encoding="utf-8")
         if note:
             (draft / NOTE).write_text(note + "\n", encoding="utf-8")
     if not result.source.chosen_from:

@@ -23,7 +23,7 @@ from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import read_trials, trials_of
 from runners.commands.retrain import describe_difference
 from runners.report import comparison_tables
-from runners.report.backtest_page import comparison_html
+from runners.report.comparison_page import comparison_html
 from tests.conftest import SMALL, invoke, make_workspace, to_csv
 from training.resampling import Returns, resample
 
