@@ -69,7 +69,7 @@ def _equity(chart: LinkedChart, result: Backtest) -> None:
 
 
 def _drawdown(chart: LinkedChart, result: Backtest) -> None:
-    pane, cash = chart.pane("drawdown", 100, "0 %", levels=(0,)), result.settings.cash
+    pane, cash = chart.pane("drawdown", 100, "0.[0] %", levels=(0,)), result.settings.cash
     for name, equity, style in (
         (HOLDING, result.holding_equity, LineStyle(HOLDING_COLOUR)),
         ("strategy", result.equity["equity"], LineStyle()),

@@ -132,7 +132,7 @@ class Chart {
     this.tradesView = view;
     this.tradesInSight = inSight;
     const middle = this.spec.interval / 2;
-    const [won, lost, marked] = ["#0072B2", "#D55E00", "#E69F00"];
+    const [won, lost, marked] = this.spec.trade_colours;
     this.drawnTrades.data = {
       x0: inSight.map(at => opened[at] + middle), x1: inSight.map(at => closed[at] + middle),
       y0: inSight.map(at => entry_price[at]), y1: inSight.map(at => exit_price[at]),

@@ -22,7 +22,8 @@ Kind = Literal["price", "money", "growth", "points", "percent", "name", "number"
 MOST_BUCKETS = 600  # in which the visible bars are drawn: candles, and points of a line
 MOST_TRADES = 600  # drawn at a time, those with the largest profit or loss
 MOST_BARS = 100_000  # in a page; of a longer series, each of them stands for several bars
-UP, DOWN = "#009E73", "#C0437E"
+UP, DOWN = "#009E73", "#D55E00"
+WON, LOST, MARKED = "#0072B2", "#B8457F", "#E69F00"  # trades
 MUTED = "#888888"
 _DASHES = ("solid", "dashed", "dotted")
 
@@ -123,11 +124,8 @@ class LinkedChart:
         self._trades: ColumnDataSource | None = None
         self._range = Range1d(*bounds, bounds=bounds, min_interval=8 * self._interval, name="time")
         cross = Span(dimension="height", line_color=MUTED, line_dash="dashed")
-        self._tools = [
-            PanTool(dimensions="width"),
-            WheelZoomTool(dimensions="width"),
-            CrosshairTool(overlay=cross),
-        ]
+        self._wheel = WheelZoomTool(dimensions="width")
+        self._tools = [PanTool(dimensions="width"), self._wheel, CrosshairTool(overlay=cross)]
         self._document = Document()
 
     def pane(
@@ -164,6 +162,7 @@ class LinkedChart:
                 lod_threshold=None,
             )
             one.visible = kind == "linear"
+            one.toolbar.active_scroll = self._wheel
             one.xaxis.visible = times
             one.yaxis.formatter = NumeralTickFormatter(format=tick_format)
             one.yaxis.ticker.desired_num_ticks = 3 if height < 150 else 6
@@ -243,7 +242,7 @@ class LinkedChart:
         names = ("x0", "x1", "y0", "y1", "colour", "marker")
         source = ColumnDataSource({name: [] for name in names}, name="drawn trades")
         for one in self._figures(pane):
-            one.segment(source=source, x0="x0", x1="x1", y0="y0", y1="y1", line_color="colour", line_width=1.6)
+            one.segment(source=source, x0="x0", x1="x1", y0="y0", y1="y1", line_color="colour", line_width=2)
             look = {"fill_color": "colour", "line_color": "white", "line_width": 0.8}
             one.scatter(source=source, x="x0", y="y0", marker="marker", size=9, **look)
             one.scatter(source=source, x="x1", y="y1", marker="circle", size=5, **look)
@@ -275,6 +274,7 @@ class LinkedChart:
             "names": self._names,
             "colours": {number: regime_colour(number) for number in self._names},
             "candle_colours": [UP, DOWN],
+            "trade_colours": [WON, LOST, MARKED],
             "panes": [asdict(one) for one in self._panes],
         }
         for source in (self._bars, self._trades):  # those that no glyph refers to

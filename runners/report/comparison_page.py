@@ -50,7 +50,7 @@ def _chart(one: Comparison) -> LinkedChart:
     index = pd.DatetimeIndex(one.runs[0].growth.index)
     chart = LinkedChart(index, interval_of(index))
     growth = chart.pane("equity, 1 at the start", 320, "0.[00]a", log=True)
-    falls = chart.pane("drawdown", 150, "0 %", levels=(0,), times=True)
+    falls = chart.pane("drawdown", 150, "0.[0] %", levels=(0,), times=True)
     curves = [("buy and hold", one.holding, LineStyle(HOLDING_COLOUR, dash=1))]
     for number, run in enumerate(one.runs):
         colour = RUN_COLOURS[number % len(RUN_COLOURS)]
