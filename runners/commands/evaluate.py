@@ -8,6 +8,8 @@ import typer
 from runners.commands import options
 from runners.workspace.workspace import Workspace
 
+PAGE = "evaluation.html"
+
 if TYPE_CHECKING:
     from training.evaluation import Evaluation
 
@@ -29,7 +31,7 @@ def evaluate(
     from models.forecaster import Forecaster, require_compatible
     from models.model_set import ModelSet
     from runners.backtesting.trial_files import EVALUATION_FILE, EVALUATIONS, look_at
-    from runners.report.plots import forecast_png, losses_png, regimes_png
+    from runners.report.evaluation_page import evaluation_html
     from runners.terminal import print_json, warn, working
     from training.evaluation import WHOLE
     from training.evaluation import evaluate as score_model_set
@@ -51,9 +53,8 @@ def evaluate(
         content = {**evaluation.to_dict(), **look_at(candles[candles.index > model_set.validation_end], model_set)}
         with whole_folder(folder) as draft:
             write_json(draft / EVALUATION_FILE, content)
-            (draft / "forecasts.png").write_bytes(forecast_png(evaluation))
-            (draft / "regimes.png").write_bytes(regimes_png(evaluation))
-            (draft / "losses.png").write_bytes(losses_png(model_set))
+            page = evaluation_html(evaluation, model_set, candles)
+            (draft / PAGE).write_text(page, encoding="utf-8")
     warn(implausible_scores(evaluation.scores[WHOLE]), file.name)
     if json:
         print_json({"folder": str(folder), **content})
@@ -117,4 +118,4 @@ def _print(evaluation: "Evaluation", folder: Path) -> None:
     if evaluation.shrinkage:
         say(f"Shrinkage weights: {evaluation.shrinkage}; {evaluation.shrinkage.meaning}.")
     say(evaluation.conclusion)
-    print_path("evaluation", folder)
+    print_path("page", folder / PAGE)

@@ -12,7 +12,7 @@ from models.regimes import regime_number
 from runners.backtesting.metrics import drawdown
 from runners.backtesting.yardsticks import CURVES, HOLDING
 from runners.report.charts import MUTED, LineStyle, LinkedChart
-from runners.report.style import HOLDING_COLOUR, YARDSTICK_COLOURS
+from runners.report.style import DENSITY_COLOUR, HOLDING_COLOUR, YARDSTICK_COLOURS
 from runners.report.trades import trade_table
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _equity(chart: LinkedChart, result: Backtest) -> None:
     if members.shape[1] > 1:
         low = chart.column("members_low", members.min(axis=1))
         high = chart.column("members_high", members.max(axis=1))
-        chart.area(pane, "members alone", low, high, MUTED)
+        chart.area(pane, "members alone", low, high, colour=MUTED)
     colours = iter(YARDSTICK_COLOURS)
     for name in result.yardsticks:
         if name != HOLDING:
@@ -88,12 +88,12 @@ def _forecast(chart: LinkedChart, result: Backtest) -> None:
     mixture = densities(result.forecasts)
     if mixture is not None:
         low, high = mixture.quantiles(INTERVAL).T
-        ends = [chart.column(name, values, "mean") for name, values in (("interval_low", low), ("interval_high", high))]
-        chart.area(pane, "80 % interval", *ends, "#56B4E9")
+        ends = chart.column("interval_low", low, "mean"), chart.column("interval_high", high, "mean")
+        chart.area(pane, "80 % interval", *ends, colour=DENSITY_COLOUR)
         for label, column in zip(("10 % quantile", "90 % quantile"), ends, strict=True):
             chart.read(label, column, "points")
     lowest, highest = (chart.drawn(f"forecast_{how}", ["forecast"], how) for how in ("min", "max"))
-    chart.area(pane, "", lowest, highest, MUTED, 0.5)
+    chart.area(pane, "", lowest, highest, colour=MUTED, alpha=0.5)
     chart.line(pane, "mean of the members", forecast, LineStyle(width=1.0))
     for threshold in thresholds:
         chart.level(pane, threshold)
@@ -106,7 +106,7 @@ def _position(chart: LinkedChart, result: Backtest) -> None:
     share = np.divide(value, equity["equity"], out=np.zeros(len(equity)), where=equity["equity"].to_numpy() > 0)
     pane = chart.pane("position / equity", 80, "0.[0]", levels=(0,), times=True)
     column, zero = chart.column("position", share, "mean"), chart.column("none", np.zeros(len(share)), "mean")
-    chart.area(pane, "", zero, column, MUTED, 0.4)
+    chart.area(pane, "", zero, column, colour=MUTED, alpha=0.4)
     chart.line(pane, "", column, LineStyle(width=1.0))
     chart.read("position", column, "number")
 

@@ -104,7 +104,6 @@ class LinkedChart:
     """
 
     def __init__(self, index: pd.DatetimeIndex, interval: pd.Timedelta, names: Mapping[int, str] | None = None) -> None:
-        from bokeh.document import Document
         from bokeh.models import ColumnDataSource, CrosshairTool, PanTool, Range1d, Span, WheelZoomTool
 
         self._step = -(-len(index) // MOST_BARS)  # bars that one of the page stands for
@@ -126,7 +125,7 @@ class LinkedChart:
         cross = Span(dimension="height", line_color=MUTED, line_dash="dashed")
         self._wheel = WheelZoomTool(dimensions="width")
         self._tools = [PanTool(dimensions="width"), self._wheel, CrosshairTool(overlay=cross)]
-        self._document = Document()
+        self._figures: list[figure] = []
 
     def pane(
         self,
@@ -167,7 +166,7 @@ class LinkedChart:
             one.yaxis.formatter = NumeralTickFormatter(format=tick_format)
             one.yaxis.ticker.desired_num_ticks = 3 if height < 150 else 6
             one.yaxis.minor_tick_line_color = None
-            self._document.add_root(one)
+            self._figures.append(one)
         self._panes.append(Pane(title, names, tuple(map(float, levels))))
         return self._panes[-1]
 
@@ -191,7 +190,7 @@ class LinkedChart:
         look = {"line_color": style.colour, "line_width": style.width, "line_dash": _DASHES[style.dash % 3]}
         self._add(pane, label, style.colour, (column,), style.shown, [("line", {"x": "x", "y": column, **look})])
 
-    def area(self, pane: Pane, label: str, low: str, high: str, colour: str, alpha: float = 0.25) -> None:
+    def area(self, pane: Pane, label: str, low: str, high: str, *, colour: str, alpha: float = 0.25) -> None:
         shape = {"x": "x", "y1": low, "y2": high, "fill_color": colour, "fill_alpha": alpha}
         self._add(pane, label, colour, (low, high), True, [("varea", shape)])
 
@@ -214,7 +213,7 @@ class LinkedChart:
     def regimes(self, pane: Pane, regime: np.ndarray | pd.Series) -> None:
         """Shade the regimes behind a pane."""
         self.read("regime", self.column("regime", regime), "name")
-        for one in self._figures(pane):
+        for one in self._figures_of(pane):
             one.vstrip(
                 x0="left", x1="right", source=self._regimes, fill_color="colour", fill_alpha=0.16, line_color=None
             )
@@ -228,7 +227,7 @@ class LinkedChart:
             label = self._names.get(regime, str(regime))
             self.read(f"p {label}", names[-1], "percent")
             above = self.drawn(f"p_{regime}_top", names, "mean")
-            self.area(pane, label, below, above, regime_colour(regime), 0.7)
+            self.area(pane, label, below, above, colour=regime_colour(regime), alpha=0.7)
             below = above
 
     def trades(self, pane: Pane, trades: pd.DataFrame) -> None:
@@ -241,7 +240,7 @@ class LinkedChart:
         self._trades = ColumnDataSource({**times, **values, "long": is_long}, name="trades")
         names = ("x0", "x1", "y0", "y1", "colour", "marker")
         source = ColumnDataSource({name: [] for name in names}, name="drawn trades")
-        for one in self._figures(pane):
+        for one in self._figures_of(pane):
             one.segment(source=source, x0="x0", x1="x1", y0="y0", y1="y1", line_color="colour", line_width=2)
             look = {"fill_color": "colour", "line_color": "white", "line_width": 0.8}
             one.scatter(source=source, x="x0", y="y0", marker="marker", size=9, **look)
@@ -251,20 +250,22 @@ class LinkedChart:
         """A horizontal line."""
         from bokeh.models import Span
 
-        for one in self._figures(pane):
+        for one in self._figures_of(pane):
             one.add_layout(Span(location=value, dimension="width", line_color=colour, line_dash="dashed"))
 
     def spans(self, pane: Pane, times: Sequence[pd.Timestamp]) -> None:
         """Vertical lines, such as between two folds."""
         from bokeh.models import Span
 
-        for one in self._figures(pane):
+        for one in self._figures_of(pane):
             for time in times:
                 at = time.timestamp() * 1000
                 one.add_layout(Span(location=at, dimension="height", line_color=MUTED, line_dash="dotted"))
 
     def to_html(self) -> dict[str, Any]:
         """What ``macros.html`` needs to show the chart."""
+        from bokeh.document import Document
+
         spec = {
             "buckets": MOST_BUCKETS,
             "most_trades": MOST_TRADES,
@@ -277,20 +278,21 @@ class LinkedChart:
             "trade_colours": [WON, LOST, MARKED],
             "panes": [asdict(one) for one in self._panes],
         }
-        for source in (self._bars, self._trades):  # those that no glyph refers to
-            if source is not None:
-                self._document.add_root(source)
-        content = {"document": self._document.to_json(deferred=False), "spec": spec}
-        roots = {root.name: root.id for root in self._document.roots}
+        document = Document()
+        for root in (*self._figures, self._bars, self._trades):  # no glyph refers to the sources of all bars and trades
+            if root is not None:
+                document.add_root(root)
+        content = {"document": document.to_json(deferred=False), "spec": spec}
+        ids = {one.name: one.id for one in self._figures}
         return {
-            "panes": [(one, [(name, roots[name]) for name in one.figures]) for one in self._panes],
+            "panes": [(one, [(name, ids[name]) for name in one.figures]) for one in self._panes],
             "content": json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
             "step": self._step,
             "log": any(len(one.figures) > 1 for one in self._panes),
         }
 
-    def _figures(self, pane: Pane) -> list[figure]:
-        return [one for one in self._document.roots if one.name in pane.figures]
+    def _figures_of(self, pane: Pane) -> list[figure]:
+        return [one for one in self._figures if one.name in pane.figures]
 
     def _add(
         self,
@@ -303,7 +305,7 @@ class LinkedChart:
     ) -> None:
         """Draw glyphs of the drawn bars in each figure of a pane."""
         renderers: list[GlyphRenderer] = []
-        for one in self._figures(pane):
+        for one in self._figures_of(pane):
             for kind, look in glyphs:
                 look = {name: "black" if value == PAGE_INK else value for name, value in look.items()}
                 renderers.append(getattr(one, kind)(source=self._drawn, visible=shown, **look))

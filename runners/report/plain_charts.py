@@ -73,7 +73,7 @@ def deciles(forecast: np.ndarray, outcome: np.ndarray) -> figure | None:
     return one
 
 
-def pit_histogram(shares: Sequence[float], n_bars: int) -> figure:
+def pit_histogram(shares: Sequence[float] | np.ndarray, n_bars: int) -> figure:
     """Shares of the probability integral transforms in equal bins, with the band of 95 % of calibrated densities."""
     from bokeh.models import BoxAnnotation, ColumnDataSource, HoverTool, Span
 
@@ -104,7 +104,7 @@ def losses(title: str, members: Sequence[dict[str, Any]]) -> figure:
     for member in members:
         for part, colour in (("train", HOLDING_COLOUR), ("validation", _BLUE)):
             values = member[f"{part}_losses"]
-            one.line(range(1, len(values) + 1), values, color=colour, line_width=1.2, legend_label=part)
+            one.line(list(range(1, len(values) + 1)), values, color=colour, line_width=1.2, legend_label=part)
         best = member["best_epoch"]
         one.scatter([best], [member["validation_losses"][best - 1]], color=_BLUE, size=6)
     plain_legend(one)

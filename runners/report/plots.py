@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from models.regimes import regime_name
 from runners.backtesting.metrics import drawdown
 from runners.report.drawing import subplots, svg
 from runners.report.style import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from runners.backtesting.comparison import Comparison
     from runners.backtesting.result import Backtest
+    from training.evaluation import Evaluation
 
 
 def backtest_svg(result: Backtest) -> str:
@@ -62,6 +64,16 @@ def comparison_svg(compared: Comparison) -> str:
     growth_axes.legend(loc="upper left", frameon=False, ncols=7)
     drawdown_axes.set_ylabel("drawdown (%)")
     drawdown_axes.set_xlabel("time (UTC)")
+    return svg(figure)
+
+
+def evaluation_svg(evaluation: Evaluation) -> str:
+    """Price of the test part with its regimes."""
+    figure, axes = subplots(figsize=(10, 4))
+    close, regime = evaluation.forecasts["close"], evaluation.forecasts["regime"]
+    _draw_regimes(axes, close, regime, lambda number: evaluation.regime_returns.label(regime_name(number)))
+    axes.set_xlabel("time (UTC)")
+    axes.legend(loc="upper left", framealpha=0, ncols=5, fontsize=8)
     return svg(figure)
 
 

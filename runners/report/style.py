@@ -19,6 +19,7 @@ INK = "#010203"
 PAGE_INK = "currentcolor"  # the text colour of a page, in its interactive charts
 STRATEGY_COLOUR, HOLDING_COLOUR, PRICE_COLOUR = INK, "#E69F00", INK
 YARDSTICK_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
+DENSITY_COLOUR = "#56B4E9"  # intervals of predictive densities
 # In comparisons, in the order of the runs.
 RUN_COLOURS = [INK, "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B"]
 

@@ -63,8 +63,8 @@ def _excursions(trades: pd.DataFrame, candles: pd.DataFrame) -> tuple[np.ndarray
 
 def trades_json(trades: pd.DataFrame) -> str:
     """A `trade_table` for ``trades.js``: columns with label and kind, and the rows' values."""
-    further = {name: "text" for name in trades if name not in {*_KINDS, *_HIDDEN, "open"}}
-    kinds = {**_KINDS, **further}
+    further = [str(name) for name in trades if name not in {*_KINDS, *_HIDDEN, "open"}]
+    kinds = _KINDS | dict.fromkeys(further, "text")
     columns = [{"label": _LABELS.get(name, name.replace("_", " ")), "kind": kind} for name, kind in kinds.items()]
     rows = [list(map(_plain, row)) for row in trades[list(kinds)].itertuples(index=False)]
     content = {"columns": columns, "rows": rows, "open": np.flatnonzero(trades["open"]).tolist()}
