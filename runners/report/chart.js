@@ -286,12 +286,14 @@ class Chart {
 }
 
 Bokeh.logger.set_level("error");
-for (const box of document.querySelectorAll(".chart, .figure")) {
+
+for (const box of document.querySelectorAll(".chart, .heat, .figure")) {
   const {document: content, spec} = JSON.parse(box.querySelector("script").textContent), roots = {};
   for (const place of box.querySelectorAll("[data-root]")) roots[place.dataset.root] = place;
   Bokeh.embed.embed_items({chart: content}, [{docid: "chart", roots, root_ids: Object.keys(roots)}]).then(([views]) => {
     const drawn = views.roots[0].model.document;
-    if (spec) box.chart = new Chart(box, drawn, spec);
+    if (box.matches(".chart")) box.chart = new Chart(box, drawn, spec);
+    if (box.matches(".heat")) new HeatMaps(box, drawn, spec);
     box.dataset.ready = "";
   });
 }

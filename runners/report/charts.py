@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from runners.report.plain_charts import content_json
 from runners.report.style import PAGE_INK, regime_colour
 
 if TYPE_CHECKING:
@@ -264,8 +264,6 @@ class LinkedChart:
 
     def to_html(self) -> dict[str, Any]:
         """What ``macros.html`` needs to show the chart."""
-        from bokeh.document import Document
-
         spec = {
             "buckets": MOST_BUCKETS,
             "most_trades": MOST_TRADES,
@@ -278,15 +276,12 @@ class LinkedChart:
             "trade_colours": [WON, LOST, MARKED],
             "panes": [asdict(one) for one in self._panes],
         }
-        document = Document()
-        for root in (*self._figures, self._bars, self._trades):  # no glyph refers to the sources of all bars and trades
-            if root is not None:
-                document.add_root(root)
-        content = {"document": document.to_json(deferred=False), "spec": spec}
+        # No glyph refers to the sources of all bars and trades.
+        models = [one for one in (*self._figures, self._bars, self._trades) if one is not None]
         ids = {one.name: one.id for one in self._figures}
         return {
             "panes": [(one, [(name, ids[name]) for name in one.figures]) for one in self._panes],
-            "content": json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
+            "content": content_json(models, spec),
             "step": self._step,
             "log": any(len(one.figures) > 1 for one in self._panes),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from runners.report.style import HOLDING_COLOUR, INK, RUN_COLOURS
 
 if TYPE_CHECKING:
+    from bokeh.model import Model
     from bokeh.plotting import figure
 
     from runners.report.comparison_tables import Risk
@@ -22,12 +23,18 @@ _FEWEST_TO_SPLIT = 50  # five bars per decile
 
 def embedded(one: figure) -> dict[str, str]:
     """What ``macros.html`` needs to show a figure."""
+    return {"root": one.id, "content": content_json([one])}
+
+
+def content_json(models: Sequence[Model], spec: Mapping[str, Any] | None = None) -> str:
+    """A document of these models for ``chart.js``, and what it must know about them, safe within a script element."""
     from bokeh.document import Document
 
     document = Document()
-    document.add_root(one)
-    content = json.dumps({"document": document.to_json(deferred=False)}, separators=(",", ":"))
-    return {"root": one.id, "content": content.replace("<", "\\u003c")}
+    for model in models:
+        document.add_root(model)
+    content = {"document": document.to_json(deferred=False), "spec": spec}
+    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def plain_figure(title: str, x_label: str, y_label: str, height: int = 280, **options: Any) -> figure:

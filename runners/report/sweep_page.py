@@ -14,6 +14,7 @@ from runners.backtesting.marks import REGIME_COLUMN, regime_mark
 from runners.formatting import number, percent, percent_earned, points, probability_above_zero
 from runners.report.backtest_tables import NEEDED
 from runners.report.drawing import subplots, svg
+from runners.report.heat_maps import heat_maps
 from runners.report.rendering import render
 from strategies.rule_settings import RuleSettings
 
@@ -39,7 +40,9 @@ def sweep_html(result: Sweep) -> str:
         last=f"{time_text(last)} UTC",
         mark=result.run.mark,
         verdict=verdict(result),
-        maps=_maps(result),
+        charts=True,
+        maps=heat_maps(result.table, result.own, result.best),
+        static=_maps_svg(result),
         setting_columns=SETTING_COLUMNS,
         own=setting_rows(result.table.loc[[result.own]]),
         best=setting_rows(best_settings(result.table)),
@@ -116,7 +119,7 @@ def _agreement(disagreement: float) -> str:
     return f"gives an equity that differs by at most {disagreement:.1e} of its value"
 
 
-def _maps(result: Sweep) -> str | None:
+def _maps_svg(result: Sweep) -> str | None:
     """Sharpe ratio and drawdown over the two thresholds, per neutral rule; None if there is no grid of thresholds."""
     table = result.table
     best = table.loc[result.best, ["exposure", "min_order", *_OTHERS]]
