@@ -103,8 +103,9 @@ class Chart {
 
   // One strip for each run of buckets in the same regime.
   shade(left, right, regime) {
+    if (!this.regimes) return;
     const strips = {left: [], right: [], colour: []};
-    for (let at = 0; regime && at < left.length; at++) {
+    for (let at = 0; at < left.length; at++) {
       if (regime[at] !== regime[at]) continue;
       const colour = this.spec.colours[regime[at]], last = strips.colour.length - 1;
       if (last >= 0 && strips.colour[last] === colour && regime[at - 1] === regime[at]) strips.right[last] = left[at + 1] ?? right[at];

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from runners.report.plain_charts import content_json
-from runners.report.style import PAGE_INK, regime_colour
+from runners.report.style import MUTED, PAGE_INK, regime_colour
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource, GlyphRenderer
@@ -24,7 +24,6 @@ MOST_TRADES = 600  # drawn at a time, those with the largest profit or loss
 MOST_BARS = 100_000  # in a page; of a longer series, each of them stands for several bars
 UP, DOWN = "#009E73", "#D55E00"
 WON, LOST, MARKED = "#0072B2", "#B8457F", "#E69F00"  # trades
-MUTED = "#888888"
 _DASHES = ("solid", "dashed", "dotted")
 
 

@@ -14,11 +14,11 @@ from models.regimes import regime_name, regime_number
 from runners.formatting import number, signed_percent
 from runners.report import backtest_tables
 from runners.report.cards import Card
-from runners.report.charts import MUTED, LineStyle, LinkedChart, Pane
+from runners.report.charts import LineStyle, LinkedChart, Pane
 from runners.report.plain_charts import deciles, embedded, losses, pit_histogram
 from runners.report.plots import evaluation_svg
 from runners.report.rendering import render
-from runners.report.style import DENSITY_COLOUR, HOLDING_COLOUR
+from runners.report.style import DENSITY_COLOUR, HOLDING_COLOUR, MUTED
 from training.evaluation import BY_REGIME, EXPERTS, ONE_LSTM, WHOLE
 from training.scores import SIGNIFICANCE, format_p
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from runners.report.plain_charts import content_json, plain_figure
+from runners.report.style import MUTED
 from strategies.settings import AXES
 
 if TYPE_CHECKING:
@@ -37,9 +38,8 @@ def heat_maps(table: pd.DataFrame, own: int, best: int) -> dict[str, Any] | None
     values = {name: sorted(table[name].unique()) for name in AXES if table[name].nunique() > 1}
     if len(values) < 2:
         return None
-    across, upwards = (
-        _THRESHOLDS if set(_THRESHOLDS) <= set(values) else sorted(values, key=lambda name: -len(values[name]))[:2]
-    )
+    most = sorted(values, key=lambda name: -len(values[name]))
+    across, upwards = _THRESHOLDS if set(_THRESHOLDS) <= set(values) else most[:2]
     codes = {name: np.searchsorted(values[name], table[name]).astype(np.uint16) for name in values}
     shown = {
         "sharpe": table["sharpe"].to_numpy(np.float32),
@@ -52,17 +52,17 @@ def heat_maps(table: pd.DataFrame, own: int, best: int) -> dict[str, Any] | None
     marks = ColumnDataSource({"x": [], "y": [], "marker": [], "label": []}, name="marks")
     maps = [_map(name, (across, upwards), values, shown[name], cells, marks) for name in ("sharpe", "max_drawdown")]
     sliders = [name for name in values if name not in (across, upwards)]
+    start = {name: int(codes[name][best]) for name in sliders}
     spec = {
         "axes": [across, upwards],
         "sliders": sliders,
         "values": {name: [_text(name, value) for value in each] for name, each in values.items()},
         "columns": list(shown),
         "marks": [[own, "circle", "run's own setting"], [best, "star", "best Sharpe"]],
-        "start": {name: int(codes[name][best]) for name in sliders},
     }
     return {
         "roots": [one.id for one in maps],
-        "sliders": [(name, name.replace("_", " "), len(values[name]), spec["start"][name]) for name in sliders],
+        "sliders": [(name, name.replace("_", " "), len(values[name]), start[name]) for name in sliders],
         "content": content_json([*maps, settings], spec),
     }
 
@@ -84,9 +84,8 @@ def _map(
         colours = LinearColorMapper(palette=RdBu11[::-1], low=-largest, high=largest)
     else:
         colours = LinearColorMapper(palette=Cividis256, low=float(np.nanmin(shown)), high=0.0)
-    labels = [_label(axis) for axis in axes]
-    ends = [(-0.5, len(values[axis]) - 0.5) for axis in axes]
-    one = plain_figure(_FIGURES[name], *labels, height=380, x_range=ends[0], y_range=ends[1])
+    x_range, y_range = ((-0.5, len(values[axis]) - 0.5) for axis in axes)
+    one = plain_figure(_FIGURES[name], _label(axes[0]), _label(axes[1]), height=380, x_range=x_range, y_range=y_range)
     fill = {"field": name, "transform": colours}
     drawn = one.rect("x", "y", 1, 1, source=cells, fill_color=fill, line_color=None)
     one.scatter("x", "y", marker="marker", source=marks, size=14, fill_color="white", line_color="black")
@@ -95,7 +94,8 @@ def _map(
         axis.ticker = at
         axis.major_label_overrides = {place: _text(names, values[names][place]) for place in at}
     one.grid.visible = False
-    one.add_layout(ColorBar(color_mapper=colours, width=10, background_fill_alpha=0, margin=0), "right")
+    scale = ColorBar(color_mapper=colours, width=10, background_fill_alpha=0, margin=0, major_label_text_color=MUTED)
+    one.add_layout(scale, "right")
     tips = [(_label(axis), f"@{axis}") for axis in axes]
     tips += [(text, f"@{column}{{0.00}}") for column, text in _FIGURES.items()]
     one.add_tools(HoverTool(renderers=[drawn], tooltips=[*tips, ("trades", "@trades")]))
@@ -110,4 +110,4 @@ def _text(axis: str, value: Any) -> str:
     """A value of an axis; thresholds in basis points of log return."""
     if isinstance(value, str):
         return value
-    return f"{1e4 * value:.3g}" if axis in _THRESHOLDS else f"{value:g}"
+    return f"{1e4 * value + 0.0:.3g}" if axis in _THRESHOLDS else f"{value:g}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from runners.report.style import HOLDING_COLOUR, INK, RUN_COLOURS
+from runners.report.style import HOLDING_COLOUR, INK, MUTED, RUN_COLOURS
 
 if TYPE_CHECKING:
     from bokeh.model import Model
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runners.report.comparison_tables import Risk
 
-_BLUE, _GREY = "#0072B2", "#888888"
+_BLUE = "#0072B2"
 _FEWEST_TO_SPLIT = 50  # five bars per decile
 
 
@@ -71,7 +71,7 @@ def deciles(forecast: np.ndarray, outcome: np.ndarray) -> figure | None:
     one = plain_figure("forecast against outcome", "mean forecast of a tenth of the bars, bp", "mean outcome, bp")
     ends = [mean["forecast"].min(), mean["forecast"].max()]
     one.line(ends, ends, color=HOLDING_COLOUR, line_width=1.5, legend_label="outcome = forecast")
-    one.add_layout(Span(location=0, dimension="width", line_color=_GREY))
+    one.add_layout(Span(location=0, dimension="width", line_color=MUTED))
     one.segment("forecast", "low", "forecast", "high", source=source, color=_BLUE, line_width=1.5)
     points = one.scatter("forecast", "outcome", source=source, color=_BLUE, size=8)
     values = [("forecast", "@forecast{0.0} bp"), ("outcome", "@outcome{0.0} bp, @low{0.0} to @high{0.0}")]
@@ -135,7 +135,7 @@ def risk_scatter(risks: Sequence[Risk]) -> figure:
                 "size": [13 if risk.label == run else 6 for risk in points],
             }
         )
-        look = {"color": _GREY if colour == INK else colour, "alpha": 0.8, "legend_label": run}
+        look = {"color": MUTED if colour == INK else colour, "alpha": 0.8, "legend_label": run}
         drawn = one.scatter("drawdown", "sharpe", size="size", source=source, **look)
         values = [("", "@label"), ("Sharpe", "@sharpe{0.00}"), ("max drawdown", "@drawdown{0.0} %")]
         one.add_tools(HoverTool(renderers=[drawn], tooltips=values))
@@ -147,4 +147,4 @@ def plain_legend(one: figure) -> None:
     """Give the legend the colours of the page."""
     for legend in one.legend:
         legend.update(background_fill_alpha=0, border_line_alpha=0, label_text_font_size="11px", spacing=0, padding=4)
-        legend.label_text_color = _GREY
+        legend.label_text_color, legend.location = MUTED, "top_left"

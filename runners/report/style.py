@@ -16,6 +16,7 @@ REGIME_COLOURS = {0: "#D55E00", 1: "#999999", 2: "#0072B2"}
 _FURTHER_COLOURS = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
 # Almost black; in a page it becomes the text colour, so that plots follow the theme.
 INK = "#010203"
+MUTED = "#888888"
 PAGE_INK = "currentcolor"  # the text colour of a page, in its interactive charts
 STRATEGY_COLOUR, HOLDING_COLOUR, PRICE_COLOUR = INK, "#E69F00", INK
 YARDSTICK_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
