@@ -128,4 +128,4 @@ def _finished(axes: Axes, width: float, height: float) -> str:
     for text in figure.findobj(Text):
         text.set(color=INK, fontsize=9)
     plt.close(figure)  # pyplot, which Optuna draws with, would keep it
-    return svg(figure).replace(_PAPER, "Canvas")
+    return svg(figure).replace(_PAPER, "var(--paper)")

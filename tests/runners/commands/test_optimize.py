@@ -388,7 +388,7 @@ def test_the_page_is_quiet_self_contained_and_readable(browser: Any, workspace: 
     drawn = page.locator("svg [style*='currentcolor' i]")
     assert drawn.count() > 100
     assert drawn.first.evaluate("one => getComputedStyle(one).color") == ink
-    halo = page.locator("svg [style*='canvas' i]").first
+    halo = page.locator("svg [style*='--paper']").first
     assert halo.evaluate("one => getComputedStyle(one).stroke") == ground
     assert page.locator("section").count() == len(NETWORKS)
     assert page.get_by_role("heading", name="History").count() == len(NETWORKS)

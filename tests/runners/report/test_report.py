@@ -1,12 +1,12 @@
-"""Texts and plots of a report: p values, line breaks, verdicts, the open trade, fold notes, aligned axes."""
+"""Texts and tables of a report: p values, line breaks, verdicts, trades, fold notes."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,9 +21,8 @@ from runners.backtesting.result import Backtest, TradedFold
 from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE, Trials
-from runners.report import backtest_tables
-from runners.report.drawing import align
-from runners.report.trades import TRADE_COLUMNS, trade_rows
+from runners.report import backtest_tables, fold_tables
+from runners.report.trades import trade_table, trades_json
 from runners.report.verdict import verdict
 from runners.report.write_run import write_backtest, write_tearsheet
 from training.scores import format_p
@@ -128,11 +127,30 @@ def test_the_open_trade_equals_the_trade_that_a_longer_run_closes(
 
 def test_the_open_trade_is_listed_last_and_marked_open(whole: Backtest) -> None:
     assert len(whole.open_trade) == 1
-    rows = trade_rows(whole)
-    assert len(rows) == len(whole.trades) + 1
-    closed = TRADE_COLUMNS.index("closed")
-    assert [row[closed][0] for row in rows].index("open") == len(rows) - 1
-    assert sorted(rows, key=lambda row: row[closed][1])[-1] == rows[-1]  # sorted by its close, it stays last
+    table = trade_table(whole)
+    assert len(table) == len(whole.trades) + 1
+    assert table["open"].tolist() == [False] * len(whole.trades) + [True]
+    assert table["cumulative"].iloc[-1] == pytest.approx(whole.equity["equity"].iloc[-1] - EAGER.cash)
+
+
+def test_excursions_of_a_trade_are_the_extremes_of_its_bars_relative_to_its_entry(whole: Backtest) -> None:
+    at = int(whole.trades["bars"].argmax())
+    trade, row = whole.trades.iloc[at], trade_table(whole).iloc[at]
+    opened, closed = (trade[name].tz_localize("UTC") for name in ("opened", "closed"))
+    held = whole.candles[(whole.candles.index >= opened) & (whole.candles.index < closed)]
+    rise, fall = (max(held["high"].max(), trade["exit_price"]), min(held["low"].min(), trade["exit_price"]))
+    up, down = rise / trade["entry_price"] - 1, fall / trade["entry_price"] - 1
+    expected = (down, up) if trade["direction"] == "long" else (-up, -down)
+    assert (row["mae"], row["mfe"]) == pytest.approx(expected)
+    assert row["mae"] <= 0 <= row["mfe"]
+    assert row["return"] == pytest.approx(trade["net_pnl"] / (trade["size"] * trade["entry_price"]))
+
+
+def test_a_further_column_of_the_trades_is_shown_as_it_is(whole: Backtest) -> None:
+    table = trade_table(replace(whole, trades=whole.trades.assign(closed_by="stop_loss")))
+    content = json.loads(trades_json(table))
+    assert content["columns"][-1] == {"label": "closed by", "kind": "text"}
+    assert content["rows"][0][-1] == "stop_loss"
 
 
 def test_fold_notes_name_their_fold(whole: Backtest) -> None:
@@ -140,7 +158,18 @@ def test_fold_notes_name_their_fold(whole: Backtest) -> None:
     fold = TradedFold(index[0], index[99], index[100], index[-1], notes=("bullish: too few windows.",))
     folds = replace(whole, source=replace(whole.source, folds=(fold, replace(fold, notes=()), fold)))
     expected = ["Fold 1: bullish: too few windows.", "Fold 3: bullish: too few windows."]
-    assert backtest_tables.fold_notes(folds) == expected
+    short, *notes = fold_tables.fold_notes(folds)
+    assert notes == expected
+    assert short.startswith("Sharpe ratios in parentheses are of folds shorter than a quarter of a year")
+
+
+def test_the_sharpe_ratio_of_a_short_fold_is_in_parentheses(whole: Backtest) -> None:
+    index = whole.equity.index  # 40 days
+    fold = TradedFold(index[0], index[99], index[100], index[-1])
+    *_, total = rows = fold_tables.folds(replace(whole, source=replace(whole.source, folds=(fold,))))
+    sharpe = fold_tables.FOLD_COLUMNS.index("Sharpe")
+    assert re.fullmatch(r"\(-?\d+\.\d\d\)", rows[0][sharpe])
+    assert total[sharpe] == f"({whole.metrics.sharpe:.2f})"
 
 
 def test_regimes_whose_names_fail_are_shown_with_their_volatility(whole: Backtest, tmp_path: Path) -> None:
@@ -155,7 +184,7 @@ def test_regimes_whose_names_fail_are_shown_with_their_volatility(whole: Backtes
     assert folds.startswith("In 2 of 3 folds the names of the regimes do not hold")
     regimes = {row[0] for row in backtest_tables.regime_earnings(of(failing))}
     assert "bearish (volatile)" in regimes
-    traded = {row[TRADE_COLUMNS.index("regime")][0] for row in trade_rows(of(failing))}
+    traded = set(trade_table(of(failing))["regime"])
     assert "bearish (volatile)" in traded <= regimes
     write_backtest(of(failing), ALONE, tmp_path, candle_file=tmp_path / "X.csv", origin={"models": "X"})
     run = find_run(tmp_path, "SWITCH")
@@ -168,7 +197,7 @@ def test_regimes_whose_names_fail_are_shown_with_their_volatility(whole: Backtes
 def test_an_account_without_a_position_has_no_open_trade(candles: pd.DataFrame, model_set: ModelSet) -> None:
     never = backtest(candles, model_set, NEVER)
     assert never.open_trade.empty
-    assert trade_rows(never) == []
+    assert trade_table(never).empty
 
 
 def test_a_position_that_was_never_closed_and_few_trades_are_named(whole: Backtest) -> None:
@@ -232,21 +261,6 @@ def test_a_run_whose_forecasts_are_all_unknown_or_0_proposes_no_flags(whole: Bac
         forecasts = whole.forecasts.assign(member_1=value, member_2=value)
         told = verdict(replace(whole, settings=settings, forecasts=forecasts), ALONE)
         assert told == f"Nothing was traded: {reason}"
-
-
-def test_aligned_figures_share_their_left_and_right_edges() -> None:
-    figures = []
-    for largest in (1, 10_000_000):
-        figure, axes = plt.subplots(figsize=(6, 2), layout="constrained")
-        axes.plot([0, 1], [0, largest])
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        figures.append(figure)
-    align(figures)
-    places = [figure.axes[0].get_position() for figure in figures]
-    assert places[0].x0 == places[1].x0 > 0.1  # room for the widest number
-    assert places[0].x1 == places[1].x1
-    for figure in figures:
-        plt.close(figure)
 
 
 def test_the_tearsheet_and_the_report_show_the_same_returns_though_the_strategy_begins_flat(
