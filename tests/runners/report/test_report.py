@@ -98,16 +98,6 @@ def test_no_line_breaks_before_a_unit_or_within_a_p_value(
     assert [line for line in lines if line.startswith(("%", "=", "-", "bp", "0.61"))] == []
 
 
-def test_pages_escape_a_dataset_s_name(whole: Backtest, tmp_path: Path) -> None:
-    named = replace(whole, source=replace(whole.source, dataset="<i>$x{"))
-    folder = write_backtest(named, ALONE, tmp_path, candle_file=tmp_path / "x.csv", origin={"models": "x"})
-    write_tearsheet(named, folder)
-    for page in ("report.html", "tearsheet.html"):
-        text = (folder / page).read_text(encoding="utf-8")
-        assert "&lt;i&gt;$x{" in text
-        assert "<i>$x" not in text
-
-
 def test_the_open_trade_equals_the_trade_that_a_longer_run_closes(
     whole: Backtest, candles: pd.DataFrame, model_set: ModelSet
 ) -> None:
