@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,18 @@ class Evaluation:
         ]
         units = "RMSE in basis points; R2 and Diebold-Mariano's test against the forecast 0: above 0 is better."
         return result_html(title, pd.DataFrame(rows), [units, *self.regime_returns.notes(), self.conclusion])
+
+    def __repr__(self) -> str:
+        index, experts = self.forecasts.index, self.scores[WHOLE][EXPERTS]
+        lines = [
+            f"{self.dataset}, {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}, {len(index)} bars unseen in training",
+        ]
+        if experts.r2_zero is not None:
+            lines.append(f"experts: R2 {100 * experts.r2_zero:+.2f} % against the forecast 0")
+        if density := self.densities.get(WHOLE, {}).get(BY_REGIME):
+            inside = 100 * density.coverage["0.8"]
+            lines.append(f"density: log score {density.log_score:.3f}, {inside:.1f} % in the 80 % interval")
+        return "\n".join([*lines, fill(self.conclusion, 100)])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the forecasts, for JSON."""

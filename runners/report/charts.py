@@ -24,6 +24,7 @@ MOST_TRADES = 600  # drawn at a time, those with the largest profit or loss
 MOST_BARS = 100_000  # in a page; of a longer series, each of them stands for several bars
 UP, DOWN = "#009E73", "#D55E00"
 WON, LOST, MARKED = "#0072B2", "#B8457F", "#E69F00"  # trades
+_LEGEND = 26  # pixels of the legend above a pane
 _DASHES = ("solid", "dashed", "dotted")
 
 
@@ -282,6 +283,7 @@ class LinkedChart:
             "panes": [(one, [(name, ids[name]) for name in one.figures]) for one in self._panes],
             "content": content_json(models, spec),
             "step": self._step,
+            "height": sum(one.height + _LEGEND for one in self._figures if one.visible),
             "log": any(len(one.figures) > 1 for one in self._panes),
         }
 

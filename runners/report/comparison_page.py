@@ -38,14 +38,14 @@ def _content(one: Comparison) -> dict[str, Any]:
         "figures": comparison_tables.figures(one),
         "luck": comparison_tables.luck(one),
         "differing": [[name, *values] for name, values in one.differing],
-        "chart": _chart(one).to_html(),
+        "chart": comparison_chart(one).to_html(),
         "static": comparison_svg(one),
         "scatter": embedded(risk_scatter(comparison_tables.risks(one))),
         "strips": comparison_tables.run_strips(one),
     }
 
 
-def _chart(one: Comparison) -> LinkedChart:
+def comparison_chart(one: Comparison) -> LinkedChart:
     """Growth and drawdown of each run and of holding, over the common bars."""
     index = pd.DatetimeIndex(one.runs[0].growth.index)
     chart = LinkedChart(index, interval_of(index))

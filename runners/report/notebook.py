@@ -6,6 +6,7 @@ The texts come from the reports, which import these classes; so the methods are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from textwrap import fill
 from typing import TypeVar
 
@@ -18,6 +19,10 @@ from runners.backtesting.result import Backtest
 from runners.backtesting.runs import find_run
 from runners.backtesting.settings import BacktestSettings
 from runners.report import backtest_tables, comparison_tables
+from runners.report.backtest_chart import backtest_chart
+from runners.report.charts import LinkedChart
+from runners.report.comparison_page import comparison_chart
+from runners.report.rendering import render
 from runners.report.verdict import verdict
 
 __all__ = ["BacktestSettings", "backtest", "compare", "find_run"]
@@ -64,10 +69,30 @@ def _text(title: str, figures: pd.DataFrame, sentences: list[str]) -> str:
     return "\n".join([title, printed.to_string(), *(fill(sentence, 100) for sentence in sentences)])
 
 
-def _add_display(kind: type[Result], summary: Callable[[Result], _Summary]) -> None:
-    for name, show in (("_repr_html_", result_html), ("__repr__", _text)):
-        setattr(kind, name, lambda self, show=show: show(*summary(self)))
+def _frame(title: str, chart: LinkedChart) -> str:
+    """The chart as a page of its own, in a frame: the notebook's styles and scripts do not disturb it."""
+    content = chart.to_html()
+    page = render("notebook.html", charts=True, title=title, content=content)
+    height = 140 + content["height"]
+    return (
+        f'<iframe title="{escape(title)}" srcdoc="{escape(page)}" '
+        f'style="width: 100%; height: {height}px; border: 0"></iframe>'
+    )
 
 
-_add_display(Backtest, _backtest)
-_add_display(Comparison, _comparison)
+def _add_display(
+    kind: type[Result], summary: Callable[[Result], _Summary], chart: Callable[[Result], LinkedChart]
+) -> None:
+    def html(self: Result) -> str:
+        title, figures, sentences = summary(self)
+        return f"<div>{result_html(title, figures, sentences)}{_frame(title, chart(self))}</div>"
+
+    def text(self: Result) -> str:
+        return _text(*summary(self))
+
+    for name, show in (("_repr_html_", html), ("__repr__", text)):
+        setattr(kind, name, show)
+
+
+_add_display(Backtest, _backtest, backtest_chart)
+_add_display(Comparison, _comparison, comparison_chart)

@@ -121,8 +121,10 @@ def test_a_model_set_shows_its_experts(model_set: ModelSet) -> None:
     assert text.startswith("SWITCH: detector hmm, unseen bars after 2022-06-09 20:00")
 
 
-def test_results_print_in_a_few_lines(traded: Backtest, compared: Comparison, model_set: ModelSet) -> None:
-    for result in (traded, compared, model_set):
+def test_results_print_in_a_few_lines(
+    traded: Backtest, compared: Comparison, evaluated: Evaluation, model_set: ModelSet
+) -> None:
+    for result in (traded, compared, evaluated, model_set):
         lines = str(result).splitlines()
         assert str(result) == repr(result)
         assert len(lines) <= 14

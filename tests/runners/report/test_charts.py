@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from models import ModelSet
-from runners.backtesting.engine import backtest
+from runners import backtest
 from runners.backtesting.result import Backtest
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE
@@ -208,6 +208,18 @@ def test_100_000_bars_are_drawn_in_at_most_4_000_glyphs_at_any_zoom(
     assert min(counts) > 20
     assert chart(page, "chart.drawn.data.x.length") < 60  # zoomed in to single bars
     page.close()
+
+
+@needs_browser
+def test_a_notebook_shows_the_chart_in_a_frame(page: Any, result: Backtest, tmp_path: Path) -> None:
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><body>{result._repr_html_()}</body>", encoding="utf-8")
+    page.goto(notebook.as_uri())
+    frame = page.frame_locator("iframe")
+    frame.locator(".chart[data-ready]").wait_for()
+    frame.get_by_role("button", name="1 m").click()
+    height = frame.locator("html").evaluate("one => one.scrollHeight - one.clientHeight")
+    assert height == 0  # no second scroll bar
 
 
 def test_a_page_stands_for_more_bars_than_it_holds_by_their_extremes() -> None:
