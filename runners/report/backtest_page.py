@@ -22,7 +22,7 @@ from runners.report.plain_charts import deciles, embedded, pit_histogram
 from runners.report.plots import backtest_svg
 from runners.report.rendering import render
 from runners.report.trades import trade_table, trades_json
-from runners.report.verdict import verdict
+from runners.report.verdict import headline, verdict
 from training.drawdowns import INTERVAL_NOTE
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def report_html(
         last=f"{time_text(index[-1])} UTC",
         interval=interval_text(source.interval),
         metrics=result.metrics,
+        headline=headline(result, trials),
         verdict=verdict(result, trials),
         trial_sentence=trials.sentence() if trials.count > 1 else "",
         cards=cards(result, trials),

@@ -46,6 +46,30 @@ def verdict(result: Backtest, trials: Trials | None) -> str:
     ).strip()
 
 
+def headline(result: Backtest, trials: Trials | None) -> str:
+    """The verdict in one line."""
+    metrics, difference = result.metrics, result.yardsticks[HOLDING].sharpe_difference
+    if _why_idle(result):
+        return "Nothing was traded."
+    if result.in_sample:
+        return "This proves nothing: training has seen these bars."
+    if metrics.bankrupt:
+        return "The account went bankrupt."
+    if metrics.track_record() is None or too_few_trades(metrics.trades, metrics.time_in_market):
+        return "Too few bars or trades to judge."
+    tested = difference is not None and difference.p_value < SIGNIFICANCE
+    beside = "buy and hold" if not tested else f"buy and hold, which did {'worse' if _leads(result) else 'better'}"
+    if not sharpe_is_significant(metrics, trials):
+        return f"Not more than luck, {'but' if tested else 'and not'} significantly different from {beside}."
+    profit = "A profit" if (metrics.sharpe or 0.0) > 0 else "A loss"
+    return f"{profit} that is more than luck, {'and' if tested else 'but not'} significantly different from {beside}."
+
+
+def _leads(result: Backtest) -> bool:
+    """Whether the strategy's Sharpe ratio is above buy and hold's."""
+    return (result.metrics.sharpe or 0.0) > (result.holding.sharpe or 0.0)
+
+
 def _why_idle(result: Backtest) -> str:
     """That no member's forecast reached a threshold, and thresholds that some would; empty if one did."""
     members, rule = member_forecasts(result.forecasts), result.settings

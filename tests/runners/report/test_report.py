@@ -23,7 +23,7 @@ from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE, Trials
 from runners.report import backtest_tables, fold_tables
 from runners.report.trades import trade_table, trades_json
-from runners.report.verdict import verdict
+from runners.report.verdict import headline, verdict
 from runners.report.write_run import write_backtest, write_tearsheet
 from training.scores import format_p
 from training.sharpe import FEWEST_TRADES
@@ -272,3 +272,19 @@ def test_the_tearsheet_and_the_report_show_the_same_returns_though_the_strategy_
     )
     assert report == pytest.approx([100 * result.metrics.total_return, 100 * result.holding.total_return], abs=0.051)
     assert tearsheet[::-1] == pytest.approx(report, abs=0.06)  # one digit and two digits
+
+
+def test_the_headline_agrees_with_the_verdict(whole: Backtest, candles: pd.DataFrame, model_set: ModelSet) -> None:
+    clear = replace(whole.metrics, sharpe=2.0, sharpe_low=0.5, sharpe_high=3.5, trades=FEWEST_TRADES)
+    assert headline(replace(whole, metrics=clear), ALONE).startswith("A profit that is more than luck, ")
+    lost = replace(clear, sharpe=-2.0, sharpe_low=-3.5, sharpe_high=-0.5)
+    assert headline(replace(whole, metrics=lost), ALONE).startswith("A loss that is more than luck, ")
+    luck = replace(clear, sharpe_low=-0.5)
+    assert headline(replace(whole, metrics=luck), ALONE).startswith("Not more than luck, ")
+    many = Trials(500, 500.0, 1 / clear.bars)
+    assert headline(replace(whole, metrics=clear), many).startswith("Not more than luck, ")
+    few = replace(clear, trades=FEWEST_TRADES - 1, time_in_market=0.1)
+    assert headline(replace(whole, metrics=few), ALONE) == "Too few bars or trades to judge."
+    seen = headline(replace(whole, metrics=clear, in_sample=True), ALONE)
+    assert seen == "This proves nothing: training has seen these bars."
+    assert headline(backtest(candles, model_set, NEVER), ALONE) == "Nothing was traded."
