@@ -26,19 +26,22 @@ if TYPE_CHECKING:
     from runners.backtesting.result import Backtest
     from training.evaluation import Evaluation
 
+_MOST_POINTS = 1500  # of a line
+
 
 def backtest_svg(result: Backtest) -> str:
     """Equity against buying and holding, drawdown, and the price with its regimes and trades."""
     figure, (equity_axes, drawdown_axes, price_axes) = subplots(
         3, figsize=(10, 8), sharex=True, height_ratios=[2.4, 1.2, 2.8]
     )
-    time = pd.DatetimeIndex(result.equity.index).tz_convert(None)
+    some = _some_bars(len(result.equity))
+    time = pd.DatetimeIndex(result.equity.index).tz_convert(None)[some]
     for name, equity, colour in (
-        ("strategy", result.equity["equity"], STRATEGY_COLOUR),
-        ("buy and hold", result.holding_equity, HOLDING_COLOUR),
+        ("strategy", result.equity["equity"].to_numpy(), STRATEGY_COLOUR),
+        ("buy and hold", result.holding_equity.to_numpy(), HOLDING_COLOUR),
     ):
-        equity_axes.plot(time, equity, color=colour, linewidth=1.2, label=name)
-        drawdown_axes.plot(time, 100 * drawdown(equity.to_numpy(), result.settings.cash), color=colour, linewidth=1)
+        equity_axes.plot(time, equity[some], color=colour, linewidth=1.2, label=name)
+        drawdown_axes.plot(time, 100 * drawdown(equity, result.settings.cash)[some], color=colour, linewidth=1)
     equity_axes.yaxis.set_major_formatter("{x:,.0f}")
     equity_axes.set_ylabel("equity (currency)")
     equity_axes.legend(loc="upper left", frameon=False)
@@ -57,9 +60,10 @@ def comparison_svg(compared: Comparison) -> str:
             "linestyle": ["-", "--", ":"][number // len(RUN_COLOURS) % 3],
             "linewidth": 1.1,
         }
-        time = pd.DatetimeIndex(one.growth.index).tz_convert(None)
-        growth_axes.plot(time, one.growth, label=one.label, **style)
-        drawdown_axes.plot(time, 100 * drawdown(one.growth.to_numpy(), 1.0), **style)
+        some, growth = _some_bars(len(one.growth)), one.growth.to_numpy()
+        time = pd.DatetimeIndex(one.growth.index).tz_convert(None)[some]
+        growth_axes.plot(time, growth[some], label=one.label, **style)
+        drawdown_axes.plot(time, 100 * drawdown(growth, 1.0)[some], **style)
     growth_axes.set_ylabel("equity (1 at the start)")
     growth_axes.legend(loc="upper left", frameon=False, ncols=7)
     drawdown_axes.set_ylabel("drawdown (%)")
@@ -77,7 +81,13 @@ def evaluation_svg(evaluation: Evaluation) -> str:
     return svg(figure)
 
 
+def _some_bars(n_bars: int) -> slice:
+    """Every bar, or every few of them: a page must not become large because of a picture that few readers see."""
+    return slice(None, None, -(-n_bars // _MOST_POINTS))
+
+
 def _draw_regimes(axes: Axes, close: pd.Series, regime: pd.Series, label: Callable[[int], str]) -> None:
+    close, regime = (series.iloc[_some_bars(len(series))] for series in (close, regime))
     time = pd.DatetimeIndex(close.index).tz_convert(None)
     axes.plot(time, close, color=PRICE_COLOUR, linewidth=0.9)
     axes.set_ylabel("close (price)")

@@ -18,6 +18,7 @@ _SECTIONS = {
     "Training": "peers_training",
     "Trading": "peers_trading",
     "Waiting times": "latency",
+    "Pages": "pages",
     "Model server": "server",
 }
 

@@ -16,7 +16,7 @@ from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.trials import ALONE
 from runners.report.backtest_page import report_html
 from runners.report.charts import MOST_BARS, LinkedChart
-from tests.conftest import needs_browser
+from tests.conftest import needs_browser, switching_candles
 from tests.patience import new_page
 from tests.runners.report.browsing import open_page
 from tests.runners.report.long_backtest import stretched
@@ -208,6 +208,12 @@ def test_100_000_bars_are_drawn_in_at_most_4_000_glyphs_at_any_zoom(
     assert min(counts) > 20
     assert chart(page, "chart.drawn.data.x.length") < 60  # zoomed in to single bars
     page.close()
+
+
+def test_the_report_of_7_700_bars_is_at_most_3_mb(model_set: ModelSet) -> None:
+    long = backtest(switching_candles(960 + 7700).drop(columns="regime"), model_set)
+    assert len(long.equity) == 7700
+    assert len(report_html(long, ALONE, {"models": "x"}).encode()) <= 3e6
 
 
 @needs_browser
