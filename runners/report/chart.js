@@ -210,6 +210,9 @@ class Chart {
   mark(trade) {
     this.marked = trade;
     this.drawTrades();
+    const found = this.box.querySelector(".found");
+    found.hidden = false;
+    found.textContent = `trade ${trade + 1} of ${this.trades.opened.length} is marked in the table`;
     document.dispatchEvent(new CustomEvent("trade", {detail: trade}));
   }
 
@@ -218,6 +221,7 @@ class Chart {
     const {opened, closed} = this.trades, length = Math.max(closed[trade] - opened[trade], 20 * this.spec.interval);
     this.show(opened[trade] - length, closed[trade] + length);
     this.mark(trade);
+    this.box.scrollIntoView();
   }
 
   show(start, end) {
@@ -266,12 +270,13 @@ class Chart {
       event.preventDefault();
       keys[event.key]();
     });
-    // A page that is being scrolled goes on scrolling over a chart; the wheel zooms after a pause.
+    // A page that is being scrolled goes on scrolling over a chart, and so does one whose chart shows all bars already.
     let scrolled = -Infinity;
     addEventListener("wheel", event => {
       const now = performance.now(), inside = event.composedPath().includes(this.box);
       if (!inside || now - scrolled < 300) scrolled = now;
-      if (inside && scrolled === now) event.stopPropagation();
+      const whole = this.range.start <= this.full[0] && this.range.end >= this.full[1];
+      if (inside && (scrolled === now || (whole && event.deltaY > 0))) event.stopPropagation();
     }, {capture: true, passive: true});
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paintInk());
     if (matchMedia("(pointer: coarse)").matches) for (const {toolbar} of this.plots) toolbar.active_drag = toolbar.active_scroll = null;

@@ -126,6 +126,7 @@ def test_a_click_on_a_row_zooms_to_the_trade_and_a_click_on_a_trade_marks_its_ro
     for name in ("opened", "closed"):
         assert start < trade[name].timestamp() * 1000 < end
     assert row.evaluate("one => one.classList.contains('marked')")
+    assert opened.locator(".readout").evaluate("one => one.getBoundingClientRect().top") < 200  # the chart is in sight
     frame = "Bokeh.index.get_one(chart.panes[0].plots[0]).frame"
     entry = "chart.tradesInSight.indexOf(3)"
     x = chart(opened, f"{frame}.x_scale.compute(chart.drawnTrades.data.x0[{entry}])")
