@@ -31,6 +31,7 @@ from tests.runners.report.browsing import open_page
 from training.evaluation import evaluate
 
 sync_api = pytest.importorskip("playwright.sync_api")
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 pytestmark = needs_browser
 PAGES = ["report", "compare", "walk-forward", "evaluation", "sweep", "overfitting"]
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -82,6 +83,17 @@ def test_a_page_has_no_errors_and_no_requests_and_is_readable(
     if name == "overfitting":
         inked = page.locator("svg [style*='currentcolor' i]").first
         assert inked.evaluate("one => getComputedStyle(one).color") == colours[0]  # plots follow the theme
+    page.close()
+
+
+@pytest.mark.parametrize(("name", "theme"), [*((name, "light") for name in PAGES), ("report", "dark")])
+def test_axe_finds_no_serious_barrier_in_a_page(
+    browser: sync_api.Browser, pages: dict[str, Path], name: str, theme: str
+) -> None:
+    page = new_page(browser, color_scheme=theme)
+    open_page(page, pages[name])
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["help"]) for one in found if one["impact"] in ("serious", "critical")] == []
     page.close()
 
 
