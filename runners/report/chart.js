@@ -69,8 +69,11 @@ class Chart {
 
   get plots() { return this.panes.flatMap(pane => pane.plots); }
 
+  // Once for several changes, and before the browser paints them.
   later() {
-    this.pending ??= requestAnimationFrame(() => { this.pending = null; this.draw(); });
+    if (this.pending) return;
+    this.pending = true;
+    queueMicrotask(() => { this.pending = false; this.draw(); });
   }
 
   // Buckets of a power of two bars, so that they stay the same while the reader pans.
@@ -88,8 +91,11 @@ class Chart {
     const ends = edges.map(at => Math.min(time.length, at + size));
     const data = {};
     for (const [name, {columns, how}] of Object.entries(this.spec.drawn)) {
-      const parts = columns.map(column => edges.map((at, bucket) => AGGREGATES[how](this.bars[column], at, ends[bucket])));
-      data[name] = Float64Array.from(edges, (_, bucket) => parts.reduce((sum, part) => sum + part[bucket], 0));
+      const aggregate = AGGREGATES[how], values = data[name] = new Float64Array(edges.length);
+      for (const column of columns) {
+        const all = this.bars[column];
+        for (let bucket = 0; bucket < edges.length; bucket++) values[bucket] += aggregate(all, edges[bucket], ends[bucket]);
+      }
     }
     const right = ends.map(at => time[at - 1] + this.spec.interval);
     data.x = Float64Array.from(edges, (at, bucket) => (time[at] + right[bucket]) / 2);
@@ -147,9 +153,9 @@ class Chart {
     for (const {plots, series, levels} of this.panes) {
       for (const [at, plot] of plots.entries()) {
         let low = Math.min(...levels), high = Math.max(...levels);
-        for (const {columns} of series.filter(one => one.shown)) {
-          for (const value of columns.flatMap(name => [...this.drawn.data[name]])) {
-            if (!Number.isFinite(value) || (at === 1 && value <= 0)) continue;
+        for (const name of series.filter(one => one.shown).flatMap(one => one.columns)) {
+          for (const value of this.drawn.data[name]) {
+            if (at === 1 && value <= 0) continue;
             if (value < low) low = value;
             if (value > high) high = value;
           }
@@ -293,13 +299,20 @@ class Chart {
 
 Bokeh.logger.set_level("error");
 
-for (const box of document.querySelectorAll(".chart, .heat, .figure")) {
+async function embed(box) {
   const {document: content, spec} = JSON.parse(box.querySelector("script").textContent), roots = {};
   for (const place of box.querySelectorAll("[data-root]")) roots[place.dataset.root] = place;
-  Bokeh.embed.embed_items({chart: content}, [{docid: "chart", roots, root_ids: Object.keys(roots)}]).then(([views]) => {
-    const drawn = views.roots[0].model.document;
-    if (box.matches(".chart")) box.chart = new Chart(box, drawn, spec);
-    if (box.matches(".heat")) new HeatMaps(box, drawn, spec);
-    box.dataset.ready = "";
-  });
+  const [views] = await Bokeh.embed.embed_items({chart: content}, [{docid: "chart", roots, root_ids: Object.keys(roots)}]);
+  const drawn = views.roots[0].model.document;
+  if (box.matches(".chart")) box.chart = new Chart(box, drawn, spec);
+  if (box.matches(".heat")) new HeatMaps(box, drawn, spec);
+  box.dataset.ready = "";
 }
+
+// One after the other, so that the first, at the top of the page, is seen early.
+(async () => {
+  for (const box of document.querySelectorAll(".chart, .heat, .figure")) {
+    await embed(box);
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))));
+  }
+})();

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Aggregate = Literal["first", "last", "min", "max", "mean"]
 Kind = Literal["price", "money", "growth", "points", "percent", "name", "number"]
 
-MOST_BUCKETS = 600  # in which the visible bars are drawn: candles, and points of a line
-MOST_TRADES = 600  # drawn at a time, those with the largest profit or loss
+MOST_BUCKETS = 500  # in which the visible bars are drawn: candles, and points of a line
+MOST_TRADES = 300  # drawn at a time, those with the largest profit or loss
 MOST_BARS = 100_000  # in a page; of a longer series, each of them stands for several bars
 UP, DOWN = "#009E73", "#D55E00"
 WON, LOST, MARKED = "#0072B2", "#B8457F", "#E69F00"  # trades
