@@ -23,6 +23,7 @@ from runners.backtesting.marks import marks
 from runners.backtesting.metrics import Metrics
 from runners.backtesting.settings import BacktestSettings
 from runners.backtesting.yardsticks import AccountFigures
+from runners.formatting import number, percent, percent_earned
 
 FORMAT_VERSION = 3  # of a run's folder; older formats can be read, see CONTRIBUTING
 REMOVED = ".removed"
@@ -69,6 +70,14 @@ class Run:
     regime_returns: tuple[RegimeReturns, ...]
     months: tuple[str, ...] = ()
     returns: str | None = None
+
+    def __repr__(self) -> str:
+        figures = self.metrics
+        return (
+            f"{self.dataset}/{self.id}: {self.kind}, {self.first_bar:%Y-%m-%d} to {self.last_bar:%Y-%m-%d}, "
+            f"models {self.models}\nSharpe {number(figures.sharpe)}, max drawdown {percent(figures.max_drawdown)}, "
+            f"total return {percent_earned(figures.total_return)}, {figures.trades:,} trades"
+        )
 
     @property
     def id(self) -> str:

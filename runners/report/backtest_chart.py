@@ -11,7 +11,8 @@ from models.forecaster import densities, member_forecasts
 from models.regimes import regime_number
 from runners.backtesting.metrics import drawdown
 from runners.backtesting.yardsticks import CURVES, HOLDING
-from runners.report.charts import LineStyle, LinkedChart
+from runners.report.chart_parts import LineStyle
+from runners.report.charts import LinkedChart
 from runners.report.style import DENSITY_COLOUR, HOLDING_COLOUR, MUTED, YARDSTICK_COLOURS
 from runners.report.trades import trade_table
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from runners.report.chart_parts import Aggregate, Kind, LineStyle, Pane, Reading, Series
 from runners.report.plain_charts import content_json
 from runners.report.style import MUTED, PAGE_INK, regime_colour
 
 if TYPE_CHECKING:
     from bokeh.models import ColumnDataSource, GlyphRenderer
     from bokeh.plotting import figure
-
-Aggregate = Literal["first", "last", "min", "max", "mean"]
-Kind = Literal["price", "money", "growth", "points", "percent", "name", "number"]
 
 MOST_BUCKETS = 500  # in which the visible bars are drawn: candles, and points of a line
 MOST_TRADES = 300  # drawn at a time, those with the largest profit or loss
@@ -26,66 +24,6 @@ UP, DOWN = "#009E73", "#D55E00"
 WON, LOST, MARKED = "#0072B2", "#B8457F", "#E69F00"  # trades
 _LEGEND = 26  # pixels of the legend above a pane
 _DASHES = ("solid", "dashed", "dotted")
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line or area of a pane, which its legend can hide.
-
-    Attributes
-    ----------
-    label, colour
-        In the legend.
-    renderers
-        Names of its renderers.
-    columns
-        What must fit into the pane.
-    shown
-        Whether it is drawn at first.
-    """
-
-    label: str
-    colour: str
-    renderers: tuple[str, ...]
-    columns: tuple[str, ...]
-    shown: bool = True
-
-
-@dataclass(frozen=True)
-class Pane:
-    """One figure of a chart.
-
-    Attributes
-    ----------
-    figures
-        Names of its figures: linear, and logarithmic if the reader can choose.
-    levels
-        Values that always fit into it.
-    """
-
-    title: str
-    figures: tuple[str, ...]
-    levels: tuple[float, ...]
-    series: list[Series] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A value of the bar under the pointer: its label, the column and how it is formatted."""
-
-    label: str
-    column: str
-    kind: Kind
-
-
-@dataclass(frozen=True)
-class LineStyle:
-    """How a line is drawn."""
-
-    colour: str = PAGE_INK
-    width: float = 1.4
-    dash: int = 0
-    shown: bool = True
 
 
 class LinkedChart:
@@ -114,7 +52,6 @@ class LinkedChart:
         self._readings: list[Reading] = []
         self._aggregates: dict[str, dict[str, Any]] = {}
         time = _milliseconds(index.tz_convert(None).to_numpy())[self._starts]
-        self._time = time
         margin = 0.01 * (time[-1] - time[0])
         bounds = (time[0] - margin, time[-1] + self._interval + margin)
         self._bars = ColumnDataSource({"time": time}, name="bars")

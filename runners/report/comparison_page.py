@@ -10,7 +10,8 @@ import pandas as pd
 from data.intervals import interval_of
 from runners.backtesting.metrics import drawdown
 from runners.report import comparison_tables
-from runners.report.charts import LineStyle, LinkedChart
+from runners.report.chart_parts import LineStyle
+from runners.report.charts import LinkedChart
 from runners.report.plain_charts import embedded, risk_scatter
 from runners.report.plots import comparison_svg
 from runners.report.rendering import render

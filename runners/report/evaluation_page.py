@@ -14,7 +14,8 @@ from models.regimes import regime_name, regime_number
 from runners.formatting import number, signed_percent
 from runners.report import backtest_tables
 from runners.report.cards import Card
-from runners.report.charts import LineStyle, LinkedChart, Pane
+from runners.report.chart_parts import LineStyle, Pane
+from runners.report.charts import LinkedChart
 from runners.report.plain_charts import deciles, embedded, losses, pit_histogram
 from runners.report.plots import evaluation_svg
 from runners.report.rendering import render

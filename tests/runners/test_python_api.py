@@ -124,7 +124,7 @@ def test_a_model_set_shows_its_experts(model_set: ModelSet) -> None:
 def test_results_print_in_a_few_lines(
     traded: Backtest, compared: Comparison, evaluated: Evaluation, model_set: ModelSet
 ) -> None:
-    for result in (traded, compared, evaluated, model_set):
+    for result in (traded, compared, compared.runs[0].run, evaluated, model_set):
         lines = str(result).splitlines()
         assert str(result) == repr(result)
         assert len(lines) <= 14
