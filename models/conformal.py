@@ -24,6 +24,12 @@ def deviations(forecast: StudentMixture, log_return: np.ndarray | float) -> np.n
     return np.abs(2 * forecast.cdf(log_return) - 1)
 
 
+def central_intervals(forecast: StudentMixture, levels: np.ndarray) -> np.ndarray:
+    """Lowest and highest log return of central intervals: ``(..., n_levels, 2)`` by levels ``(..., n_levels)``."""
+    ends = np.stack([(1 - levels) / 2, (1 + levels) / 2], axis=-1)
+    return forecast.quantiles(ends.reshape(*levels.shape[:-1], -1)).reshape(ends.shape)
+
+
 def adapted_level(earlier: Iterable[Any], share: float) -> Any:
     """The nominal level of an interval that is to hold a share of the returns.
 

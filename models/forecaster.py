@@ -18,7 +18,7 @@ from data.candles import OHLCV, REGIME, check_candles, plausible, time_text
 from data.errors import DataError, ModelSetError
 from data.features import FEATURES, columns_of, feature_columns, log_returns, lookback_of
 from data.intervals import has_interval, interval_of, interval_text
-from models.conformal import INTERVALS, MEMORY, adapted_level, adapted_levels, deviations
+from models.conformal import INTERVALS, MEMORY, adapted_level, adapted_levels, central_intervals, deviations
 from models.density import BASE, Density, DensityLSTM
 from models.detectors.labels import ColumnDetector
 from models.expert import Expert, member_names
@@ -75,8 +75,7 @@ class Forecast(NamedTuple):
         """
         if self.density is None:
             return None
-        ends = [((1 - level) / 2, (1 + level) / 2) for level in self.levels]
-        values = self.density.quantiles(np.ravel(ends)).reshape(len(ends), 2).tolist()
+        values = central_intervals(self.density, np.array(self.levels)).tolist()
         return {f"{share:g}": (low, high) for share, (low, high) in zip(INTERVALS, values, strict=True)}
 
     def probability_above(self, log_return: float) -> float | None:
@@ -104,6 +103,16 @@ def densities(table: pd.DataFrame) -> StudentMixture | None:
     shares = [table[f"p_{regime}"].to_numpy() if regime else np.ones(len(table)) for regime in regimes]
     n_networks = regimes.count(regimes[0])
     return StudentMixture(np.column_stack(shares) / n_networks, location, scale, df)
+
+
+def intervals(table: pd.DataFrame) -> dict[str, np.ndarray] | None:
+    """`Forecast.intervals` of each bar in a table of `Forecaster.forecast`, ``(n_bars, 2)`` by share; None without."""
+    mixtures = densities(table)
+    if mixtures is None:
+        return None
+    levels = table[LEVELS].to_numpy() if LEVELS[0] in table else np.tile(INTERVALS, (len(table), 1))
+    ends = central_intervals(mixtures, levels)
+    return {f"{share:g}": ends[:, column] for column, share in enumerate(INTERVALS)}
 
 
 def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Forecast | None]]:

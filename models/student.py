@@ -52,11 +52,13 @@ class StudentMixture:
     def quantiles(self, levels: Sequence[float] | np.ndarray) -> np.ndarray:
         """The values that are not exceeded with these probabilities: ``(..., n_levels)``.
 
+        ``levels`` are ``(n_levels,)``, or ``(..., n_levels)`` if they differ between the bars.
+
         By Newton's method, with a bisection where it leaves the interval that holds the quantile.
         """
         from scipy.special import stdtrit
 
-        shape = (*self.weights.shape[:-1], len(levels), self.weights.shape[-1])
+        shape = (*self.weights.shape[:-1], np.shape(levels)[-1], self.weights.shape[-1])
         parts = (getattr(self, name)[..., None, :] for name in ("weights", "location", "scale", "df"))
         each = StudentMixture(*(np.broadcast_to(part, shape).reshape(-1, shape[-1]) for part in parts))
         level = np.broadcast_to(levels, shape[:-1]).ravel()

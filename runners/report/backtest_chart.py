@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from models.forecaster import densities, member_forecasts
+from models.forecaster import intervals, member_forecasts
 from models.regimes import regime_number
 from runners.backtesting.metrics import drawdown
 from runners.backtesting.yardsticks import CURVES, HOLDING
@@ -18,8 +18,6 @@ from runners.report.trades import trade_table
 
 if TYPE_CHECKING:
     from runners.backtesting.result import Backtest
-
-INTERVAL = (0.1, 0.9)  # of the predictive density
 
 
 def backtest_chart(result: Backtest) -> LinkedChart:
@@ -86,12 +84,12 @@ def _forecast(chart: LinkedChart, result: Backtest) -> None:
     pane = chart.pane("forecast of the next log return", 130, "0.[00] %", levels=thresholds)
     forecast = chart.column("forecast", members.mean(axis=1), "mean")
     chart.read("forecast", forecast, "points")
-    mixture = densities(result.forecasts)
-    if mixture is not None:
-        low, high = mixture.quantiles(INTERVAL).T
+    by_share = intervals(result.forecasts)
+    if by_share is not None:
+        low, high = by_share["0.8"].T
         ends = chart.column("interval_low", low, "mean"), chart.column("interval_high", high, "mean")
         chart.area(pane, "80 % interval", *ends, colour=DENSITY_COLOUR)
-        for label, column in zip(("10 % quantile", "90 % quantile"), ends, strict=True):
+        for label, column in zip(("80 % interval from", "to"), ends, strict=True):
             chart.read(label, column, "points")
     lowest, highest = (chart.drawn(f"forecast_{how}", ["forecast"], how) for how in ("min", "max"))
     chart.area(pane, "", lowest, highest, colour=MUTED, alpha=0.5)

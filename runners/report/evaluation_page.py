@@ -9,7 +9,7 @@ import pandas as pd
 
 from data.candles import time_text
 from data.intervals import interval_text
-from models.forecaster import Forecaster, densities
+from models.forecaster import Forecaster, intervals
 from models.regimes import regime_name, regime_number
 from runners.formatting import number, signed_percent
 from runners.report import backtest_tables
@@ -25,12 +25,11 @@ from training.scores import SIGNIFICANCE, format_p
 
 if TYPE_CHECKING:
     from models.model_set import ModelSet
-    from models.student import StudentMixture
     from training.density_scores import DensityScore
     from training.evaluation import Evaluation
     from training.scores import Score
 
-_FAN = {"95 %": (0.025, 0.975), "80 %": (0.1, 0.9), "50 %": (0.25, 0.75)}  # intervals of the fan, widest first
+_READ = "0.8"  # share of the interval whose ends are shown at the pointer
 
 
 def evaluation_html(evaluation: Evaluation, model_set: ModelSet, candles: pd.DataFrame) -> str:
@@ -58,6 +57,9 @@ def evaluation_html(evaluation: Evaluation, model_set: ModelSet, candles: pd.Dat
         scores=[(label(group), backtest_tables.scores(one)) for group, one in evaluation.scores.items()],
         density_columns=backtest_tables.DENSITY_COLUMNS,
         densities=[(label(group), backtest_tables.density_scores(one)) for group, one in evaluation.densities.items()],
+        risk_columns=backtest_tables.RISK_COLUMNS,
+        risks=backtest_tables.risks(evaluation.densities.get(WHOLE, {})),
+        importance=backtest_tables.importance(evaluation),
         regime_columns=backtest_tables.REGIME_COLUMNS,
         regimes=backtest_tables.regime_quality(evaluation),
         regime_notes=evaluation.regime_returns.notes(),
@@ -88,7 +90,7 @@ def _cards(scores: dict[str, Score], by_density: dict[str, DensityScore]) -> lis
     lead = best.dm_statistic is not None and best.dm_statistic > 0 and (best.dm_p or 1.0) < SIGNIFICANCE
     against = f"{name} {best.log_score:.3f} ({format_p(best.dm_p or 1.0)})"
     cards.append(Card("log score of the density", f"{density.log_score:.3f}", "higher is better", against, not lead))
-    covered = density.coverage["0.8"]
+    covered = density.adapted_coverage[_READ]
     error = 1.96 * float(np.sqrt(0.8 * 0.2 / density.bars))
     fits = f"calibrated: {100 * (0.8 - error):.1f} to {100 * (0.8 + error):.1f} %"
     cards.append(Card("in the 80 % interval", f"{100 * covered:.1f} %", fits, "80 %"))
@@ -109,16 +111,16 @@ def _chart(
     known = evaluation.forecasts["regime"].astype(int).unique()
     names = {regime: label(regime_name(regime)) for regime in sorted({*probabilities, *known})}
     chart = LinkedChart(pd.DatetimeIndex(candles.index), interval, names)
-    mixture = densities(forecasts)
+    by_share = intervals(forecasts)
     price = chart.pane("price, and the interval forecast at the close before", 320, "0,0.[0000]")
     chart.regimes(price, evaluation.forecasts["regime"])
-    if mixture is not None:
-        _fan(chart, price, mixture, candles["close"])
+    if by_share is not None:
+        _fan(chart, price, by_share, candles["close"])
     chart.candles(price, candles)
     outcome = evaluation.forecasts["outcome"]
     returns = chart.pane("next log return", 180, "0.[0] %", levels=(0,))
-    if mixture is not None:
-        _intervals(chart, returns, mixture)
+    if by_share is not None:
+        _intervals(chart, returns, by_share)
     low, high = (chart.column(f"outcome_{how}", outcome, how) for how in ("min", "max"))
     chart.area(returns, "outcome", low, high, colour=MUTED, alpha=0.6)
     chart.line(returns, "", chart.column("outcome", outcome, "mean"), LineStyle(width=1.0))
@@ -136,23 +138,23 @@ def _chart(
     return chart
 
 
-def _fan(chart: LinkedChart, pane: Pane, mixture: StudentMixture, close: pd.Series) -> None:
-    """The intervals of each close that were forecast at the close before."""
-    for name, levels in _FAN.items():
-        ends = close.to_numpy()[:, None] * np.exp(mixture.quantiles(levels))
+def _fan(chart: LinkedChart, pane: Pane, by_share: dict[str, np.ndarray], close: pd.Series) -> None:
+    """The intervals of each close that were forecast at the close before, the widest first."""
+    for share, log_returns in reversed(by_share.items()):
+        name, ends = f"{100 * float(share):g} %", close.to_numpy()[:, None] * np.exp(log_returns)
         low, high = np.vstack([np.full((1, 2), np.nan), ends[:-1]]).T
         columns = chart.column(f"price {name} low", low, "min"), chart.column(f"price {name} high", high, "max")
         chart.area(pane, f"{name} interval", *columns, colour=DENSITY_COLOUR, alpha=0.22)
 
 
-def _intervals(chart: LinkedChart, pane: Pane, mixture: StudentMixture) -> None:
-    """The intervals of the next log return."""
-    for name, levels in _FAN.items():
-        low, high = mixture.quantiles(levels).T
+def _intervals(chart: LinkedChart, pane: Pane, by_share: dict[str, np.ndarray]) -> None:
+    """The intervals of the next log return, the widest first."""
+    for share, log_returns in reversed(by_share.items()):
+        name, (low, high) = f"{100 * float(share):g} %", log_returns.T
         columns = chart.column(f"{name} low", low, "mean"), chart.column(f"{name} high", high, "mean")
         chart.area(pane, f"{name} interval", *columns, colour=DENSITY_COLOUR, alpha=0.22)
-        if name == "80 %":
-            for text, column in zip(("10 % quantile", "90 % quantile"), columns, strict=True):
+        if share == _READ:
+            for text, column in zip((f"{name} interval from", "to"), columns, strict=True):
                 chart.read(text, column, "points")
 
 
