@@ -11,7 +11,7 @@ from data.candles import check_candles
 from data.errors import DataError, ModelSetError
 from data.features import FEATURES, compute_features
 from models import Forecaster, ForecastSettings, ModelSet
-from models.forecaster import densities
+from models.forecaster import densities, intervals
 from tests.conftest import SMALL
 from training import TrainSettings, train
 
@@ -60,6 +60,15 @@ def test_batch_and_stream_agree_on_every_bar_for_every_feature(
             for name in ("weights", "location", "scale", "df"):
                 np.testing.assert_allclose(getattr(pushed.density, name), getattr(stored[bar], name), rtol=1e-6)
             assert list(pushed.levels) == pytest.approx(batch[["level_50", "level_80", "level_95"]].iloc[bar].tolist())
+
+
+def test_the_intervals_of_a_table_are_those_of_the_stream(model_set: ModelSet, candles: pd.DataFrame) -> None:
+    batch, stream = every_bar(Forecaster(model_set), candles, 1000, 1005)
+    by_share = intervals(batch)
+    assert by_share is not None
+    for bar, pushed in enumerate(stream):
+        for share, ends in pushed.intervals().items():
+            np.testing.assert_allclose(by_share[share][bar], ends, rtol=1e-6)
 
 
 def test_forecasts_begin_exactly_after_the_lookback(model_set: ModelSet, candles: pd.DataFrame) -> None:
