@@ -20,7 +20,7 @@ from runners.report.plain_charts import deciles, embedded, losses, pit_histogram
 from runners.report.plots import evaluation_svg
 from runners.report.rendering import render
 from runners.report.style import DENSITY_COLOUR, HOLDING_COLOUR, MUTED
-from training.evaluation import BY_REGIME, EXPERTS, ONE_LSTM, WHOLE
+from training.evaluation import BY_REGIME, EXPERTS, LINEAR, ONE_LSTM, WHOLE, WITHOUT_REGIMES
 from training.scores import SIGNIFICANCE, format_p
 
 if TYPE_CHECKING:
@@ -83,9 +83,8 @@ def _cards(scores: dict[str, Score], by_density: dict[str, DensityScore]) -> lis
     density = by_density.get(BY_REGIME)
     if density is None:
         return cards
-    beside = [
-        (name, one) for name, one in by_density.items() if name not in (BY_REGIME, ONE_LSTM) and one.dm_p is not None
-    ]
+    own = (BY_REGIME, WITHOUT_REGIMES, ONE_LSTM, LINEAR)
+    beside = [(name, one) for name, one in by_density.items() if name not in own and one.dm_p is not None]
     name, best = max(beside, key=lambda other: other[1].log_score)
     lead = best.dm_statistic is not None and best.dm_statistic > 0 and (best.dm_p or 1.0) < SIGNIFICANCE
     against = f"{name} {best.log_score:.3f} ({format_p(best.dm_p or 1.0)})"
