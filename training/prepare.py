@@ -26,6 +26,7 @@ from models.regimes import RegimeDetector, find_detector, hold_lookback, likelie
 from training.settings import NetworkSettings, TrainSettings
 
 _MIN_VALIDATION_WINDOWS = 10
+_ANY_INTERVAL = pd.Timedelta(days=1)  # of a single bar, which is too few in any case
 # Of the density's networks: in trials, wider, deeper or longer ones were no better.
 DENSITY_SETTINGS = NetworkSettings(
     features=(*DEFAULT_FEATURES, *SCALE_FEATURES), window=20, stride=20, hidden_dim=32, num_layers=1, lr=2e-3
@@ -268,7 +269,8 @@ def _require_enough_bars(
 ) -> None:
     held = hold_lookback(settings.min_confidence, settings.min_dwell)
     n_bars = len(index)
-    lookback = forecast_lookback(detector, held, settings.every_network, interval_of(index))
+    interval = interval_of(index) if n_bars > 1 else _ANY_INTERVAL
+    lookback = forecast_lookback(detector, held, settings.every_network, interval)
     needed = max(
         math.ceil((lookback + settings.min_windows + 2) / settings.train_fraction),
         math.ceil((_MIN_VALIDATION_WINDOWS + 2) / settings.validation_fraction),

@@ -46,6 +46,7 @@ def test_a_backtest_prints_what_it_wrote(workspace: Path) -> None:
     assert run.pop("trials") >= 2
     assert 1 < run.pop("effective_trials") <= 3
     assert 0 <= run.pop("deflated_sharpe") <= 1
+    assert run.pop("mark") == ""
     folder = Path(run.pop("folder"))
     assert folder.name == run.pop("run")
     assert run == json.loads((folder / "metrics.json").read_text())
