@@ -170,6 +170,6 @@ def limited_position(target: float, held: float, close: float, max_position: flo
 
 def gated(state: float, before: float, opens_long: bool, opens_short: bool) -> float:
     """A member's new state: flat if it would enter or turn where the probability does not allow it."""
-    if state == before or (state > 0 and opens_long) or (state < 0 and opens_short):
+    if opens_long and opens_short:  # a constant for the plain rule, whose compiled code then has no gate
         return state
-    return 0.0
+    return state if state == before or (opens_long if state > 0 else opens_short) else 0.0
