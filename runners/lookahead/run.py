@@ -14,8 +14,8 @@ from runners.lookahead.refit import refit
 from runners.lookahead.tasks import Pace
 from runners.lookahead.under_test import UnderTest
 
-_QUICK, _FULL = Pace(least=200, seconds=0.5), Pace(least=1_050, seconds=5.0)
-_FEW_CUTS, _CUTS = Cuts(least=2, seconds=1.0), Cuts(least=10, seconds=10.0)
+_QUICK, _FULL = Pace(least=200, seconds=0.3), Pace(least=1_050, seconds=1.0)
+_FEW_CUTS, _CUTS = Cuts(least=2, seconds=0.5), Cuts(least=10, seconds=10.0)
 
 
 def run_checks(under_test: UnderTest, *, quick: bool = False, exhaustive: bool = False) -> Iterator[Outcome]:

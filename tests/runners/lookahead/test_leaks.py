@@ -27,7 +27,7 @@ from tests.conftest import ROOT, switching_candles, to_csv
 
 ROUNDS = range(int(os.environ.get("ROUNDS", "1")))
 _IMPORTS = """
-import functools, pathlib, pickle, random, sqlite3, subprocess
+import array, functools, pathlib, pickle, random, sqlite3, subprocess
 import backtrader as bt, numpy as np, pandas as pd
 from data.features import feature
 from models.detectors.trend import TrendDetector
