@@ -22,7 +22,7 @@ MOST_EXPLAINED = 0.15
 MOST_R2 = 0.1
 MOST_SHARPE = 6.0
 _FEWEST_TRADES = 200
-_LATER_RETURNS = 60
+_MOST_LATER = 60
 _FEWEST_BARS = 300
 _MOST_BARS = 50_000  # the last ones, to save memory
 
@@ -39,8 +39,8 @@ class InputSkill(NamedTuple):
     correlation
         Spearman's rank correlation with the next log return (IC).
     explained
-        Share of the variance of its ranks that the next 60 log returns explain; only of changes, because a level that
-        wanders is high before it falls, within any sample.
+        Share of the variance of its ranks that the next 60 log returns explain (a 20th of the bars, if that is fewer);
+        only of changes, because a level that wanders is high before it falls, within any sample.
     """
 
     name: str
@@ -82,9 +82,9 @@ def implausible_inputs(candles: pd.DataFrame, names: Sequence[str]) -> list[str]
             )
         elif explained and explained.explained > MOST_EXPLAINED:
             warnings.append(
-                f"the next {_LATER_RETURNS} returns explain {100 * explained.explained:.0f} % of {explained.name}. "
-                f"More than {100 * MOST_EXPLAINED:.0f} % is too good to be true: does {name} use prices after its "
-                "bar's close?"
+                f"the next {_later_returns(len(candles))} returns explain {100 * explained.explained:.0f} % of "
+                f"{explained.name}. More than {100 * MOST_EXPLAINED:.0f} % is too good to be true: does {name} use prices "
+                "after its bar's close?"
             )
     return warnings
 
@@ -143,17 +143,22 @@ def _explained(values: np.ndarray, returns: np.ndarray) -> float:
 
     Ranks, and forecasts of other bars, because single crashes would explain much of a volatility by chance.
     """
-    later = sliding_window_view(_ranks(returns[:-1]), _LATER_RETURNS)  # (n_bars - 60, 60); the last return is unknown
+    n_later = _later_returns(len(returns))
+    later = sliding_window_view(_ranks(returns[:-1]), n_later)  # (n_bars - n_later, n_later); the last is unknown
     known = np.isfinite(values[: len(later)])
     y, x = _ranks(values[: len(later)][known]), later[known]
     half = len(y) // 2
-    if half <= 2 * _LATER_RETURNS or np.ptp(y) == 0:
+    if half <= 2 * n_later or np.ptp(y) == 0:
         return 0.0
     error = 0.0
     for fitted, forecast in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
         weights = np.linalg.lstsq(x[fitted], y[fitted])[0]
         error += float(np.sum((y[forecast] - x[forecast] @ weights) ** 2))
     return max(0.0, 1 - error / float(y @ y))
+
+
+def _later_returns(n_bars: int) -> int:
+    return min(_MOST_LATER, n_bars // 20)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
