@@ -83,8 +83,8 @@ def implausible_inputs(candles: pd.DataFrame, names: Sequence[str]) -> list[str]
         elif explained and explained.explained > MOST_EXPLAINED:
             warnings.append(
                 f"the next {_later_returns(len(candles))} returns explain {100 * explained.explained:.0f} % of "
-                f"{explained.name}. More than {100 * MOST_EXPLAINED:.0f} % is too good to be true: does {name} use prices "
-                "after its bar's close?"
+                f"{explained.name}. More than {100 * MOST_EXPLAINED:.0f} % is too good to be true: does {name} use "
+                "prices after its bar's close?"
             )
     return warnings
 
