@@ -133,8 +133,8 @@ def backtest_candles(
     forecaster = Forecaster(model_set, settings)
     require_compatible(candles, forecaster, source=str(file))
     warn(forecaster.warnings(candles, file.stem))
-    warn(implausible_inputs(candles, forecaster.features), file.name)
     result = backtest_forecaster(candles, forecaster, settings, file.stem)
+    warn(implausible_inputs(candles, forecaster.features), file.name)
     origin = {"models": str(models.resolve())}
     return write_run(workspace.results, file, result, origin, chosen_from=chosen_from, note=note)
 
