@@ -26,9 +26,7 @@ def inputs(under_test: UnderTest) -> Outcome:
     for column, reader in [*_read_by_models(under_test), *_read_by_code(under_test)]:
         readers.setdefault(column, []).append(reader)
     unchecked = [
-        Unchecked(
-            column, f"column {column}, which {' and '.join(names)} read, comes with the file: it cannot be checked"
-        )
+        Unchecked(column, f"column {column} comes with the file, read by {' and '.join(names)}: it cannot be checked")
         for column, names in readers.items()
     ]
     names = [*under_test.features, *(column for column in readers if column not in under_test.features)]

@@ -313,7 +313,7 @@ def test_an_input_that_cannot_be_checked_needs_a_vouch(workspace: Path, candles:
     options = ["check", str(tmp_path / "mine.py"), "--on", str(csv), "--quick"]
     ran = invoke(workspace, *options)
     assert ran.returncode == 4
-    assert "column signal, which feature level read, comes with the file: it cannot be checked" in ran.stdout
+    assert "column signal comes with the file, read by feature level: it cannot be checked" in ran.stdout
     assert "they cannot see all that mine.py reads" in ran.stdout
     assert invoke(workspace, *options, "--vouch", "signal").returncode == 0
 
