@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def backtest_chart(result: Backtest) -> LinkedChart:
     """All panes of a backtest; those that it has no values for are left out."""
     regimes = _probabilities(result.forecasts)
-    known = result.forecasts["regime"].dropna().unique().astype(int)
+    known = result.forecasts["regime"].dropna().astype(int).unique().tolist()
     names = {regime: result.source.regime_label(regime) for regime in sorted({*regimes, *known})}
     chart = LinkedChart(pd.DatetimeIndex(result.equity.index), result.source.interval, names)
     _price(chart, result)

@@ -107,7 +107,7 @@ def _chart(
     """Price with the fan of each bar's forecast, outcomes against it, forecasts and regime probabilities."""
     label = evaluation.regime_returns.label
     probabilities = {regime_number(str(name)[2:]): forecasts[name] for name in forecasts if str(name).startswith("p_")}
-    known = evaluation.forecasts["regime"].astype(int).unique()
+    known = evaluation.forecasts["regime"].astype(int).unique().tolist()
     names = {regime: label(regime_name(regime)) for regime in sorted({*probabilities, *known})}
     chart = LinkedChart(pd.DatetimeIndex(candles.index), interval, names)
     by_share = intervals(forecasts)
