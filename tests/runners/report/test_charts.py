@@ -229,6 +229,19 @@ def test_a_notebook_shows_the_chart_in_a_frame(page: Any, result: Backtest, tmp_
     assert height == 0  # no second scroll bar
 
 
+@needs_browser
+@pytest.mark.parametrize("last", [961, 1199])
+def test_a_report_without_trades_or_with_two_bars_has_no_errors(
+    page: Any, candles: pd.DataFrame, model_set: ModelSet, tmp_path: Path, last: int
+) -> None:
+    never = BacktestSettings(long_threshold=1.0, short_threshold=-1.0, end=candles.index[last].to_pydatetime())
+    path = tmp_path / "report.html"
+    path.write_text(report_html(backtest(candles, model_set, never), ALONE, {"models": "x"}), encoding="utf-8")
+    open_page(page, path)
+    assert page.get_by_text("There were no trades.").is_visible()
+    assert chart(page, "chart.drawn.data.x.length") > 1
+
+
 def test_a_page_stands_for_more_bars_than_it_holds_by_their_extremes() -> None:
     n_bars = 2 * MOST_BARS + 2
     index = pd.date_range("2000-01-01", periods=n_bars, freq="min", tz="UTC")
