@@ -26,8 +26,8 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="Folders or ids of two or more runs, or datasets for their newest run; default: each dataset's two "
-            "newest.",
+            help="Folders or ids of two or more runs, or datasets for their newest run; one dataset for its two newest "
+            "runs; default: each dataset's two newest.",
             show_default=False,
         ),
     ] = None,
@@ -39,11 +39,15 @@ def compare(
 ) -> None:
     """Compare runs over their common bars, in the terminal and in results/compare.html."""
     from data.errors import DataError
-    from runners.backtesting.runs import find_run
+    from runners.backtesting.runs import datasets_in, find_run
+    from runners.terminal import notice
 
     workspace = Workspace.open(workspace_folder)
-    if not runs:
-        groups, warnings = _newest_runs(workspace.results)
+    known = datasets_in(workspace.results)
+    if not runs or (len(runs) == 1 and runs[0] in known):
+        groups, warnings = _newest_runs(workspace.results, runs or known)
+        for dataset, pair in groups.items() if runs else ():
+            notice(f"the two newest runs of {dataset}: {', '.join(run.id for run in pair)}")
         compare_runs(workspace, groups, warnings, csv=csv, json=json)
         return
     chosen = [find_run(workspace.results, name) for name in runs]
@@ -53,20 +57,20 @@ def compare(
     compare_runs(workspace, {title: chosen}, csv=csv, json=json)
 
 
-def _newest_runs(results: Path) -> tuple[dict[str, list[Run]], list[str]]:
-    """The two newest runs of each dataset that has two, and a warning for each damaged run.
+def _newest_runs(results: Path, datasets: Sequence[str]) -> tuple[dict[str, list[Run]], list[str]]:
+    """The two newest runs of each of these datasets that has two, and a warning for each damaged run.
 
     Raises
     ------
     DataError
-        If no dataset has two runs.
+        If none of them has two runs.
     """
     from data.errors import DataError
-    from runners.backtesting.runs import datasets_in, read_runs
+    from runners.backtesting.runs import read_runs
     from runners.terminal import notice, warn
 
     newest, warnings = {}, []
-    for dataset in datasets_in(results):
+    for dataset in datasets:
         read = read_runs(results / dataset)
         newest[dataset] = read.runs[-2:]
         warnings += read.warnings

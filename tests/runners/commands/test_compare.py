@@ -229,6 +229,15 @@ def test_a_dataset_with_one_run_is_left_out_with_a_notice_if_others_have_two(wor
     assert "LONE" not in ran.stdout
 
 
+def test_a_dataset_alone_is_compared_by_its_two_newest_runs(workspace: Path, runs: list[Run]) -> None:
+    shutil.copytree(runs[0].folder, workspace / "results" / "LONE" / runs[0].id)
+    ran = invoke(workspace, "compare", "SWITCH")
+    assert ran.returncode == 0
+    assert f"the two newest runs of SWITCH: {runs[-2].id}, {runs[-1].id}" in ran.stderr
+    alone = invoke(workspace, "compare", "LONE")
+    assert "holds only one run of LONE; a comparison needs two" in alone.stderr
+
+
 def test_one_run_is_not_compared_with_nothing(workspace: Path, runs: list[Run]) -> None:
     for run in runs[1:]:
         shutil.rmtree(workspace / "results" / "SWITCH" / run.id)
