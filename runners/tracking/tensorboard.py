@@ -103,4 +103,5 @@ def _hyperparameters(settings: TrainSettings, network: str) -> tuple[Any, Any, A
     own = (DENSITY_SETTINGS if network == DENSITY else settings.of(network)).model_dump()
     own["features"] = ",".join(own["features"])
     shared = settings.model_dump(include=set(SharedSettings.model_fields))
+    shared["regime_features"] = ",".join(shared["regime_features"])
     return hparams({**own, **shared}, {_VALIDATION: 0.0})

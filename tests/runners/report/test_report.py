@@ -137,10 +137,10 @@ def test_excursions_of_a_trade_are_the_extremes_of_its_bars_relative_to_its_entr
 
 
 def test_a_further_column_of_the_trades_is_shown_as_it_is(whole: Backtest) -> None:
-    table = trade_table(replace(whole, trades=whole.trades.assign(closed_by="stop_loss")))
+    table = trade_table(replace(whole, trades=whole.trades.assign(closed_by="stop_loss", tag="mine")))
     content = json.loads(trades_json(table))
-    assert content["columns"][-1] == {"label": "closed by", "kind": "text"}
-    assert content["rows"][0][-1] == "stop_loss"
+    assert content["columns"][-2:] == [{"label": "closed by", "kind": "text"}, {"label": "tag", "kind": "text"}]
+    assert content["rows"][0][-2:] == ["stop loss", "mine"]
 
 
 def test_fold_notes_name_their_fold(whole: Backtest) -> None:
