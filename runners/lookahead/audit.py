@@ -24,6 +24,7 @@ _LIBRARIES = tuple(
 )
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/")
 _MODULES = (".py", ".pyc", ".so", ".pyd", ".dylib")
+_METADATA = {"METADATA", "PKG-INFO", "RECORD", "entry_points.txt", "requires.txt", "top_level.txt"}  # of a package
 _IMPORT = "<frozen importlib._bootstrap"
 _WRITES = os.O_TRUNC | os.O_EXCL
 
@@ -66,13 +67,18 @@ class Watch:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # a descriptor that is open already
         name = os.path.abspath(os.fsdecode(path))
-        is_module = name.endswith(_MODULES) or name in sys.path
-        if is_module or name.startswith((*_LIBRARIES, *_SYSTEM)) or not _by_user(sys._getframe(2)):
+        is_package = name.endswith(_MODULES) or name in sys.path or _is_metadata(Path(name))
+        if is_package or name.startswith((*_LIBRARIES, *_SYSTEM)) or not _by_user(sys._getframe(2)):
             return
         if flags & _WRITES or flags & os.O_ACCMODE == os.O_WRONLY:
             self._written.add(name)
         elif name not in self._written:
             self.opened[name] = None
+
+
+def _is_metadata(file: Path) -> bool:
+    """Whether it describes an installed package, such as its entry points, which libraries look up when they begin."""
+    return file.parent.name.endswith((".dist-info", ".egg-info")) and file.name in _METADATA
 
 
 def _by_user(frame: FrameType | None) -> bool:
