@@ -144,6 +144,7 @@ class LSTMRegimeStrategy(bt.Strategy):
 
     def start(self) -> None:
         self._protective = ProtectiveOrders(self, self.traded) if self.settings.has_stops else None
+        self._reads_closes = self.settings.needs_scale and not self.forecaster.has_density
         self._trades_from = first_stamp(self.traded, self.p.trade_from)
         columns = self.forecaster.columns()
         if is_preloaded(self.traded):
@@ -164,10 +165,11 @@ class LSTMRegimeStrategy(bt.Strategy):
         return self.rule.vote
 
     def next(self) -> None:
-        self.bankrupt = self.bankrupt or self.broker.getvalue() <= 0
+        equity = float(self.broker.getvalue())
+        self.bankrupt = self.bankrupt or equity <= 0
         if not self._observe() or self.bankrupt or self.traded.datetime[0] < self._trades_from:
             return
-        bar, order = self._bar_close(), self._order
+        bar, order = self._bar_close(equity), self._order
         self.rule.update(bar, self._signal(), filled=order is not None and bool(order.executed.size))
         if self._protective is not None:
             self._protective.keep(bar.units)
@@ -203,19 +205,19 @@ class LSTMRegimeStrategy(bt.Strategy):
         """
         return self._target.units
 
-    def _bar_close(self) -> BarClose:
+    def _bar_close(self, equity: float) -> BarClose:
         feed, position = self.traded, self.getposition(self.traded)
         day = 0
         if self.settings.max_daily_loss:  # only then, because it takes as long as the rest
             day = int(day_numbers(bar_times(feed, np.array([feed.datetime[0]])))[0])
-        equity = float(self.broker.getvalue())
-        return BarClose(day, feed.high[0], feed.low[0], position.size, position.price, equity, *unit_value(self, feed))
+        high, low = (feed.high[0], feed.low[0]) if self._protective else (np.nan, np.nan)
+        return BarClose(day, high, low, position.size, position.price, equity, *unit_value(self, feed))
 
     def _signal(self) -> Signal | None:
         if self._known is None:
             return None
         volatility = np.nan
-        if self.settings.needs_scale and not self.forecaster.has_density:
+        if self._reads_closes:
             volatility = float(past_volatility(np.array(self._closes))[-1])
         cost = broker_round_trip(self, self.traded) if self.settings.min_probability else np.nan
         return Signal.of(self._known, volatility, cost, self.settings)
@@ -230,7 +232,8 @@ class LSTMRegimeStrategy(bt.Strategy):
         if len(self.traded) == self._bars_seen:
             return False
         self._bars_seen = len(self.traded)
-        self._closes.append(self.traded.close[0])
+        if self._reads_closes:
+            self._closes.append(self.traded.close[0])
         self.regime, self._known = self._at_bar(self._bars_seen - 1)
         self.forecast = self._known.log_return if self._known else np.nan
         return True

@@ -134,6 +134,8 @@ class TradingRule:
         self.vote = Vote()
         self.equity: float | None = None
         self._annual = math.sqrt(bars_per_year)
+        self._follows_position = settings.has_stops or settings.max_holding > 0
+        self._limits = settings.max_daily_loss > 0 or settings.max_position > 0
         self._held, self._day = Held(), Day()
         self._ordered_mean, self._ordered_scale = 0.0, math.nan  # of the last order
         self._bar: BarClose
@@ -149,9 +151,9 @@ class TradingRule:
         self._bar, self._signal = bar, signal
         if filled and not math.isnan(self._ordered_mean):
             self.vote = self.vote.filled(self._ordered_mean)
-        self._held = at_close(
-            entered(self._held, bar.units, bar.entry, self._ordered_scale), bar.high, bar.low, self._scale
-        )
+        if self._follows_position:
+            held = entered(self._held, bar.units, bar.entry, self._ordered_scale)
+            self._held = at_close(held, bar.high, bar.low, self._scale)
 
     def decide(self) -> Target:
         """The units that the forecast and ``max_holding`` want; those held without a forecast."""
@@ -168,6 +170,8 @@ class TradingRule:
             opens_long=least == 0 or signal.above >= least,
             opens_short=least == 0 or signal.below >= least,
         )
+        if not self.vote.due and not risk.rebalance_band:
+            return Target(bar.units, FORECAST)
         exposure = sized_exposure(self.settings.exposure, risk, signal.log_return, signal.scale, self._annual)
         equity = max(0.0, bar.equity)
         units = position_units(self.vote.mean, exposure, equity, bar.unit_capital)
@@ -178,6 +182,9 @@ class TradingRule:
     def limit(self, target: Target) -> Target:
         """The part of the target that ``max_daily_loss`` and ``max_position`` allow."""
         bar, before = self._bar, self.equity
+        if not self._limits:
+            self.equity = bar.equity
+            return target
         day = begin_bar(self._day, bar.day, bar.equity if before is None else before, bar.units)
         self._day, self.equity = after_loss(day, bar.equity, self.risk.max_daily_loss), bar.equity
         if self._day.lost:

@@ -164,7 +164,7 @@ class Sweep(NamedTuple):
 
     def ours(self) -> np.ndarray:
         """Equity ``(n_bars, n_settings)``."""
-        grid = SettingsGrid.from_table(_settings_table(self.long, self.short))
+        grid = SettingsGrid(_settings_table(self.long, self.short))
         return simulate(self.open, self.close, self.forecast[:, None], grid, _SWEPT.cash).equity
 
     def with_vectorbt(self) -> np.ndarray:
