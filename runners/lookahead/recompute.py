@@ -21,7 +21,7 @@ from runners.lookahead.fresh import Ran, run_fresh
 from runners.lookahead.opened import opened_files
 from runners.lookahead.outcome import Outcome, Unchecked
 from runners.lookahead.sampling import bars_in_order, excluded
-from runners.lookahead.series import DetectorSeries, FeatureSeries, ForecastSeries, IntervalSeries, Series
+from runners.lookahead.series import DetectorSeries, FeatureSeries, ForecastSeries, Series
 from runners.lookahead.tasks import Pace, Whole
 from runners.lookahead.under_test import UnderTest
 
@@ -58,8 +58,7 @@ def all_series(under_test: UnderTest) -> list[Series]:
     interval, models = interval_of(pd.DatetimeIndex(under_test.candles.index)), under_test.model_set
     series: list[Series] = [FeatureSeries.of(name, interval) for name in under_test.features if name in FEATURES]
     if models is not None:
-        intervals = [IntervalSeries.of(models)] if models.density else []
-        return [*series, DetectorSeries.of(models.detector, interval), ForecastSeries.of(models), *intervals]
+        return [*series, DetectorSeries.of(models.detector, interval), ForecastSeries.of(models)]
     return [*series, *(ran.result.detector for ran in _own_detectors(under_test))]
 
 

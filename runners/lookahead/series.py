@@ -81,7 +81,7 @@ class DetectorSeries:
 
 @dataclass(frozen=True)
 class ForecastSeries:
-    """The forecasts of a model set, without the levels of their intervals."""
+    """The forecasts of a model set; not the levels of their intervals, which follow from these and a longer history."""
 
     model_set: ModelSet
     lookback: int
@@ -107,23 +107,6 @@ class ForecastSeries:
         values = [forecast.regime, forecast.log_return, *forecast.probabilities.values(), *forecast.members]
         density = forecast.density
         return np.concatenate([values, *([density.location, density.scale, density.df] if density else [])])
-
-
-@dataclass(frozen=True)
-class IntervalSeries(ForecastSeries):
-    """The levels of a model set's intervals, which depend on more bars."""
-
-    name: str = "intervals"
-
-    @classmethod
-    def of(cls, model_set: ModelSet) -> Self:
-        return cls(model_set, Forecaster(model_set).history)
-
-    def compute(self, candles: pd.DataFrame) -> pd.DataFrame:
-        return self._forecaster.forecast(candles)[LEVELS]
-
-    def at_end(self, candles: pd.DataFrame) -> np.ndarray:
-        return _last(self.compute(candles))
 
 
 def _last(values: pd.DataFrame) -> np.ndarray:
