@@ -51,6 +51,11 @@ def step_of(timeframe: str) -> pd.DateOffset:
     return pd.DateOffset(**{_UNITS[parts[2]]: count})  # type: ignore[arg-type]
 
 
+def length_of(timeframe: str) -> pd.Timedelta:
+    """The length of a bar; that of a month is January's. Raises a `SettingsError` for an unknown timeframe."""
+    return pd.Timestamp(0) + step_of(timeframe) - pd.Timestamp(0)
+
+
 def new_candles(
     source: CandleSource,
     since: pd.Timestamp,

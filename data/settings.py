@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     SecretStr,
     ValidationError,
@@ -50,6 +51,14 @@ def shown(value: object) -> str:
 def split_names(text: str) -> list[str]:
     """Names that are separated by commas; those in parentheses, as in ``macd(12,26)``, separate nothing."""
     return [name.strip() for name in re.split(r",(?![^(]*\))", text)]
+
+
+def _split(given: Any) -> Any:
+    return tuple(split_names(given)) if isinstance(given, str) else given
+
+
+# Names of features: a list, or a text with commas.
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 def upgraded(table: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pandas as pd
 
 from data.candles import OHLCV
-from data.download import step_of
+from data.download import length_of
 from data.errors import DataError, SettingsError
 
 Result = TypeVar("Result")
@@ -58,7 +58,7 @@ class YahooSource:
         self.name = f"Yahoo {symbol} {timeframe}"
         self.timeframe = timeframe
         self._ticker = yfinance.Ticker(symbol)
-        self._intraday = pd.Timestamp(0) + step_of(timeframe) < pd.Timestamp(0) + pd.Timedelta(days=1)
+        self._intraday = length_of(timeframe) < pd.Timedelta(days=1)
 
     def now(self) -> pd.Timestamp:
         """The time in UTC; for bars of a day or longer, the exchange's local time labelled as UTC."""

@@ -81,7 +81,7 @@ class Density:
         As in `models.expert.Expert`.
     networks
         Float64 and in evaluation mode: one LSTM per member of the experts, and a linear model, whose head ignores its
-        LSTM; a set of an earlier version has none.
+        LSTM.
     corrections
         By regime; a regime that training has not seen has none.
     training

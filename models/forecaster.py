@@ -110,9 +110,13 @@ def intervals(table: pd.DataFrame) -> dict[str, np.ndarray] | None:
     mixtures = densities(table)
     if mixtures is None:
         return None
-    levels = table[LEVELS].to_numpy() if LEVELS[0] in table else np.tile(INTERVALS, (len(table), 1))
-    ends = central_intervals(mixtures, levels)
+    ends = central_intervals(mixtures, _levels(table))
     return {f"{share:g}": ends[:, column] for column, share in enumerate(INTERVALS)}
+
+
+def _levels(table: pd.DataFrame) -> np.ndarray:
+    """The levels of the intervals ``(n_bars, n_levels)``; the nominal ones in a table of an earlier version."""
+    return table[LEVELS].to_numpy() if LEVELS[0] in table else np.tile(INTERVALS, (len(table), 1))
 
 
 def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Forecast | None]]:
@@ -123,7 +127,7 @@ def forecasts_by_bar(table: pd.DataFrame) -> Callable[[int], tuple[float, Foreca
     known = np.isfinite(members).all(axis=1) & np.isfinite(regimes)
     mixtures = densities(table)
     dense = known if mixtures is None else np.isfinite(mixtures.location).all(axis=1)
-    levels = table[LEVELS].to_numpy() if LEVELS[0] in table else np.tile(INTERVALS, (len(table), 1))
+    levels = _levels(table)
 
     @lru_cache(maxsize=1)
     def block(number: int) -> list[tuple[float, Forecast | None]]:

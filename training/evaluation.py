@@ -240,9 +240,7 @@ def compared_densities(
         LINEAR: replace(density, networks=density.networks[n_lstms:], corrections={}),
     }
     learnt = {
-        name: Forecaster(replace(model_set, density=part)).forecast_densities(candles)
-        for name, part in parts.items()
-        if part.networks
+        name: Forecaster(replace(model_set, density=part)).forecast_densities(candles) for name, part in parts.items()
     }
     forecasts = {name: one for name, one in learnt.items() if one is not None}
     n_fit = int(candles.index.searchsorted(model_set.validation_end, side="right"))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from data.settings import Settings, split_names
+from data.settings import Names, Settings
 
 _NETWORK_NAME = re.compile(r"bearish|sideways|bullish|regime\d+|all")
 
@@ -17,7 +17,7 @@ class NetworkSettings(Settings):
 
     table: ClassVar[str] = "train"
 
-    features: tuple[str, ...] = Field(
+    features: Names = Field(
         ("log_return", "volatility", "rsi", "macd", "boll_width"),
         min_length=1,
         description="Inputs of the networks: features or numeric columns of the CSV.",
@@ -35,11 +35,6 @@ class NetworkSettings(Settings):
     batch_size: int = Field(128, ge=1, description="Forecasts per optimiser step.")
     lr: float = Field(5e-3, gt=0, description="Adam's learning rate.")
 
-    @field_validator("features", mode="before")
-    @classmethod
-    def _split_at_commas(cls, given: Any) -> Any:
-        return tuple(split_names(given)) if isinstance(given, str) else given
-
 
 class SharedSettings(Settings):
     """Settings that all networks of a training share."""
@@ -56,7 +51,7 @@ class SharedSettings(Settings):
     n_states: int | Literal["auto"] = Field(
         3, description="States of the detector hmm: 2 to 6, or auto for the number with the smallest BIC."
     )
-    regime_features: tuple[str, ...] = Field(
+    regime_features: Names = Field(
         ("log_return", "volatility"), description="Features that the detector hmm observes, log_return first."
     )
     min_confidence: float = Field(0.0, ge=0, le=1, description="Minimum probability of a new regime.")
@@ -77,11 +72,6 @@ class SharedSettings(Settings):
         if isinstance(given, int) and not 2 <= given <= 6:
             raise ValueError("must be 2 to 6, or auto")
         return given
-
-    @field_validator("regime_features", mode="before")
-    @classmethod
-    def _split_regime_features(cls, given: Any) -> Any:
-        return tuple(split_names(given)) if isinstance(given, str) else given
 
 
 class TrainSettings(SharedSettings, NetworkSettings):

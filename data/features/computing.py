@@ -67,11 +67,12 @@ def feature_columns(candles: pd.DataFrame, names: Sequence[str]) -> dict[str, np
     """Like `compute_features`, but faster: a dict of columns ``(n_bars,)`` by name."""
     table: dict[str, np.ndarray] = {}
     arrays, n_bars = cast("pd.DataFrame", CandleArrays(candles)), len(candles)
-    for name in names:
-        one = find_feature(name, candles)
+    found = [find_feature(name, candles) for name in names]
+    interval = interval_of(pd.DatetimeIndex(candles.index)) if any(one.timeframe for one in found) else None
+    for one in found:
         source = arrays if one.built_in else candles
         values = np.full((n_bars, len(one.columns)), np.nan)
-        first = one.bars_back(interval_of(pd.DatetimeIndex(candles.index))) if one.timeframe else one.lookback
+        first = one.bars_back(interval) if interval is not None else one.lookback
         if n_bars > first:
             computed = np.asarray(one.compute(source), dtype=float).reshape(values.shape)
             values[first:] = computed[first:]

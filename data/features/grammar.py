@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from data.download import length_of
 from data.errors import DataError, did_you_mean
 from data.features import talib_functions
 from data.features.definitions import FAMILIES, FEATURES, Compute, Feature
@@ -26,7 +27,6 @@ _EXPRESSION = re.compile(
     r"(?:\[(?P<lag>[^\[\]]*)\])?"
     r"(?:@(?P<timeframe>\w+))?"
 )
-_UNITS = {unit: pd.Timedelta(length) for unit, length in (("m", "1min"), ("h", "1h"), ("d", "1D"), ("w", "7D"))}
 _MOST_LAG, _MOST_PERIOD = 10_000, 100_000
 
 
@@ -40,10 +40,10 @@ def parsed(expression: str) -> Feature | None:
         feature takes.
     """
     plain = expression.partition("@")[0].partition("[")[0]
+    if plain == expression and plain in dict.keys(FEATURES):
+        return None
     if plain in dict.keys(FEATURES):  # a user may register it anew
-        return (
-            _moved(dict.__getitem__(FEATURES, plain), expression, _matched(expression)) if plain != expression else None
-        )
+        return _moved(dict.__getitem__(FEATURES, plain), expression)
     return _computed(expression)
 
 
@@ -73,7 +73,7 @@ def _computed(expression: str) -> Feature | None:
     else:
         known = [*FAMILIES, *FEATURES, *talib_functions.names()]
         raise DataError(f"feature {expression!r}: there is no {name} with periods.{did_you_mean(name, known)}")
-    return _moved(base, expression, match)
+    return _moved(base, expression)
 
 
 def _periods(expression: str, name: str, text: str) -> list[int]:
@@ -97,9 +97,10 @@ def _numbers(expression: str, text: str | None) -> list[float]:
     return numbers
 
 
-def _moved(base: Feature, expression: str, match: re.Match[str]) -> Feature:
-    """The feature delayed by a lag, both in bars of the timeframe."""
-    lag, timeframe = match.group("lag", "timeframe")
+@lru_cache(maxsize=4096)
+def _moved(base: Feature, expression: str) -> Feature:
+    """The feature on the expression's timeframe, delayed by its lag in bars of it."""
+    lag, timeframe = _matched(expression).group("lag", "timeframe")
     columns: tuple[str, ...] = (expression,)
     if len(base.columns) > 1:
         columns = tuple(f"{expression}.{column.removeprefix(f'{base.name}.')}" for column in base.columns)
@@ -125,4 +126,4 @@ def _timeframe(expression: str, text: str) -> pd.Timedelta:
     match = re.fullmatch(r"(\d{1,4})(m|min|h|d|w)", text)
     if match is None or int(match[1]) == 0:
         raise DataError(f"feature {expression!r}: unknown timeframe {text!r}. Use for example 30m, 4h, 1d or 1w.")
-    return int(match[1]) * _UNITS[match[2]]
+    return length_of(f"{int(match[1])}{match[2][0]}")

@@ -41,8 +41,8 @@ def names() -> list[str]:
 
 def by_group() -> dict[str, list[str]]:
     """The functions that are features, by TA-Lib's groups."""
-    groups = cast("Any", talib).get_function_groups()
-    return {group: some for group, every in groups.items() if (some := [name for name in every if name in names()])}
+    groups, known = cast("Any", talib).get_function_groups(), set(names())
+    return {group: some for group, every in groups.items() if (some := [name for name in every if name in known])}
 
 
 def _is_refused(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from data.download import step_of
+from data.download import length_of
 from data.errors import SettingsError
 from data.intervals import around_the_clock, interval_of, interval_text
 
@@ -29,7 +29,7 @@ def resample(candles: pd.DataFrame, length: str) -> tuple[pd.DataFrame, str]:
     """
     index = pd.DatetimeIndex(candles.index)
     interval = interval_of(index)
-    target = pd.Timestamp(0) + step_of(length) - pd.Timestamp(0)
+    target = length_of(length)
     if not interval < target <= _DAY or target % interval:
         raise SettingsError(
             f"--resample: {length} is no multiple of the interval of {interval_text(interval)}, or longer than 1 d."

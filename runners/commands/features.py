@@ -18,15 +18,12 @@ def features(
     """List the features that networks and the regime detector can read."""
     import pandas as pd
 
-    from data.errors import SettingsError
+    from data.download import length_of
     from data.features import feature_rows, find_feature, talib_rows
     from runners.terminal import out, print_table
 
     Workspace.open(workspace_folder)  # registers the user's own features
-    try:
-        length = pd.Timedelta(interval)
-    except ValueError:
-        raise SettingsError(f"--interval {interval}: write for example 15m, 4h or 1d.") from None
+    length = length_of(interval)
     if expressions:
         found = [find_feature(name, pd.DataFrame()) for name in expressions]
         rows = [[one.name, f"{one.bars_back(length):,}", ", ".join(one.columns)] for one in found]

@@ -32,7 +32,7 @@ from runners.live.trading.exchange_account import ExchangeAccount
 from runners.live.trading.exchange_broker import ExchangeBroker
 from runners.live.trading.exchange_client import trading_client
 from strategies.rule_settings import DISTANCES
-from strategies.signals import VOLATILITY_BARS, require_densities
+from strategies.signals import require_densities
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class ServiceFactory:
         return market
 
     def ingest(self, models: ModelReloader) -> Ingest:
-        return Ingest(self.location.connect, self.market(models), _history(models))
+        return Ingest(self.location.connect, self.market(models), models.history)
 
     def replay(self, models: ModelReloader, candles: pd.DataFrame, speed: float | None) -> Replay:
         """Replays the history of the first forecast and the bars that a backtest would trade."""
         forecaster = models.forecaster
         traded, _ = trading_range(pd.DatetimeIndex(candles.index), forecaster.model_set, self.trading)
-        replayed = candles.iloc[max(0, traded.start - _history(models)) : traded.stop]
+        replayed = candles.iloc[max(0, traded.start - models.history) : traded.stop]
         first_live = pd.Timestamp(candles.index[traded.start])
         return Replay(self.location.connect, replayed[forecaster.columns()], first_live, forecaster.interval, speed)
 
@@ -160,8 +160,3 @@ class ServiceFactory:
             return PositionDecider(self.trading, self.live, broker, symbol, facts["timeframe"], interval, per_year)
 
         return Trader(self.location.connect, new_decider, facts, self.location.kill_file)
-
-
-def _history(models: ModelReloader) -> int:
-    """Number of candles before the first live one."""
-    return max(models.forecaster.history, VOLATILITY_BARS)

@@ -48,17 +48,15 @@ class Engine(Service):
                 self._forecast(bus, stream, entry)
                 last = entry.time
             if not entries:
-                history = max(self._models.forecaster.history, VOLATILITY_BARS)
-                bus.candles.trim(_HISTORIES_KEPT * (history + 1))
+                bus.candles.trim(_HISTORIES_KEPT * (self._models.history + 1))
             state = "forecasting" if entries else "waiting for a candle"
             self.heartbeat(bus, f"{state}; {REFUSED}" if self._models.rejection else state)
 
     def _stream_after(self, bus: Bus, last: pd.Timestamp | None) -> ForecastStream:
         """The forecaster's state after the candle at ``last``, the last one with a forecast."""
-        forecaster = self._models.forecaster
-        stream, needed = forecaster.stream(), max(forecaster.history, VOLATILITY_BARS) + 1
+        stream = self._models.forecaster.stream()
         self._closes.clear()
-        for entry in bus.candles.newest(needed, until=last) if last is not None else []:
+        for entry in bus.candles.newest(self._models.history + 1, until=last) if last is not None else []:
             stream.push({"timestamp": entry.time, **entry.values})
             self._closes.append(entry.values["close"])
         return stream

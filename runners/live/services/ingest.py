@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from data.candles import OHLCV, PRICES, check_candles, check_intervals, plausible
-from data.download import closed_pages, step_of
+from data.download import closed_pages, length_of
 from data.errors import DataError, SettingsError
 from data.exchange import ExchangeSource, exchange_client
 from data.intervals import interval_text
@@ -54,8 +54,7 @@ class Market:
 
     @property
     def interval(self) -> pd.Timedelta:
-        step = pd.Timestamp(0, tz="UTC") + step_of(self.timeframe) - pd.Timestamp(0, tz="UTC")
-        return pd.Timedelta(step)
+        return length_of(self.timeframe)
 
 
 def timeframe_of(interval: pd.Timedelta) -> str:

@@ -12,6 +12,7 @@ from data.intervals import interval_text
 from models.forecaster import Forecaster
 from models.model_set import ModelSet, find_model_set
 from models.settings import ForecastSettings
+from strategies.signals import VOLATILITY_BARS
 
 
 class LoadedModels(NamedTuple):
@@ -47,6 +48,11 @@ class ModelReloader:
     @property
     def forecaster(self) -> Forecaster:
         return self.loaded.forecaster
+
+    @property
+    def history(self) -> int:
+        """Number of candles before a bar that its forecast and its past volatility depend on."""
+        return max(self.forecaster.history, VOLATILITY_BARS)
 
     @property
     def run(self) -> str:
